@@ -1,0 +1,5 @@
+"""`python -m lurker` is `lurker`."""
+
+from lurker.cli import main
+
+main()

@@ -1,0 +1,130 @@
+"""The command `lurker`: mounts each room's commands by name and loads a room only when one of them is called.
+
+This is the one file of the ground that looks up at the rooms, so `lurker --help` stays fast and no room knows another.
+"""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from lurker import __version__
+from lurker.errors import LurkerError
+
+MOUNTED = {
+    "demo": ("lurker.demo:app", "A simulated Reddit through everything, in minutes; says how to open the dashboard."),
+    "ingest": ("ingest.commands:app", "Reddit's dumps or a simulated Reddit into posts, comments and observations."),
+    "pairs": ("features.commands:app", "Build, audit and compare preference pairs."),
+    "rm": ("rm.commands:app", "Train, evaluate and apply reward models."),
+    "experiment": ("rm.commands:experiment_app", "Accuracy against data and model size; transfer across communities."),
+    "dashboard": ("dashboard.commands:app", "Explore the workspace in the browser."),
+    "status": ("lurker.status:app", "What the workspace holds."),
+}
+
+
+class _Mounted(TyperCommand):
+    """A name and a line of help until it is called; then the room's real command."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        target, _ = MOUNTED[str(self.name)]
+        module_name, _, attribute = target.partition(":")
+        app = getattr(importlib.import_module(module_name), attribute)
+        return typer.main.get_command(app).make_context(info_name, args, parent=parent, **extra)
+
+
+class _Root(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(MOUNTED)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in MOUNTED:
+            return None
+        return _Mounted(cmd_name, help=MOUNTED[cmd_name][1], callback=None)
+
+
+app = typer.Typer(
+    cls=_Root, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode="rich"
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"lurker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    workspace: Path = typer.Option(
+        Path("workspace"), "--workspace", envvar="LURKER_WORKSPACE", help="Folder of tables, runs and experiments."
+    ),
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Reddit's votes into preference pairs without shortcuts, and reward models that are judged honestly.
+
+    Start with `lurker demo`, or `lurker ingest dump FILE...` for your own dumps.
+    """
+    ctx.obj = workspace
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line in this process; its exit code: 0 done, 1 the work failed, 2 the call was wrong."""
+    try:
+        code = app(_hoist_workspace(arguments), standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except LurkerError as error:
+        _complain(error.message, error.next_step)
+        return error.exit_code
+    except typer.Exit as leave:
+        return leave.exit_code
+    except typer.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:  # the reader of our output left, as `lurker ... | head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError:
+        _complain("Not enough memory.", "Take fewer subreddits at once or a machine with more.")
+        return 1
+    except typer._click.exceptions.ClickException as error:
+        error.show()
+        return 2
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _hoist_workspace(arguments: list[str]) -> list[str]:
+    """Let `--workspace DIR` stand anywhere on the line, not only before the command."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif argument == "--workspace":
+            front += [argument, *([value] if (value := next(remaining, None)) is not None else [])]
+        elif argument.startswith("--workspace="):
+            front.append(argument)
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def _complain(message: str, next_step: str) -> None:
+    sys.stderr.write(f"error: {message}\n")
+    if next_step:
+        sys.stderr.write(f"  next: {next_step}\n")
+
+
+def _interrupted() -> int:
+    sys.stderr.write("stopped. What was finished is kept: the same command goes on from there.\n")
+    return 130

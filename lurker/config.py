@@ -1,0 +1,107 @@
+"""Frozen dataclasses <-> TOML and the command line.
+
+A config is a `@dataclass(frozen=True, kw_only=True, slots=True)` that validates itself in `__post_init__`; its fields
+are str, int, float, bool, an optional one of these, a Literal, or a tuple of one of these.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lurker.errors import CallError
+
+C = TypeVar("C")
+
+
+def override(config: C, assignments: Iterable[str]) -> C:
+    """Return the config with `field=value` strings applied.
+
+    Errors: CallError for an unknown field, a value of another type, or one that the config itself refuses.
+    """
+    values: dict[str, Any] = {}
+    hints = _field_types(type(config))
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        name = name.strip()
+        if not separator:
+            raise CallError(f"--set takes field=value, got {assignment!r}.")
+        _require_field(name, hints)
+        values[name] = _parse(name, text.strip(), hints[name])
+    return _replace(config, values)
+
+
+def from_toml(config: C, path: Path) -> C:
+    """Return the config with the fields of a TOML file applied.
+
+    Errors: CallError when the file is missing, is no TOML, or names a field or value the config does not take.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CallError(f"Cannot read the config file {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CallError(f"{path} is not a TOML file: {error}.") from error
+    hints = _field_types(type(config))
+    parsed = {}
+    for name, value in values.items():
+        _require_field(name, hints)
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        parsed[name] = _parse(name, text, hints[name])
+    return _replace(config, parsed)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The config as JSON-ready values (tuples become lists)."""
+    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))
+
+
+def fingerprint(*parts: Any) -> str:
+    """A 12-digit hex digest of configs, dicts and plain values: the same whatever the order of keys."""
+    plain = [to_dict(part) if dataclasses.is_dataclass(part) else part for part in parts]
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _field_types(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _require_field(name: str, hints: dict[str, Any]) -> None:
+    if name not in hints:
+        raise CallError(f"Unknown field {name!r}.", f"Fields: {', '.join(sorted(hints))}.")
+
+
+def _replace(config: C, values: dict[str, Any]) -> C:
+    try:
+        return dataclasses.replace(config, **values)  # type: ignore[type-var]
+    except ValueError as error:
+        raise CallError(str(error)) from error
+
+
+def _parse(name: str, text: str, hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if text.lower() in ("none", "null", ""):
+            return None
+        return _parse(name, text, next(argument for argument in arguments if argument is not type(None)))
+    if origin is tuple:
+        return tuple(_parse(name, item.strip(), arguments[0]) for item in text.split(",") if item.strip())
+    if origin is typing.Literal:
+        if text not in arguments:
+            raise CallError(f"{name} takes {' | '.join(map(str, arguments))}, got {text!r}.")
+        return text
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise CallError(f"{name} takes true or false, got {text!r}.")
+        return text.lower() == "true"
+    try:
+        return hint(text)
+    except ValueError as error:
+        raise CallError(f"{name} takes {hint.__name__}, got {text!r}.") from error
