@@ -241,4 +241,4 @@ def check(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
             raise LurkerError(f"Table {table.name}: column {name} is {frame.schema[name]}, expected {column.dtype}.")
         if not column.nullable and (n_nulls := frame[name].null_count()):
             raise LurkerError(f"Table {table.name}: column {name} has {n_nulls:,} missing values.")
-    return frame.select(table.columns)
+    return frame.select(list(table.columns))

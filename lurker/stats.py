@@ -65,7 +65,8 @@ def accuracy_interval(
     z2 = quantile**2 / n_effective
     centre = (share + z2 / 2) / (1 + z2)
     half = quantile / (1 + z2) * np.sqrt(share * (1 - share) / n_effective + z2 / (4 * n_effective))
-    return Estimate(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)), values.size, n_clusters)
+    low, high = float(np.clip(centre - half, 0.0, share)), float(np.clip(centre + half, share, 1.0))
+    return Estimate(share, low, high, values.size, n_clusters)
 
 
 def mean_interval(

@@ -1,0 +1,52 @@
+# make demo   a simulated Reddit through everything, then the dashboard (SERVE=0 stops before serving)
+# make test   lint, types, import layers, tests; offline, under 5 minutes
+PYTHON ?= python3
+SERVE ?= 1
+PORT ?= 8501
+WORKSPACE ?= workspace-demo
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
+
+.PHONY: demo test lint types layers unit slow clean
+
+demo: $(VENV)/.core
+	$(BIN)/lurker --workspace $(WORKSPACE) demo
+ifneq ($(SERVE),0)
+	$(BIN)/lurker --workspace $(WORKSPACE) dashboard --port $(PORT)
+endif
+
+test: lint types layers unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev
+	$(BIN)/pytest
+
+slow: $(VENV)/.dev
+	$(BIN)/pytest -m slow
+
+clean:
+	rm -rf $(VENV) workspace-demo
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Lurker needs Python >= 3.11, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing (about a minute, 1 GB)..."
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing (about a minute, 1.3 GB)..."
+	$(PIP) -e '.[dev]'
+	@touch $(VENV)/.core $@

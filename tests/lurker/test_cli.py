@@ -1,0 +1,58 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lurker.cli import MOUNTED, run
+
+HEAVY = ("torch", "streamlit", "polars", "duckdb", "sklearn", "transformers")
+
+
+def test_help_loads_no_room() -> None:
+    code = (
+        "import sys; from lurker.cli import run; assert run(['--help']) == 0;"
+        f"loaded = [name for name in {(*HEAVY, 'ingest', 'features', 'rm', 'dashboard')!r} if name in sys.modules];"
+        "sys.exit(f'loaded {loaded}' if loaded else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("name", MOUNTED)
+def test_every_mounted_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == 0
+    assert name in capsys.readouterr().out
+
+
+def test_importing_commands_stays_light() -> None:
+    modules = "ingest.commands, features.commands, rm.commands, dashboard.commands"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules or 'streamlit' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_workspace_may_stand_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    absent = str(tmp_path / "absent")
+    for arguments in (
+        ["--workspace", absent, "status"],
+        ["status", "--workspace", absent],
+        ["status", f"--workspace={absent}"],
+    ):
+        assert run(arguments) == 2
+        assert absent in capsys.readouterr().err
+
+
+def test_a_wrong_call_is_a_sentence_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bogus"]) == 2
+    assert "No such command 'bogus'" in capsys.readouterr().err
+    assert run(["status", "--workspace"]) == 2
+
+
+def test_status_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from lurker.workspace import open_workspace
+
+    open_workspace(tmp_path / "ws", create=True)
+    assert run(["status", "--json", "--workspace", str(tmp_path / "ws")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["table"] for row in found["tables"]] == ["posts", "comments", "observations", "truth"]
+    assert found["runs"] == []

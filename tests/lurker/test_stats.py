@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lurker.stats import accuracy_interval, mean_interval
+
+
+def test_share_by_hand() -> None:
+    estimate = accuracy_interval([1, 0, 1, 0.5], ["a", "b", "c", "d"])
+    assert estimate.value == pytest.approx(0.625)
+    assert (estimate.n, estimate.n_clusters) == (4, 4)
+    assert estimate.low < 0.625 < estimate.high
+
+
+def test_weights_move_the_share() -> None:
+    assert accuracy_interval([1, 0], [1, 2], weights=[3, 1]).value == pytest.approx(0.75)
+
+
+def test_all_right_is_not_certainty() -> None:
+    estimate = accuracy_interval(np.ones(10), np.arange(10))
+    assert estimate.value == 1.0
+    assert estimate.low < 0.8
+
+
+def test_one_post_says_nothing_about_others() -> None:
+    estimate = accuracy_interval(np.ones(500), np.zeros(500))
+    assert (estimate.low, estimate.high) == (0.0, 1.0)
+
+
+def test_nothing_to_average_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no pairs"):
+        accuracy_interval([], [])
+
+
+def test_copies_of_a_pair_do_not_narrow_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 2, 200).astype(float)
+    once = accuracy_interval(values, np.arange(200))
+    copied = accuracy_interval(np.repeat(values, 10), np.repeat(np.arange(200), 10))
+    assert copied.low == pytest.approx(once.low)
+    assert copied.high == pytest.approx(once.high)
+
+
+def test_interval_covers_the_truth_of_clustered_draws() -> None:
+    rng = np.random.default_rng(1)
+    covered = naive_covered = 0
+    for _ in range(400):
+        share_by_post = rng.beta(6, 4, size=80)  # mean 0.6, correlated within a post
+        clusters = np.repeat(np.arange(80), rng.integers(1, 20, size=80))
+        values = (rng.random(clusters.size) < share_by_post[clusters]).astype(float)
+        estimate = accuracy_interval(values, clusters)
+        covered += estimate.low <= 0.6 <= estimate.high
+        naive = accuracy_interval(values, np.arange(values.size))
+        naive_covered += naive.low <= 0.6 <= naive.high
+    assert 0.92 <= covered / 400 <= 0.98
+    assert naive_covered < covered  # pairs taken as independent are overconfident
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 5)), min_size=1, max_size=60))
+def test_interval_stays_in_bounds_and_holds_the_share(rows: list[tuple[float, int]]) -> None:
+    values, clusters = zip(*rows, strict=True)
+    estimate = accuracy_interval(values, clusters)
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+
+
+def test_mean_interval_of_a_paired_difference() -> None:
+    estimate = mean_interval([0.2, 0.2, 0.2, 0.2], [1, 2, 3, 4])
+    assert (estimate.low, estimate.high) == pytest.approx((0.2, 0.2))
+    assert mean_interval([1.0, -1.0], ["one", "one"]).high == float("inf")

@@ -1,0 +1,128 @@
+import multiprocessing
+import stat
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lurker.errors import CallError, LurkerError
+from lurker.schema import OBSERVATIONS, check
+from lurker.workspace import Workspace, atomic_path, open_workspace, write_json, write_parquet
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return open_workspace(tmp_path / "ws", create=True)
+
+
+def looks(n: int, subreddit: str = "College") -> pl.DataFrame:
+    rows = [
+        {"item_id": f"c{i}", "kind": "comment", "subreddit": subreddit, "observed_utc": 10, "score": i}
+        for i in range(n)
+    ]
+    return pl.DataFrame(rows, schema=OBSERVATIONS.schema)
+
+
+def test_what_is_no_workspace_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CallError, match="no workspace at"):
+        open_workspace(tmp_path / "absent")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CallError, match="is a file"):
+        open_workspace(tmp_path / "file", create=True)
+    with pytest.raises(CallError, match="something else"):
+        open_workspace(tmp_path, create=True)
+    write_json({"schema_version": 0}, tmp_path / "lurker.json")
+    with pytest.raises(LurkerError, match="version 0"):
+        open_workspace(tmp_path)
+
+
+def test_partition_is_replaced_whole(workspace: Workspace) -> None:
+    workspace.replace_partition(OBSERVATIONS, "College", [looks(2), looks(3)])
+    workspace.replace_partition(OBSERVATIONS, "college", [looks(4)])
+    assert workspace.scan(OBSERVATIONS).collect().height == 4
+    assert len(list(workspace.partition(OBSERVATIONS, "COLLEGE").glob("*.parquet"))) == 1
+
+
+def test_files_no_manifest_names_are_not_read(workspace: Workspace) -> None:
+    workspace.replace_partition(OBSERVATIONS, "College", [looks(2)])
+    write_parquet(looks(50), workspace.partition(OBSERVATIONS, "College") / "part-left-by-a-kill.parquet")
+    assert workspace.scan(OBSERVATIONS).collect().height == 2
+    assert workspace.connect().execute("SELECT count(*) FROM observations").fetchall() == [(2,)]
+
+
+def test_writer_that_fails_leaves_the_old_partition(workspace: Workspace) -> None:
+    workspace.replace_partition(OBSERVATIONS, "College", [looks(2)])
+
+    def frames():  # type: ignore[no-untyped-def]
+        yield looks(9)
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        workspace.replace_partition(OBSERVATIONS, "College", frames())
+    assert workspace.scan(OBSERVATIONS).collect().height == 2
+
+
+def test_unknown_subreddit_names_those_there(workspace: Workspace) -> None:
+    workspace.replace_partition(OBSERVATIONS, "College", [looks(2)])
+    with pytest.raises(LurkerError, match=r"No observations of r/emory .*it has: College"):
+        workspace.files(OBSERVATIONS, ["Emory"])
+    assert workspace.files(OBSERVATIONS, ["r/COLLEGE"]) == workspace.files(OBSERVATIONS)
+
+
+def test_views_exist_before_any_ingest(workspace: Workspace) -> None:
+    assert workspace.connect().execute("SELECT count(*) FROM comments").fetchall() == [(0,)]
+
+
+def test_atomic_path_leaves_nothing_half_written(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("killed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(LurkerError, match="Cannot write"), atomic_path(tmp_path / "file") as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a" * 200])
+def test_names_cannot_leave_the_workspace(workspace: Workspace, name: str) -> None:
+    with pytest.raises(CallError, match="is no name for pairs"):
+        workspace.folder("pairs", name)
+
+
+def test_salt_is_secret_and_stays(workspace: Workspace) -> None:
+    assert workspace.salt() == workspace.salt()
+    assert stat.S_IMODE((workspace.root / "salt").stat().st_mode) == 0o600
+
+
+def _try_lock(root: Path, answers: "multiprocessing.Queue[str]") -> None:
+    try:
+        with Workspace(root).lock("ingest again"):
+            answers.put("got it")
+    except LurkerError as error:
+        answers.put(error.message)
+
+
+def test_second_writer_is_told_who_holds_the_lock(workspace: Workspace) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    with workspace.lock("ingest dump"):
+        process = context.Process(target=_try_lock, args=(workspace.root, answers))
+        process.start()
+        process.join(30)
+    assert "`lurker ingest dump` (process" in answers.get(timeout=5)
+
+
+def test_check_names_what_is_wrong() -> None:
+    frame = looks(1)
+    assert check(frame.select(reversed(frame.columns)), OBSERVATIONS).columns == list(OBSERVATIONS.columns)
+    with pytest.raises(LurkerError, match="lacks the columns score"):
+        check(frame.drop("score"), OBSERVATIONS)
+    with pytest.raises(LurkerError, match="column score is Float64"):
+        check(frame.cast({"score": pl.Float64}), OBSERVATIONS)
+    with pytest.raises(LurkerError, match="column score has 1 missing"):
+        check(frame.with_columns(score=pl.lit(None, dtype=pl.Int64)), OBSERVATIONS)
