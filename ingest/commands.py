@@ -1,0 +1,105 @@
+"""`lurker ingest ...`: the commands that bring Reddit into the workspace."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lurker.errors import CallError, LurkerError
+from lurker.report import print_json, print_table
+from lurker.workspace import Workspace, open_workspace
+
+if TYPE_CHECKING:  # Polars and DuckDB load when a command runs, so that --help is fast
+    from ingest.dumps import FileReport
+
+NEXT = "lurker pairs build matched --recipe matched"
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def ingest() -> None:
+    """Reddit's dumps or a simulated Reddit into posts, comments and observations."""
+
+
+@app.command()
+def dump(
+    ctx: typer.Context,
+    files: list[Path] = typer.Argument(..., metavar="FILE...", help="Dumps: .zst, .gz, .bz2, .xz or plain NDJSON."),
+    subreddits: list[str] = typer.Option([], "--subreddit", metavar="S", help="Keep this one only; may be repeated."),
+    since: str = typer.Option("", metavar="D", help="Keep what was written on or after this day (2020-01-31, UTC)."),
+    until: str = typer.Option("", metavar="D", help="Keep what was written before this day (UTC)."),
+    min_score: int | None = typer.Option(None, help="Keep rows of at least this score."),
+    keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
+    keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave u/name in texts instead of u/[name]."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+) -> None:
+    """Read dump files of submissions and comments, told apart by content; the same file twice changes nothing."""
+    from ingest.dumps import ingest_dumps
+    from ingest.normalize import RowFilters
+    from ingest.streams import check_dump
+
+    try:
+        filters = RowFilters(
+            subreddits=tuple(name.removeprefix("/").removeprefix("r/") for name in subreddits),
+            since_utc=_day(since, "--since"),
+            until_utc=_day(until, "--until"),
+            min_score=min_score,
+            keep_nsfw=keep_nsfw,
+            keep_mentions=keep_mentions,
+        )
+    except ValueError as error:
+        raise CallError(f"{error}.", "Correct the filter: see `lurker ingest dump --help`.") from error
+    for path in files:
+        check_dump(path)  # before a workspace is made
+    workspace = open_workspace(ctx.obj, create=True)
+    report(workspace, ingest_dumps(workspace, files, filters), as_json=as_json)
+
+
+def report(workspace: Workspace, reports: "list[FileReport]", *, as_json: bool) -> None:
+    """Print what became of each file's rows, and the next command.
+
+    Errors: LurkerError, after printing, when a file was cut short.
+    """
+    if as_json:
+        files = [{**asdict(one), "n_kept": one.n_kept} for one in reports]
+        print_json({"workspace": str(workspace.root), "files": files, "next": NEXT})
+    else:
+        print_table("Rows", [_row(one) for one in reports])
+        dropped = [
+            {"file": Path(one.file).name, "dropped because": reason, "rows": n}
+            for one in reports
+            for reason, n in sorted(one.dropped.items(), key=lambda item: -item[1])
+        ]
+        print_table("Dropped", dropped)
+        for one in reports:
+            if one.malformed_file:
+                typer.echo(f"The malformed lines of {one.file} are kept in {one.malformed_file}")
+        typer.echo(f"next: {NEXT}")
+    if cut := [one for one in reports if one.is_cut_short]:
+        kept = ", ".join(f"{one.file} (its {one.n_rows:,} whole rows were read)" for one in cut)
+        raise LurkerError(f"Cut short: {kept}.", "Download it again and ingest it: rows that are here are not doubled.")
+
+
+def _row(one: "FileReport") -> dict[str, object]:
+    return {
+        "file": Path(one.file).name,
+        "read": one.n_rows,
+        "posts": one.n_posts,
+        "comments": one.n_comments,
+        "dropped": sum(one.dropped.values()),
+        "malformed": one.n_malformed,
+        "state": "cut short" if one.is_cut_short else "ingested before" if one.was_ingested_before else "ingested",
+    }
+
+
+def _day(text: str, option: str) -> int | None:
+    """Midnight (UTC) of a day like 2020-01-31 as seconds since 1970; None for an empty text."""
+    if not text:
+        return None
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+    except ValueError as error:
+        raise CallError(f"{option} takes a day like 2020-01-31, got {text!r}.") from error

@@ -1,0 +1,226 @@
+"""Dump files -> the workspace: read in blocks, staged as Parquet, merged by subreddit; a stopped run goes on.
+
+Each block of a file is parsed, filtered and staged by itself under `staging/<fingerprint>/`, its summary written last.
+A run that was stopped finds the summaries and parses only what has none. When every file is staged, one merge replaces
+the partitions, and a record under `ingested/` makes the next run of the same file and filters a matter of reading it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ingest import normalize, store
+from ingest.normalize import RowFilters
+from ingest.parse import parse_lines
+from ingest.streams import Block, CutShortError, blocks, check_dump
+from lurker.config import fingerprint
+from lurker.errors import LurkerError
+from lurker.progress import progress, say
+from lurker.schema import COMMENTS, POSTS
+from lurker.workspace import Workspace, atomic_path, read_json, write_json, write_parquet
+
+STAGING_VERSION = 1
+"""Part of the fingerprint: a change of what staged rows mean makes old staged rows and records void."""
+HEAD_TAIL_BYTES = 1 << 20
+
+
+@dataclass(kw_only=True, slots=True)
+class FileReport:
+    """What became of the rows of one file."""
+
+    file: str
+    n_rows: int = 0
+    n_posts: int = 0
+    n_comments: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    n_malformed: int = 0
+    malformed_file: str | None = None
+    subreddits: dict[str, int] = field(default_factory=dict)
+    is_cut_short: bool = False
+    was_ingested_before: bool = False
+
+    @property
+    def n_kept(self) -> int:
+        """Rows that went to the tables."""
+        return self.n_posts + self.n_comments
+
+
+def ingest_dumps(
+    workspace: Workspace, files: Sequence[Path], filters: RowFilters, source: str = "dump"
+) -> list[FileReport]:
+    """Read dump files into posts, comments and observations; a report for each file.
+
+    Errors: LurkerError when a file is missing, a folder, empty or no dump (before anything is written), when no row of
+    any file passes the filters, or when another process writes to the workspace. A file that is cut short is no error
+    here: its report says so.
+    """
+    for path in files:
+        check_dump(path)
+    with workspace.lock("ingest dump"):
+        reports, folders = [], []
+        for path in dict.fromkeys(files):
+            mark = _fingerprint(path, filters, source)
+            record = workspace.root / "ingested" / f"{mark}.json"
+            if (before := _recorded(workspace, record)) is not None:
+                reports.append(before)
+                say(f"{path.name} was ingested before with these filters: nothing to do.")
+                continue
+            folder = workspace.root / "staging" / mark
+            reports.append(_stage(path, folder, filters, source, workspace.salt()))
+            folders.append((folder, record, reports[-1]))
+        _require_rows(reports, filters, [folder for folder, _, _ in folders])
+        if folders:
+            _merge(workspace, [folder for folder, _, _ in folders])
+        for folder, record, report in folders:
+            report.malformed_file = _keep_malformed(workspace, folder, report)
+            write_json({"report": asdict(report), "filters": asdict(filters), "source": source}, record)
+            shutil.rmtree(folder)
+    return reports
+
+
+def _fingerprint(path: Path, filters: RowFilters, source: str) -> str:
+    """Names a file's content (size, time, both ends) with what is done to it."""
+    status = path.stat()
+    with path.open("rb") as file:
+        head = file.read(HEAD_TAIL_BYTES)
+        file.seek(max(0, status.st_size - HEAD_TAIL_BYTES))
+        ends = hashlib.sha256(head + file.read()).hexdigest()
+    return fingerprint(STAGING_VERSION, path.name, status.st_size, status.st_mtime_ns, ends, filters, source)
+
+
+def _recorded(workspace: Workspace, record: Path) -> FileReport | None:
+    """The report of an earlier run, unless what it wrote is no longer there."""
+    if not record.exists():
+        return None
+    report = FileReport(**{**read_json(record)["report"], "was_ingested_before": True})
+    is_there = all(any(workspace.manifest(table, name) for table in (POSTS, COMMENTS)) for name in report.subreddits)
+    return report if is_there else None
+
+
+def _stage(path: Path, folder: Path, filters: RowFilters, source: str, salt: bytes) -> FileReport:
+    """Stage every block of a file that is not staged yet; blocks are worked on side by side, a few at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left_over in [*folder.glob("*.lines"), *folder.glob(".*.tmp")]:
+        left_over.unlink()
+    n_workers = os.cpu_count() or 1
+    report = FileReport(file=str(path))
+    running: deque[Future[dict[str, Any]]] = deque()
+    with (
+        progress(f"Reading {path.name}", path.stat().st_size, unit="bytes") as advance,
+        ThreadPoolExecutor(n_workers) as pool,
+    ):
+        try:
+            for block in _until_cut(path, advance, report):
+                running.append(pool.submit(_stage_block, block, folder, filters, source, salt))
+                if len(running) > n_workers:
+                    _add(report, running.popleft().result())
+            while running:
+                _add(report, running.popleft().result())
+        finally:
+            for future in running:
+                future.cancel()
+    return report
+
+
+def _until_cut(path: Path, advance: Callable[[float], None], report: FileReport) -> Iterator[Block]:
+    try:
+        yield from blocks(path, advance)
+    except CutShortError:
+        report.is_cut_short = True
+
+
+def _stage_block(block: Block, folder: Path, filters: RowFilters, source: str, salt: bytes) -> dict[str, Any]:
+    """Parse, filter and stage one block; its summary, read back where the block was staged by an earlier run."""
+    name = f"{block.index:06d}"
+    summary_path = folder / f"{name}.json"
+    if summary_path.exists():
+        summary: dict[str, Any] = read_json(summary_path)
+        return summary
+    raw, malformed = parse_lines(block.data, folder / f"{name}.lines", block.first_line)
+    rows = normalize.with_common_fields(raw).with_columns(normalize.drop_reason(filters))
+    kept = rows.filter(pl.col("drop_reason").is_null())
+    posts = normalize.posts(kept, source, salt, keep_mentions=filters.keep_mentions)
+    comments = normalize.comments(kept, source, salt, keep_mentions=filters.keep_mentions)
+    for frame, table in ((posts, "posts"), (comments, "comments")):
+        if frame.height:
+            write_parquet(frame, folder / f"{name}.{table}.parquet")
+    if malformed:
+        with atomic_path(folder / f"{name}.malformed") as temporary, temporary.open("w", encoding="utf-8") as file:
+            for line in malformed:
+                text = line.data.decode("utf-8", "backslashreplace")
+                file.write(json.dumps({"line": line.line, "text": text}, ensure_ascii=True) + "\n")
+    reasons = rows["drop_reason"].drop_nulls().value_counts().rows()
+    summary = {
+        "n_rows": raw.height + len(malformed),
+        "n_posts": posts.height,
+        "n_comments": comments.height,
+        "n_malformed": len(malformed),
+        "dropped": dict(reasons),
+        "subreddits": dict(kept["subreddit"].str.to_lowercase().value_counts().rows()),
+    }
+    write_json(summary, summary_path)
+    return summary
+
+
+def _add(report: FileReport, summary: dict[str, Any]) -> None:
+    report.n_rows += summary["n_rows"]
+    report.n_posts += summary["n_posts"]
+    report.n_comments += summary["n_comments"]
+    report.n_malformed += summary["n_malformed"]
+    report.dropped = dict(Counter(report.dropped) + Counter(summary["dropped"]))
+    report.subreddits = dict(Counter(report.subreddits) + Counter(summary["subreddits"]))
+
+
+def _require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: Sequence[Path]) -> None:
+    """Errors: LurkerError when nothing was kept, after the staged rows are thrown away."""
+    found = {name for report in reports for name in report.subreddits}
+    if found:
+        for name in filters.subreddits:
+            if name.lower() not in found:
+                say(f"No row of r/{name} was kept.")
+        return
+    for folder in folders:
+        shutil.rmtree(folder)
+    n_rows = sum(report.n_rows for report in reports)
+    dropped = sum((Counter(report.dropped) for report in reports), Counter[str]())
+    n_malformed = sum(report.n_malformed for report in reports)
+    why = [f"{n:,} {reason}" for reason, n in dropped.most_common()] + [f"{n_malformed:,} malformed"] * (
+        n_malformed > 0
+    )
+    raise LurkerError(
+        f"No row of {', '.join(Path(report.file).name for report in reports)} was kept: "
+        f"{n_rows:,} read, of which {', '.join(why) or 'none'}.",
+        "Loosen the filters: see `lurker ingest dump --help`.",
+    )
+
+
+def _merge(workspace: Workspace, folders: Sequence[Path]) -> None:
+    scratch = folders[0] / "spill"
+    staged = {
+        table: [path for folder in folders for path in sorted(folder.glob(f"*.{table}.parquet"))]
+        for table in ("posts", "comments")
+    }
+    say("Merging into the tables ...")
+    store.merge(workspace, staged["posts"], staged["comments"], scratch)
+
+
+def _keep_malformed(workspace: Workspace, folder: Path, report: FileReport) -> str | None:
+    """Put the unreadable lines of a file into one side file, with their place; its path."""
+    parts = sorted(folder.glob("*.malformed"))
+    if not parts:
+        return None
+    kept = workspace.root / "malformed" / f"{Path(report.file).name}-{folder.name}.ndjson"
+    with atomic_path(kept) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for part in parts:
+            for line in part.read_text(encoding="utf-8").splitlines():
+                file.write(json.dumps({"file": report.file, **json.loads(line)}) + "\n")
+    return str(kept)

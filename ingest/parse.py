@@ -1,0 +1,135 @@
+"""Lines of JSON -> a frame of the fields that are kept, one row a line, and the lines that nothing can read.
+
+DuckDB's reader is the fastest measured, but it turns a line it cannot read into a row of nulls, and it refuses lone
+surrogates and NaN, which the standard library accepts: such lines are read again by the standard library, so nothing
+that `json.loads` can read is lost.
+"""
+
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+RAW_TYPES = {
+    "id": "VARCHAR",
+    "subreddit": "VARCHAR",
+    "author": "VARCHAR",
+    "created_utc": "DOUBLE",
+    "score": "BIGINT",
+    "ups": "BIGINT",
+    "downs": "BIGINT",
+    "retrieved_on": "DOUBLE",
+    "retrieved_utc": "DOUBLE",
+    "_meta": "STRUCT(retrieved_2nd_on DOUBLE)",
+    "edited": "VARCHAR",
+    "over_18": "BOOLEAN",
+    "stickied": "BOOLEAN",
+    "distinguished": "VARCHAR",
+    "title": "VARCHAR",
+    "selftext": "VARCHAR",
+    "upvote_ratio": "DOUBLE",
+    "num_comments": "BIGINT",
+    "is_self": "BOOLEAN",
+    "domain": "VARCHAR",
+    "url": "VARCHAR",
+    "link_flair_text": "VARCHAR",
+    "removed_by_category": "VARCHAR",
+    "link_id": "VARCHAR",
+    "parent_id": "VARCHAR",
+    "body": "VARCHAR",
+    "score_hidden": "BOOLEAN",
+    "is_submitter": "BOOLEAN",
+}
+"""Reddit's fields that are read, with DuckDB types; a value of another type is null, its row is kept."""
+
+_local = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A line that is no JSON object: its number in the file (from 1) and its bytes."""
+
+    line: int
+    data: bytes
+
+
+def parse_lines(data: bytes, scratch: Path, first_line: int = 1) -> tuple[pl.DataFrame, list[Malformed]]:
+    """Parse lines of JSON objects.
+
+    data: whole lines, each ending in a newline; blank ones are skipped. scratch: a file name to use for a moment.
+    Returns one row for each readable line, of the columns in RAW_TYPES, in no particular order, and the other lines.
+    """
+    frame = _read_json(data, scratch)
+    is_unread = frame["id"].is_null()
+    if not is_unread.any():
+        return frame, []
+    lines = [(number, line) for number, line in enumerate(data.split(b"\n"), start=first_line) if line.strip()]
+    if len(lines) == frame.height:
+        lines = [lines[row] for row in is_unread.arg_true()]
+        frame = frame.filter(~is_unread)
+    else:  # rows cannot be told by their lines: all of them are read again
+        frame = frame.clear()
+    rescued, malformed = _rescue(lines)
+    if rescued:
+        frame = pl.concat([frame, _read_json(b"".join(rescued), scratch)])
+    return frame, malformed
+
+
+def _read_json(data: bytes, scratch: Path) -> pl.DataFrame:
+    """One row a line, in the order of the lines (one thread keeps it); nulls where DuckDB cannot read the line."""
+    try:
+        scratch.write_bytes(data)
+        result = _connection().sql(_QUERY, params=[str(scratch), max(len(data), 1 << 20)])
+        return pl.DataFrame(result.to_arrow_table())
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+_COLUMNS = ", ".join(f"{name}: '{dtype}'" for name, dtype in RAW_TYPES.items())
+_QUERY = (
+    f"SELECT * FROM read_json(?, format = 'newline_delimited', ignore_errors = true, columns = {{{_COLUMNS}}}, "
+    "maximum_object_size = ?)"
+)
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    """A DuckDB of one thread for each of ours: blocks are parsed side by side, each in order."""
+    if not hasattr(_local, "connection"):
+        _local.connection = duckdb.connect(config={"threads": 1})
+    connection: duckdb.DuckDBPyConnection = _local.connection
+    return connection
+
+
+def _rescue(lines: list[tuple[int, bytes]]) -> tuple[list[bytes], list[Malformed]]:
+    """Read numbered lines with the standard library: clean lines for DuckDB, and those that are no objects."""
+    rescued, malformed = [], []
+    for number, line in lines:
+        try:
+            value = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            rescued.append(json.dumps(_storable(value), ensure_ascii=True).encode() + b"\n")
+        else:
+            malformed.append(Malformed(number, line))
+    return rescued, malformed
+
+
+def _storable(row: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are kept, with NaN as null and lone surrogates as U+FFFD; an id, so that the row is not null."""
+    kept = {name: _clean(row[name]) for name in RAW_TYPES if name in row}
+    return {**kept, "id": kept.get("id") or ""}
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, dict):
+        return {name: _clean(inner) for name, inner in value.items() if name == "retrieved_2nd_on"}
+    return value if isinstance(value, int) else None

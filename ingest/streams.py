@@ -1,0 +1,168 @@
+"""A dump file as a stream of newline-aligned blocks, whatever compressed it.
+
+The format is told by the first bytes and never by the name. Monthly dumps are zstd with a window of 2 GiB, which
+default decoders refuse. A stream that ends inside a compressed frame is a cut file: its whole lines still come out.
+
+Source: RFC 8878 (zstd), RFC 1952 (gzip); dumps of Pushshift and Arctic Shift.
+"""
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import zstandard
+
+from lurker.errors import LurkerError
+
+MAX_WINDOW_BYTES = 2**31
+READ_BYTES = 1 << 17
+BLOCK_BYTES = 32 << 20
+MAX_LINE_BYTES = 256 << 20
+
+
+class _Decoder(Protocol):
+    """What zstandard, zlib, bz2 and lzma decompressors have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _zstd() -> Any:
+    return zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
+
+
+_DECODERS: dict[bytes, Callable[[], _Decoder]] = {
+    b"\x28\xb5\x2f\xfd": _zstd,
+    b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
+    b"BZh": bz2.BZ2Decompressor,
+    b"\xfd7zXZ\x00": lzma.LZMADecompressor,
+}
+_DAMAGE = (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines of a dump.
+
+    index: 0, 1, ... in the file; the cuts depend on the file only, so a resumed run finds the same blocks.
+    first_line: number of its first line in the file, from 1.
+    data: the lines, each ending in a newline.
+    """
+
+    index: int
+    first_line: int
+    data: bytes
+
+
+class CutShortError(Exception):
+    """The stream ended, or broke, inside a frame or a line; what came before is whole."""
+
+
+def check_dump(path: Path) -> None:
+    """Look at the first bytes of a file before any work is done.
+
+    Errors: LurkerError when it is missing, a folder, empty, unreadable, or holds no lines of JSON objects.
+    """
+    if not path.exists():
+        raise LurkerError(f"There is no file {path}.", "Check the path of the dump.")
+    if path.is_dir():
+        raise LurkerError(f"{path} is a folder.", f"Name the files in it: `lurker ingest dump {path}/*`.")
+    head = b""
+    try:
+        for chunk in _decompressed(path):
+            head += chunk
+            if len(head) >= READ_BYTES:
+                break
+    except CutShortError:
+        pass  # a cut file is read as far as it goes
+    except OSError as error:
+        raise LurkerError(f"Cannot read {path}: {error.strerror or error}.", "Check the path of the dump.") from error
+    if not head.strip():
+        raise LurkerError(f"{path} is empty.", "Download it again, or leave it out.")
+    if not any(line.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") for line in head.split(b"\n")):
+        raise LurkerError(
+            f"{path} is no dump: no line of it is a JSON object (it starts with {head[:16]!r}).",
+            "Dumps are one JSON object a line, plain or compressed by zstd, gzip, bzip2 or xz.",
+        )
+
+
+def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+    """Yield the lines of a dump in newline-aligned blocks of about `block_bytes`.
+
+    advance: told the bytes of the file (as stored) that were read.
+    Errors: CutShortError after the last whole line of a file that is cut or damaged; its partial line is left out.
+    LurkerError when a line is longer than any row of Reddit can be.
+    """
+    pending = bytearray()
+    index, line = 0, 1
+    cut: CutShortError | None = None
+    chunks = _decompressed(path, advance)
+    while True:
+        try:
+            chunk = next(chunks, None)
+        except CutShortError as error:
+            chunk, cut = None, error
+        if chunk is not None:
+            pending += chunk
+            if len(pending) > MAX_LINE_BYTES and b"\n" not in pending:
+                raise LurkerError(
+                    f"{path} has a line of over {MAX_LINE_BYTES >> 20} MB at line {line:,}: it is no dump."
+                )
+        while len(pending) >= block_bytes and (end := _last_newline(pending, block_bytes)):
+            block = Block(index, line, bytes(memoryview(pending)[:end]))
+            del pending[:end]
+            yield block
+            index, line = index + 1, line + block.data.count(b"\n")
+        if chunk is None:
+            break
+    if cut is None and pending and not pending.endswith(b"\n"):
+        pending += b"\n"
+    end = pending.rfind(b"\n") + 1
+    if end:
+        yield Block(index, line, bytes(memoryview(pending)[:end]))
+    if cut is not None:
+        raise cut
+
+
+def _last_newline(pending: bytearray, block_bytes: int) -> int:
+    """Where the block ends: after the last newline within `block_bytes`, else the first one beyond; 0 for none."""
+    return pending.rfind(b"\n", 0, block_bytes) + 1 or pending.find(b"\n", block_bytes) + 1
+
+
+def _decompressed(path: Path, advance: Callable[[float], None] = lambda _: None) -> Iterator[bytes]:
+    """Yield the content in pieces, across concatenated frames.
+
+    Errors: CutShortError when the last frame has no end or the data are damaged; OSError when the file cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(READ_BYTES)
+        make = next((make for magic, make in _DECODERS.items() if data.startswith(magic)), None)
+        decoder = make() if make else None
+        while data:
+            advance(len(data))
+            if decoder is None or make is None:
+                yield data
+            else:
+                rest = data
+                while rest:
+                    if decoder.eof:
+                        if not rest.strip(b"\x00"):
+                            break  # padding after the last frame
+                        decoder = make()
+                    try:
+                        piece = decoder.decompress(rest)
+                    except _DAMAGE as error:
+                        raise CutShortError(str(error)) from error
+                    if piece:
+                        yield piece
+                    rest = decoder.unused_data if decoder.eof else b""
+            data = file.read(READ_BYTES)
+        if decoder is not None and not decoder.eof:
+            raise CutShortError("the file ends inside a compressed frame")
