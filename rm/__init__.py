@@ -1,0 +1,1 @@
+"""Preference pairs into reward models and experiments: reads `pairs`, writes `runs` and `experiments`."""

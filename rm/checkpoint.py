@@ -1,0 +1,104 @@
+"""A run's state on disk, whole at every moment: a killed run goes on with the losses of one that was never stopped."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+
+from lurker.errors import LurkerError
+from lurker.workspace import atomic_path
+
+CHECKPOINT = "checkpoint.pt"
+METRICS = "metrics.jsonl"
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """Where training stands."""
+
+    step: int = 0
+    n_tokens: int = 0
+    train_time_s: float = 0.0
+    best_step: int = 0
+    best_validation_log_loss: float = float("inf")
+    n_worse: int = 0
+
+    def load_best(self, folder: Path, model: Any) -> None:
+        """Put the weights of the best validation log loss into the model."""
+        model.load_state_dict(_load(folder / _best_name(self.best_step), model))
+
+
+def write_checkpoint(folder: Path, model: Any, optimiser: Any, scheduler: Any, state: Checkpoint) -> None:
+    """Write all that the next step depends on, in one rename; then drop the best weights it no longer names."""
+    content = {
+        "state": asdict(state),
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "torch_rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    with atomic_path(folder / CHECKPOINT) as temporary:
+        torch.save(content, temporary)
+    for path in folder.glob("best-*.pt"):
+        if path.name != _best_name(state.best_step):
+            path.unlink()
+
+
+def read_checkpoint(folder: Path, model: Any, optimiser: Any, scheduler: Any) -> Checkpoint | None:
+    """Restore what `write_checkpoint` wrote into the given objects; None when there is no checkpoint."""
+    if not (folder / CHECKPOINT).exists():
+        return None
+    content = _load(folder / CHECKPOINT, model)
+    model.load_state_dict(content["model"])
+    optimiser.load_state_dict(content["optimiser"])
+    scheduler.load_state_dict(content["scheduler"])
+    torch.set_rng_state(content["torch_rng"].cpu())
+    if content["cuda_rng"]:
+        torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
+    return Checkpoint(**content["state"])
+
+
+def save_best(folder: Path, model: Any, step: int) -> None:
+    """Keep the weights of this step beside those that the checkpoint on disk names."""
+    with atomic_path(folder / _best_name(step)) as temporary:
+        torch.save(model.state_dict(), temporary)
+
+
+def drop_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint and the best weights of a run whose model is written."""
+    for path in (folder / CHECKPOINT, *folder.glob("best-*.pt")):
+        path.unlink(missing_ok=True)
+
+
+def append_metric(folder: Path, metric: Mapping[str, float]) -> None:
+    """Add one line to metrics.jsonl."""
+    with (folder / METRICS).open("ab") as file:
+        file.write(orjson.dumps(metric) + b"\n")
+
+
+def cut_metrics(folder: Path, step: int) -> None:
+    """Drop lines after the checkpoint's step: those steps are done again."""
+    path = folder / METRICS
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)[:step]  # a line a step; a torn last line is past the checkpoint
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"".join(lines))
+
+
+def _best_name(step: int) -> str:
+    return f"best-{step}.pt"
+
+
+def _load(path: Path, model: Any) -> Any:
+    try:
+        return torch.load(path, map_location=next(model.parameters()).device, weights_only=True)
+    except (OSError, RuntimeError, EOFError) as error:
+        raise LurkerError(
+            f"Cannot read the checkpoint {path}.", f"Remove {os.fspath(path.parent)} and train again."
+        ) from error

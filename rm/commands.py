@@ -1,0 +1,237 @@
+"""`lurker rm` and `lurker experiment`: train, judge and apply reward models; scaling and transfer."""
+
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import typer
+
+from lurker.engine import Engine
+from lurker.errors import CallError
+from lurker.progress import progress, say
+from lurker.report import print_json, print_table
+from lurker.workspace import Workspace, open_workspace
+
+app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Train, judge and apply reward models.")
+experiment_app = typer.Typer(
+    pretty_exceptions_enable=False, no_args_is_help=True, help="Accuracy against data and model size; transfer."
+)
+
+JSON = typer.Option(False, "--json", help="One JSON object on stdout.")
+SETTINGS = typer.Option(None, "--set", help="field=value of the training, e.g. learning_rate=1e-3. Repeatable.")
+SUBREDDITS = typer.Option(None, "--subreddit", help="Only this community. Repeatable.")
+MODEL = typer.Option(..., "--model", help="scratch-10k … scratch-16m, a Hugging Face id or a local folder.")
+TEST = typer.Option(None, "--test", help="Pair set judged on; hard-test where there is one.")
+ENGINE = typer.Option("local", "--engine", help="local: processes here; ray: the cluster of RAY_ADDRESS, or a new one.")
+WORKERS = typer.Option(None, "--workers", min=1, help="Processes of the local engine; one per core.")
+EXPERIMENT = typer.Option(None, "--name", help="Name of the experiment; NAME-scaling or NAME-transfer.")
+
+
+@app.command("train")
+def train_command(
+    ctx: typer.Context,
+    name: str = typer.Argument(..., metavar="NAME", help="Pair set to train on."),
+    model: str = MODEL,
+    run: str | None = typer.Option(None, "--run", help="Id of the run; made from the call when absent."),
+    resume: bool = typer.Option(False, "--resume", help="Go on with a run that was stopped."),
+    max_pairs: int | None = typer.Option(None, "--max-pairs", min=2, help="Training pairs; all when absent."),
+    subreddit: list[str] | None = SUBREDDITS,
+    seed: int = typer.Option(0, "--seed", min=0, help="Seed of subset, initial weights and order."),
+    settings: list[str] | None = SETTINGS,
+    as_json: bool = JSON,
+) -> None:
+    """Train a reward model and judge it, beside the baselines, on NAME's test split and on the hard test."""
+    workspace = open_workspace(ctx.obj)
+    from lurker.config import fingerprint, override
+    from rm.cells import slug
+    from rm.data import HARD_TEST
+    from rm.model import check_spec, learning_rate
+    from rm.run import RunConfig, train_run
+    from rm.train import TrainConfig
+
+    check_spec(model)
+    hard_test = (HARD_TEST,) if HARD_TEST in workspace.names("pairs", "manifest.json") and name != HARD_TEST else ()
+    config = RunConfig(
+        pairs=name,
+        model=model,
+        train=override(TrainConfig(learning_rate=learning_rate(model), seed=seed), settings or []),
+        subreddits=tuple(subreddit or ()),
+        max_pairs=max_pairs,
+        test_pairs=(name, *hard_test),
+    )
+    run_id = run or f"{name}-{slug(model)}-{fingerprint(config)[:8]}"
+    result = train_run(workspace, run_id, config, resume=resume)
+    if as_json:
+        print_json(result)
+        return
+    print_table(f"Run {run_id}: {result['n_train_pairs']:,} training pairs", _accuracies(result["evaluations"]))
+
+
+@app.command("evaluate")
+def evaluate_command(
+    ctx: typer.Context,
+    run: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
+    pairs: str = typer.Option(..., "--pairs", help="Pair set to judge on."),
+    split: str = typer.Option("test", "--split", help="train | validation | test: its split."),
+    as_json: bool = JSON,
+) -> None:
+    """Judge a run, beside the baselines, on a split of any pair set, by subreddit."""
+    workspace = open_workspace(ctx.obj)
+    if split not in ("train", "validation", "test"):
+        raise CallError(f"--split takes train | validation | test, got {split!r}.")
+    from rm.run import evaluate_run
+
+    table = evaluate_run(workspace, run, pairs, split)
+    if as_json:
+        print_json({"run_id": run, "pairs": pairs, "split": split, "evaluations": table.drop("run_id").to_dicts()})
+        return
+    print_table(f"Run {run} on {pairs} ({split})", _accuracies(table.to_dicts(), "subreddit"))
+
+
+@app.command("score")
+def score_command(
+    ctx: typer.Context,
+    run: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
+    file: Path = typer.Argument(..., metavar="FILE", help="JSONL or Parquet with the columns prompt and response."),
+    out: Path | None = typer.Option(None, "--out", help="Where to write; FILE with `.scored` before its ending."),
+    as_json: bool = JSON,
+) -> None:
+    """Add a reward to each row of a file of any size."""
+    workspace = open_workspace(ctx.obj)
+    from lurker.workspace import read_json
+    from rm.forward import choose_device, describe_device
+    from rm.model import load
+    from rm.run import finished_run
+    from rm.score import is_parquet, score_file
+
+    folder = finished_run(workspace, run)
+    is_parquet(file)  # an unreadable file is refused before the model is loaded
+    target = out or file.with_name(f"{file.stem}.scored{file.suffix}")
+    reward_model = load(folder / "model")
+    device = choose_device()
+    reward_model.model.to(device)
+    say(f"Scoring on {describe_device(device)}.")
+    max_tokens = int(read_json(folder / "config.json")["train"]["max_tokens"])
+    with progress("Scoring", file.stat().st_size, "bytes") as advance:
+        n_rows = score_file(reward_model, file, target, max_tokens, advance)
+    if as_json:
+        print_json({"run_id": run, "rows": n_rows, "out": str(target)})
+    else:
+        print_table("Scored", [{"rows": n_rows, "file": str(target)}])
+
+
+@experiment_app.command("scaling")
+def scaling_command(
+    ctx: typer.Context,
+    name: str = typer.Argument(..., metavar="NAME", help="Pair set to train on."),
+    models: str = typer.Option(..., "--models", help="SPECs, separated by commas."),
+    sizes: str = typer.Option(..., "--sizes", help="Training pairs, separated by commas."),
+    seeds: int = typer.Option(3, "--seeds", min=1, help="How many seeds."),
+    test: str | None = TEST,
+    subreddit: list[str] | None = SUBREDDITS,
+    engine: str = ENGINE,
+    workers: int | None = WORKERS,
+    experiment: str | None = EXPERIMENT,
+    settings: list[str] | None = SETTINGS,
+    as_json: bool = JSON,
+) -> None:
+    """Accuracy on one test for every model, data size and seed; finished cells are not run again."""
+    workspace = open_workspace(ctx.obj)
+    from rm.scaling import ScalingConfig, run_scaling, summary
+
+    config = _checked(
+        ScalingConfig,
+        pairs=name,
+        models=tuple(model.strip() for model in models.split(",") if model.strip()),
+        sizes=_whole_numbers("--sizes", sizes),
+        n_seeds=seeds,
+        test_pairs=test,
+        subreddits=tuple(subreddit or ()),
+        settings=tuple(settings or ()),
+    )
+    title = experiment or f"{name}-scaling"
+    table = run_scaling(workspace, title, config, _engine(engine), workers)
+    if as_json:
+        print_json(_experiment_report(workspace, title, table.to_dicts()))
+        return
+    print_table(f"Accuracy on {table['test_pairs'][0]} (experiment {title})", summary(table))
+
+
+@experiment_app.command("transfer")
+def transfer_command(
+    ctx: typer.Context,
+    name: str = typer.Argument(..., metavar="NAME", help="Pair set to train on."),
+    model: str = MODEL,
+    max_pairs: int | None = typer.Option(
+        None, "--max-pairs", min=2, help="Pairs of each source; the smallest's count."
+    ),
+    seeds: int = typer.Option(1, "--seeds", min=1, help="How many seeds."),
+    test: str | None = TEST,
+    subreddit: list[str] | None = SUBREDDITS,
+    engine: str = ENGINE,
+    workers: int | None = WORKERS,
+    experiment: str | None = EXPERIMENT,
+    settings: list[str] | None = SETTINGS,
+    as_json: bool = JSON,
+) -> None:
+    """Train on each community, judge on every other; finished cells are not run again."""
+    workspace = open_workspace(ctx.obj)
+    from rm.transfer import TransferConfig, matrix, run_transfer
+
+    config = _checked(
+        TransferConfig,
+        pairs=name,
+        model=model,
+        max_pairs=max_pairs,
+        n_seeds=seeds,
+        test_pairs=test,
+        subreddits=tuple(subreddit or ()),
+        settings=tuple(settings or ()),
+    )
+    title = experiment or f"{name}-transfer"
+    table = run_transfer(workspace, title, config, _engine(engine), workers)
+    if as_json:
+        print_json(_experiment_report(workspace, title, table.to_dicts()))
+        return
+    for predictor in (model, *(["tfidf"] if "tfidf" in table["predictor"] else [])):
+        print_table(
+            f"Accuracy of {predictor} on {table['test_pairs'][0]} (experiment {title})", matrix(table, predictor)
+        )
+
+
+def _accuracies(rows: list[dict[str, Any]], *places: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "pairs": row["pairs"],
+            **{place: row[place] for place in places},
+            "predictor": row["predictor"],
+            "accuracy": f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]",
+            "log loss": row["log_loss"],
+            "test pairs": row["n_test_pairs"],
+            "posts": row["n_test_posts"],
+        }
+        for row in rows
+    ]
+
+
+def _experiment_report(workspace: Workspace, title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"experiment": title, "folder": str(workspace.folder("experiments", title)), "rows": rows}
+
+
+def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise CallError(f"{option} takes whole numbers separated by commas, got {text!r}.") from error
+
+
+def _engine(text: str) -> Engine:
+    if text not in get_args(Engine):
+        raise CallError(f"--engine takes local | ray, got {text!r}.")
+    return cast(Engine, text)
+
+
+def _checked(config: type[Any], **values: Any) -> Any:
+    try:
+        return config(**values)
+    except ValueError as error:
+        raise CallError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error

@@ -1,0 +1,87 @@
+"""How well predictors name the winner: margins of the model and the baselines on the same pairs, with intervals."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from lurker.errors import LurkerError
+from lurker.schema import EVALUATIONS, PREDICTIONS, check
+from lurker.stats import accuracy_interval
+from rm.data import TokenisedPairs
+from rm.forward import rewards
+
+Margins = NDArray[np.float64]
+MODEL = "model"
+ALL = "all"
+TIMELESS = ("length", "time")
+"""Predictors that rank and give no probability: they have no log loss."""
+
+
+@torch.no_grad()
+def model_margins(model: Any, pad_token_id: int, pairs: TokenisedPairs, tokens_per_batch: int) -> Margins:
+    """Reward of chosen minus reward of rejected, [n_pairs], in log-odds; each response is scored once.
+
+    Errors: LurkerError when a reward is not finite.
+    """
+    model.eval()
+    scores = rewards(model, pairs.sequences, pad_token_id, tokens_per_batch).cpu().numpy().astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise LurkerError(f"The model's reward of {int((~np.isfinite(scores)).sum()):,} responses is not a number.")
+    return np.asarray(scores[pairs.chosen] - scores[pairs.rejected])
+
+
+def predictions(frame: pl.DataFrame, margins: Margins) -> pl.DataFrame:
+    """The PREDICTIONS table of one predictor; a margin of 0 is half right."""
+    columns = {"pair_id": frame["pair_id"], "margin": margins, "is_correct": is_correct(margins)}
+    return check(pl.DataFrame(columns, schema=PREDICTIONS.schema), PREDICTIONS)
+
+
+def is_correct(margins: Margins) -> NDArray[np.float64]:
+    """1 where the margin is over 0, 0 where it is under, 0.5 for a tie."""
+    return (np.sign(margins) + 1) / 2
+
+
+def evaluate(frame: pl.DataFrame, margins: Mapping[str, Margins], run_id: str, pairs: str, split: str) -> pl.DataFrame:
+    """The EVALUATIONS table: every predictor on the same pairs, by subreddit and for all together.
+
+    frame: PAIRS. margins: of each predictor, [n_pairs] in the frame's order.
+    """
+    rows = []
+    subreddits = frame["subreddit"].to_numpy()
+    for name, values in margins.items():
+        for subreddit in [ALL, *sorted(set(subreddits))]:
+            of = np.ones(frame.height, dtype=bool) if subreddit == ALL else subreddits == subreddit
+            estimate = accuracy_interval(is_correct(values[of]), frame["post_id"].to_numpy()[of])
+            rows.append(
+                {
+                    "run_id": run_id,
+                    "pairs": pairs,
+                    "split": split,
+                    "subreddit": subreddit,
+                    "predictor": name,
+                    "n_test_pairs": estimate.n,
+                    "n_test_posts": estimate.n_clusters,
+                    "accuracy": estimate.value,
+                    "accuracy_low": estimate.low,
+                    "accuracy_high": estimate.high,
+                    "log_loss": None if name in TIMELESS else float(np.logaddexp(0.0, -values[of]).mean()),
+                }
+            )
+    return check(pl.DataFrame(rows, schema=EVALUATIONS.schema), EVALUATIONS)
+
+
+def require_disjoint(training: pl.DataFrame, judged: pl.DataFrame, name: str) -> None:
+    """Refuse to judge on a post that was trained on.
+
+    Errors: LurkerError that counts and names such posts.
+    """
+    shared = training.select("post_id").unique().join(judged.select("post_id").unique(), on="post_id")["post_id"].sort()
+    if len(shared):
+        raise LurkerError(
+            f"{len(shared):,} posts of {name} were trained on, {shared[0]} among them: its accuracy would be false.",
+            "Judge on the split `test`, or build the two pair sets with the same split.",
+        )
