@@ -1,0 +1,1 @@
+"""Tables to preference pairs: recipes, matching, the frozen hard test and the audit."""

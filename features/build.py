@@ -1,0 +1,89 @@
+"""Build a pair set: comments -> eligible responses -> candidate pairs -> caps -> texts, every dropped row counted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from features.hard_test import HARD_TEST, freeze_hard_test
+from features.hashing import frame_sha256
+from features.ledger import Ledger
+from features.matching import match_pairs
+from features.recipes import Recipe
+from features.responses import measure_responses, select_responses
+from features.store import describe_pairs, write_pairs
+from features.texts import attach_texts
+from lurker.errors import CallError, LurkerError
+from lurker.progress import progress, say
+from lurker.schema import COMMENTS
+from lurker.workspace import Workspace
+
+
+def build_pairs(
+    workspace: Workspace,
+    name: str,
+    recipe: Recipe,
+    subreddits: Sequence[str] | None = None,
+    *,
+    refreeze: bool = False,
+) -> dict[str, Any]:
+    """Build the pair set `name` and, where it is not frozen yet, the hard test of its subreddits; return the manifest.
+
+    subreddits: all that were ingested when None. refreeze: replace the frozen hard test where the input has changed.
+    Errors: CallError for the reserved name; LurkerError when nothing was ingested, a subreddit has no comments, or
+    no pairs are left (it names the rule that took most).
+    """
+    if name == HARD_TEST:
+        raise CallError(f"{HARD_TEST!r} is the frozen test that every build keeps.", "Take another name.")
+    with workspace.lock("pairs build"):
+        known = _resolve_subreddits(workspace, subreddits)
+        n_comments = sum(workspace.manifest(COMMENTS, subreddit)["n_rows"] for subreddit in known)
+        with progress("Measuring comments", n_comments, "comments") as advance:
+            measured = measure_responses(workspace, known, advance)
+        responses, response_ledger = select_responses(measured, recipe)
+        matched, pair_ledger = match_pairs(responses, recipe)
+        if matched.is_empty():
+            raise _no_pairs_left(name, recipe, response_ledger, pair_ledger)
+        pairs = attach_texts(workspace, matched, recipe)
+        hard_test = freeze_hard_test(workspace, measured, refreeze=refreeze)
+        manifest = describe_pairs(pairs, name, recipe, known) | {
+            "ledger": {"responses": response_ledger.to_dict(), "pairs": pair_ledger.to_dict()},
+            "inputs": fingerprint_inputs(measured),
+            "hard_test": hard_test,
+        }
+        write_pairs(workspace, name, pairs, manifest)
+    say(f"Wrote {pairs.height:,} pairs to {workspace.folder('pairs', name)}. Next: `lurker pairs audit {name}`.")
+    return manifest
+
+
+def fingerprint_inputs(measured: pl.DataFrame) -> list[dict[str, Any]]:
+    """For every subreddit: comments and a SHA-256 of all that the rules saw of them and their posts."""
+    seen = measured.drop("text_hash")
+    return [
+        {"subreddit": name, "n_comments": group.height, "sha256": frame_sha256(group)}
+        for (name,), group in sorted(seen.group_by("subreddit", maintain_order=True), key=lambda item: item[0])
+    ]
+
+
+def _resolve_subreddits(workspace: Workspace, subreddits: Sequence[str] | None) -> list[str]:
+    known = {name.lower(): name for name in workspace.subreddits(COMMENTS)}
+    if not known:
+        raise LurkerError(f"No comments in {workspace.root}.", "Ingest some: `lurker ingest dump FILE...`.")
+    if subreddits is None:
+        return sorted(known.values())
+    workspace.files(COMMENTS, subreddits)  # says which one is not there
+    return sorted({known[name.lower().removeprefix("r/")] for name in subreddits})
+
+
+def _no_pairs_left(name: str, recipe: Recipe, responses: Ledger, pairs: Ledger) -> LurkerError:
+    stage, ledger = ("candidate pairs", pairs) if pairs.n_input else ("comments", responses)
+    if not ledger.dropped:  # too few responses to a post to make a single candidate
+        return LurkerError(
+            f"No pairs: no post has two of the {responses.n_kept:,} eligible responses.", "Ingest more comments."
+        )
+    reason, n_dropped = max(ledger.dropped, key=lambda line: line[1])
+    return LurkerError(
+        f"No pairs left by recipe {recipe.name!r}: of {ledger.n_input:,} {stage}, {n_dropped:,} went by the rule "
+        f"'{reason}'.",
+        f"Loosen it (`lurker pairs build {name} --recipe naive`, or `--set field=value`) or ingest more.",
+    )

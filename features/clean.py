@@ -1,0 +1,67 @@
+"""Text as a model reads it: pure Polars expressions, string in, string out.
+
+Treatment of Markdown: what the author marked up (emphasis, lists, quotes, links, code) stays as written, for readers
+voted on it. Only what Reddit's transport adds is undone: escaped entities, zero-width characters, Windows line ends,
+runs of empty lines, of blanks within a line and at its end (indentation stays: in Markdown it is code).
+
+Sentences that betray the score ("EDIT: thanks for the gold", "this blew up") are removed: they were written after the
+votes came, and a model would read the answer in them.
+"""
+
+import polars as pl
+
+GONE = ("[deleted]", "[removed]", "[deleted by user]", "[ removed by reddit ]")
+
+_ENTITIES = {
+    "&lt;": "<",
+    "&gt;": ">",
+    "&quot;": '"',
+    "&#39;": "'",
+    "&nbsp;": " ",
+    "&#x200B;": "",
+    "&amp;": "&",  # last, or "&amp;lt;" would be unescaped twice
+}
+
+_REWARD = r"(?:gold|silver|platinum|awards?|upvotes?|up-votes?|karma|updoots?)"
+_BETRAYALS = (
+    rf"\b(?:thanks?|thank\s+you|thx|ty|tysm|appreciate|grateful)\b[^.!?\n]{{0,60}}\b{_REWARD}\b",
+    r"\bfirst\s+(?:\w+\s+)?(?:gold|silver|platinum)\b",
+    r"\b(?:kind|anonymous|generous)\s+strangers?\b",
+    r"\b(?:this|it|my\s+comment|that)\s+(?:really\s+|kinda\s+|totally\s+|sure\s+)?(?:blew|has\s+blown|got\s+blown)\s+up\b",
+    r"\b(?:top|most\s+upvoted|highest\s+rated)\s+comment\b",
+    r"\b(?:why|all|for|the|so\s+many)\s+(?:\w+\s+){0,3}down\s*-?votes?d?\b",
+    r"\b(?:i'?m|am|being|getting|got|was)\s+(?:\w+\s+)?(?:down|up)\s*-?voted\b",
+    r"\brip\s+(?:my\s+)?inbox\b",
+)
+# A sentence runs from the last stop or line end to the next; the regex engine is linear in the text.
+_BETRAYING_SENTENCE = rf"(?i)[^.!?\n]*(?:{'|'.join(_BETRAYALS)})[^.!?\n]*[.!?]*"
+_EMPTY_EDIT_NOTE = r"(?im)^[ \t*_~]*edit(?:ed)?[ \t]*\d*[ \t]*[:\-]*[ \t*_~]*$"
+
+
+def clean_text(text: pl.Expr) -> pl.Expr:
+    """A body or title as read: entities and blanks put right; deleted and removed texts become empty."""
+    plain = text.fill_null("").str.replace_many(list(_ENTITIES)[:-1], list(_ENTITIES.values())[:-1])
+    plain = plain.str.replace_all("&amp;", "&", literal=True)
+    plain = plain.str.replace_all("[\u200b\u200c\u200d\ufeff\u0000]", "").str.replace_all(r"\r\n?", "\n")
+    plain = plain.str.replace_all(r"[^\S\n]+(\n|$)", "$1").str.replace_all(r"(\S)[^\S\n]{2,}", "$1 ")
+    plain = plain.str.replace_all(r"\n{3,}", "\n\n").str.strip_chars()
+    return pl.when(plain.str.to_lowercase().is_in(GONE)).then(pl.lit("")).otherwise(plain)
+
+
+def remove_score_talk(text: pl.Expr) -> pl.Expr:
+    """The text without the sentences that speak of its own score, and without an "EDIT:" that is left bare."""
+    kept = text.str.replace_all(_BETRAYING_SENTENCE, "").str.replace_all(_EMPTY_EDIT_NOTE, "")
+    return kept.str.replace_all(r"\n{3,}", "\n\n").str.strip_chars()
+
+
+def response_text(body: pl.Expr) -> pl.Expr:
+    """A response as a model reads it: cleaned, without score talk; empty when nothing is left."""
+    return remove_score_talk(clean_text(body))
+
+
+def prompt_text(title: pl.Expr, body: pl.Expr) -> pl.Expr:
+    """A prompt as a model reads it: title, a blank line, body; the title alone where there is no body."""
+    heading, text = remove_score_talk(clean_text(title)), remove_score_talk(clean_text(body))
+    # A post whose title itself is score talk keeps it: a prompt is never empty.
+    heading = pl.when(heading == "").then(clean_text(title)).otherwise(heading)
+    return pl.when(text == "").then(heading).otherwise(heading + "\n\n" + text)

@@ -1,0 +1,52 @@
+"""What each rule dropped: a row that goes is counted under one reason, and the counts add up to the input."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Rows that came in and, rule by rule in the order of application, rows that went."""
+
+    n_input: int
+    dropped: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def n_kept(self) -> int:
+        """Rows that no rule dropped."""
+        return self.n_input - sum(n for _, n in self.dropped)
+
+    def drop(self, reason: str, n_dropped: int) -> "Ledger":
+        """The ledger with one more rule; a rule that dropped nothing leaves no line."""
+        return Ledger(self.n_input, (*self.dropped, (reason, n_dropped))) if n_dropped else self
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in a manifest: input, dropped (a list of reason and n), kept."""
+        dropped = [{"reason": reason, "n": n} for reason, n in self.dropped]
+        return {"input": self.n_input, "dropped": dropped, "kept": self.n_kept}
+
+
+def first_reason(rules: dict[str, pl.Expr]) -> pl.Expr:
+    """The name of the first rule that is true of a row, null where none is; a rule that is null is not true."""
+    return pl.coalesce(pl.when(is_dropped).then(pl.lit(reason)) for reason, is_dropped in rules.items())
+
+
+def apply_rules(rows: pl.DataFrame, rules: dict[str, pl.Expr]) -> tuple[pl.DataFrame, Ledger]:
+    """Rows of which no rule is true, in their order, and the ledger of the rest. rules: reason -> true when it goes."""
+    judged = rows.with_columns(_reason=first_reason(rules))
+    counts = dict(judged.group_by("_reason").len().iter_rows())
+    ledger = Ledger(rows.height)
+    for reason in rules:
+        ledger = ledger.drop(reason, counts.get(reason, 0))
+    return judged.filter(pl.col("_reason").is_null()).drop("_reason"), ledger
+
+
+def total(ledgers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The sum of ledgers as they stand in manifests; reasons in the order in which they first appear."""
+    dropped: dict[str, int] = {}
+    for ledger in ledgers:
+        for line in ledger["dropped"]:
+            dropped[line["reason"]] = dropped.get(line["reason"], 0) + line["n"]
+    return Ledger(sum(ledger["input"] for ledger in ledgers), tuple(dropped.items())).to_dict()

@@ -1,0 +1,148 @@
+"""Classifiers that say which of two responses was chosen, cross-validated by post: what a shortcut is worth.
+
+Folds are fixed by a hash of the post's id, so a figure does not move with the order of rows, and no probe is judged
+on a post it has seen.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.confounds import GROUPS, confounder_matrix, orientation
+from features.hashing import hash_ids
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeConfig:
+    """How the probes are trained."""
+
+    n_folds: int = 5
+    """Parts the posts are cut into; each is judged by probes that saw the others only, parts."""
+    max_train_pairs: int = 50_000
+    """Most pairs a probe of time and length is trained on, chosen by hash, pairs."""
+    max_text_pairs: int = 20_000
+    """Most pairs the text baseline is trained and judged on, chosen by hash, pairs."""
+    n_boosting_rounds: int = 60
+    """Trees of the boosted probe, trees."""
+    max_text_features: int = 30_000
+    """Words the text baseline knows, the most frequent ones, words."""
+    seed: int = 0
+    """Seed of the boosted probe's early-stopping split."""
+
+    def __post_init__(self) -> None:
+        if self.n_folds < 2:
+            raise ValueError(f"n_folds must be at least 2, got {self.n_folds}")
+
+
+def cross_validated_probabilities(
+    pairs: pl.DataFrame, config: ProbeConfig, advance: Callable[[float], None] = lambda _: None
+) -> pl.DataFrame:
+    """P(the response shown first was chosen), out of fold: columns confounders, probe, row (of pairs), p_first.
+
+    pairs: as of `add_confounders`. A text row exists only for the pairs that the baseline was judged on. advance: told
+    of each finished probe, `n_probes()` in all.
+    Errors: ValueError when all posts fall into one fold.
+    """
+    folds = hash_ids(pairs["post_id"], "fold") % config.n_folds
+    if np.unique(folds).size < 2:
+        raise ValueError(f"all {pairs['post_id'].n_unique()} posts fall into one fold")
+    chosen_first = orientation(pairs["pair_id"])
+    order = np.argsort(hash_ids(pairs["pair_id"], "probe-sample"), kind="stable")
+    weight = pairs["weight"].to_numpy()
+    tables = []
+    for group in GROUPS:
+        X = confounder_matrix(pairs, group, chosen_first)
+        for probe, make in (("logistic", _logistic), ("boosting", _boosting)):
+            p_first = np.full(pairs.height, np.nan)
+            for train, test in _folds(folds, order, config.max_train_pairs):
+                p_first[test] = _fit_predict(make(config), X, chosen_first, weight, train, test)
+            tables.append(_table(group, probe, p_first))
+            advance(1)
+    tables.append(_table("text", "tfidf", _text_probabilities(pairs, folds, order, chosen_first, config)))
+    advance(1)
+    return pl.concat(tables)
+
+
+def n_probes() -> int:
+    """How many probes `cross_validated_probabilities` runs."""
+    return 2 * len(GROUPS) + 1
+
+
+def _folds(
+    folds: NDArray[np.int64], order: NDArray[np.int64], max_train_pairs: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(train rows, test rows) of every fold that has pairs; the train rows are the first in the order of the hash."""
+    return [(order[folds[order] != fold][:max_train_pairs], np.flatnonzero(folds == fold)) for fold in np.unique(folds)]
+
+
+def _fit_predict(
+    model: Any,
+    X: Any,
+    labels: NDArray[np.bool_],
+    weight: NDArray[np.float64],
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """P(label) of the test rows. A training part of one label only has learned that label's share: 0 or 1."""
+    if np.unique(labels[train]).size < 2:
+        return np.full(test.size, float(labels[train][0]))
+    model.fit(X[train], labels[train], **{f"{model.steps[-1][0]}__sample_weight": weight[train]})
+    return np.asarray(model.predict_proba(X[test])[:, 1], dtype=np.float64)
+
+
+def _logistic(_: ProbeConfig) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression())
+
+
+def _boosting(config: ProbeConfig) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+
+    model = HistGradientBoostingClassifier(max_iter=config.n_boosting_rounds, random_state=config.seed)
+    return make_pipeline(model)
+
+
+def _text_probabilities(
+    pairs: pl.DataFrame,
+    folds: NDArray[np.int64],
+    order: NDArray[np.int64],
+    chosen_first: NDArray[np.bool_],
+    config: ProbeConfig,
+) -> NDArray[np.float64]:
+    """Logistic regression on the difference of the two texts' TF-IDF vectors; NaN for the pairs not judged. [n]."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    used = np.sort(order[: config.max_text_pairs])
+    part = pairs[used]
+    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=3, max_features=config.max_text_features, dtype=np.float32)
+    p_first = np.full(pairs.height, np.nan)
+    try:
+        vectorizer.fit(pl.concat([part["chosen"], part["rejected"]]).to_list())
+    except ValueError:  # scikit-learn's way to say that no word is left: such texts tell nothing
+        p_first[used] = 0.5
+        return p_first
+    difference = vectorizer.transform(part["chosen"].to_list()) - vectorizer.transform(part["rejected"].to_list())
+    X = difference.multiply(np.where(chosen_first[used], 1.0, -1.0)[:, None]).tocsr()
+    part_order = np.searchsorted(used, order[: config.max_text_pairs])
+    weight = part["weight"].to_numpy()
+    for train, test in _folds(folds[used], part_order, used.size):
+        model = make_pipeline(LogisticRegression(fit_intercept=False))
+        p_first[used[test]] = _fit_predict(model, X, chosen_first[used], weight, train, test)
+    return p_first
+
+
+def _table(group: str, probe: str, p_first: NDArray[np.float64]) -> pl.DataFrame:
+    """Rows of the pairs that were judged. p_first: [n], NaN where not judged."""
+    rows = np.flatnonzero(~np.isnan(p_first))
+    names = {"confounders": pl.lit(group), "probe": pl.lit(probe)}
+    return pl.DataFrame({"row": rows, "p_first": p_first[rows]}).with_columns(**names)

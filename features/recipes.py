@@ -1,0 +1,238 @@
+"""Recipes: the named rules that turn responses into pairs, as values of one dataclass.
+
+Each published recipe is a preset; any field can be overridden, so that a study changes one rule at a time.
+`None` switches a rule off. Lengths are those of the cleaned text (features/clean.py).
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from lurker.errors import CallError
+
+MIN_TEST_FRACTION = 0.1
+"""Posts in this lowest share of the hash feed the frozen hard test; no recipe may train on them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """The rules, in the order in which they are applied: posts and responses, candidate pairs, caps, splits."""
+
+    name: str
+    """Name of the rules; stands in every pair's `recipe` column."""
+
+    min_post_score: int | None = None
+    """Lowest score of a post, votes."""
+    require_self_post: bool = False
+    """Text posts only, no links."""
+    exclude_deleted_posts: bool = True
+    """Leave out posts that were deleted or removed: their prompt is not what the answers saw."""
+    exclude_nsfw: bool = False
+    """Leave out posts marked over 18."""
+    created_before_utc: int | None = None
+    """Only posts written before this time, seconds since 1970."""
+    min_score: int | None = None
+    """Lowest score of either response, votes."""
+    min_chars: int = 1
+    """Shortest response, characters."""
+    max_chars: int | None = None
+    """Longest response, characters."""
+    min_words: int = 0
+    """Shortest response, words (runs between white space)."""
+    max_words: int | None = None
+    """Longest response, words."""
+    exclude_op: bool = False
+    """Leave out responses by the post's own author."""
+    exclude_edited: bool = False
+    """Leave out edited posts and responses."""
+    exclude_distinguished: bool = True
+    """Leave out responses written as moderator or admin."""
+    exclude_stickied: bool = True
+    """Leave out responses pinned to the top of the thread."""
+    exclude_deleted_authors: bool = False
+    """Leave out responses whose author is gone, though the text is there."""
+    min_maturity_s: int = 0
+    """Shortest time from writing to the look at the score, seconds; above 0, an unknown time of the look fails too."""
+
+    neighbour_order: Literal["delay", "random"] = "random"
+    """Order of a post's responses in which neighbours are paired: by time, or by a hash of the id (a fair sample)."""
+    n_neighbours: int = 8
+    """Each response is paired with this many that follow it in that order, responses."""
+    min_score_gap: int = 1
+    """Smallest difference of the two scores, votes; at least 1, for equal scores choose nothing."""
+    min_score_ratio: float = 1.0
+    """Smallest ratio of the higher to the lower score, both counted as at least 1, ratio."""
+    min_held_out_score_gap: int = 1
+    """Smallest difference of the two scores in validation and test, votes."""
+    min_held_out_rank_gap: float = 0.0
+    """Smallest difference of the two scores' percentile ranks within the post in validation and test, 0-1."""
+    max_delay_difference_s: int | None = None
+    """Caliper: largest difference of the two delays, seconds."""
+    max_log_delay_difference: float | None = None
+    """Caliper: largest |difference| of log(1 + delay in seconds), nats; 0.223 is a ratio of 1.25."""
+    max_log_length_difference: float | None = None
+    """Caliper: largest |difference| of log(characters), nats."""
+    newer_must_win: bool = False
+    """Keep only pairs whose chosen response was written no earlier than the rejected one."""
+    min_label_confidence: float = 0.5
+    """Smallest P(chosen is truly liked more | both scores), 0.5-1."""
+    length_symmetric: bool = False
+    """Thin until chosen is longer as often as shorter, at every size of the difference."""
+    balance_signs: bool = False
+    """Thin until chosen is earlier as often as later and longer as often as shorter, in every subreddit."""
+
+    max_pairs_per_response: int | None = None
+    """Most pairs one response may be in, pairs."""
+    max_pairs_per_post: int | None = None
+    """Most pairs from one post, pairs."""
+
+    validation_fraction: float = 0.1
+    """Share of posts held out for choosing settings, 0-1."""
+    test_fraction: float = 0.1
+    """Share of posts held out for the final figure, 0.1-1; never below what the frozen hard test draws on."""
+    test_posts_only: bool = False
+    """Keep only pairs of test posts."""
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, 1, "n_neighbours", "min_score_gap", "min_held_out_score_gap", "min_score_ratio")
+        _require_at_least(self, 1, "max_pairs_per_response", "max_pairs_per_post", "min_chars")
+        _require_at_least(self, 0, "max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
+        _require_at_least(self, 0, "min_words", "min_maturity_s", "min_held_out_rank_gap", "validation_fraction")
+        _require_at_least(self, 0.5, "min_label_confidence")
+        _require_at_least(self, MIN_TEST_FRACTION, "test_fraction")
+        if self.n_neighbours > 64:
+            raise ValueError(f"n_neighbours is at most 64, got {self.n_neighbours}")
+        for low, high in (("min_chars", "max_chars"), ("min_words", "max_words")):
+            bound = getattr(self, high)
+            if bound is not None and bound < getattr(self, low):
+                raise ValueError(f"{high} must not be below {low} ({getattr(self, low)}), got {bound}")
+        for share in ("min_label_confidence", "min_held_out_rank_gap"):
+            if getattr(self, share) > 1:
+                raise ValueError(f"{share} is a share of at most 1, got {getattr(self, share)}")
+        if self.validation_fraction + self.test_fraction >= 1 and not self.test_posts_only:
+            held_out = self.validation_fraction + self.test_fraction
+            raise ValueError(f"validation_fraction + test_fraction must leave posts to train on, got {held_out:g}")
+
+
+def _require_at_least(recipe: Recipe, bound: float, *fields: str) -> None:
+    for field in fields:
+        value = getattr(recipe, field)
+        if value is not None and not value >= bound:  # refuses NaN too
+            raise ValueError(f"{field} must be at least {bound:g}, got {value}")
+
+
+def naive() -> Recipe:
+    """Any two responses to a post whose scores differ: what one gets without a thought for time or length.
+
+    Random neighbours sample the pairs of each post fairly; the cap keeps a huge thread from being the whole set.
+    """
+    return Recipe(name="naive", max_pairs_per_post=50)
+
+
+def shp() -> Recipe:
+    """Stanford Human Preferences: the preferred comment was written no earlier, so more time cannot explain its score.
+
+    Source: the dataset card of stanfordnlp/SHP. Moderators are known here by distinguished comments only; pairs come
+    from random neighbours rather than all siblings; splits are Lurker's, so that recipes share one test.
+    """
+    return Recipe(
+        name="shp",
+        min_post_score=10,
+        require_self_post=True,
+        exclude_nsfw=True,
+        created_before_utc=1_672_531_200,  # 2023-01-01
+        min_score=2,
+        exclude_op=True,
+        exclude_edited=True,
+        exclude_deleted_authors=True,
+        n_neighbours=32,
+        min_score_ratio=2.0,
+        newer_must_win=True,
+        max_pairs_per_post=5,
+    )
+
+
+def dialogrpt() -> Recipe:
+    """DialogRPT's `updown`: neighbours in time within an hour, short texts; held-out pairs are easy ones.
+
+    Source: src/attic/data.py of golsun/DialogRPT. Top-level responses only, where DialogRPT takes every depth.
+    """
+    return Recipe(
+        name="dialogrpt",
+        max_words=30,
+        neighbour_order="delay",
+        n_neighbours=1,
+        max_delay_difference_s=3_600,
+        min_held_out_score_gap=20,
+        min_held_out_rank_gap=0.5,
+    )
+
+
+def litbench() -> Recipe:
+    """LitBench: well-voted long answers, the newer one wins, length differences symmetric around 0.
+
+    Source: arXiv 2507.00769. Its 2,048 tokens are taken as 8,192 characters; pairs come from random neighbours
+    rather than all siblings.
+    """
+    return Recipe(
+        name="litbench",
+        min_score=10,
+        min_words=50,
+        max_chars=8_192,
+        n_neighbours=32,
+        min_score_ratio=1.25,
+        newer_must_win=True,
+        length_symmetric=True,
+    )
+
+
+def matched() -> Recipe:
+    """Ward's "roughly similar responses made at roughly the same time": calipers on delay and length within a post.
+
+    Source: the hard test set of Ward 2021, whose calipers are not published; these are ours.
+    """
+    return Recipe(
+        name="matched",
+        neighbour_order="delay",
+        n_neighbours=64,
+        max_delay_difference_s=3_600,
+        max_log_delay_difference=math.log(1.25),
+        max_log_length_difference=math.log(1.25),
+        max_pairs_per_response=8,
+        max_pairs_per_post=50,
+    )
+
+
+def hard_test() -> Recipe:
+    """The frozen test: test posts, `matched` calipers, labels that two noisy scores make likely, balanced signs."""
+    return dataclasses.replace(
+        matched(),
+        name="hard-test",
+        min_label_confidence=0.7,
+        max_pairs_per_response=3,
+        max_pairs_per_post=20,
+        balance_signs=True,
+        test_posts_only=True,
+    )
+
+
+PRESETS: dict[str, Callable[[], Recipe]] = {
+    "naive": naive,
+    "shp": shp,
+    "dialogrpt": dialogrpt,
+    "litbench": litbench,
+    "matched": matched,
+    "hard-test": hard_test,
+}
+
+
+def preset(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Errors: CallError that lists the known recipes.
+    """
+    if name not in PRESETS:
+        raise CallError(f"Unknown recipe {name!r}.", f"Take one of: {', '.join(PRESETS)}.")
+    return PRESETS[name]()

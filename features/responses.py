@@ -1,0 +1,100 @@
+"""Responses without their texts: every comment measured once, then the recipe's rules on who may be in a pair."""
+
+from collections.abc import Callable, Sequence
+
+import polars as pl
+
+from features.clean import response_text
+from features.ledger import Ledger, apply_rules
+from features.recipes import Recipe
+from features.splits import assign_splits
+from lurker.schema import COMMENTS, POSTS
+from lurker.workspace import Workspace
+
+
+def measure_responses(
+    workspace: Workspace, subreddits: Sequence[str], advance: Callable[[float], None] = lambda _: None
+) -> pl.DataFrame:
+    """Every comment of the subreddits with what the rules look at: a row a comment, sorted by comment_id, no text.
+
+    Besides the comment's own columns: post_* of its post (null when the post was not ingested), delay_s (seconds from
+    post to comment), n_chars, n_words and text_hash of the cleaned text, log_delay = log(1 + delay_s) and
+    log_chars = log(n_chars), nats. advance: told the number of comments done, a subreddit at a time.
+    """
+    posts = workspace.scan(POSTS).select(
+        "post_id",
+        pl.col("created_utc", "score", "is_self", "is_nsfw", "is_edited", "is_deleted").name.prefix("post_"),
+    )
+    parts = []
+    for subreddit in subreddits:
+        part = _measure(workspace.scan(COMMENTS, [subreddit]), posts).collect(engine="streaming")
+        parts.append(part)
+        advance(part.height)
+    return pl.concat(parts).sort("comment_id")
+
+
+def _measure(comments: pl.LazyFrame, posts: pl.LazyFrame) -> pl.LazyFrame:
+    text = response_text(pl.col("body"))
+    measured = comments.with_columns(_text=text).select(
+        pl.exclude("body", "_text", "parent_id", "source"),
+        n_chars=pl.col("_text").str.len_chars().cast(pl.Int64),
+        n_words=pl.col("_text").str.count_matches(r"\S+").cast(pl.Int64),
+        # Only ever compared for equality within one build, so the hash may differ between versions of Polars.
+        text_hash=pl.col("_text").hash(),
+    )
+    joined = measured.join(posts, on="post_id", how="left")
+    delay_s = pl.col("created_utc") - pl.col("post_created_utc")
+    return joined.with_columns(
+        delay_s=delay_s,
+        log_delay=pl.when(delay_s >= 0).then(delay_s).cast(pl.Float64).log1p(),
+        log_chars=pl.when(pl.col("n_chars") > 0).then("n_chars").cast(pl.Float64).log(),
+    )
+
+
+def select_responses(measured: pl.DataFrame, recipe: Recipe) -> tuple[pl.DataFrame, Ledger]:
+    """The responses that may be in a pair, with their split, and the ledger of every other comment."""
+    placed = measured.join(assign_splits(measured["post_id"], recipe), on="post_id", how="left", maintain_order="left")
+    return apply_rules(placed, _response_rules(recipe))
+
+
+def _response_rules(recipe: Recipe) -> dict[str, pl.Expr]:
+    """reason -> true when the comment goes; in the order in which reasons are given."""
+    col = pl.col
+    rules = {
+        "reply to a comment": ~col("is_top_level"),
+        "post not ingested": col("post_created_utc").is_null(),
+        "text deleted or removed": col("is_deleted"),
+        "empty text": col("n_chars") == 0,
+        "score missing": col("score").is_null(),
+        "score hidden": col("is_score_hidden"),
+        "written before its post": col("delay_s") < 0,
+    }
+    optional: dict[str, pl.Expr | bool] = {
+        "post deleted or removed": recipe.exclude_deleted_posts and col("post_is_deleted"),
+        "post is a link": recipe.require_self_post and ~col("post_is_self"),
+        "post marked over 18": recipe.exclude_nsfw and col("post_is_nsfw"),
+        "post edited": recipe.exclude_edited and col("post_is_edited"),
+        "edited": recipe.exclude_edited and col("is_edited"),
+        "by the post's author": recipe.exclude_op and col("is_by_op"),
+        "author deleted": recipe.exclude_deleted_authors and col("author_hash").is_null(),
+        "distinguished": recipe.exclude_distinguished and col("is_distinguished"),
+        "stickied": recipe.exclude_stickied and col("is_stickied"),
+    }
+    if recipe.test_posts_only:
+        optional["not a test post"] = col("split") != "test"
+    if recipe.created_before_utc is not None:
+        optional["post too new"] = col("post_created_utc") >= recipe.created_before_utc
+    if recipe.min_post_score is not None:
+        optional["post score below min_post_score"] = (col("post_score") < recipe.min_post_score).fill_null(True)
+    if recipe.min_maturity_s > 0:
+        maturity_s = col("retrieved_utc") - col("created_utc")
+        optional["seen before min_maturity_s"] = (maturity_s < recipe.min_maturity_s).fill_null(True)
+    optional["below min_chars"] = col("n_chars") < recipe.min_chars
+    optional["below min_words"] = col("n_words") < recipe.min_words
+    if recipe.max_chars is not None:
+        optional["above max_chars"] = col("n_chars") > recipe.max_chars
+    if recipe.max_words is not None:
+        optional["above max_words"] = col("n_words") > recipe.max_words
+    if recipe.min_score is not None:
+        optional["score below min_score"] = col("score") < recipe.min_score
+    return rules | {reason: rule for reason, rule in optional.items() if isinstance(rule, pl.Expr)}
