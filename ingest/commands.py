@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lurker.config import override
 from lurker.errors import CallError, LurkerError
 from lurker.report import print_json, print_table
 from lurker.workspace import Workspace, open_workspace
@@ -56,6 +57,37 @@ def dump(
         check_dump(path)  # before a workspace is made
     workspace = open_workspace(ctx.obj, create=True)
     report(workspace, ingest_dumps(workspace, files, filters), as_json=as_json)
+
+
+@app.command()
+def simulate(
+    ctx: typer.Context,
+    seed: int = typer.Option(0, help="Seed: the same gives the same Reddit."),
+    posts: int = typer.Option(3_000, help="Posts over all communities; about 14 comments each."),
+    assignments: list[str] = typer.Option(
+        [], "--set", metavar="FIELD=VALUE", help="Set a knob of the simulator; an unknown one lists them all."
+    ),
+    ingest_too: bool = typer.Option(True, " /--no-ingest", help="Write the dump files and the truth only."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+) -> None:
+    """Write the dumps of a Reddit with known truth, and ingest them through the same door as real ones."""
+    from ingest.dumps import ingest_dumps
+    from ingest.normalize import RowFilters
+    from ingest.simulated_dump import write_simulation
+    from ingest.simulation_config import SimulationConfig
+
+    config = override(SimulationConfig(), [f"seed={seed}", f"n_posts={posts}", *assignments])
+    workspace = open_workspace(ctx.obj, create=True)
+    files = write_simulation(workspace, config)
+    if ingest_too:
+        report(workspace, ingest_dumps(workspace, files, RowFilters(), source="simulator"), as_json=as_json)
+        return
+    names = " ".join(str(path) for path in files)
+    command = f"lurker --workspace {workspace.root} ingest dump {names}"
+    if as_json:
+        print_json({"workspace": str(workspace.root), "written": [str(path) for path in files], "next": command})
+    else:
+        typer.echo(f"Wrote {names} and the truth.\nnext: {command}")
 
 
 def report(workspace: Workspace, reports: "list[FileReport]", *, as_json: bool) -> None:
