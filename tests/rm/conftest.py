@@ -1,0 +1,89 @@
+"""Small pair sets with a planted taste: words that a community likes or dislikes make the winner."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lurker.schema import PAIRS, check
+from lurker.workspace import Workspace, open_workspace, write_json, write_parquet
+
+LIKED = ("amber", "birch", "cedar", "dune", "ember", "fjord")
+DISLIKED = ("grit", "husk", "icicle", "jolt", "knot", "lint")
+PLAIN = ("the", "road", "was", "long", "and", "we", "went", "home", "after", "rain", "with", "tea")
+
+
+def planted_pairs(n_posts: int, subreddits: tuple[str, ...] = ("alpha",), seed: int = 0) -> pl.DataFrame:
+    """PAIRS of 4 responses a post, in which the response with more liked and fewer disliked words wins."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for subreddit in subreddits:
+        for number in range(n_posts):
+            post_id = f"{subreddit}{number}"
+            split = ("train", "train", "train", "validation", "test")[number % 5]
+            tastes = rng.permutation([-3, -1, 1, 3])
+            bodies = [_response(rng, int(taste)) for taste in tastes]
+            prompt = " ".join(rng.choice(PLAIN, size=5))
+            for left in range(4):
+                for right in range(left + 1, 4):
+                    better, worse = (left, right) if tastes[left] > tastes[right] else (right, left)
+                    rows.append(
+                        _row(post_id, subreddit, split, prompt, bodies, better, worse, int(rng.integers(60, 9000)))
+                    )
+    return check(pl.DataFrame(rows, schema=PAIRS.schema), PAIRS)
+
+
+def _response(rng: np.random.Generator, taste: int) -> str:
+    words = [*rng.choice(LIKED if taste > 0 else DISLIKED, size=abs(taste)), *rng.choice(PLAIN, size=6)]
+    return " ".join(rng.permutation(words))
+
+
+def _row(
+    post_id: str, subreddit: str, split: str, prompt: str, bodies: list[str], better: int, worse: int, delay_s: int
+) -> dict[str, object]:
+    ids = [f"{post_id}r{number}" for number in (better, worse)]
+    return {
+        "pair_id": "-".join(sorted(ids)),
+        "post_id": post_id,
+        "subreddit": subreddit,
+        "split": split,
+        "prompt": prompt,
+        "chosen": bodies[better],
+        "rejected": bodies[worse],
+        "chosen_id": ids[0],
+        "rejected_id": ids[1],
+        "chosen_score": 10,
+        "rejected_score": 2,
+        "chosen_delay_s": delay_s,
+        "rejected_delay_s": 9060 - delay_s,
+        "chosen_chars": len(bodies[better]),
+        "rejected_chars": len(bodies[worse]),
+        "label_confidence": 0.9,
+        "weight": 1.0,
+        "recipe": "planted",
+    }
+
+
+def save_pairs(workspace: Workspace, name: str, frame: pl.DataFrame) -> None:
+    """Write a pair set as features/ does."""
+    folder = workspace.folder("pairs", name)
+    write_parquet(frame, folder / "pairs.parquet")
+    write_json({"recipe": {"name": "planted"}, "n_pairs": frame.height}, folder / "manifest.json")
+
+
+@pytest.fixture(scope="session")
+def planted() -> Callable[..., pl.DataFrame]:
+    """Makes PAIRS with a planted taste."""
+    return planted_pairs
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace with the pair set `planted` of two communities and their `hard-test`."""
+    opened = open_workspace(tmp_path / "workspace", create=True)
+    frame = planted_pairs(60, ("alpha", "beta"))
+    save_pairs(opened, "planted", frame)
+    save_pairs(opened, "hard-test", frame.filter(pl.col("split") == "test"))
+    return opened

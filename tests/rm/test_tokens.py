@@ -1,0 +1,40 @@
+import pytest
+
+from rm.tokens import END, PAD, SEPARATOR, START, encode, train_tokenizer
+
+TEXTS = ["the road was long", "we went home after rain", "tea with amber"] * 3
+
+
+def test_the_tokenizer_does_not_depend_on_the_order_of_texts() -> None:
+    assert train_tokenizer(TEXTS, 400).get_vocab() == train_tokenizer(TEXTS[::-1], 400).get_vocab()
+
+
+def test_a_sequence_is_start_prompt_separator_response_end() -> None:
+    tokenizer = train_tokenizer(TEXTS, 400)
+    (sequence,), n_cut = encode(tokenizer, ["the road"], ["was long"], 64)
+    assert sequence.tolist() == tokenizer("the road", "was long")["input_ids"]
+    assert tokenizer.decode(sequence) == f"{START} the road{SEPARATOR} was long{END}"
+    assert n_cut == 0
+
+
+def test_the_prompt_is_cut_first_then_the_end_of_the_response() -> None:
+    tokenizer = train_tokenizer(TEXTS, 400)
+    prompt, response = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("tea " * 9, "rain " * 5))
+    (some, all_gone), n_cut = encode(tokenizer, ["tea " * 9] * 2, ["rain " * 5, "rain " * 40], len(response) + 6)
+    assert some.tolist()[1:-1] == [*prompt[:3], tokenizer.sep_token_id, *response]
+    assert all_gone.size == len(response) + 6
+    assert all_gone[1] == tokenizer.sep_token_id  # nothing of the prompt is left
+    assert n_cut == 2
+
+
+@pytest.mark.parametrize("text", ["", "   ", "✨🎉", "日本語", "a\x00b", PAD, END * 3])
+def test_every_text_has_tokens_and_none_that_it_spells_out_is_special(text: str) -> None:
+    tokenizer = train_tokenizer(TEXTS, 400)
+    (sequence,), _ = encode(tokenizer, ["the road"], [text], 64)
+    assert (sequence == tokenizer.eos_token_id).sum() == 1
+    assert (sequence == tokenizer.pad_token_id).sum() == 0
+
+
+def test_no_room_for_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="max_tokens is 3"):
+        encode(train_tokenizer(TEXTS, 400), ["a"], ["b"], 3)
