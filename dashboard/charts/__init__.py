@@ -1,0 +1,19 @@
+"""Frames -> Altair charts: pure functions with one look.
+
+Accuracies are shares, 0–1; 0.5 is a coin. What is a baseline, a confounder or a model looks the same on every page.
+"""
+
+from dashboard.charts.audit import ledger_waterfall, love_plot, probe_intervals
+from dashboard.charts.overview import reach
+from dashboard.charts.scaling import accuracy_by_data, accuracy_by_parameters
+from dashboard.charts.transfer import transfer_heatmap
+
+__all__ = [
+    "accuracy_by_data",
+    "accuracy_by_parameters",
+    "ledger_waterfall",
+    "love_plot",
+    "probe_intervals",
+    "reach",
+    "transfer_heatmap",
+]

@@ -1,0 +1,84 @@
+"""`lurker dashboard`: serve the pages on this machine."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from lurker.errors import CallError
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+ADDRESS = "127.0.0.1"
+DEFAULT_PORT = 8501
+
+SERVER_OPTIONS: dict[str, Any] = {
+    "server.address": ADDRESS,
+    "server.headless": True,  # opens no browser and asks for no e-mail address
+    "server.showEmailPrompt": False,
+    "server.fileWatcherType": "none",
+    "browser.serverAddress": ADDRESS,
+    "browser.gatherUsageStats": False,
+    "client.showErrorDetails": "none",  # a traceback goes to the terminal, not to the page
+    "client.toolbarMode": "viewer",
+    "logger.hideWelcomeMessage": True,
+    "logger.level": "warning",
+    "runner.magicEnabled": False,
+    "global.developmentMode": False,
+}
+THEME_OPTIONS: dict[str, Any] = {
+    "theme.baseRadius": "8px",
+    "theme.paddingTop": "1rem",
+    "theme.metricValueFontSize": "1.6rem",
+    "theme.headingFontWeights": [700, 600, 600, 600, 600, 600],
+    "theme.headingFontSizes": ["2.1rem", "1.4rem", "1.15rem", "1rem", "1rem", "1rem"],
+    "theme.light.primaryColor": "#0072B2",
+    "theme.light.backgroundColor": "#FFFFFF",
+    "theme.light.secondaryBackgroundColor": "#F4F6F8",
+    "theme.light.textColor": "#18222D",
+    "theme.dark.primaryColor": "#56B4E9",
+    "theme.dark.backgroundColor": "#10151B",
+    "theme.dark.secondaryBackgroundColor": "#1A212A",
+    "theme.dark.textColor": "#E6EAEF",
+}
+
+
+@app.command()
+def dashboard(
+    ctx: typer.Context,
+    port: int = typer.Option(DEFAULT_PORT, "--port", min=1, max=65_535, help="Port on 127.0.0.1."),
+) -> None:
+    """Explore the workspace in the browser: overview, scaling, transfer, audit and the pairs themselves."""
+    root: Path = ctx.obj
+    require_free_port(port)
+    serve(root.expanduser().resolve(), port)
+
+
+def require_free_port(port: int) -> None:
+    """Errors: CallError when something listens on the port already, or this user may not open it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise CallError(
+                f"Cannot serve on {ADDRESS}:{port}: {reason.lower()}.", "Name another: `lurker dashboard --port N`."
+            ) from error
+
+
+def serve(root: Path, port: int) -> None:
+    """Serve the pages over the workspace at `root` until Ctrl-C.
+
+    The workspace need not exist: the pages say what to run. It reaches them through the environment.
+    """
+    from streamlit.web import bootstrap
+
+    os.environ["LURKER_WORKSPACE"] = str(root)
+    options = {name.replace(".", "_"): value for name, value in {**SERVER_OPTIONS, **THEME_OPTIONS}.items()}
+    options["server_port"] = port
+    bootstrap.load_config_options(options)
+    typer.echo(f"The dashboard of {root} is at http://{ADDRESS}:{port} (Ctrl-C ends it).")
+    bootstrap.run(str(Path(__file__).with_name("app.py")), False, [], options)

@@ -1,0 +1,171 @@
+"""The JSON a workspace holds beside its tables (manifests, audits, results) -> frames that charts can draw.
+
+Each function reads what it needs and names the file when something is missing, so that one damaged file costs one
+panel and not the page.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+
+from lurker.errors import LurkerError
+from lurker.workspace import Workspace, read_json
+
+CONFOUNDERS = ("time", "length", "joint", "text")
+T = TypeVar("T")
+
+_PROBES = pl.Schema(
+    {
+        "pairs": pl.String,
+        "split": pl.String,
+        "subreddit": pl.String,
+        "confounders": pl.String,
+        "probe": pl.String,
+        "n_pairs": pl.Int64,
+        "n_posts": pl.Int64,
+        "accuracy": pl.Float64,
+        "accuracy_low": pl.Float64,
+        "accuracy_high": pl.Float64,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the probes say of one pair set."""
+
+    pairs: str
+    recipe: str
+    verdict: str
+    is_clean: bool
+    label_confidence_mean: float | None
+    """mean P(chosen is truly liked more), 0.5–1"""
+    probes: pl.DataFrame
+    """one row a split, subreddit, set of confounders and kind of probe, accuracy with its 95 % interval"""
+    differences: pl.DataFrame
+    """pairs, confounder, smd: standardised mean difference, chosen minus rejected"""
+    rates: dict[str, tuple[float, float, float]]
+    """share of pairs whose earlier, whose longer response wins: value, low, high"""
+    truth: tuple[float, float, float] | None
+    """accuracy of the simulator's truth on these pairs: value, low, high; None for real data"""
+
+
+@dataclass(frozen=True, slots=True)
+class PairSet:
+    """What the manifest of a pair set says."""
+
+    name: str
+    recipe: str
+    rules: dict[str, Any]
+    subreddits: list[str]
+    n_pairs: int
+    n_posts: int
+    ledger: pl.DataFrame
+    """stage, step, n, start, end: a waterfall from what came in, by what each rule dropped, to what was kept"""
+
+
+def pair_set(workspace: Workspace, name: str) -> PairSet:
+    """The manifest of a pair set.
+
+    Errors: LurkerError when it is missing, damaged, or lacks an entry.
+    """
+    path = workspace.root / "pairs" / name / "manifest.json"
+    content = read_json(path)
+    with _naming(path):
+        ledger = [row for stage, counts in content["ledger"].items() for row in _waterfall(stage, counts)]
+        return PairSet(
+            name=name,
+            recipe=str(content["recipe"]["name"]),
+            rules={field: value for field, value in content["recipe"].items() if field != "name"},
+            subreddits=[str(subreddit) for subreddit in content["subreddits"]],
+            n_pairs=int(content["n_pairs"]),
+            n_posts=int(content["n_posts"]),
+            ledger=pl.DataFrame(
+                ledger,
+                schema={"stage": pl.String, "step": pl.String, "n": pl.Int64, "start": pl.Int64, "end": pl.Int64},
+                orient="row",
+            ),
+        )
+
+
+def audit(workspace: Workspace, name: str) -> Audit:
+    """The audit of a pair set.
+
+    Errors: LurkerError when it was not audited, or the file is damaged or lacks an entry.
+    """
+    path = workspace.root / "pairs" / name / "audit.json"
+    if not path.exists():
+        raise LurkerError(f"The pair set {name!r} was not audited.", f"Audit it: `lurker pairs audit {name}`.")
+    content = read_json(path)
+    with _naming(path):
+        probes = [{"pairs": name, **{key: row[key] for key in list(_PROBES)[1:]}} for row in content["probes"]]
+        differences = [(name, str(row["confounder"]), float(row["smd"])) for row in content["differences"]]
+        rates = {key: _interval(content[key]) for key in ("earlier_wins", "longer_wins") if content.get(key)}
+        truth = content.get("truth")
+        confidence = content.get("label_confidence_mean")
+        return Audit(
+            pairs=name,
+            recipe=str(content["recipe"]),
+            verdict=str(content["verdict"]),
+            is_clean=bool(content["is_clean"]),
+            label_confidence_mean=None if confidence is None else float(confidence),
+            probes=pl.DataFrame(probes, schema=_PROBES),
+            differences=pl.DataFrame(
+                differences, schema={"pairs": pl.String, "confounder": pl.String, "smd": pl.Float64}, orient="row"
+            ),
+            rates=rates,
+            truth=_interval(truth, "accuracy") if truth else None,
+        )
+
+
+def strongest_probes(probes: pl.DataFrame) -> pl.DataFrame:
+    """Per pair set, split, subreddit and confounders the probe that names the winner most often."""
+    keys = ["pairs", "split", "subreddit", "confounders"]
+    return probes.sort("accuracy", "probe", descending=[True, False]).unique(keys, keep="first", maintain_order=True)
+
+
+def widest_split(probes: pl.DataFrame) -> str | None:
+    """The split of an audit that holds the most pairs, which has the narrowest intervals; None without probes."""
+    if probes.is_empty():
+        return None
+    return str(probes.sort("n_pairs", "split", descending=[True, False])["split"][0])
+
+
+def each(names: list[str], read: Callable[[str], T]) -> tuple[dict[str, T], list[LurkerError]]:
+    """`read(name)` for each name: what could be read, and the errors of what could not."""
+    found: dict[str, T] = {}
+    damaged: list[LurkerError] = []
+    for name in names:
+        try:
+            found[name] = read(name)
+        except LurkerError as error:
+            damaged.append(error)
+    return found, damaged
+
+
+def _waterfall(stage: str, counts: dict[str, Any]) -> Iterator[tuple[str, str, int, int, int]]:
+    left = int(counts["input"])
+    yield stage, "came in", left, 0, left
+    for drop in counts["dropped"]:
+        n = int(drop["n"])
+        yield stage, str(drop["reason"]), n, left - n, left
+        left -= n
+    yield stage, "kept", int(counts["kept"]), 0, int(counts["kept"])
+
+
+def _interval(entry: dict[str, Any], name: str = "") -> tuple[float, float, float]:
+    value, low, high = (name, f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
+    return float(entry[value]), float(entry[low]), float(entry[high])
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise LurkerError(f"{path} is damaged: {reason}.", "Make it again with the command that wrote it.") from error

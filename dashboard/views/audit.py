@@ -1,0 +1,102 @@
+"""Audit: what the shortcuts alone can tell of a pair set, and what its rules dropped."""
+
+import polars as pl
+import streamlit as st
+
+from dashboard import charts, documents, layout
+
+HOW_TO = ["lurker pairs build naive --recipe naive", "lurker pairs build matched --recipe matched"]
+
+
+def render() -> None:
+    """Verdicts, probes, balance and ledgers of the chosen pair sets, side by side."""
+    workspace = layout.begin("Audit", "How far time and length alone name the winner, before a word is read.")
+    names = workspace.names("pairs", "manifest.json")
+    if not names:
+        layout.missing("There are no pairs yet.", HOW_TO)
+        return
+    chosen = st.pills("Pair sets", names, selection_mode="multi", default=names, key="audit_pairs", bind="query-params")
+    if not chosen:
+        st.info("Choose at least one pair set.")
+        return
+    audits, not_audited = documents.each(chosen, lambda name: documents.audit(workspace, name))
+    sets, without_manifest = documents.each(chosen, lambda name: documents.pair_set(workspace, name))
+    layout.damaged([*not_audited, *without_manifest])
+    if audits:
+        _verdicts(list(audits.values()))
+        _probes(pl.concat([audit.probes for audit in audits.values()]))
+        differences = pl.concat([audit.differences for audit in audits.values()])
+        if not differences.is_empty():
+            st.altair_chart(charts.love_plot(differences), width="stretch", key="love_plot")
+            st.caption(
+                "Over the pooled standard deviation. Left of the dashed line (0.1) a difference "
+                "is usually called negligible; a probe can still use several of them together."
+            )
+    if sets:
+        _ledger(sets)
+
+
+def _verdicts(audits: list[documents.Audit]) -> None:
+    for row in range(0, len(audits), 3):
+        for column, audit in zip(st.columns(3), audits[row : row + 3], strict=False):
+            with column.container(border=True, height="stretch"):
+                badge = ":green-badge[clean]" if audit.is_clean else ":orange-badge[not clean]"
+                st.markdown(f"**{layout.plain(audit.pairs)}** &nbsp; {badge}")
+                st.markdown(layout.plain(audit.verdict))
+                facts = [
+                    f"{label} {layout.interval(*audit.rates[key])}"
+                    for key, label in (("earlier_wins", "earlier wins"), ("longer_wins", "longer wins"))
+                    if key in audit.rates
+                ]
+                if audit.label_confidence_mean is not None:
+                    facts.append(f"mean label confidence {audit.label_confidence_mean:.3f}")
+                if audit.truth is not None:
+                    facts.append(f"the simulator's truth {layout.interval(*audit.truth)}")
+                st.caption(layout.plain(" · ".join(facts)))
+
+
+def _probes(probes: pl.DataFrame) -> None:
+    if probes.is_empty():
+        st.info("The audits hold no probe: there were too few pairs to train one.")
+        return
+    st.subheader("Probes")
+    splits = probes["split"].unique(maintain_order=True).to_list()
+    subreddits = probes["subreddit"].unique(maintain_order=True).to_list()
+    subreddits.sort(key=lambda name: (name != "all", name))
+    first, second, _ = st.columns([1, 1, 2])
+    widest = splits.index(documents.widest_split(probes))
+    split = first.selectbox("Split", splits, index=widest, key="audit_split", bind="query-params")
+    subreddit = second.selectbox("Community", subreddits, key="audit_subreddit", bind="query-params")
+    shown = probes.filter((pl.col("split") == split) & (pl.col("subreddit") == subreddit))
+    if shown.is_empty():
+        st.info("No probe was trained on this split of this community: too few pairs.")
+        return
+    st.altair_chart(charts.probe_intervals(shown), width="stretch", key="probe_intervals")
+    st.caption(
+        "Probes are cross-validated by post; time and length probes never see the text. A pair set is clean when the "
+        f"interval of all confounders together holds 0.5. {layout.COIN_NOTE}"
+    )
+
+
+def _ledger(sets: dict[str, documents.PairSet]) -> None:
+    st.subheader("What each rule dropped")
+    with_rows = {name: found for name, found in sets.items() if not found.ledger.is_empty()}
+    if not with_rows:
+        st.info("The manifests hold no ledger.")
+        return
+    names = list(with_rows)
+    name = names[0]
+    if len(names) > 1:
+        place, _ = st.columns([1, 3])
+        name = place.selectbox("Ledger of", names, key="audit_ledger", bind="query-params")
+    found = with_rows[name]
+    stages = found.ledger["stage"].unique(maintain_order=True).to_list()
+    for column, stage in zip(st.columns(len(stages), gap="large"), stages, strict=True):
+        column.altair_chart(charts.ledger_waterfall(found.ledger, stage), width="stretch", key=f"ledger_{stage}")
+    with st.expander(f"The rules of the recipe {layout.plain(found.recipe)}"):
+        rules = pl.DataFrame({"rule": list(found.rules), "value": [str(value) for value in found.rules.values()]})
+        st.dataframe(rules, width="stretch", hide_index=True)
+
+
+if __name__ == "__main__":
+    render()

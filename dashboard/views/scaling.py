@@ -1,0 +1,113 @@
+"""Scaling: accuracy against data and model size."""
+
+import polars as pl
+import streamlit as st
+
+from dashboard import charts, documents, layout, queries
+from lurker.errors import LurkerError
+from lurker.workspace import Workspace
+
+HOW_TO = "lurker experiment scaling ladder --models scratch-50k,scratch-200k --sizes 500,1000,2000 --seeds 3"
+
+
+def render() -> None:
+    """One experiment: its two charts, its filters, its table."""
+    workspace = layout.begin("Scaling", "How accuracy grows with data and model size, beside what needs no model.")
+    names = workspace.names("experiments", "manifest.json")
+    names = [name for name in names if (workspace.root / "experiments" / name / "scaling.parquet").exists()]
+    if not names:
+        layout.missing("No scaling experiment has finished yet.", [HOW_TO])
+        return
+    chosen, filters = st.columns([1, 2])
+    name = chosen.selectbox("Experiment", names, key="scaling_experiment", bind="query-params")
+    try:
+        file = queries.version(workspace.root / "experiments" / name / "scaling.parquet")
+        curve = queries.scaling_curve(file)
+        cells = queries.scaling_cells(file)
+    except LurkerError as error:
+        layout.damaged([error])
+        return
+    if curve.filter(~pl.col("is_baseline")).is_empty():
+        layout.missing(f"The experiment {name!r} holds no model yet.", [HOW_TO])
+        return
+    curve = _filtered(curve, filters)
+    truth = _truth(workspace, curve)
+    if curve.filter(~pl.col("is_baseline")).is_empty():
+        st.info("Choose at least one model and one data size.")
+        return
+    left, right = st.columns(2, gap="large")
+    left.altair_chart(charts.accuracy_by_data(curve, truth), width="stretch", key="accuracy_by_data")
+    right.altair_chart(charts.accuracy_by_parameters(curve), width="stretch", key="accuracy_by_parameters")
+    st.caption(_reading_note(curve, cells))
+    _table(curve, name)
+
+
+def _filtered(curve: pl.DataFrame, place: st.delta_generator.DeltaGenerator) -> pl.DataFrame:
+    models = curve.filter(~pl.col("is_baseline"))["predictor"].unique(maintain_order=True).to_list()
+    sizes = [f"{n:,}" for n in sorted(curve.filter(~pl.col("is_baseline"))["n_train_pairs"].unique())]
+    model_place, size_place = place.columns(2)
+    kept_models = model_place.pills(
+        "Models", models, selection_mode="multi", default=models, key="scaling_models", bind="query-params"
+    )
+    kept_sizes = size_place.pills(
+        "Training pairs", sizes, selection_mode="multi", default=sizes, key="scaling_sizes", bind="query-params"
+    )
+    n_pairs = [int(size.replace(",", "")) for size in kept_sizes]
+    is_kept = pl.col("is_baseline") | pl.col("predictor").is_in(kept_models)
+    return curve.filter(is_kept & pl.col("n_train_pairs").is_in(n_pairs))
+
+
+def _truth(workspace: Workspace, curve: pl.DataFrame) -> float | None:
+    """Accuracy of the simulator's truth on the test pairs, when it is known and the reader wants it drawn."""
+    if curve.is_empty():
+        return None
+    try:
+        truth = documents.audit(workspace, curve["test_pairs"][0]).truth
+    except LurkerError:  # the audit page names what is wrong with an audit; here only the line is left out
+        return None
+    if truth is None:
+        return None
+    shown = st.toggle("Draw what the simulator's truth reaches", value=True, key="scaling_truth", bind="query-params")
+    return truth[0] if shown else None
+
+
+def _reading_note(curve: pl.DataFrame, cells: pl.DataFrame) -> str:
+    test_pairs, train_pairs = layout.plain(cells["test_pairs"][0]), layout.plain(cells["pairs"][0])
+    n_test_pairs, n_seeds = curve.select(pl.col("n_test_pairs", "n_seeds").max()).row(0)
+    return (
+        f"Trained on **{train_pairs}**, judged on **{test_pairs}** ({n_test_pairs:,} pairs). "
+        f"Points are means over up to {n_seeds} seeds; bands are the mean of the seeds' 95 % intervals, clustered by "
+        "post: all seeds are judged on the same pairs, so more seeds do not narrow them. Dashed lines need no model."
+    )
+
+
+def _table(curve: pl.DataFrame, name: str) -> None:
+    st.subheader("Table")
+    st.dataframe(
+        curve.drop("test_pairs"),
+        width="stretch",
+        hide_index=True,
+        column_config={
+            "is_baseline": st.column_config.CheckboxColumn("baseline"),
+            "n_parameters": st.column_config.NumberColumn("parameters", format="localized"),
+            "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
+            "n_test_pairs": st.column_config.NumberColumn("test pairs", format="localized"),
+            "n_seeds": st.column_config.NumberColumn("seeds"),
+            "train_time_s": st.column_config.NumberColumn("training (s)", format="%.1f"),
+            **{
+                column: st.column_config.NumberColumn(title, format="%.3f")
+                for column, title in {
+                    "accuracy": "accuracy",
+                    "accuracy_low": "95 % from",
+                    "accuracy_high": "to",
+                    "lowest_seed": "lowest seed",
+                    "highest_seed": "highest seed",
+                }.items()
+            },
+        },
+    )
+    st.download_button("Download CSV", curve.write_csv(), f"{name}-scaling.csv", "text/csv", icon=":material/download:")
+
+
+if __name__ == "__main__":
+    render()
