@@ -17,6 +17,9 @@ CANDIDATES_AT_ONCE = 16_000_000
 """Candidate pairs held in memory at a time: posts are taken in as many buckets as that needs."""
 LENGTH_BIN_NATS = 0.1
 """Width of the bins of |log length difference| in which `length_symmetric` balances."""
+DELAY_BIN_NATS = 0.05
+"""Width of the bins of |log delay difference| in which `balance_signs` balances: with one bin for all, a probe still
+finds that the earlier one wins where the difference is large and loses where it is small."""
 
 
 def match_pairs(responses: pl.DataFrame, recipe: Recipe) -> tuple[pl.DataFrame, Ledger]:
@@ -154,7 +157,9 @@ def _balance_signs(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
         return pairs
     time = sign(pl.col("chosen_delay_s") - pl.col("rejected_delay_s"))
     length = sign(pl.col("chosen_chars") - pl.col("rejected_chars"))
-    return thin_to_mirror(pairs, [time, length], within=[pl.col("subreddit")])
+    log_delay_difference = pl.col("chosen_delay_s").log1p() - pl.col("rejected_delay_s").log1p()
+    size = (log_delay_difference.abs() / DELAY_BIN_NATS).floor().cast(pl.Int64)
+    return thin_to_mirror(pairs, [time, length], within=[pl.col("subreddit"), size])
 
 
 def _cap_per_response(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:

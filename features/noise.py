@@ -48,7 +48,8 @@ def label_confidence(chosen_scores: ArrayLike, rejected_scores: ArrayLike, prior
 
     shape_chosen = prior.shape + _counts(chosen_scores)
     shape_rejected = prior.shape + _counts(rejected_scores)
-    return np.clip(betainc(shape_rejected, shape_chosen, 0.5), 0.5, 1.0).astype(np.float64)
+    p_chosen = np.asarray(betainc(shape_rejected, shape_chosen, 0.5), dtype=np.float64)
+    return np.clip(p_chosen, 0.5, 1.0)
 
 
 def add_label_confidence(pairs: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from features.confounds import GROUPS, confounder_matrix, orientation
 from features.hashing import hash_ids
@@ -54,16 +55,18 @@ def cross_validated_probabilities(
     order = np.argsort(hash_ids(pairs["pair_id"], "probe-sample"), kind="stable")
     weight = pairs["weight"].to_numpy()
     tables = []
-    for group in GROUPS:
-        X = confounder_matrix(pairs, group, chosen_first)
-        for probe, make in (("logistic", _logistic), ("boosting", _boosting)):
-            p_first = np.full(pairs.height, np.nan)
-            for train, test in _folds(folds, order, config.max_train_pairs):
-                p_first[test] = _fit_predict(make(config), X, chosen_first, weight, train, test)
-            tables.append(_table(group, probe, p_first))
-            advance(1)
-    tables.append(_table("text", "tfidf", _text_probabilities(pairs, folds, order, chosen_first, config)))
-    advance(1)
+    # One thread: sums in one order, so figures are the same on every machine, and no cores spin on small sets.
+    with threadpool_limits(1):
+        for group in GROUPS:
+            X = confounder_matrix(pairs, group, chosen_first)
+            for probe, make in (("logistic", _logistic), ("boosting", _boosting)):
+                p_first = np.full(pairs.height, np.nan)
+                for train, test in _folds(folds, order, config.max_train_pairs):
+                    p_first[test] = _fit_predict(make(config), X, chosen_first, weight, train, test)
+                tables.append(_table(group, probe, p_first))
+                advance(1)
+        tables.append(_table("text", "tfidf", _text_probabilities(pairs, folds, order, chosen_first, config)))
+        advance(1)
     return pl.concat(tables)
 
 

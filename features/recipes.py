@@ -81,7 +81,8 @@ class Recipe:
     length_symmetric: bool = False
     """Thin until chosen is longer as often as shorter, at every size of the difference."""
     balance_signs: bool = False
-    """Thin until chosen is earlier as often as later and longer as often as shorter, in every subreddit."""
+    """Thin until chosen is earlier as often as later and longer as often as shorter, in every subreddit and at every
+    size of the log delay difference."""
 
     max_pairs_per_response: int | None = None
     """Most pairs one response may be in, pairs."""
