@@ -13,7 +13,7 @@ from lurker.schema import COMMENTS, POSTS
 REMOVED_TEXTS = ("[deleted]", "[removed]", "[deleted by user]", "[ Removed by Reddit ]", "[removed by reddit]")
 NO_AUTHORS = ("[deleted]", "[removed]", "")
 HASH_HEX_DIGITS = 16
-_MENTION = r"(?i-u:\b)(?:u|user)/[A-Za-z0-9_-]{2,30}"
+_MENTION = r"(?-u:\b)[uU](?:ser)?/[A-Za-z0-9_-]{2,30}"
 _SUBREDDIT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"  # r/reddit.com had a dot, r/u_name may have a dash
 
 

@@ -113,8 +113,9 @@ def simulate(config: SimulationConfig) -> Iterator[tuple[pl.DataFrame, pl.DataFr
     """Yield (posts, comments) a thousand posts at a time, with everything that was drawn about them.
 
     posts: post (row number), post_number, subreddit, created_utc, title, body, score, upvote_ratio, n_comments,
-    is_nsfw, author. comments, in the order they were written: comment_number, post, thread_index, parent_index (the thread_index
-    it answers, -1 for the post), subreddit, created_utc, delay_s, n_words, body, quality, log_exposure, expected_score,
+    is_nsfw, author.
+    comments, in the order they were written: comment_number, post, thread_index, parent_index (the thread_index it
+    answers, -1 for the post), subreddit, created_utc, delay_s, n_words, body, quality, log_exposure, expected_score,
     score, author ("[deleted]" when gone), is_by_op, is_edited, removal ("", deleted or removed), is_sticky.
     """
     world = make_world(config)
@@ -322,13 +323,15 @@ def _choose(rng: np.random.Generator, cdf: Floats, row: Ints) -> Ints:
     """For each entry of `row` a column drawn by that row of `cdf` ([rows, columns], rising to 1)."""
     stacked = (cdf + np.arange(len(cdf))[:, None]).ravel()
     found = np.searchsorted(stacked, row + rng.random(len(row)), side="right") - row * cdf.shape[1]
-    return np.minimum(found, cdf.shape[1] - 1).astype(np.int64)
+    column: Ints = np.minimum(found, cdf.shape[1] - 1)
+    return column
 
 
 def _cumulative(chances: Floats) -> Floats:
     """Chances (over the last axis) as cumulative shares that end at 1."""
     total: Floats = np.cumsum(chances, axis=-1)
-    return total / total[..., -1:]
+    shares: Floats = total / total[..., -1:]
+    return shares
 
 
 def _log_normal(rng: np.random.Generator, n: int, median: float, sigma: float, low: int, high: int) -> Ints:

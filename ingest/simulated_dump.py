@@ -15,6 +15,8 @@ import zstandard
 
 from ingest.simulate import POSTS_PER_CHUNK, make_world, simulate, tastes
 from ingest.simulation_config import SimulationConfig
+from lurker.config import fingerprint
+from lurker.errors import LurkerError
 from lurker.progress import progress
 from lurker.schema import TRUTH, check
 from lurker.workspace import Workspace, atomic_path, write_parquet
@@ -150,7 +152,20 @@ def write_simulation(workspace: Workspace, config: SimulationConfig) -> list[Pat
     """Write RS_sim.zst and RC_sim.zst under `simulated/`, and the truth of every comment and community.
 
     Returns the two dump files. The same config gives the same lines, byte for byte.
+    Errors: LurkerError when the workspace holds another simulation: their ids would mean different comments.
     """
+    with workspace.lock("ingest simulate"):
+        return _write(workspace, config)
+
+
+def _write(workspace: Workspace, config: SimulationConfig) -> list[Path]:
+    world, knobs = make_world(config), fingerprint(config)
+    for name in workspace.subreddits(TRUTH):
+        if workspace.manifest(TRUTH, name).get("simulation") != knobs:
+            raise LurkerError(
+                f"{workspace.root} holds a simulation with another seed, size or knobs.",
+                "Give this one its own: `lurker --workspace NEW ingest simulate ...`.",
+            )
     folder = workspace.root / "simulated"
     submissions, answers = folder / "RS_sim.zst", folder / "RC_sim.zst"
     truths: list[pl.DataFrame] = []
@@ -167,10 +182,9 @@ def write_simulation(workspace: Workspace, config: SimulationConfig) -> list[Pat
             rc.write(b"".join(comment_lines(named_comments)))
             truths.append(truth(named_comments))
             advance(min(posts.height, POSTS_PER_CHUNK))
-    world = make_world(config)
     for name in world.subreddits:
         rows = pl.concat([part.filter(pl.col("subreddit") == name) for part in truths])
-        workspace.replace_partition(TRUTH, name, [rows.sort("post_id", "comment_id")], seed=config.seed)
+        workspace.replace_partition(TRUTH, name, [rows.sort("post_id", "comment_id")], simulation=knobs)
     write_parquet(tastes(world), workspace.root / "truth" / "tastes.parquet")
     return [submissions, answers]
 

@@ -7,6 +7,7 @@ Source: RFC 8878 (zstd), RFC 1952 (gzip); dumps of Pushshift and Arctic Shift.
 """
 
 import bz2
+import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
@@ -74,16 +75,18 @@ def check_dump(path: Path) -> None:
         raise LurkerError(f"There is no file {path}.", "Check the path of the dump.")
     if path.is_dir():
         raise LurkerError(f"{path} is a folder.", f"Name the files in it: `lurker ingest dump {path}/*`.")
-    head = b""
+    head, damage = b"", ""
     try:
         for chunk in _decompressed(path):
             head += chunk
             if len(head) >= READ_BYTES:
                 break
-    except CutShortError:
-        pass  # a cut file is read as far as it goes
+    except CutShortError as error:
+        damage = str(error)  # a cut file is read as far as it goes
     except OSError as error:
         raise LurkerError(f"Cannot read {path}: {error.strerror or error}.", "Check the path of the dump.") from error
+    if not head and damage:
+        raise LurkerError(f"{path} cannot be decompressed: {damage}.", "Download it again.")
     if not head.strip():
         raise LurkerError(f"{path} is empty.", "Download it again, or leave it out.")
     if not any(line.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") for line in head.split(b"\n")):
@@ -123,7 +126,10 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
         if chunk is None:
             break
     if cut is None and pending and not pending.endswith(b"\n"):
-        pending += b"\n"
+        if _is_json(pending[pending.rfind(b"\n") + 1 :]):
+            pending += b"\n"
+        else:
+            cut = CutShortError("the file ends inside a line")
     end = pending.rfind(b"\n") + 1
     if end:
         yield Block(index, line, bytes(memoryview(pending)[:end]))
@@ -134,6 +140,14 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
 def _last_newline(pending: bytearray, block_bytes: int) -> int:
     """Where the block ends: after the last newline within `block_bytes`, else the first one beyond; 0 for none."""
     return pending.rfind(b"\n", 0, block_bytes) + 1 or pending.find(b"\n", block_bytes) + 1
+
+
+def _is_json(line: bytearray) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _decompressed(path: Path, advance: Callable[[float], None] = lambda _: None) -> Iterator[bytes]:

@@ -1,0 +1,55 @@
+"""Small dump files, made row by row."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import zstandard
+
+from lurker.workspace import open_workspace
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return open_workspace(tmp_path / "ws", create=True)
+
+
+@pytest.fixture
+def college():
+    """The folder of real Reddit threads that stands beside the project, where there is one."""
+    folder = Path(__file__).parents[2].parent / "shared/data/reddit"
+    if not folder.exists():
+        pytest.skip(f"needs the real dumps in {folder}")
+    return folder
+
+
+def comment_row(number, post="p1", **fields):
+    row = {"id": f"c{number}", "link_id": f"t3_{post}", "parent_id": f"t3_{post}", "subreddit": "college"}
+    row |= {"body": f"answer {number}", "author": f"user_{number % 7}", "score": number % 5}
+    return {**row, "created_utc": 1_500_000_000 + number, "retrieved_on": 1_600_000_000, **fields}
+
+
+def post_row(name="p1", **fields):
+    row = {"id": name, "subreddit": "college", "title": f"Question {name}", "selftext": "Well?", "author": "user_0"}
+    return {**row, "score": 9, "created_utc": 1_499_999_000, "retrieved_on": 1_600_000_000, **fields}
+
+
+def write_lines(path, lines, *, compress=None):
+    """Write lines (dicts as JSON, bytes as they are); `compress` turns the content into what is stored."""
+    data = b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
+    path.write_bytes(compress(data) if compress else data)
+    return path
+
+
+def long_window_zstd(data):
+    """zstd with a declared window of 2 GiB, as the monthly dumps have (`zstd --long=31`)."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=31, hash_log=6, chain_log=6)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()  # of unknown size: window kept
+    return compressor.compress(data) + compressor.flush()
+
+
+@pytest.fixture
+def make():
+    """How tests make dumps: make.comment(1), make.post(), make.file(path, rows), make.long_window_zstd(data)."""
+    return SimpleNamespace(comment=comment_row, post=post_row, file=write_lines, long_window_zstd=long_window_zstd)

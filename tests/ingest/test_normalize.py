@@ -1,0 +1,182 @@
+"""Raw rows of every era become rows of the tables."""
+
+import re
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest import normalize
+from ingest.normalize import RowFilters
+from ingest.parse import parse_lines
+from lurker.schema import COMMENTS, POSTS
+
+SALT = b"a salt"
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read raw dicts as a dump's rows: the frame of `with_common_fields`."""
+
+    def read(*rows):
+        import orjson
+
+        data = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+        frame, malformed = parse_lines(data, tmp_path / "block.lines")
+        assert not malformed
+        return normalize.with_common_fields(frame)
+
+    return read
+
+
+def comment(**fields):
+    """A comment with the fields that every era has."""
+    row = {"id": "c1", "link_id": "t3_p1", "parent_id": "t3_p1", "subreddit": "college", "body": "yes"}
+    return {**row, "author": "ann", "created_utc": 1_500_000_000, "score": 3, **fields}
+
+
+def post(**fields):
+    """A submission with the fields that every era has."""
+    row = {"id": "p1", "subreddit": "college", "title": "Why?", "selftext": "Tell me.", "author": "bob"}
+    return {**row, "created_utc": 1_500_000_000, "score": 3, **fields}
+
+
+def comments_of(raw, **options):
+    return normalize.comments(raw, "dump", SALT, **options)
+
+
+def posts_of(raw, **options):
+    return normalize.posts(raw, "dump", SALT, **options)
+
+
+def test_posts_and_comments_are_told_by_content(read):
+    raw = read(comment(), post(), {"id": "t5_x", "display_name": "college"})
+    assert comments_of(raw)["comment_id"].to_list() == ["c1"]
+    assert posts_of(raw)["post_id"].to_list() == ["p1"]
+    assert raw.select(normalize.drop_reason(RowFilters())).to_series().to_list() == [
+        None,
+        None,
+        "neither post nor comment",
+    ]
+    assert comments_of(raw).schema == COMMENTS.schema
+    assert posts_of(raw).schema == POSTS.schema
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"created_utc": "1500000000"}, {"created_utc": 1_500_000_000}),
+        ({"created_utc": 1500000000.0}, {"created_utc": 1_500_000_000}),
+        ({"score": None}, {"score": None}),
+        ({"score": None, "ups": 5, "downs": 2}, {"score": 3}),
+        ({"score": "many"}, {"score": None}),
+        ({"edited": False}, {"is_edited": False}),
+        ({"edited": None}, {"is_edited": False}),
+        ({"edited": True}, {"is_edited": True}),
+        ({"edited": 1500000300.0}, {"is_edited": True}),
+        ({"author": None}, {"author_hash": None}),
+        ({"author": "[deleted]"}, {"author_hash": None, "is_deleted": False}),
+        ({"body": "[deleted]"}, {"is_deleted": True}),
+        ({"body": "[removed]"}, {"is_deleted": True}),
+        ({"body": ""}, {"is_deleted": True}),
+        ({"body": "a\x00b"}, {"body": "ab"}),
+        ({"body": "a &amp;lt; &gt; b"}, {"body": "a &lt; > b"}),
+        ({"parent_id": "t1_c0"}, {"parent_id": "c0", "is_top_level": False}),
+        ({"parent_id": None}, {"parent_id": "p1", "is_top_level": True}),
+        ({"link_id": None}, {"post_id": "p1", "is_top_level": True}),
+        ({"id": "t1_c1"}, {"comment_id": "c1"}),
+        ({"distinguished": "moderator"}, {"is_distinguished": True}),
+        ({"is_submitter": True}, {"is_by_op": True}),
+        ({}, {"is_by_op": None, "is_stickied": False, "is_score_hidden": False, "retrieved_utc": None}),
+        ({"retrieved_on": 7, "_meta": {"retrieved_2nd_on": 9}}, {"retrieved_utc": 9}),
+        ({"retrieved_on": "8"}, {"retrieved_utc": 8}),
+    ],
+)
+def test_oddities_of_every_era(read, fields, expected):
+    (row,) = comments_of(read(comment(**fields))).to_dicts()
+    assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"selftext": None, "url": "https://example.org", "domain": "example.org"}, {"body": "", "is_self": False}),
+        ({"domain": "self.college", "url": "https://reddit.com/x"}, {"is_self": True}),
+        ({}, {"is_self": True, "is_nsfw": False, "n_comments": None, "flair": None, "upvote_ratio": None}),
+        ({"is_self": False}, {"is_self": False}),
+        ({"selftext": "[removed]"}, {"is_deleted": True}),
+        ({"removed_by_category": "moderator"}, {"is_deleted": True}),
+        ({"title": "Q &amp; A with /u/ann"}, {"title": "Q & A with /u/[name]"}),
+        ({"upvote_ratio": 0.75, "num_comments": 4}, {"upvote_ratio": 0.75, "n_comments": 4}),
+    ],
+)
+def test_posts_of_every_era(read, fields, expected):
+    (row,) = posts_of(read(post(**fields))).to_dicts()
+    assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "row", "reason"),
+    [
+        (RowFilters(subreddits=("Emory",)), comment(), "other subreddit"),
+        (RowFilters(subreddits=("COLLEGE",)), comment(), None),
+        (RowFilters(since_utc=1_500_000_001), comment(), "before --since"),
+        (RowFilters(since_utc=1_500_000_000), comment(), None),
+        (RowFilters(until_utc=1_500_000_000), comment(), "not before --until"),
+        (RowFilters(min_score=4), comment(), "below --min-score"),
+        (RowFilters(min_score=3), comment(), None),
+        (RowFilters(min_score=-99), comment(score=None), "below --min-score"),
+        (RowFilters(), post(over_18=True), "nsfw"),
+        (RowFilters(keep_nsfw=True), post(over_18=True), None),
+        (RowFilters(), comment(id=None), "no id, time or subreddit"),
+        (RowFilters(), comment(created_utc=None), "no id, time or subreddit"),
+        (RowFilters(), comment(subreddit="../../etc"), "no id, time or subreddit"),
+        (RowFilters(), post(subreddit="reddit.com"), None),
+    ],
+)
+def test_a_dropped_row_has_a_reason(read, filters, row, reason):
+    assert read(row).select(normalize.drop_reason(filters)).item() == reason
+
+
+def test_an_empty_span_of_time_is_refused():
+    with pytest.raises(ValueError, match="200 to 100"):
+        RowFilters(since_utc=200, until_utc=100)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("thanks u/Some-One_1!", "thanks u/[name]!"),
+        ("/u/someone said", "/u/[name] said"),
+        ("https://reddit.com/user/someone", "https://reddit.com/u/[name]"),
+        ("the menu/list and r/college", "the menu/list and r/college"),
+        ("U/SHOUT", "u/[name]"),
+    ],
+)
+def test_names_in_texts(text, clean):
+    frame = pl.DataFrame({"text": [text]})
+    assert frame.select(normalize.clean_text(pl.col("text"))).item() == clean
+    assert frame.select(normalize.clean_text(pl.col("text"), keep_mentions=True)).item() == text
+
+
+@given(st.text(alphabet=st.sampled_from("u/Ur ser[]name_-é\x00&amp;lt;")))
+def test_cleaning_leaves_no_name_and_no_nul(text):
+    cleaned = pl.DataFrame({"text": [text]}).select(normalize.clean_text(pl.col("text"))).item()
+    assert "\x00" not in cleaned
+    assert not re.search(r"(?<![0-9A-Za-z_])[uU]/[A-Za-z0-9_-]{2,}", cleaned, re.ASCII)
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from(["[deleted]", "", "ann", "Ann", "bob"]), st.text(min_size=1))))
+def test_hashes_tell_authors_apart_and_name_nobody(names):
+    hashes = normalize.hash_authors(pl.Series("author", names, dtype=pl.String), SALT).to_list()
+    for name, digest in zip(names, hashes, strict=True):
+        assert (digest is None) == (name in (None, "[deleted]", "[removed]", ""))
+        assert digest is None or re.fullmatch("[0-9a-f]{16}", digest)
+    known = [pair for pair in zip(names, hashes, strict=True) if pair[1]]
+    assert len({name for name, _ in known}) == len({digest for _, digest in known}) == len(set(known))
+
+
+def test_another_salt_gives_another_hash():
+    names = pl.Series(["ann"])
+    assert normalize.hash_authors(names, b"one")[0] != normalize.hash_authors(names, b"two")[0]
