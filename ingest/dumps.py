@@ -16,20 +16,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from ingest import normalize, store
 from ingest.normalize import RowFilters
-from ingest.parse import parse_lines
+from ingest.staging import STAGING_VERSION, merge_staged, stage_lines, staged_summary
 from ingest.streams import Block, CutShortError, blocks, check_dump
 from lurker.config import fingerprint
 from lurker.errors import LurkerError
 from lurker.progress import progress, say
 from lurker.schema import COMMENTS, POSTS
-from lurker.workspace import Workspace, atomic_path, read_json, write_json, write_parquet
+from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
-STAGING_VERSION = 1
-"""Part of the fingerprint: a change of what staged rows mean makes old staged rows and records void."""
 HEAD_TAIL_BYTES = 1 << 20
 
 
@@ -79,7 +74,7 @@ def ingest_dumps(
             folders.append((folder, record, reports[-1]))
         _require_rows(reports, filters, [folder for folder, _, _ in folders])
         if folders:
-            _merge(workspace, [folder for folder, _, _ in folders])
+            merge_staged(workspace, [folder for folder, _, _ in folders])
         for folder, record, report in folders:
             report.malformed_file = _keep_malformed(workspace, folder, report)
             write_json({"report": asdict(report), "filters": asdict(filters), "source": source}, record)
@@ -141,34 +136,9 @@ def _until_cut(path: Path, advance: Callable[[float], None], report: FileReport)
 def _stage_block(block: Block, folder: Path, filters: RowFilters, source: str, salt: bytes) -> dict[str, Any]:
     """Parse, filter and stage one block; its summary, read back where the block was staged by an earlier run."""
     name = f"{block.index:06d}"
-    summary_path = folder / f"{name}.json"
-    if summary_path.exists():
-        summary: dict[str, Any] = read_json(summary_path)
+    if (summary := staged_summary(folder, name)) is not None:
         return summary
-    raw, malformed = parse_lines(block.data, folder / f"{name}.lines", block.first_line)
-    rows = normalize.with_common_fields(raw).with_columns(normalize.drop_reason(filters))
-    kept = rows.filter(pl.col("drop_reason").is_null())
-    posts = normalize.posts(kept, source, salt, keep_mentions=filters.keep_mentions)
-    comments = normalize.comments(kept, source, salt, keep_mentions=filters.keep_mentions)
-    for frame, table in ((posts, "posts"), (comments, "comments")):
-        if frame.height:
-            write_parquet(frame, folder / f"{name}.{table}.parquet")
-    if malformed:
-        with atomic_path(folder / f"{name}.malformed") as temporary, temporary.open("w", encoding="utf-8") as file:
-            for line in malformed:
-                text = line.data.decode("utf-8", "backslashreplace")
-                file.write(json.dumps({"line": line.line, "text": text}, ensure_ascii=True) + "\n")
-    reasons = rows["drop_reason"].drop_nulls().value_counts().rows()
-    summary = {
-        "n_rows": raw.height + len(malformed),
-        "n_posts": posts.height,
-        "n_comments": comments.height,
-        "n_malformed": len(malformed),
-        "dropped": dict(reasons),
-        "subreddits": dict(kept["subreddit"].str.to_lowercase().value_counts().rows()),
-    }
-    write_json(summary, summary_path)
-    return summary
+    return stage_lines(block.data, folder, name, filters, source, salt, first_line=block.first_line)
 
 
 def _add(report: FileReport, summary: dict[str, Any]) -> None:
@@ -201,16 +171,6 @@ def _require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: S
         f"{n_rows:,} read, of which {', '.join(why) or 'none'}.",
         "Loosen the filters: see `lurker ingest dump --help`.",
     )
-
-
-def _merge(workspace: Workspace, folders: Sequence[Path]) -> None:
-    scratch = folders[0] / "spill"
-    staged = {
-        table: [path for folder in folders for path in sorted(folder.glob(f"*.{table}.parquet"))]
-        for table in ("posts", "comments")
-    }
-    say("Merging into the tables ...")
-    store.merge(workspace, staged["posts"], staged["comments"], scratch)
 
 
 def _keep_malformed(workspace: Workspace, folder: Path, report: FileReport) -> str | None:

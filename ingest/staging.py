@@ -1,0 +1,80 @@
+"""Lines of JSON -> staged Parquet, whatever brought them: the one door through which dumps and live rows come in.
+
+Rows are parsed, filtered and normalised a batch at a time and kept under `staging/<fingerprint>/<batch>.*`, the batch's
+summary last: a batch with a summary is whole, one without is done again. `merge_staged` brings batches into the tables.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ingest import normalize, store
+from ingest.normalize import RowFilters
+from ingest.parse import parse_lines
+from lurker.progress import say
+from lurker.workspace import Workspace, atomic_path, read_json, write_json, write_parquet
+
+STAGING_VERSION = 1
+"""Part of the fingerprint: a change of what staged rows mean makes old staged rows and records void."""
+
+
+def staged_summary(folder: Path, name: str) -> dict[str, Any] | None:
+    """The summary of a batch that was staged whole, else None."""
+    path = folder / f"{name}.json"
+    return read_json(path) if path.exists() else None
+
+
+def stage_lines(
+    data: bytes,
+    folder: Path,
+    name: str,
+    filters: RowFilters,
+    source: str,
+    salt: bytes,
+    *,
+    first_line: int = 1,
+    notes: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Parse, filter and stage one batch of lines; its summary, which is written last.
+
+    data: whole lines of JSON objects, each ending in a newline. name: of the batch, unique in the folder.
+    source: goes into the rows. notes: what else the summary shall keep.
+    """
+    raw, malformed = parse_lines(data, folder / f"{name}.lines", first_line)
+    rows = normalize.with_common_fields(raw).with_columns(normalize.drop_reason(filters))
+    kept = rows.filter(pl.col("drop_reason").is_null())
+    posts = normalize.posts(kept, source, salt, keep_mentions=filters.keep_mentions)
+    comments = normalize.comments(kept, source, salt, keep_mentions=filters.keep_mentions)
+    for frame, table in ((posts, "posts"), (comments, "comments")):
+        if frame.height:
+            write_parquet(frame, folder / f"{name}.{table}.parquet")
+    if malformed:
+        with atomic_path(folder / f"{name}.malformed") as temporary, temporary.open("w", encoding="utf-8") as file:
+            for line in malformed:
+                text = line.data.decode("utf-8", "backslashreplace")
+                file.write(json.dumps({"line": line.line, "text": text}, ensure_ascii=True) + "\n")
+    reasons = rows["drop_reason"].drop_nulls().value_counts().rows()
+    summary = {
+        "n_rows": raw.height + len(malformed),
+        "n_posts": posts.height,
+        "n_comments": comments.height,
+        "n_malformed": len(malformed),
+        "dropped": dict(reasons),
+        "subreddits": dict(kept["subreddit"].str.to_lowercase().value_counts().rows()),
+        **(notes or {}),
+    }
+    write_json(summary, folder / f"{name}.json")
+    return summary
+
+
+def merge_staged(workspace: Workspace, folders: Sequence[Path]) -> None:
+    """Merge every staged batch of the folders into posts, comments and observations; twice is the same as once."""
+    staged = {
+        table: [path for folder in folders for path in sorted(folder.glob(f"*.{table}.parquet"))]
+        for table in ("posts", "comments")
+    }
+    say("Merging into the tables ...")
+    store.merge(workspace, staged["posts"], staged["comments"], folders[0] / "spill")
