@@ -86,8 +86,8 @@ class PairFilter:
 @lru_cache(maxsize=32)
 def scaling_cells(file: FileVersion) -> pl.DataFrame:
     """The SCALING table of one experiment, ordered by model size, data size and seed."""
-    order = "is_baseline, n_parameters, predictor, n_train_pairs, seed"
-    return _read(f"SELECT * FROM read_parquet($path) ORDER BY {order}", file, SCALING)
+    cells = _read("SELECT * FROM read_parquet($path)", file, SCALING)
+    return cells.sort("is_baseline", "n_parameters", "predictor", "n_train_pairs", "seed", nulls_last=True)
 
 
 @lru_cache(maxsize=32)
@@ -166,7 +166,7 @@ def transfer_matrix(file: FileVersion) -> pl.DataFrame:
 @lru_cache(maxsize=2048)
 def run_evaluations(file: FileVersion) -> pl.DataFrame:
     """The EVALUATIONS table of one run."""
-    return _read("SELECT * FROM read_parquet($path) ORDER BY pairs, split, subreddit, predictor", file, EVALUATIONS)
+    return _read("SELECT * FROM read_parquet($path)", file, EVALUATIONS)
 
 
 # --- what was ingested -----------------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def _select(sql: str, file: FileVersion, predictions: tuple[FileVersion, ...] = 
     values["path"] = str(file.path)
     if predictions:
         for judged in predictions:
-            _require_columns(judged, PREDICTIONS)
+            _require_predictions(judged)
         values["predictions"] = [str(judged.path) for judged in predictions]
     with duckdb.connect() as connection:
         try:
@@ -315,5 +315,5 @@ def _select(sql: str, file: FileVersion, predictions: tuple[FileVersion, ...] = 
 
 
 @lru_cache(maxsize=512)
-def _require_columns(file: FileVersion, table: Table) -> None:
-    _read("SELECT * FROM read_parquet($path) LIMIT 0", file, table)
+def _require_predictions(file: FileVersion) -> None:
+    _read("SELECT * FROM read_parquet($path) LIMIT 0", file, PREDICTIONS)

@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import charts, documents, layout
 
-HOW_TO = ["lurker pairs build naive --recipe naive", "lurker pairs build matched --recipe matched"]
+HOW_TO = ["lurker pairs build matched --recipe matched", "lurker pairs audit matched"]
 
 
 def render() -> None:

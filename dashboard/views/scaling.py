@@ -7,7 +7,7 @@ from dashboard import charts, documents, layout, queries
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace
 
-HOW_TO = "lurker experiment scaling ladder --models scratch-50k,scratch-200k --sizes 500,1000,2000 --seeds 3"
+HOW_TO = "lurker experiment scaling matched --models scratch-50k,scratch-200k --sizes 500,1000,2000 --seeds 3"
 
 
 def render() -> None:

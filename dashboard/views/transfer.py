@@ -6,7 +6,7 @@ import streamlit as st
 from dashboard import charts, layout, queries
 from lurker.errors import LurkerError
 
-HOW_TO = "lurker experiment transfer across --model scratch-200k"
+HOW_TO = "lurker experiment transfer matched --model scratch-200k"
 VIEWS = ("accuracy", "difference from in-domain")
 
 

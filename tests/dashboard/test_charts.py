@@ -1,0 +1,162 @@
+"""Charts are pure and say what they should: checked on the Vega-Lite they become."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard import charts, documents, queries
+from dashboard.charts.look import SERIES, colours, spread
+from dashboard.charts.transfer import communities
+from lurker.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(full_root: Path) -> Workspace:
+    return Workspace(full_root)
+
+
+@pytest.fixture
+def curve(full_root: Path) -> pl.DataFrame:
+    return queries.scaling_curve(queries.version(full_root / "experiments/ladder/scaling.parquet"))
+
+
+@pytest.fixture
+def matrix(full_root: Path) -> pl.DataFrame:
+    file = queries.version(full_root / "experiments/across/transfer.parquet")
+    return queries.transfer_matrix(file).filter(pl.col("predictor") == "scratch-200k")
+
+
+def layers(spec: dict[str, Any], mark: str) -> list[dict[str, Any]]:
+    return [layer for layer in spec["layer"] if layer["mark"]["type"] == mark]
+
+
+def rows_of(spec: dict[str, Any], layer: dict[str, Any]) -> list[dict[str, Any]]:
+    name = (layer.get("data") or spec["data"])["name"]
+    return list(spec["datasets"][name])
+
+
+def test_scaling_has_a_log_axis_with_units_bands_and_labelled_baselines(curve: pl.DataFrame) -> None:
+    spec = charts.accuracy_by_data(curve, 0.84).to_dict()
+    (band,) = layers(spec, "area")
+    assert band["encoding"]["y"]["field"] == "accuracy_low"
+    assert band["encoding"]["y2"]["field"] == "accuracy_high"
+    points = layers(spec, "point")[0]["encoding"]
+    assert points["x"]["scale"]["type"] == "log"
+    assert "training pairs" in points["x"]["title"]
+    assert points["color"]["scale"]["domain"] == ["scratch-50k", "scratch-200k", "scratch-1m"]  # by size, not by name
+    labels = [row["label"] for row in rows_of(spec, layers(spec, "text")[0])]
+    assert sorted(labels) == sorted(
+        ["length alone 0.505", "time alone 0.497", "time + length 0.509", "TF-IDF 0.575", "the truth 0.840"]
+    )
+
+
+def test_scaling_draws_no_ceiling_that_is_not_known(curve: pl.DataFrame) -> None:
+    spec = charts.accuracy_by_data(curve).to_dict()
+    assert not any("truth" in row["label"] for row in rows_of(spec, layers(spec, "text")[0]))
+
+
+def test_scaling_works_without_baselines(curve: pl.DataFrame) -> None:
+    spec = charts.accuracy_by_data(curve.filter(~pl.col("is_baseline"))).to_dict()
+    assert len(rows_of(spec, layers(spec, "point")[0])) == 12
+
+
+def test_model_size_leaves_baselines_out_and_orders_data_sizes_by_number(curve: pl.DataFrame) -> None:
+    spec = charts.accuracy_by_parameters(curve).to_dict()
+    points = layers(spec, "point")[0]
+    assert points["encoding"]["color"]["scale"]["domain"] == ["500", "1,000", "2,000", "4,000"]
+    assert {row["predictor"] for row in rows_of(spec, points)} == {"scratch-50k", "scratch-200k", "scratch-1m"}
+
+
+def test_heatmap_writes_accuracy_and_interval_in_each_cell(matrix: pl.DataFrame) -> None:
+    spec = charts.transfer_heatmap(matrix).to_dict()
+    assert [layer["encoding"]["text"]["field"] for layer in layers(spec, "text")] == ["figure", "interval"]
+    cells = rows_of(spec, layers(spec, "rect")[0])
+    assert len(cells) == 9
+    for cell in cells:
+        assert cell["figure"] == f"{cell['accuracy']:.3f}"
+        assert cell["interval"] == f"{cell['accuracy_low']:.3f}–{cell['accuracy_high']:.3f}"
+
+
+def test_difference_view_is_centred_on_zero(matrix: pl.DataFrame) -> None:
+    spec = charts.transfer_heatmap(matrix, difference=True).to_dict()
+    low, middle, high = layers(spec, "rect")[0]["encoding"]["color"]["scale"]["domain"]
+    assert middle == 0
+    assert low == -high
+    at_home = [row["figure"] for row in rows_of(spec, layers(spec, "rect")[0]) if row["source"] == row["target"]]
+    assert at_home == ["+0.0"] * 3
+
+
+def test_communities_on_both_sides_come_first() -> None:
+    matrix = pl.DataFrame({"source": ["b", "c", "all"], "target": ["c", "b", "a"]})
+    assert communities(matrix) == ["b", "c", "a", "all"]
+
+
+def test_probes_stand_against_the_coin(workspace: Workspace) -> None:
+    probes = documents.audit(workspace, "naive").probes.filter(
+        (pl.col("subreddit") == "all") & (pl.col("split") == "test")
+    )
+    spec = charts.probe_intervals(probes).to_dict()
+    coin, intervals = layers(spec, "rule")
+    assert [row["value"] for row in rows_of(spec, coin)] == [0.5]
+    low, high = intervals["encoding"]["x"]["scale"]["domain"]
+    assert low < probes["accuracy_low"].min() and high > probes["accuracy_high"].max()  # type: ignore[operator]
+    assert len(rows_of(spec, intervals)) == probes.height
+
+
+def test_love_plot_shows_sizes_and_keeps_the_sign_for_the_tooltip(workspace: Workspace) -> None:
+    spec = charts.love_plot(documents.audit(workspace, "naive").differences).to_dict()
+    rows = {row["confounder"]: row for row in rows_of(spec, layers(spec, "point")[0])}
+    assert rows["log delay"]["smd"] < 0 < rows["log delay"]["size"]
+    assert layers(spec, "point")[0]["encoding"]["y"]["sort"][0] == "log delay"  # the largest first
+
+
+def test_ledger_labels_tell_numbers_and_shares(workspace: Workspace) -> None:
+    spec = charts.ledger_waterfall(documents.pair_set(workspace, "naive").ledger, "pairs").to_dict()
+    labels = [row["label"] for row in rows_of(spec, layers(spec, "text")[0])]
+    assert labels[0] == "84,000 (100.0%)"
+    assert labels[1] == "−21,000 (25.0%)"
+    assert labels[-1] == "24,000 (28.6%)"
+
+
+def test_reach_gives_each_kind_one_colour() -> None:
+    rows = pl.DataFrame(
+        {
+            "pairs": ["naive", "naive"],
+            "what": ["time alone", "reward model"],
+            "accuracy": [0.79, 0.6],
+            "accuracy_low": [0.78, 0.57],
+            "accuracy_high": [0.8, 0.63],
+            "measured_on": ["a", "b"],
+        }
+    )
+    scale = layers(charts.reach(rows).to_dict(), "point")[0]["encoding"]["color"]["scale"]
+    assert len(set(scale["range"])) == len(scale["domain"]) == 6
+
+
+def test_a_chart_leaves_its_frame_as_it_was(curve: pl.DataFrame) -> None:
+    before = curve.clone()
+    assert charts.accuracy_by_data(curve).to_dict() == charts.accuracy_by_data(curve).to_dict()
+    assert curve.equals(before)
+
+
+def test_colours_repeat_rather_than_run_out() -> None:
+    scale = colours([str(index) for index in range(8)]).to_dict()
+    assert scale["range"] == [*SERIES, *SERIES[:2]]
+
+
+@given(st.lists(st.floats(0, 1), max_size=8), st.floats(0.001, 0.2))
+def test_labels_never_overlap_and_keep_their_order(values: list[float], gap: float) -> None:
+    placed = spread(values, gap)
+    order = sorted(range(len(values)), key=lambda index: values[index])
+    for lower, upper in pairwise(order):
+        assert placed[upper] - placed[lower] >= gap - 1e-9
+
+
+def test_labels_that_do_not_touch_stay() -> None:
+    assert spread([0.9, 0.1, 0.5], 0.2) == [0.9, 0.1, 0.5]
+    assert spread([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])

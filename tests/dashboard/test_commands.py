@@ -1,0 +1,36 @@
+"""`lurker dashboard` says in one sentence why it cannot serve."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from dashboard.commands import require_free_port
+from lurker.cli import run
+from lurker.errors import CallError
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert run(["--workspace", str(tmp_path), "dashboard", "--port", str(port)]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"error: Cannot serve on 127.0.0.1:{port}: address already in use.\n")
+    assert "lurker dashboard --port N" in complaint
+
+
+def test_a_free_port_is_free() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    require_free_port(port)
+    with pytest.raises(CallError, match="already in use"), socket.socket() as holder:
+        holder.bind(("127.0.0.1", port))
+        holder.listen()
+        require_free_port(port)
+
+
+def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
+    assert run(["--workspace", str(tmp_path), "dashboard", "--port", "70000"]) == 2

@@ -1,0 +1,147 @@
+"""Each page, drawn whole by Streamlit's own test runner: on a full, an empty, a damaged and an absent workspace."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+OpenPage = Callable[..., AppTest]
+PAGES = ("overview", "scaling", "transfer", "audit", "reader")
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
+    def run(root: Path, page: str, **query: str) -> AppTest:
+        monkeypatch.setenv("LURKER_WORKSPACE", str(root))
+        app = AppTest.from_file(str(APP), default_timeout=30).run()
+        for name, value in query.items():
+            app.query_params[name] = value
+        if page != "overview":
+            app.switch_page(f"views/{page}.py")
+        return app.run()
+
+    return run
+
+
+def texts(app: AppTest) -> str:
+    elements = (*app.title, *app.markdown, *app.caption, *app.warning, *app.info, *app.code, *app.subheader)
+    return "\n".join(str(element.value) for element in elements)
+
+
+def charts_on(app: AppTest) -> int:
+    return len(app.get("arrow_vega_lite_chart")) + len(app.get("vega_lite_chart"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_over_a_full_workspace(open_page: OpenPage, full_root: Path, page: str) -> None:
+    app = open_page(full_root, page)
+    assert not app.exception
+    assert not app.warning
+    assert charts_on(app) == {"overview": 1, "scaling": 2, "transfer": 1, "audit": 4, "reader": 0}[page]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_over_an_empty_workspace_says_what_to_run(open_page: OpenPage, empty_root: Path, page: str) -> None:
+    app = open_page(empty_root, page)
+    assert not app.exception
+    assert any(str(code.value).startswith("lurker ") for code in app.code)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_without_a_workspace_says_what_to_run(open_page: OpenPage, tmp_path: Path, page: str) -> None:
+    app = open_page(tmp_path / "absent", page)
+    assert not app.exception
+    assert "There is no workspace" in texts(app).replace("\\", "")
+    assert "lurker demo" in texts(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_over_damaged_files_names_them(open_page: OpenPage, damaged_root: Path, page: str) -> None:
+    app = open_page(damaged_root, page)
+    assert not app.exception
+    named = "\n".join(str(warning.value) for warning in app.warning).replace("\\", "")
+    expected = {
+        "overview": ("naive/audit.json", "ladder/scaling.parquet", "posts/advice", "hard-test/manifest.json"),
+        "scaling": ("ladder/scaling.parquet",),
+        "transfer": ("across/transfer.parquet",),
+        "audit": ("naive/audit.json", "hard-test/manifest.json"),
+        "reader": ("hard-test/pairs.parquet",),
+    }[page]
+    for name in expected:
+        assert name in named
+
+
+def test_the_rest_of_a_damaged_workspace_is_shown(open_page: OpenPage, damaged_root: Path) -> None:
+    assert charts_on(open_page(damaged_root, "overview")) == 1
+    assert charts_on(open_page(damaged_root, "audit")) == 4
+    scaling = open_page(damaged_root, "scaling")
+    scaling.selectbox(key="scaling_experiment").select("ladder-naive").run()
+    assert charts_on(scaling) == 2
+
+
+def test_the_overview_answers_the_question_first(open_page: OpenPage, full_root: Path) -> None:
+    answers = [str(text.value) for text in open_page(full_root, "overview").markdown if "—" in str(text.value)]
+    assert [answer.split("—")[0].strip() for answer in answers] == ["**matched**", "**naive**", r"**hard\-test**"]
+    assert "name the winner in **79.0%**" in answers[1]
+    assert "the truth itself would reach 84.0%" in answers[1]
+    assert "the shortcuts know nothing" in answers[2]
+
+
+def test_scaling_filters_come_from_the_url_and_reach_the_table(open_page: OpenPage, full_root: Path) -> None:
+    app = open_page(full_root, "scaling", scaling_models="scratch-1m", scaling_sizes="4,000")
+    table = app.dataframe[0].value
+    assert set(table["predictor"]) == {"scratch-1m", "length", "time", "both", "tfidf"}
+    assert set(table["n_train_pairs"]) == {4000}
+    app.button_group(key="scaling_models").set_value([]).run()
+    assert not app.exception
+    assert "Choose at least one model" in texts(app)
+
+
+def test_transfer_tells_what_is_lost(open_page: OpenPage, full_root: Path) -> None:
+    app = open_page(full_root, "transfer")
+    assert float(app.metric[0].value) == pytest.approx(0.66, abs=0.01)
+    assert float(app.metric[2].value) == pytest.approx(-6.0, abs=1.0)
+
+
+def test_the_reader_steps_forth_and_back_and_keeps_the_place_in_the_url(open_page: OpenPage, full_root: Path) -> None:
+    def place() -> str:
+        value = app.query_params["pair"]
+        return value if isinstance(value, str) else value[0]
+
+    app = open_page(full_root, "reader", pairs="matched")
+    first = place()
+    app.button(key="next").click().run()
+    second = place()
+    assert second != first
+    assert "**2** of 60" in texts(app)
+    app.button(key="previous").click().run()
+    assert place() == first
+    app.button(key="previous").click().run()
+    assert "**60** of 60" in texts(app)
+    app.button(key="random").click().run()
+    assert "**60** of 60" not in texts(app)
+    assert not app.exception
+
+
+def test_the_reader_opens_a_shared_pair(open_page: OpenPage, full_root: Path) -> None:
+    app = open_page(full_root, "reader", pairs="naive", pair="c017-r017")
+    boxes = "".join(str(box.proto.body) for box in app.get("html"))
+    assert "question 17" in boxes
+
+
+def test_the_reader_shows_a_models_mistakes(open_page: OpenPage, full_root: Path) -> None:
+    app = open_page(full_root, "reader")
+    app.selectbox(key="pairs").select("matched").run()
+    app.selectbox(key="run").select("scratch-1m-4000-0").run()
+    app.selectbox(key="outcome").select("wrong").run()
+    assert "the model was wrong" in texts(app)
+    app.text_input(key="search").set_value("no text holds this").run()
+    assert "No pair passes" in texts(app)
+
+
+def test_a_huge_text_is_cut_on_the_page_and_said_so(open_page: OpenPage, full_root: Path) -> None:
+    app = open_page(full_root, "reader", pairs="matched", pair="c001-r001")
+    assert "The first 20,000 of 300,000 characters." in texts(app)
+    assert max(len(str(box.proto.body)) for box in app.get("html")) < 30_000
