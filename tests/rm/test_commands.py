@@ -1,0 +1,136 @@
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lurker.cli import run
+from lurker.schema import EVALUATIONS, PREDICTIONS, check
+from lurker.workspace import Workspace
+
+QUICK = ["--set", "epochs=1", "--set", "min_steps=8", "--set", "max_tokens=64", "--set", "vocabulary_size=400"]
+
+
+@pytest.fixture
+def trained(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> tuple[Workspace, dict[str, object]]:
+    """A workspace with the run `first`, trained on alpha by the command, and what the command printed."""
+    arguments = ["rm", "train", "planted", "--model", "scratch-10k", "--run", "first", "--subreddit", "Alpha", "--json"]
+    assert run(["--workspace", str(workspace.root), *arguments, *QUICK]) == 0
+    return workspace, json.loads(capsys.readouterr().out)
+
+
+def call(workspace: Workspace, *arguments: str) -> int:
+    return run(["--workspace", str(workspace.root), *arguments])
+
+
+def test_train_writes_a_whole_run(trained: tuple[Workspace, dict[str, object]]) -> None:
+    workspace, result = trained
+    folder = workspace.root / "runs/first"
+    assert result == json.loads((folder / "result.json").read_text())
+    assert (result["n_train_pairs"], result["subreddits"]) == (216, ["alpha"])
+    assert {row["predictor"] for row in result["evaluations"]} == {"model", "length", "time", "both", "tfidf"}  # type: ignore[attr-defined]
+    table = check(pl.read_parquet(folder / "evaluations.parquet"), EVALUATIONS)
+    assert set(table["pairs"]) == {"planted", "hard-test"}
+    assert set(table["subreddit"]) == {"all", "alpha"}
+    assert check(pl.read_parquet(folder / "predictions/hard-test-test.parquet"), PREDICTIONS).height == 72
+    assert {"model.safetensors", "tokenizer.json", "config.json"} <= {
+        path.name for path in (folder / "model").iterdir()
+    }
+    assert not list(folder.glob("*.pt"))
+
+
+def test_evaluate_adds_to_the_run_and_repeats_its_figures(
+    trained: tuple[Workspace, dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, _ = trained
+    path = workspace.root / "runs/first/evaluations.parquet"
+    before = pl.read_parquet(path).filter((pl.col("pairs") == "hard-test") & (pl.col("subreddit") == "alpha"))
+    assert call(workspace, "rm", "evaluate", "first", "--pairs", "hard-test", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["evaluations"]) == 15
+    after = pl.read_parquet(path).filter((pl.col("pairs") == "hard-test") & (pl.col("subreddit") == "alpha"))
+    assert after.drop("log_loss").equals(before.drop("log_loss"))
+    assert set(pl.read_parquet(path)["pairs"]) == {"planted", "hard-test"}
+
+
+def test_evaluate_refuses_posts_that_were_trained_on(
+    trained: tuple[Workspace, dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(trained[0], "rm", "evaluate", "first", "--pairs", "planted", "--split", "train") == 1
+    assert "posts of planted were trained on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_score_adds_a_reward_to_every_row(
+    trained: tuple[Workspace, dict[str, object]], tmp_path: Path, ending: str
+) -> None:
+    rows = pl.DataFrame(
+        {"prompt": ["the road", "tea", ""], "response": ["amber cedar", "   ", "✨"], "kept": [1, 2, 3]}
+    )
+    source = tmp_path / f"rows.{ending}"
+    rows.write_ndjson(source) if ending == "jsonl" else rows.write_parquet(source)
+    assert call(trained[0], "rm", "score", "first", str(source)) == 0
+    target = tmp_path / f"rows.scored.{ending}"
+    scored = pl.read_ndjson(target) if ending == "jsonl" else pl.read_parquet(target)
+    assert scored.drop("reward").equals(rows)
+    assert scored["reward"].n_unique() == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{not json}\n", "line 1"),
+        ('{"prompt": "a", "response": "b"}\n{"prompt": "a"}\n', "line 2"),
+        ("[1]\n", "line 1"),
+    ],
+)
+def test_score_names_the_line_that_is_wrong_and_writes_nothing(
+    trained: tuple[Workspace, dict[str, object]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str,
+    complaint: str,
+) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text(content)
+    assert call(trained[0], "rm", "score", "first", str(source)) == 1
+    assert complaint in capsys.readouterr().err
+    assert [path.name for path in tmp_path.glob("rows*")] == ["rows.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint", "code"),
+    [
+        ("rm train planted --model scratch-9k", "scratch-10k", 2),
+        ("rm train nothing --model scratch-10k", "hard-test, planted", 2),
+        ("rm train hard-test --model scratch-10k", "no train pairs", 1),
+        ("rm train planted --model scratch-10k --run ../x", "is no name for runs", 2),
+        ("rm train planted --model scratch-10k --set rate=1", "learning_rate", 2),
+        ("rm train planted --model scratch-10k --set epochs=0", "epochs must be over 0", 2),
+        ("rm train planted --model scratch-10k --max-pairs 9999", "there are 432", 2),
+        ("rm train planted --model scratch-10k --subreddit gamma", "alpha, beta", 2),
+        ("rm evaluate none --pairs planted", "no finished run 'none'", 2),
+        ("rm score none rows.jsonl", "no finished run 'none'", 2),
+        ("experiment scaling planted --models scratch-10k --sizes 10,x", "whole numbers", 2),
+        ("experiment scaling planted --models scratch-10k --sizes 10 --engine spark", "local | ray", 2),
+        ("experiment scaling planted --models scratch-10k --sizes 1", "at least 2 pairs", 2),
+        ("experiment transfer planted --model scratch-10k --max-pairs 9999", "has 216", 2),
+    ],
+)
+def test_a_wrong_call_is_one_sentence(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], arguments: str, complaint: str, code: int
+) -> None:
+    assert call(workspace, *arguments.split()) == code
+    error = capsys.readouterr().err
+    assert complaint in error and "Traceback" not in error
+    assert not list(workspace.root.glob("runs/*/result.json"))
+
+
+def test_a_run_that_exists_is_not_overwritten(
+    trained: tuple[Workspace, dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = ["rm", "train", "planted", "--model", "scratch-10k", "--run", "first", "--subreddit", "Alpha", *QUICK]
+    assert call(trained[0], *again) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert call(trained[0], *again, "--resume") == 0
+    assert call(trained[0], *again, "--resume", "--seed", "5") == 2
+    assert "another train" in capsys.readouterr().err

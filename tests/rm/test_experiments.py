@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lurker.errors import CallError
+from lurker.schema import SCALING, TRANSFER, check
+from lurker.workspace import Workspace, read_json
+from rm.scaling import ScalingConfig, plan_scaling, run_scaling
+from rm.transfer import TransferConfig, run_transfer
+
+QUICK = ("epochs=1", "min_steps=8", "max_tokens=64", "vocabulary_size=400")
+
+
+def scaling(**changes: object) -> ScalingConfig:
+    values: dict[str, object] = {
+        "pairs": "planted",
+        "models": ("scratch-10k",),
+        "sizes": (60, 120),
+        "n_seeds": 2,
+        "settings": QUICK,
+    }
+    return ScalingConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def finished_at(workspace: Workspace) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in workspace.root.glob("runs/*/result.json")}
+
+
+def test_scaling_fills_the_grid_and_runs_no_cell_twice(workspace: Workspace) -> None:
+    table = run_scaling(workspace, "grid", scaling(), n_workers=1)
+    assert check(pl.read_parquet(workspace.root / "experiments/grid/scaling.parquet"), SCALING).equals(table)
+    models = table.filter(~pl.col("is_baseline"))
+    places = [(60, 0), (60, 1), (120, 0), (120, 1)]
+    assert models.select("n_train_pairs", "seed").rows() == places
+    for baseline in ("length", "time", "both", "tfidf"):
+        rows = table.filter(pl.col("predictor") == baseline).select("n_train_pairs", "seed").rows()
+        assert rows == places
+    assert read_json(workspace.root / "experiments/grid/manifest.json")["test_pairs"] == "hard-test"
+    before = finished_at(workspace)
+    assert len(before) == 4
+    again = run_scaling(workspace, "grid", scaling(sizes=(60, 120, 180)), n_workers=1)
+    after = finished_at(workspace)
+    assert {path: after[path] for path in before} == before
+    assert len(after) == 6
+    assert again.filter(pl.col("n_train_pairs") < 180).equals(table)
+
+
+def test_cells_change_with_their_data_and_settings(workspace: Workspace) -> None:
+    ids = {cell.run_id for cell in plan_scaling(workspace, "grid", scaling())[0]}
+    assert len(ids) == 4
+    changed = {cell.run_id for cell in plan_scaling(workspace, "grid", scaling(settings=(*QUICK, "patience=1")))[0]}
+    path = workspace.root / "pairs/planted/pairs.parquet"
+    pl.read_parquet(path).with_columns(weight=pl.lit(0.5)).write_parquet(path)
+    rebuilt = {cell.run_id for cell in plan_scaling(workspace, "grid", scaling())[0]}
+    assert not ids & changed and not ids & rebuilt
+
+
+def test_transfer_fills_the_matrix_in_processes_of_its_own(workspace: Workspace) -> None:
+    config = TransferConfig(pairs="planted", model="scratch-10k", settings=QUICK)
+    table = run_transfer(workspace, "matrix", config, n_workers=2)
+    assert check(pl.read_parquet(workspace.root / "experiments/matrix/transfer.parquet"), TRANSFER).equals(table)
+    models = table.filter(~pl.col("is_baseline"))
+    expected = [("alpha", "alpha"), ("alpha", "beta"), ("beta", "alpha"), ("beta", "beta")]
+    assert models.select("source", "target").rows() == expected
+    assert models["n_train_pairs"].unique().to_list() == [216]
+    config_of = {
+        source: read_json(workspace.root / "runs" / run / "config.json")
+        for source, run in models.select("source", "run_id").unique().iter_rows()
+    }
+    assert {source: found["subreddits"] for source, found in config_of.items()} == {
+        "alpha": ["alpha"],
+        "beta": ["beta"],
+    }
+
+
+def test_scaling_runs_on_ray(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    table = run_scaling(workspace, "grid", scaling(sizes=(60,)), engine="ray")
+    assert table.filter(~pl.col("is_baseline")).height == 2
+    local = run_scaling(workspace, "here", scaling(sizes=(60,)), n_workers=1)
+    keys = ["predictor", "seed", "accuracy"]
+    assert table.select(keys).equals(local.select(keys))
+
+
+def test_a_size_beyond_the_data_says_how_many_there_are(workspace: Workspace) -> None:
+    with pytest.raises(CallError, match="planted has 432 training pairs"):
+        run_scaling(workspace, "grid", scaling(sizes=(60, 5000)))
+    assert not list(workspace.root.glob("runs/*"))
+
+
+def test_transfer_needs_two_communities(workspace: Workspace) -> None:
+    with pytest.raises(CallError, match="two communities"):
+        run_transfer(workspace, "m", TransferConfig(pairs="planted", model="scratch-10k", subreddits=("alpha",)))
