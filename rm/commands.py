@@ -98,7 +98,7 @@ def score_command(
     """Add a reward to each row of a file of any size."""
     workspace = open_workspace(ctx.obj)
     from lurker.workspace import read_json
-    from rm.forward import choose_device, describe_device
+    from rm.forward import describe_device, place
     from rm.model import load
     from rm.run import finished_run
     from rm.score import is_parquet, score_file
@@ -107,8 +107,7 @@ def score_command(
     is_parquet(file)  # an unreadable file is refused before the model is loaded
     target = out or file.with_name(f"{file.stem}.scored{file.suffix}")
     reward_model = load(folder / "model")
-    device = choose_device()
-    reward_model.model.to(device)
+    device = place(reward_model.model, reward_model.n_parameters)
     say(f"Scoring on {describe_device(device)}.")
     max_tokens = int(read_json(folder / "config.json")["train"]["max_tokens"])
     with progress("Scoring", file.stat().st_size, "bytes") as advance:

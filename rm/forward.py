@@ -12,6 +12,8 @@ from torch import Tensor
 from rm.data import Tokens
 
 TOKENS_PER_BATCH = 8192
+ONE_THREAD_BELOW = 500_000
+"""Parameters below which a model trains on one thread."""
 
 
 def choose_device() -> torch.device:
@@ -19,6 +21,19 @@ def choose_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def place(model: Any, n_parameters: int) -> torch.device:
+    """Move the model to the device and take as many processor threads as its size is worth; the device.
+
+    n_parameters: without embeddings. A step of a small model is too short to be shared: threads that wait for each
+    other slow it down, above all beside other work.
+    """
+    device = choose_device()
+    model.to(device)
+    if device.type == "cpu" and n_parameters < ONE_THREAD_BELOW:
+        torch.set_num_threads(1)
+    return device
 
 
 def describe_device(device: torch.device) -> str:

@@ -22,7 +22,7 @@ from rm.baselines import fit_baselines
 from rm.checkpoint import drop_checkpoint
 from rm.data import TokenisedPairs, content_digest, read_pairs, split_of, subset, texts, tokenise
 from rm.evaluate import ALL, MODEL, evaluate, model_margins, predictions, require_disjoint
-from rm.forward import TOKENS_PER_BATCH, choose_device, describe_device
+from rm.forward import TOKENS_PER_BATCH, describe_device, place
 from rm.model import RewardModel, build, load
 from rm.tokens import load_tokenizer
 from rm.train import TrainConfig, Trained, n_planned_steps, train
@@ -93,9 +93,8 @@ def train_run(
     if (folder / RESULT).exists():
         tell(f"Run {run_id} is finished already: nothing to do.")
         return dict(read_json(folder / RESULT))
-    device = choose_device()
     reward_model = _build(workspace, config, pairs.training)
-    reward_model.model.to(device)
+    device = place(reward_model.model, reward_model.n_parameters)
     tell(f"{config.model}: {reward_model.n_parameters:,} parameters without embeddings; {describe_device(device)}.")
     write_json(_environment(device), folder / "env.json")
     sets = [
@@ -132,7 +131,7 @@ def evaluate_run(workspace: Workspace, run_id: str, pairs_name: str, split: str)
     require_disjoint(trained_on.training, frame, pairs_name)
     pairs = replace(trained_on, judged={pairs_name: frame})
     reward_model = load(folder / "model")
-    reward_model.model.to(choose_device())
+    place(reward_model.model, reward_model.n_parameters)
     table = judge(reward_model, pairs, config.train.max_tokens, run_id, folder, split)
     path = folder / "evaluations.parquet"
     others = pl.read_parquet(path).filter((pl.col("pairs") != pairs_name) | (pl.col("split") != split))
