@@ -21,7 +21,7 @@ from lurker.errors import LurkerError
 
 MAX_WINDOW_BYTES = 2**31
 READ_BYTES = 1 << 17
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 16 << 20
 MAX_LINE_BYTES = 256 << 20
 
 
@@ -103,8 +103,8 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
     Errors: CutShortError after the last whole line of a file that is cut or damaged; its partial line is left out.
     LurkerError when a line is longer than any row of Reddit can be.
     """
-    pending = bytearray()
-    index, line = 0, 1
+    pieces: list[bytes] = []  # what was read since the last block, joined once
+    n_pending, index, line = 0, 0, 1
     cut: CutShortError | None = None
     chunks = _decompressed(path, advance)
     while True:
@@ -112,37 +112,40 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
             chunk = next(chunks, None)
         except CutShortError as error:
             chunk, cut = None, error
-        if chunk is not None:
-            pending += chunk
-            if len(pending) > MAX_LINE_BYTES and b"\n" not in pending:
-                raise LurkerError(
-                    f"{path} has a line of over {MAX_LINE_BYTES >> 20} MB at line {line:,}: it is no dump."
-                )
-        while len(pending) >= block_bytes and (end := _last_newline(pending, block_bytes)):
-            block = Block(index, line, bytes(memoryview(pending)[:end]))
-            del pending[:end]
-            yield block
-            index, line = index + 1, line + block.data.count(b"\n")
         if chunk is None:
             break
-    if cut is None and pending and not pending.endswith(b"\n"):
-        if _is_json(pending[pending.rfind(b"\n") + 1 :]):
-            pending += b"\n"
+        pieces.append(chunk)
+        n_pending += len(chunk)
+        if n_pending < block_bytes or b"\n" not in chunk:
+            if n_pending > MAX_LINE_BYTES:
+                raise LurkerError(f"{path} is no dump: line {line:,} is over {MAX_LINE_BYTES >> 20} MB long.")
+            continue
+        data, pieces = b"".join(pieces), []
+        start = 0
+        while len(data) - start >= block_bytes and (end := _block_end(data, start, block_bytes)):
+            block = Block(index, line, data[start:end])
+            yield block
+            start, index, line = end, index + 1, line + block.data.count(b"\n")
+        pieces, n_pending = [data[start:]], len(data) - start
+    data = b"".join(pieces)
+    if cut is None and data and not data.endswith(b"\n"):
+        if _is_json(data[data.rfind(b"\n") + 1 :]):
+            data += b"\n"
         else:
             cut = CutShortError("the file ends inside a line")
-    end = pending.rfind(b"\n") + 1
-    if end:
-        yield Block(index, line, bytes(memoryview(pending)[:end]))
+    if end := data.rfind(b"\n") + 1:
+        yield Block(index, line, data[:end])
     if cut is not None:
         raise cut
 
 
-def _last_newline(pending: bytearray, block_bytes: int) -> int:
-    """Where the block ends: after the last newline within `block_bytes`, else the first one beyond; 0 for none."""
-    return pending.rfind(b"\n", 0, block_bytes) + 1 or pending.find(b"\n", block_bytes) + 1
+def _block_end(data: bytes, start: int, block_bytes: int) -> int:
+    """Where the block from `start` ends: after its last newline within `block_bytes`, else the next; 0 for none."""
+    within = data.rfind(b"\n", start, start + block_bytes) + 1
+    return within or data.find(b"\n", start + block_bytes) + 1
 
 
-def _is_json(line: bytearray) -> bool:
+def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
     except ValueError:
