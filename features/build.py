@@ -30,11 +30,12 @@ def build_pairs(
     """Build the pair set `name` and, where it is not frozen yet, the hard test of its subreddits; return the manifest.
 
     subreddits: all that were ingested when None. refreeze: replace the frozen hard test where the input has changed.
-    Errors: CallError for the reserved name; LurkerError when nothing was ingested, a subreddit has no comments, or
+    Errors: CallError for a name that is reserved or none; LurkerError when nothing was ingested, a subreddit has no comments, or
     no pairs are left (it names the rule that took most).
     """
     if name == HARD_TEST:
         raise CallError(f"{HARD_TEST!r} is the frozen test that every build keeps.", "Take another name.")
+    folder = workspace.folder("pairs", name)
     with workspace.lock("pairs build"):
         known = _resolve_subreddits(workspace, subreddits)
         n_comments = sum(workspace.manifest(COMMENTS, subreddit)["n_rows"] for subreddit in known)
@@ -52,7 +53,7 @@ def build_pairs(
             "hard_test": hard_test,
         }
         write_pairs(workspace, name, pairs, manifest)
-    say(f"Wrote {pairs.height:,} pairs to {workspace.folder('pairs', name)}. Next: `lurker pairs audit {name}`.")
+    say(f"Wrote {pairs.height:,} pairs to {folder}. Next: `lurker pairs audit {name}`.")
     return manifest
 
 

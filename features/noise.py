@@ -26,11 +26,14 @@ def fit_prior(scores: ArrayLike) -> GammaPrior:
     Source: method of moments for the negative binomial, e.g. Anscombe 1950, Biometrika 37.
     Errors: ValueError without scores.
     """
-    counts = _counts(scores)
+    counts = np.maximum(np.asarray(scores, dtype=np.int64), 0)
     if counts.size == 0:
         raise ValueError("no scores to fit")
-    mean = max(float(counts.mean()), 1e-9)
-    excess = max(float(counts.var()) - mean, MIN_OVERDISPERSION * mean)
+    # Whole numbers add up to the same sum in any order of rows; floats would not.
+    total, total_of_squares = int(counts.sum()), int((counts**2).sum())
+    mean = max(total / counts.size, 1e-9)
+    variance = total_of_squares / counts.size - (total / counts.size) ** 2
+    excess = max(variance - mean, MIN_OVERDISPERSION * mean)
     return GammaPrior(shape=mean**2 / excess, rate=mean / excess)
 
 

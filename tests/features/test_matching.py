@@ -1,0 +1,164 @@
+import math
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from features import matching
+from features.matching import match_pairs
+from features.recipes import Recipe
+
+# Shrinking runs hundreds of small databases: a failing example is short enough to read as it is.
+FAST_PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+Response = tuple[int, int, int, int]  # post, delay in seconds, score, characters
+
+
+def frame(rows: list[Response]) -> pl.DataFrame:
+    """Eligible responses as `select_responses` gives them."""
+    return pl.DataFrame(
+        {
+            "comment_id": [f"c{n}" for n in range(len(rows))],
+            "post_id": [f"p{post}" for post, *_ in rows],
+            "subreddit": ["alpha" if post % 2 else "beta" for post, *_ in rows],
+            "split": ["test" if post == 0 else "train" for post, *_ in rows],
+            "delay_s": [delay for _, delay, _, _ in rows],
+            "score": [score for _, _, score, _ in rows],
+            "n_chars": [chars for *_, chars in rows],
+            "text_hash": range(len(rows)),
+        },
+        schema_overrides={"text_hash": pl.UInt64, "delay_s": pl.Int64, "score": pl.Int64, "n_chars": pl.Int64},
+    ).with_columns(log_delay=pl.col("delay_s").log1p(), log_chars=pl.col("n_chars").log())
+
+
+def recipe(**fields: Any) -> Recipe:
+    return Recipe(**({"name": "test", "neighbour_order": "delay"} | fields))
+
+
+def test_neighbours_in_time_are_paired_and_the_higher_score_is_chosen() -> None:
+    pairs, ledger = match_pairs(frame([(1, 10, 1, 50), (1, 20, 9, 50), (1, 30, 4, 50)]), recipe(n_neighbours=1))
+    assert pairs.select("pair_id", "chosen_id", "rejected_id").rows() == [("c0-c1", "c1", "c0"), ("c1-c2", "c1", "c2")]
+    assert ledger.to_dict() == {"input": 2, "dropped": [], "kept": 2}
+
+
+def test_two_posts_never_meet() -> None:
+    assert match_pairs(frame([(1, 10, 1, 50), (2, 10, 9, 50)]), recipe())[1].n_input == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "rules", "reason"),
+    [
+        ([(1, 1, 5, 50), (1, 2, 5, 50)], {}, "scores equal"),
+        ([(1, 1, 5, 50), (1, 2, 8, 50)], {"min_score_gap": 4}, "below min_score_gap"),
+        ([(1, 1, 5, 50), (1, 2, 8, 50)], {"min_score_ratio": 2.0}, "below min_score_ratio"),
+        ([(1, 1, -5, 50), (1, 2, 1, 50)], {"min_score_ratio": 1.1}, "below min_score_ratio"),
+        ([(1, 1, 8, 50), (1, 2, 5, 50)], {"newer_must_win": True}, "older one won"),
+        ([(1, 1, 5, 50), (1, 62, 8, 50)], {"max_delay_difference_s": 60}, "outside max_delay_difference_s"),
+        ([(1, 9, 5, 50), (1, 19, 8, 50)], {"max_log_delay_difference": 0.69}, "outside max_log_delay_difference"),
+        ([(1, 1, 5, 50), (1, 2, 8, 101)], {"max_log_length_difference": 0.69}, "outside max_log_length_difference"),
+        ([(0, 1, 5, 50), (0, 2, 8, 50)], {"min_held_out_score_gap": 4}, "below min_held_out_score_gap"),
+        (
+            [(1, 1, 5, 50), (1, 2, 6, 50)],
+            {"min_label_confidence": 0.999},
+            "label confidence below min_label_confidence",
+        ),
+    ],
+)
+def test_each_rule_drops_its_pair_under_its_own_reason(
+    rows: list[Response], rules: dict[str, Any], reason: str
+) -> None:
+    pairs, ledger = match_pairs(frame(rows), recipe(**rules))
+    assert (pairs.height, ledger.dropped) == (0, ((reason, 1),))
+
+
+def test_held_out_rules_leave_train_alone() -> None:
+    rows: list[Response] = [(1, 1, 5, 50), (1, 2, 8, 50)]
+    assert match_pairs(frame(rows), recipe(min_held_out_score_gap=4))[0].height == 1
+
+
+def test_rank_gap_is_the_distance_of_percentile_ranks_in_the_post() -> None:
+    rows: list[Response] = [(0, delay, score, 50) for delay, score in ((1, 1), (2, 2), (3, 9))]
+    pairs, _ = match_pairs(frame(rows), recipe(min_held_out_rank_gap=0.75))
+    assert pairs["pair_id"].to_list() == ["c0-c2"]  # ranks 0, 0.5, 1
+
+
+responses = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 5_000), st.integers(-3, 30), st.integers(1, 400)),
+    min_size=2,
+    max_size=60,
+)
+
+
+@settings(max_examples=25, deadline=None, phases=FAST_PHASES)
+@given(
+    rows=responses,
+    per_response=st.integers(1, 4),
+    per_post=st.integers(1, 12),
+    order=st.sampled_from(["delay", "random"]),
+)
+def test_calipers_and_caps_hold_and_the_ledger_adds_up(
+    rows: list[Response], per_response: int, per_post: int, order: str
+) -> None:
+    rules = recipe(
+        neighbour_order=order,
+        max_delay_difference_s=900,
+        max_log_length_difference=math.log(2),
+        max_pairs_per_response=per_response,
+        max_pairs_per_post=per_post,
+    )
+    pairs, ledger = match_pairs(frame(rows), rules)
+    assert ledger.n_kept == pairs.height
+    assert pairs["pair_id"].n_unique() == pairs.height
+    assert (pairs["chosen_score"] > pairs["rejected_score"]).all()
+    assert ((pairs["chosen_delay_s"] - pairs["rejected_delay_s"]).abs() <= 900).all()
+    ratio = (pairs["chosen_chars"].log() - pairs["rejected_chars"].log()).abs()
+    assert (ratio <= math.log(2) + 1e-12).all()
+    uses = pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).value_counts()["count"]
+    assert uses.is_empty() or uses.max() <= per_response
+    by_post = pairs["post_id"].value_counts()["count"]
+    assert by_post.is_empty() or by_post.max() <= per_post
+    assert pairs["label_confidence"].is_between(0.5, 1).all()
+
+
+@settings(max_examples=15, deadline=None, phases=FAST_PHASES)
+@given(rows=responses, shuffle=st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(rows: list[Response], shuffle: Any) -> None:
+    there = frame(rows)
+    places = list(range(len(rows)))
+    shuffle.shuffle(places)
+    for rules in (recipe(max_pairs_per_post=3), recipe(neighbour_order="random", n_neighbours=2, balance_signs=True)):
+        first, first_ledger = match_pairs(there, rules)
+        second, second_ledger = match_pairs(there[places], rules)
+        assert first.equals(second)
+        assert first_ledger == second_ledger
+
+
+def test_buckets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[Response] = [(n % 7, n * 37 % 900, n * 11 % 23, 40 + n % 60) for n in range(200)]
+    whole, ledger = match_pairs(frame(rows), recipe())
+    monkeypatch.setattr(matching, "CANDIDATES_AT_ONCE", 100)
+    parts, parts_ledger = match_pairs(frame(rows), recipe())
+    assert whole.height > 0
+    assert whole.equals(parts)
+    assert ledger == parts_ledger
+
+
+def test_balanced_signs_are_half_and_half() -> None:
+    rows: list[Response] = [(n % 5, n * 37 % 9_000, n * 11 % 23, 40 + n * 7 % 60) for n in range(300)]
+    pairs, ledger = match_pairs(frame(rows), recipe(balance_signs=True))
+    for chosen, rejected in (("chosen_delay_s", "rejected_delay_s"), ("chosen_chars", "rejected_chars")):
+        signs = (pairs[chosen] - pairs[rejected]).sign()
+        assert signs.abs().sum() > 100
+        assert signs.sum() == 0
+    assert dict(ledger.dropped)["signs balanced"] > 0
+
+
+def test_length_symmetry_holds_at_every_size() -> None:
+    rows: list[Response] = [(n % 5, n * 37 % 9_000, n * 11 % 23, 40 + n * 7 % 60) for n in range(300)]
+    pairs, _ = match_pairs(frame(rows), recipe(length_symmetric=True))
+    difference = pairs["chosen_chars"].log() - pairs["rejected_chars"].log()
+    sizes = (difference.abs() / matching.LENGTH_BIN_NATS).floor()
+    balance = pl.DataFrame({"split": pairs["split"], "size": sizes, "sign": difference.sign()})
+    assert balance.height > 100
+    assert (balance.group_by("split", "size").agg(pl.col("sign").sum())["sign"] == 0).all()

@@ -1,0 +1,96 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from features.recipes import Recipe
+from features.responses import measure_responses, select_responses
+from lurker.workspace import Workspace
+
+START_UTC = 1_600_000_000
+
+
+def test_a_response_is_measured_on_its_cleaned_text(
+    write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
+) -> None:
+    body = "Two  words.\n\nEDIT: thanks for the gold!"
+    workspace = write_workspace([make_post()], [make_comment("a", body=body, created_utc=START_UTC + 99)])
+    row = measure_responses(workspace, ["alpha"]).row(0, named=True)
+    assert (row["n_chars"], row["n_words"], row["delay_s"]) == (len("Two words."), 2, 99)
+    assert row["log_delay"] == pytest.approx(4.60517, abs=1e-5)  # log 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules", "reason"),
+    [
+        ({"is_top_level": False}, {}, "reply to a comment"),
+        ({"post_id": "unknown"}, {}, "post not ingested"),
+        ({"is_deleted": True}, {}, "text deleted or removed"),
+        ({"body": "[removed]"}, {}, "empty text"),
+        ({"score": None}, {}, "score missing"),
+        ({"is_score_hidden": True}, {}, "score hidden"),
+        ({"created_utc": START_UTC - 1}, {}, "written before its post"),
+        ({"is_stickied": True}, {}, "stickied"),
+        ({"is_distinguished": True}, {}, "distinguished"),
+        ({"is_by_op": True}, {"exclude_op": True}, "by the post's author"),
+        ({"is_edited": True}, {"exclude_edited": True}, "edited"),
+        ({"author_hash": None}, {"exclude_deleted_authors": True}, "author deleted"),
+        ({"score": 1}, {"min_score": 2}, "score below min_score"),
+        ({"body": "x" * 9}, {"min_chars": 10}, "below min_chars"),
+        ({"body": "x" * 11}, {"max_chars": 10, "min_chars": 1}, "above max_chars"),
+        ({"body": "one two three"}, {"max_words": 2}, "above max_words"),
+        ({"body": "one"}, {"min_words": 2}, "below min_words"),
+        ({"retrieved_utc": START_UTC + 700}, {"min_maturity_s": 101}, "seen before min_maturity_s"),
+        ({"retrieved_utc": None}, {"min_maturity_s": 1}, "seen before min_maturity_s"),
+        ({}, {"min_post_score": 51}, "post score below min_post_score"),
+        ({}, {"created_before_utc": START_UTC}, "post too new"),
+    ],
+)
+def test_each_rule_drops_its_row_under_its_own_reason(
+    write_workspace: Callable[..., Workspace],
+    make_post: Callable[..., Any],
+    make_comment: Callable[..., Any],
+    changes: dict[str, Any],
+    rules: dict[str, Any],
+    reason: str,
+) -> None:
+    workspace = write_workspace([make_post()], [make_comment("a", **changes)])
+    kept, ledger = select_responses(measure_responses(workspace, ["alpha"]), Recipe(name="test", **rules))
+    assert (kept.height, ledger.dropped) == (0, ((reason, 1),))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules", "reason"),
+    [
+        ({"is_deleted": True}, {}, "post deleted or removed"),
+        ({"is_self": False}, {"require_self_post": True}, "post is a link"),
+        ({"is_nsfw": True}, {"exclude_nsfw": True}, "post marked over 18"),
+        ({"is_edited": True}, {"exclude_edited": True}, "post edited"),
+        ({"score": None}, {"min_post_score": 1}, "post score below min_post_score"),
+    ],
+)
+def test_a_post_takes_its_responses_along(
+    write_workspace: Callable[..., Workspace],
+    make_post: Callable[..., Any],
+    make_comment: Callable[..., Any],
+    changes: dict[str, Any],
+    rules: dict[str, Any],
+    reason: str,
+) -> None:
+    workspace = write_workspace([make_post(**changes)], [make_comment("a"), make_comment("b")])
+    _, ledger = select_responses(measure_responses(workspace, ["alpha"]), Recipe(name="test", **rules))
+    assert ledger.dropped == ((reason, 2),)
+
+
+def test_a_row_that_breaks_two_rules_counts_once_under_the_first(
+    write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
+) -> None:
+    rows = [make_comment("a", is_top_level=False, body=""), make_comment("b", body="", score=None), make_comment("c")]
+    workspace = write_workspace([make_post()], rows)
+    kept, ledger = select_responses(measure_responses(workspace, ["alpha"]), Recipe(name="test"))
+    assert ledger.to_dict() == {
+        "input": 3,
+        "dropped": [{"reason": "reply to a comment", "n": 1}, {"reason": "empty text", "n": 1}],
+        "kept": 1,
+    }
+    assert kept["comment_id"].to_list() == ["c"]
