@@ -15,7 +15,6 @@ import polars as pl
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace, read_json
 
-CONFOUNDERS = ("time", "length", "joint", "text")
 T = TypeVar("T")
 
 _PROBES = pl.Schema(
@@ -66,6 +65,38 @@ class PairSet:
     n_posts: int
     ledger: pl.DataFrame
     """stage, step, n, start, end: a waterfall from what came in, by what each rule dropped, to what was kept"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a finished run says of its training."""
+
+    run_id: str
+    pairs: str
+    """the pair set trained on"""
+    model: str
+    n_parameters: int
+    """without embeddings"""
+    n_train_pairs: int
+    subreddits: list[str]
+
+
+def run_result(workspace: Workspace, run_id: str) -> RunResult:
+    """The result of a run.
+
+    Errors: LurkerError when it is missing, damaged, or lacks an entry.
+    """
+    path = workspace.root / "runs" / run_id / "result.json"
+    content = read_json(path)
+    with _naming(path):
+        return RunResult(
+            run_id=run_id,
+            pairs=str(content["pairs"]),
+            model=str(content["model"]),
+            n_parameters=int(content["n_parameters"]),
+            n_train_pairs=int(content["n_train_pairs"]),
+            subreddits=[str(name) for name in content["subreddits"]],
+        )
 
 
 def pair_set(workspace: Workspace, name: str) -> PairSet:
@@ -128,11 +159,29 @@ def strongest_probes(probes: pl.DataFrame) -> pl.DataFrame:
     return probes.sort("accuracy", "probe", descending=[True, False]).unique(keys, keep="first", maintain_order=True)
 
 
-def widest_split(probes: pl.DataFrame) -> str | None:
-    """The split of an audit that holds the most pairs, which has the narrowest intervals; None without probes."""
-    if probes.is_empty():
-        return None
+def widest_split(probes: pl.DataFrame) -> str:
+    """The split of an audit that holds the most pairs, and so has the narrowest intervals; there must be a probe."""
     return str(probes.sort("n_pairs", "split", descending=[True, False])["split"][0])
+
+
+def joint_probe(audit: Audit) -> dict[str, Any] | None:
+    """The strongest probe that sees all confounders, over all communities and the most pairs; None without one."""
+    if audit.probes.is_empty():
+        return None
+    strongest = strongest_probes(audit.probes).filter(
+        (pl.col("split") == widest_split(audit.probes))
+        & (pl.col("subreddit") == "all")
+        & (pl.col("confounders") == "joint")
+    )
+    return None if strongest.is_empty() else strongest.row(0, named=True)
+
+
+def standing(audit: Audit) -> str:
+    """'clean', 'not clean', or 'undecided': the joint probe's interval holds 0.5 and is too wide to call it clean."""
+    if audit.is_clean:
+        return "clean"
+    probe = joint_probe(audit)
+    return "undecided" if probe is None or probe["accuracy_low"] <= 0.5 else "not clean"
 
 
 def each(names: list[str], read: Callable[[str], T]) -> tuple[dict[str, T], list[LurkerError]]:

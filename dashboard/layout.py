@@ -12,6 +12,8 @@ from lurker.errors import LurkerError
 from lurker.workspace import Workspace, open_workspace
 
 WORKSPACE_VARIABLE = "LURKER_WORKSPACE"
+BUILD_PAIRS = "lurker pairs build matched --recipe matched"
+AUDIT_PAIRS = "lurker pairs audit matched"
 COIN_NOTE = "Intervals are 95 % and clustered by post; 0.5 is a coin."
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&])")
@@ -28,15 +30,16 @@ def begin(title: str, question: str) -> Workspace:
     try:
         return open_workspace(root)
     except LurkerError as error:
-        missing(error.message, ["lurker demo", "lurker ingest dump FILE..."], "Then start the dashboard on it again.")
+        commands = ["lurker demo   # a simulated Reddit, or your own dumps:", "lurker ingest dump FILE..."]
+        missing(error.message, commands, "Then start the dashboard on that workspace again.")
         st.stop()
 
 
 def missing(what: str, commands: Iterable[str], after: str = "") -> None:
-    """Say what is not there yet and which commands make it."""
+    """Say what is not there yet and which commands make it, in their order."""
     with st.container(border=True):
         st.markdown(f"**{plain(what)}**")
-        st.markdown("Run one of these:" if len(commands := list(commands)) > 1 else "Run this:")
+        st.markdown("Run:")
         st.code("\n".join(commands), language="bash")
         if after:
             st.caption(after)

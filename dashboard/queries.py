@@ -30,6 +30,7 @@ from lurker.workspace import Workspace
 SPLITS = ("train", "validation", "test")
 HARD_TEST = "hard-test"
 
+ExperimentKind = Literal["scaling", "transfer"]
 Outcome = Literal["any", "right", "wrong"]
 OUTCOMES: tuple[Outcome, ...] = ("any", "right", "wrong")
 PairOrder = Literal["shuffled", "score gap", "surest mistakes", "closest calls", "surest hits"]
@@ -78,6 +79,17 @@ class PairFilter:
     """what the run's model made of the pair; pairs it never judged are only in 'any'"""
     order: PairOrder = "shuffled"
     """reading order; ties stand by pair_id"""
+
+
+def experiments(workspace: Workspace, kind: ExperimentKind) -> list[str]:
+    """Names of the finished experiments of a kind."""
+    names = workspace.names("experiments", "manifest.json")
+    return [name for name in names if experiment_file(workspace, name, kind).exists()]
+
+
+def experiment_file(workspace: Workspace, name: str, kind: ExperimentKind) -> Path:
+    """The table of an experiment."""
+    return workspace.root / "experiments" / name / f"{kind}.parquet"
 
 
 # --- experiments -----------------------------------------------------------------------------------------------------

@@ -101,8 +101,8 @@ def ledger_waterfall(ledger: pl.DataFrame, stage: str) -> alt.LayerChart:
     kinds = ["came in", "dropped", "kept"]
     is_drop = ~pl.col("step").is_in(["came in", "kept"])
     labels = [
-        f"{'−' if row['end'] - row['start'] and row['step'] not in kinds else ''}{row['n']:,} ({row['n'] / total:.1%})"
-        for row in steps.iter_rows(named=True)
+        {"came in": f"{n:,}", "kept": f"{n:,} ({n / total:.1%})"}.get(step, f"−{n:,} ({n / total:.1%})")
+        for step, n in steps.select("step", "n").iter_rows()
     ]
     steps = steps.with_columns(
         kind=pl.when(is_drop).then(pl.lit("dropped")).otherwise(pl.col("step")),

@@ -33,15 +33,16 @@ def reach(rows: pl.DataFrame) -> alt.LayerChart:
     rows: pairs, what (one of REACH), accuracy, accuracy_low, accuracy_high, measured_on.
     """
     names = rows["pairs"].unique(maintain_order=True).to_list()
-    kinds = list(REACH)
+    kinds = [what for what in REACH if what in rows["what"].to_list()]
+    symbols = dict(zip(REACH, SHAPES, strict=True))
     legend = alt.Legend(orient="top", title=None, columns=6, symbolOpacity=1, labelFontSize=13)
     axis = accuracy_axis(rows, "accuracy (0.5 is a coin)", room=0.05)
     base = alt.Chart(rows).encode(
         y=alt.Y("pairs:N", sort=names, title=None, axis=alt.Axis(labelFontSize=14, labelLimit=220)),
         yOffset=alt.YOffset("what:N", sort=kinds, scale=alt.Scale(domain=kinds, paddingOuter=1)),
     )
-    colour = alt.Color("what:N", scale=alt.Scale(domain=kinds, range=list(REACH.values())), legend=legend)
-    shape = alt.Shape("what:N", scale=alt.Scale(domain=kinds, range=list(SHAPES)), legend=legend)
+    colour = alt.Color("what:N", scale=alt.Scale(domain=kinds, range=[REACH[what] for what in kinds]), legend=legend)
+    shape = alt.Shape("what:N", scale=alt.Scale(domain=kinds, range=[symbols[what] for what in kinds]), legend=legend)
     tooltips = [
         alt.Tooltip("pairs:N", title="pair set"),
         alt.Tooltip("what:N"),

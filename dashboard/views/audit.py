@@ -5,15 +5,13 @@ import streamlit as st
 
 from dashboard import charts, documents, layout
 
-HOW_TO = ["lurker pairs build matched --recipe matched", "lurker pairs audit matched"]
-
 
 def render() -> None:
     """Verdicts, probes, balance and ledgers of the chosen pair sets, side by side."""
     workspace = layout.begin("Audit", "How far time and length alone name the winner, before a word is read.")
     names = workspace.names("pairs", "manifest.json")
     if not names:
-        layout.missing("There are no pairs yet.", HOW_TO)
+        layout.missing("There are no pairs yet.", [layout.BUILD_PAIRS, layout.AUDIT_PAIRS])
         return
     chosen = st.pills("Pair sets", names, selection_mode="multi", default=names, key="audit_pairs", bind="query-params")
     if not chosen:
@@ -40,8 +38,9 @@ def _verdicts(audits: list[documents.Audit]) -> None:
     for row in range(0, len(audits), 3):
         for column, audit in zip(st.columns(3), audits[row : row + 3], strict=False):
             with column.container(border=True, height="stretch"):
-                badge = ":green-badge[clean]" if audit.is_clean else ":orange-badge[not clean]"
-                st.markdown(f"**{layout.plain(audit.pairs)}** &nbsp; {badge}")
+                found = documents.standing(audit)
+                colour = {"clean": "green", "not clean": "orange", "undecided": "gray"}[found]
+                st.markdown(f"**{layout.plain(audit.pairs)}** &nbsp; :{colour}-badge[{found}]")
                 st.markdown(layout.plain(audit.verdict))
                 facts = [
                     f"{label} {layout.interval(*audit.rates[key])}"

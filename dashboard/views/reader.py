@@ -11,7 +11,6 @@ from dashboard.queries import FileVersion, Outcome, PairFilter, PairOrder
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace
 
-HOW_TO = "lurker pairs build matched --recipe matched"
 ANY = "any"
 SHOWN_CHARS = 20_000  # characters of one text on the page; the whole text is a download
 
@@ -21,7 +20,7 @@ def render() -> None:
     workspace = layout.begin("Reader", "Which of two responses did people like more, and would you have known?")
     names = workspace.names("pairs", "manifest.json")
     if not names:
-        layout.missing("There are no pairs to read yet.", [HOW_TO])
+        layout.missing("There are no pairs to read yet.", [layout.BUILD_PAIRS])
         return
     try:
         file, wanted, predictions = _filters(workspace, names)

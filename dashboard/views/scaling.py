@@ -13,15 +13,15 @@ HOW_TO = "lurker experiment scaling matched --models scratch-50k,scratch-200k --
 def render() -> None:
     """One experiment: its two charts, its filters, its table."""
     workspace = layout.begin("Scaling", "How accuracy grows with data and model size, beside what needs no model.")
-    names = workspace.names("experiments", "manifest.json")
-    names = [name for name in names if (workspace.root / "experiments" / name / "scaling.parquet").exists()]
+    names = queries.experiments(workspace, "scaling")
     if not names:
-        layout.missing("No scaling experiment has finished yet.", [HOW_TO])
+        commands = [HOW_TO] if workspace.names("pairs", "manifest.json") else [layout.BUILD_PAIRS, HOW_TO]
+        layout.missing("No scaling experiment has finished yet.", commands)
         return
     chosen, filters = st.columns([1, 2])
     name = chosen.selectbox("Experiment", names, key="scaling_experiment", bind="query-params")
     try:
-        file = queries.version(workspace.root / "experiments" / name / "scaling.parquet")
+        file = queries.version(queries.experiment_file(workspace, name, "scaling"))
         curve = queries.scaling_curve(file)
         cells = queries.scaling_cells(file)
     except LurkerError as error:

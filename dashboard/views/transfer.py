@@ -13,15 +13,15 @@ VIEWS = ("accuracy", "difference from in-domain")
 def render() -> None:
     """One experiment's source × target heatmap, what it says in a sentence, its table."""
     workspace = layout.begin("Transfer", "How taste learned in one community carries over to another.")
-    names = workspace.names("experiments", "manifest.json")
-    names = [name for name in names if (workspace.root / "experiments" / name / "transfer.parquet").exists()]
+    names = queries.experiments(workspace, "transfer")
     if not names:
-        layout.missing("No transfer experiment has finished yet.", [HOW_TO])
+        commands = [HOW_TO] if workspace.names("pairs", "manifest.json") else [layout.BUILD_PAIRS, HOW_TO]
+        layout.missing("No transfer experiment has finished yet.", commands)
         return
     first, second, third = st.columns(3)
     name = first.selectbox("Experiment", names, key="transfer_experiment", bind="query-params")
     try:
-        matrix = queries.transfer_matrix(queries.version(workspace.root / "experiments" / name / "transfer.parquet"))
+        matrix = queries.transfer_matrix(queries.version(queries.experiment_file(workspace, name, "transfer")))
     except LurkerError as error:
         layout.damaged([error])
         return

@@ -1,5 +1,6 @@
 """Manifests and audits become frames, or a sentence that names the file."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -82,3 +83,19 @@ def test_each_goes_on_past_an_error(damaged_root: Path) -> None:
     found, damaged = documents.each(["naive", "matched"], lambda name: documents.audit(workspace, name))
     assert list(found) == ["matched"]
     assert len(damaged) == 1
+
+
+@pytest.mark.parametrize(
+    ("is_clean", "low", "expected"), [(True, 0.49, "clean"), (False, 0.49, "undecided"), (False, 0.51, "not clean")]
+)
+def test_a_wide_interval_around_the_coin_is_undecided_not_clean(
+    full_root: Path, is_clean: bool, low: float, expected: str
+) -> None:
+    audit = documents.audit(Workspace(full_root), "naive")
+    probes = audit.probes.with_columns(accuracy_low=pl.lit(low))
+    assert documents.standing(dataclasses.replace(audit, is_clean=is_clean, probes=probes)) == expected
+
+
+def test_without_probes_nothing_is_decided(full_root: Path) -> None:
+    audit = documents.audit(Workspace(full_root), "naive")
+    assert documents.standing(dataclasses.replace(audit, probes=audit.probes.clear())) == "undecided"
