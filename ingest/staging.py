@@ -50,7 +50,7 @@ def stage_lines(
     comments = normalize.comments(kept, source, salt, keep_mentions=filters.keep_mentions)
     for frame, table in ((posts, "posts"), (comments, "comments")):
         if frame.height:
-            write_parquet(frame, folder / f"{name}.{table}.parquet")
+            write_parquet(frame, folder / f"{name}.{table}.parquet", compression="lz4")
     if malformed:
         with atomic_path(folder / f"{name}.malformed") as temporary, temporary.open("w", encoding="utf-8") as file:
             for line in malformed:

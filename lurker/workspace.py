@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import polars as pl
@@ -210,10 +210,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame as zstd Parquet, whole or not at all."""
+def write_parquet(frame: pl.DataFrame, path: Path, compression: Literal["zstd", "lz4"] = "zstd") -> None:
+    """Write a frame as Parquet, whole or not at all; "lz4" is quicker and larger, for what is soon read once."""
     with atomic_path(path) as temporary:
-        frame.write_parquet(temporary, compression="zstd", compression_level=3, row_group_size=128_000)
+        level = 3 if compression == "zstd" else None
+        frame.write_parquet(temporary, compression=compression, compression_level=level, row_group_size=128_000)
 
 
 def write_json(value: Any, path: Path) -> None:
