@@ -46,7 +46,8 @@ def _answer(rows: pl.DataFrame, audits: dict[str, Audit]) -> None:
         words = [_shortcuts_in_words(audits[name])] if name in audits else []
         if model := found.get("reward model"):
             points = f"{model['accuracy']:.1%} [{model['accuracy_low']:.1%}, {model['accuracy_high']:.1%}]"
-            words.append(f"a reward model trained on it reaches **{points}** on the hard test")
+            beside = f", TF-IDF {found['TF-IDF']['accuracy']:.1%}" if "TF-IDF" in found else ""
+            words.append(f"a reward model trained on it reaches **{points}** on the hard test{beside}")
         if "the truth" in found:
             words.append(f"the hard test's truth allows {found['the truth']['accuracy']:.1%}")
         st.markdown(f"**{layout.plain(name)}** — {'; '.join(words)}.")

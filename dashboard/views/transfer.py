@@ -51,7 +51,7 @@ def _summary(matrix: pl.DataFrame) -> None:
     figures: list[tuple[str, pl.Series, str]] = [
         ("At home: its own community", home["accuracy"], "{:.3f}"),
         ("Away: communities it never saw", away["accuracy"], "{:.3f}"),
-        ("Lost on the way, points", 100 * away["difference"].drop_nulls(), "{:+.1f}"),
+        ("Away from home, difference in points", 100 * away["difference"].drop_nulls(), "{:+.1f}"),
     ]
     for column, (label, values, pattern) in zip(st.columns(3), figures, strict=True):
         mean = values.mean()
