@@ -1,9 +1,10 @@
 """`lurker ingest ...`: the commands that bring Reddit into the workspace."""
 
+import random
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -22,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 @app.callback()
 def ingest() -> None:
-    """Reddit's dumps or a simulated Reddit into posts, comments and observations."""
+    """Reddit's dumps, live Reddit or a simulated one into posts, comments and observations."""
 
 
 @app.command()
@@ -34,7 +35,7 @@ def dump(
     until: str = typer.Option("", metavar="D", help="Keep what was written before this day (UTC)."),
     min_score: int | None = typer.Option(None, help="Keep rows of at least this score."),
     keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
-    keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave u/name in texts instead of u/[name]."),
+    keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> None:
     """Read dump files of submissions and comments, told apart by content; the same file twice changes nothing."""
@@ -57,6 +58,48 @@ def dump(
         check_dump(path)  # before a workspace is made
     workspace = open_workspace(ctx.obj, create=True)
     report(workspace, ingest_dumps(workspace, files, filters), as_json=as_json)
+
+
+@app.command()
+def reddit(
+    ctx: typer.Context,
+    subreddits: list[str] = typer.Argument(..., metavar="SUBREDDIT...", help="Names, with or without r/."),
+    listing: Literal["new", "top", "hot", "rising"] = typer.Option("new", help="The listing that names the posts."),
+    time: Literal["all", "year", "month", "week", "day", "hour"] = typer.Option("all", help="Span of the listing top."),
+    limit: int = typer.Option(100, min=1, help="Most posts of each subreddit; Reddit lists about 1,000."),
+    top_level_only: bool = typer.Option(False, "--top-level-only", help="Leave replies to comments out: fewer calls."),
+    reddit_url: str = typer.Option(
+        "", metavar="URL", envvar="LURKER_REDDIT_URL", help="Ask this server instead of Reddit.", show_default=False
+    ),
+    keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
+    keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+) -> None:
+    """Read live posts with all their comments through PRAW; a stopped run goes on with the same command.
+
+    Credentials come from praw.ini, or from praw_client_id and praw_client_secret in the environment.
+    """
+    from ingest.live import LiveConfig, check_subreddit, ingest_reddit
+    from ingest.live_report import report_live
+    from ingest.rate_limit import Clock
+    from ingest.reddit_api import RedditApi
+    from ingest.requestor import ApiConfig
+
+    try:
+        names = [check_subreddit(name) for name in subreddits]
+        config = LiveConfig(
+            listing=listing,
+            time=time,
+            limit=limit,
+            is_top_level_only=top_level_only,
+            keep_nsfw=keep_nsfw,
+            keep_mentions=keep_mentions,
+        )
+        api = RedditApi(ApiConfig(url=reddit_url or None), Clock(), random.Random())
+    except ValueError as error:
+        raise CallError(f"{error}.", "See `lurker ingest reddit --help`.") from error
+    workspace = open_workspace(ctx.obj, create=True)
+    report_live(workspace, ingest_reddit(workspace, names, config, api), api, NEXT, as_json=as_json)
 
 
 @app.command()
