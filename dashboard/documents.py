@@ -126,11 +126,9 @@ def pair_set(workspace: Workspace, name: str) -> PairSet:
 def audit(workspace: Workspace, name: str) -> Audit:
     """The audit of a pair set.
 
-    Errors: LurkerError when it was not audited, or the file is damaged or lacks an entry.
+    Errors: LurkerError when the file is missing, damaged, or lacks an entry.
     """
     path = workspace.root / "pairs" / name / "audit.json"
-    if not path.exists():
-        raise LurkerError(f"The pair set {name!r} was not audited.", f"Audit it: `lurker pairs audit {name}`.")
     content = read_json(path)
     with _naming(path):
         probes = [{"pairs": name, **{key: row[key] for key in list(_PROBES)[1:]}} for row in content["probes"]]

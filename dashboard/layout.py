@@ -48,12 +48,24 @@ def missing(what: str, commands: Iterable[str], after: str = "") -> None:
 def damaged(errors: Iterable[LurkerError]) -> None:
     """Name what could not be read; the rest of the page goes on."""
     for error in errors:
-        st.warning(f"{plain(error.message)} {plain(error.next_step)}".strip(), icon=":material/broken_image:")
+        st.warning(f"{plain(error.message)} {with_commands(error.next_step)}", icon=":material/broken_image:")
+
+
+def not_audited(names: Iterable[str]) -> None:
+    """Say which pair sets wait for their audit, and the command for each."""
+    for name in names:
+        st.info(f"**{plain(name)}** was not audited yet: `lurker pairs audit {name}`", icon=":material/fact_check:")
 
 
 def plain(text: str) -> str:
     """Text that Markdown shows as it is: no link, image, heading, emoji code or formula."""
     return _MARKDOWN.sub(r"\\\1", visible(text)).replace("\n", " ")
+
+
+def with_commands(text: str) -> str:
+    """Text that Markdown shows as it is, but for what stands between backticks: that is a command."""
+    parts = text.split("`")
+    return "".join(f"`{part}`" if index % 2 else plain(part) for index, part in enumerate(parts))
 
 
 def visible(text: str) -> str:

@@ -17,9 +17,13 @@ def render() -> None:
     if not chosen:
         st.info("Choose at least one pair set.")
         return
-    audits, not_audited = documents.each(chosen, lambda name: documents.audit(workspace, name))
+    audited = set(workspace.names("pairs", "audit.json"))
+    audits, unreadable = documents.each(
+        [name for name in chosen if name in audited], lambda name: documents.audit(workspace, name)
+    )
     sets, without_manifest = documents.each(chosen, lambda name: documents.pair_set(workspace, name))
-    layout.damaged([*not_audited, *without_manifest])
+    layout.damaged([*unreadable, *without_manifest])
+    layout.not_audited(name for name in chosen if name not in audited)
     if audits:
         _verdicts(list(audits.values()))
         _probes(pl.concat([audit.probes for audit in audits.values()]))

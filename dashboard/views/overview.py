@@ -17,8 +17,9 @@ def render() -> None:
     """The answer per pair set as a sentence, a chart and a table; then tables, pair sets, runs and experiments."""
     workspace = layout.begin("Taste, or length and timing?", "What names the response that people liked more.")
     names = workspace.names("pairs", "manifest.json")
-    audits, not_audited = documents.each(names, lambda name: documents.audit(workspace, name))
-    rows, unreadable = reach(workspace, audits)
+    audited = [name for name in workspace.names("pairs", "audit.json") if name in names]
+    audits, unreadable = documents.each(audited, lambda name: documents.audit(workspace, name))
+    rows, unreadable_results = reach(workspace, audits)
     if rows.is_empty():
         commands = [layout.BUILD_PAIRS, layout.AUDIT_PAIRS]
         layout.missing(
@@ -35,7 +36,8 @@ def render() -> None:
         )
         with st.expander("As a table"):
             _reach_table(rows)
-    layout.damaged([*not_audited, *unreadable])
+    layout.damaged([*unreadable, *unreadable_results])
+    layout.not_audited(name for name in names if name not in audited)
     _holdings(workspace, names)
 
 

@@ -72,12 +72,6 @@ def test_a_damaged_manifest_is_named_with_the_reason(tmp_path: Path, content: st
     assert str(path) in caught.value.message
 
 
-def test_a_set_without_audit_says_how_to_audit(tmp_path: Path) -> None:
-    with pytest.raises(LurkerError) as caught:
-        documents.audit(Workspace(tmp_path), "matched")
-    assert "lurker pairs audit matched" in caught.value.next_step
-
-
 def test_each_goes_on_past_an_error(damaged_root: Path) -> None:
     workspace = Workspace(damaged_root)
     found, damaged = documents.each(["naive", "matched"], lambda name: documents.audit(workspace, name))

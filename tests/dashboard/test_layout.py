@@ -53,3 +53,7 @@ def test_plain_text_is_no_markdown() -> None:
     assert layout.plain("![x](http://y) **b** :smile:") == r"\!\[x\]\(http\:\/\/y\) \*\*b\*\* \:smile\:".replace(
         r"\/", "/"
     )
+
+
+def test_commands_stand_out_of_text_that_is_none() -> None:
+    assert layout.with_commands("*Read* it: `lurker status --json`.") == r"\*Read\* it\: `lurker status --json`\."

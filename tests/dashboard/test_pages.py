@@ -1,5 +1,6 @@
 """Each page, drawn whole by Streamlit's own test runner: on a full, an empty, a damaged and an absent workspace."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,16 @@ def test_the_overview_answers_the_question_first(open_page: OpenPage, full_root:
     assert "name the winner in **79.0%**" in answers[1]
     assert "the hard test's truth allows 84.0%" in answers[1]
     assert "the shortcuts know nothing" in answers[2]
+
+
+@pytest.mark.parametrize("page", ["overview", "audit"])
+def test_a_set_without_audit_says_how_to_audit(open_page: OpenPage, full_root: Path, tmp_path: Path, page: str) -> None:
+    root = Path(shutil.copytree(full_root, tmp_path / "copy"))
+    (root / "pairs/matched/audit.json").unlink()
+    app = open_page(root, page)
+    assert not app.exception
+    assert not app.warning
+    assert [str(info.value) for info in app.info] == ["**matched** was not audited yet: `lurker pairs audit matched`"]
 
 
 def test_scaling_filters_come_from_the_url_and_reach_the_table(open_page: OpenPage, full_root: Path) -> None:
