@@ -4,19 +4,21 @@ The merge is a sort that DuckDB may spill to disk, read back as a stream: memory
 the same staged rows again changes nothing, so a merge that was killed is simply run again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import duckdb
 import polars as pl
 
+from lurker.progress import progress
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
 from lurker.workspace import Workspace, sql_string
 
+TABLES = (OBSERVATIONS, POSTS, COMMENTS)
 ROWS_PER_FILE = 1_000_000
-BYTES_PER_FILE = 128 << 20
-MEMORY_LIMIT = "500MB"
+BYTES_PER_FILE = 96 << 20
+MEMORY_LIMIT = "300MB"
 
 NEWEST_FIRST = "retrieved_utc DESC NULLS LAST, is_deleted DESC, score DESC NULLS LAST, is_edited DESC, source, body"
 """Which of several rows of one item is kept; beyond the time of retrieval it only settles ties the same way always."""
@@ -31,9 +33,15 @@ def merge(workspace: Workspace, staged_posts: Sequence[Path], staged_comments: S
     """
     connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch)})
     names = _display_names(connection, workspace, [*staged_posts, *staged_comments])
-    _merge_observations(connection, workspace, staged_posts, staged_comments, names)
-    _replace(workspace, POSTS, names, _newest(connection, workspace, POSTS, staged_posts, names))
-    _replace(workspace, COMMENTS, names, _newest(connection, workspace, COMMENTS, staged_comments, names))
+    counts = f"SELECT count(*) FROM {_parquet([*staged_posts, *staged_comments])}"
+    n_staged = 2 * connection.execute(counts).fetchall()[0][0] if names else 0
+    n_old = sum(workspace.manifest(table, key).get("n_rows", 0) for table in TABLES for key in names)
+    with progress("Merging", n_staged + n_old, unit="rows") as advance:
+        looks = _looks(connection, workspace, staged_posts, staged_comments, names)
+        _replace(workspace, OBSERVATIONS, names, looks, advance)
+        _replace(workspace, POSTS, names, _newest(connection, workspace, POSTS, staged_posts, names), advance)
+        comments = _newest(connection, workspace, COMMENTS, staged_comments, names)
+        _replace(workspace, COMMENTS, names, comments, advance)
     connection.close()
 
 
@@ -93,13 +101,14 @@ def _one_an_item(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], k
     return f"{query} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {NEWEST_FIRST}) = 1"
 
 
-def _merge_observations(
+def _looks(
     connection: duckdb.DuckDBPyConnection,
     workspace: Workspace,
     staged_posts: Sequence[Path],
     staged_comments: Sequence[Path],
     names: dict[str, str],
-) -> None:
+) -> Iterator[pl.DataFrame]:
+    """Every score that was seen at a known time, the old ones and the staged, sorted by subreddit and item."""
     parts = [
         f"SELECT {key} AS item_id, '{kind}' AS kind, subreddit, retrieved_utc AS observed_utc, score"
         f" FROM {_parquet(files)} WHERE retrieved_utc IS NOT NULL AND score IS NOT NULL"
@@ -109,27 +118,34 @@ def _merge_observations(
     if old := _files(workspace, OBSERVATIONS, names):
         parts.append(f"SELECT * FROM {_parquet(old)}")
     if not parts:
-        return
+        return iter(())
     query = f"""
         SELECT item_id, kind, lower(subreddit) AS subreddit, observed_utc, max(score) AS score
         FROM ({" UNION ALL ".join(parts)}) GROUP BY ALL ORDER BY lower(subreddit), kind, item_id, observed_utc
     """
-    _replace(workspace, OBSERVATIONS, names, _stream(connection, query))
+    return _stream(connection, query)
 
 
-def _replace(workspace: Workspace, table: Table, names: dict[str, str], rows: Iterator[pl.DataFrame]) -> None:
+def _replace(
+    workspace: Workspace,
+    table: Table,
+    names: dict[str, str],
+    rows: Iterator[pl.DataFrame],
+    advance: Callable[[float], None],
+) -> None:
     """Replace the partitions of a stream of rows that is sorted by lower-case subreddit."""
     slices = (part for frame in rows for part in frame.partition_by("subreddit", maintain_order=True))
     for key, group in groupby(slices, key=lambda part: str(part["subreddit"][0])):
         named = (check(part.with_columns(subreddit=pl.lit(names[key])), table) for part in group)
-        workspace.replace_partition(table, names[key], _file_sized(named))
+        workspace.replace_partition(table, names[key], _file_sized(named, advance))
 
 
-def _file_sized(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def _file_sized(frames: Iterator[pl.DataFrame], advance: Callable[[float], None]) -> Iterator[pl.DataFrame]:
     """Gather frames into frames of a healthy file's size."""
     pending: list[pl.DataFrame] = []
     for frame in frames:
         pending.append(frame)
+        advance(frame.height)
         if (
             sum(part.height for part in pending) >= ROWS_PER_FILE
             or sum(part.estimated_size() for part in pending) >= BYTES_PER_FILE
