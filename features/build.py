@@ -30,8 +30,8 @@ def build_pairs(
     """Build the pair set `name` and, where it is not frozen yet, the hard test of its subreddits; return the manifest.
 
     subreddits: all that were ingested when None. refreeze: replace the frozen hard test where the input has changed.
-    Errors: CallError for a name that is reserved or none; LurkerError when nothing was ingested, a subreddit has no comments, or
-    no pairs are left (it names the rule that took most).
+    Errors: CallError for a name that is reserved or none; LurkerError when nothing was ingested, a subreddit has no
+    comments, or no pairs are left (it names the rule that took most).
     """
     if name == HARD_TEST:
         raise CallError(f"{HARD_TEST!r} is the frozen test that every build keeps.", "Take another name.")

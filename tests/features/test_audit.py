@@ -16,7 +16,7 @@ from lurker.errors import LurkerError
 from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace, open_workspace, read_json
 
-FAST = ProbeConfig(n_boosting_rounds=30, max_text_pairs=3_000)
+FAST = ProbeConfig(n_folds=3, n_boosting_rounds=15, max_text_pairs=1_500)
 
 
 @pytest.fixture
