@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rm.evaluate import Margins
 
-PENALTIES = (0.1, 1.0, 10.0)
+PENALTIES = (0.03, 0.3, 3.0)
 """Inverse strengths of the L2 penalty that TF-IDF chooses from on validation."""
 
 

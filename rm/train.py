@@ -23,11 +23,11 @@ class TrainConfig:
 
     learning_rate: float
     """peak of AdamW's schedule"""
-    epochs: int = 6
+    epochs: int = 3
     """passes over the training pairs, at most: validation may stop earlier"""
-    min_steps: int = 100
+    min_steps: int = 60
     """steps that even a small training set gets: more passes are planned until it has them"""
-    pairs_per_step: int = 64
+    pairs_per_step: int = 32
     """pairs of one optimiser step, from whole posts where possible"""
     warmup_fraction: float = 0.1
     """share of the steps in which the learning rate rises linearly"""
@@ -41,7 +41,7 @@ class TrainConfig:
     """tokens of prompt and response together: the prompt is cut first, then the response's end"""
     vocabulary_size: int = 4096
     """tokens of the tokenizer that a model from scratch gets"""
-    evaluations_per_epoch: int = 1
+    evaluations_per_epoch: int = 2
     """how often the validation log loss is taken"""
     patience: int = 3
     """evaluations without a better validation log loss before training stops"""

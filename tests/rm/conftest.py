@@ -1,14 +1,19 @@
 """Small pair sets with a planted taste: words that a community likes or dislikes make the winner."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace, open_workspace, write_json, write_parquet
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+torch.set_num_threads(1)  # tests share the machine: threads that wait for each other are slower than one
 
 LIKED = ("amber", "birch", "cedar", "dune", "ember", "fjord")
 DISLIKED = ("grit", "husk", "icicle", "jolt", "knot", "lint")

@@ -20,7 +20,7 @@ from rm.model import RewardModel, build, learning_rate
 from rm.run import RunConfig, train_run
 from rm.train import TrainConfig, train
 
-SLOW = TrainConfig(learning_rate=1e-3, pairs_per_step=6, checkpoint_interval_s=0.0, patience=100, epochs=2)
+SLOW = TrainConfig(learning_rate=1e-3, pairs_per_step=6, checkpoint_interval_s=0.0, patience=100, epochs=1)
 Prepared = tuple[RewardModel, dict[str, TokenisedPairs]]
 
 
@@ -32,7 +32,7 @@ def prepare(frame: pl.DataFrame, spec: str) -> Prepared:
 
 @pytest.mark.parametrize("spec", ["scratch-10k", "scratch-50k"])
 def test_a_planted_taste_is_learned(planted: Callable[..., pl.DataFrame], tmp_path: Path, spec: str) -> None:
-    model, pairs = prepare(planted(150), spec)
+    model, pairs = prepare(planted(100), spec)
     config = TrainConfig(learning_rate=learning_rate(spec), pairs_per_step=32)
     pad = model.tokenizer.pad_token_id
     trained = train(model.model, pad, pairs["train"], pairs["validation"], config, tmp_path, lambda _: None)
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_with_the_losses_of_one_never_stopped(workspace: Wo
     resumed = train_run(workspace, "killed", config, resume=True, is_quiet=True)
     assert _losses(workspace, "killed") == _losses(workspace, "whole")
     assert resumed["best_validation_log_loss"] == whole["best_validation_log_loss"]
-    assert resumed["steps"] == whole["steps"] > 100
+    assert resumed["steps"] == whole["steps"] > 50
 
 
 def _losses(workspace: Workspace, run_id: str) -> list[tuple[int, float, float | None]]:
