@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace, open_workspace
@@ -33,6 +34,17 @@ def begin(title: str, question: str) -> Workspace:
         commands = ["lurker demo   # a simulated Reddit, or your own dumps:", "lurker ingest dump FILE..."]
         missing(error.message, commands, "Then start the dashboard on that workspace again.")
         st.stop()
+
+
+def choose(place: DeltaGenerator, label: str, names: list[str], parameter: str) -> str:
+    """A choice that always stands in the URL: a shared link means the same when the workspace has grown.
+
+    A widget's own binding leaves its default out of the URL, and the first of the names is not the first for ever.
+    """
+    asked = st.query_params.get(parameter)
+    name = place.selectbox(label, names, index=names.index(asked) if asked in names else 0, key=parameter)
+    st.query_params[parameter] = name
+    return name
 
 
 def missing(what: str, commands: Iterable[str], after: str = "") -> None:

@@ -109,7 +109,7 @@ def ledger_waterfall(ledger: pl.DataFrame, stage: str) -> alt.LayerChart:
         label=pl.Series(labels, dtype=pl.String),
         step=pl.col("step").str.replace_all("_", " "),
     )
-    scale = alt.Scale(domain=[0, total * 1.5], nice=False)
+    scale = alt.Scale(domain=[0, total * 1.75], nice=False)
     base = alt.Chart(steps).encode(
         y=alt.Y("step:N", sort=steps["step"].to_list(), title=None, axis=alt.Axis(labelLimit=240))
     )

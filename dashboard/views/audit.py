@@ -77,7 +77,7 @@ def _probes(probes: pl.DataFrame) -> None:
     st.altair_chart(charts.probe_intervals(shown), width="stretch", key="probe_intervals")
     st.caption(
         "Probes are cross-validated by post; time and length probes never see the text. A pair set is clean when the "
-        f"interval of all confounders together holds 0.5. {layout.COIN_NOTE}"
+        f"interval of all confounders together holds 0.5 and is narrow enough to mean it. {layout.COIN_NOTE}"
     )
 
 

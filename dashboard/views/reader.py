@@ -36,7 +36,7 @@ def render() -> None:
 
 def _filters(workspace: Workspace, names: list[str]) -> tuple[FileVersion, PairFilter, tuple[FileVersion, ...]]:
     first, second, third, fourth = st.columns([1.2, 1.2, 1, 1.8])
-    name = first.selectbox("Pair set", names, key="pairs", bind="query-params")
+    name = layout.choose(first, "Pair set", names, "pairs")
     file = queries.version(workspace.root / "pairs" / name / "pairs.parquet")
     counts = queries.pair_counts(file)
     subreddits = [ANY, *sorted(counts["subreddit"].unique())]

@@ -19,7 +19,7 @@ def render() -> None:
         layout.missing("No scaling experiment has finished yet.", commands)
         return
     chosen, filters = st.columns([1, 2])
-    name = chosen.selectbox("Experiment", names, key="scaling_experiment", bind="query-params")
+    name = layout.choose(chosen, "Experiment", names, "scaling_experiment")
     try:
         file = queries.version(queries.experiment_file(workspace, name, "scaling"))
         curve = queries.scaling_curve(file)

@@ -19,7 +19,7 @@ def render() -> None:
         layout.missing("No transfer experiment has finished yet.", commands)
         return
     first, second, third = st.columns(3)
-    name = first.selectbox("Experiment", names, key="transfer_experiment", bind="query-params")
+    name = layout.choose(first, "Experiment", names, "transfer_experiment")
     try:
         matrix = queries.transfer_matrix(queries.version(queries.experiment_file(workspace, name, "transfer")))
     except LurkerError as error:

@@ -121,6 +121,8 @@ def test_the_reader_steps_forth_and_back_and_keeps_the_place_in_the_url(open_pag
         value = app.query_params["pair"]
         return value if isinstance(value, str) else value[0]
 
+    app = open_page(full_root, "reader")
+    assert app.query_params["pairs"] in ("hard-test", ["hard-test"])  # the default too: a link outlives it
     app = open_page(full_root, "reader", pairs="matched")
     first = place()
     app.button(key="next").click().run()
