@@ -329,8 +329,7 @@ def _choose(rng: np.random.Generator, cdf: Floats, row: Ints) -> Ints:
 
 def _cumulative(chances: Floats) -> Floats:
     """Chances (over the last axis) as cumulative shares that end at 1."""
-    total: Floats = np.cumsum(chances, axis=-1)
-    shares: Floats = total / total[..., -1:]
+    shares: Floats = np.cumsum(chances, axis=-1) / chances.sum(axis=-1, keepdims=True)
     return shares
 
 
@@ -342,8 +341,7 @@ def _log_normal(rng: np.random.Generator, n: int, median: float, sigma: float, l
 
 def _ramp(sizes: Ints) -> Ints:
     """0 ... size − 1 for each size, one after the other."""
-    starts = np.cumsum(sizes) - sizes
-    ramp: Ints = np.arange(int(sizes.sum())) - np.repeat(starts, sizes)
+    ramp: Ints = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return ramp
 
 
