@@ -1,13 +1,19 @@
 """Small dump files, made row by row."""
 
 import json
+import random
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import zstandard
+from praw.config import Config
 
+from ingest.rate_limit import Clock
+from ingest.reddit_api import RedditApi
+from ingest.requestor import ApiConfig
 from lurker.workspace import open_workspace
+from tests.ingest.reddit_double import CLIENT_ID, CLIENT_SECRET
 
 
 @pytest.fixture
@@ -53,3 +59,44 @@ def long_window_zstd(data):
 def make():
     """How tests make dumps: make.comment(1), make.post(), make.file(path, rows), make.long_window_zstd(data)."""
     return SimpleNamespace(comment=comment_row, post=post_row, file=write_lines, long_window_zstd=long_window_zstd)
+
+
+class FakeClock:
+    """Time that passes only by sleeping; `slept` has each sleep. The date stands still, so tables can be compared."""
+
+    def __init__(self, now_utc=1_750_000_000):
+        self.time_s = 0.0
+        self.now_utc = now_utc
+        self.slept = []
+
+    def sleep(self, wait_s):
+        self.slept.append(wait_s)
+        self.time_s += wait_s
+
+    def clock(self):
+        return Clock(monotonic=lambda: self.time_s, now=lambda: self.now_utc, sleep=self.sleep)
+
+
+@pytest.fixture
+def fake_clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def credentials(monkeypatch, tmp_path):
+    """The double's credentials in the environment, and no praw.ini in reach."""
+    monkeypatch.setenv("praw_client_id", CLIENT_ID)
+    monkeypatch.setenv("praw_client_secret", CLIENT_SECRET)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Config, "CONFIG", None)
+
+
+@pytest.fixture
+def make_api(credentials, fake_clock):
+    """make_api(server) gives an api that talks to the double and waits in fake time."""
+
+    def make(server, **config):
+        return RedditApi(ApiConfig(url=server.url, **config), fake_clock.clock(), random.Random(0))
+
+    return make

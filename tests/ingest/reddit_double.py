@@ -1,0 +1,441 @@
+"""A little Reddit on 127.0.0.1 that speaks the real shapes and misbehaves on demand.
+
+`Reddit` holds generated posts and comment trees; `Server` serves them as Reddit's API does: tokens, listings, trees
+with "more" and "continue this thread" stubs, morechildren, info. A `fault` sees each request with its answer, and may
+spoil the answer or leave it alone.
+"""
+
+import contextlib
+import copy
+import gzip
+import json
+import random
+import re
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
+
+CLIENT_ID, CLIENT_SECRET, TOKEN = "app-id-of-tests", "s3cr3t-of-tests", "token-of-tests"
+CREATED_UTC = 1_700_000_000
+SHOWN_SIBLINGS, SHOWN_DEPTH = 4, 3
+"""Children shown at each place, and levels, before a stub takes over: small, so that small trees have stubs."""
+
+
+def base36(number):
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits or "0"
+
+
+@dataclass
+class Reddit:
+    """Subreddits, their posts in listing order, and comments by post; `closed` maps names to how they are refused."""
+
+    posts: dict = field(default_factory=dict)
+    comments: dict = field(default_factory=dict)
+    listings: dict = field(default_factory=dict)
+    closed: dict = field(default_factory=dict)
+
+
+def little_reddit(subreddits=("college",), n_posts=12, n_comments=20, seed=0):
+    """Posts with about `n_comments` comments each, in trees both wide and deep; a post in ten is over 18."""
+    rng = random.Random(seed)
+    world = Reddit()
+    number = 36**5
+    for name in subreddits:
+        for place in range(n_posts):
+            number += 1
+            post_id = base36(number)
+            comments = {}
+            for _ in range(rng.randint(n_comments // 2, n_comments * 3 // 2)):
+                number += 1
+                parent = rng.choice(list(comments)[-5:]) if comments and rng.random() < 0.7 else None
+                comments[base36(number)] = comment(base36(number), post_id, parent, name, number, rng)
+            world.posts[post_id] = {
+                "id": post_id,
+                "name": f"t3_{post_id}",
+                "subreddit": name,
+                "title": f"Question {place} of {name} <3",
+                "selftext": "Ask u/somebody & me, &lt;really&gt;?",
+                "author": f"asker{place % 3}",
+                "created_utc": float(CREATED_UTC - 60 * place),
+                "score": rng.randint(0, 500),
+                "upvote_ratio": 0.9,
+                "num_comments": len(comments),
+                "is_self": True,
+                "over_18": place % 10 == 9,
+                "edited": False,
+                "link_flair_text": None,
+                "url": f"https://www.reddit.com/r/{name}/comments/{post_id}/",
+                "domain": f"self.{name}",
+            }
+            world.comments[post_id] = comments
+            world.listings.setdefault(name.lower(), []).append(post_id)
+    return world
+
+
+def comment(name, post_id, parent, subreddit, number, rng):
+    return {
+        "id": name,
+        "name": f"t1_{name}",
+        "link_id": f"t3_{post_id}",
+        "parent_id": f"t1_{parent}" if parent else f"t3_{post_id}",
+        "subreddit": subreddit,
+        "body": f"Answer {number} & more",
+        "author": f"user{rng.randint(0, 9)}",
+        "created_utc": float(CREATED_UTC + number % 10_000),
+        "score": rng.randint(-5, 99),
+        "score_hidden": False,
+        "edited": rng.choice([False, float(CREATED_UTC + 99_999)]),
+        "stickied": False,
+        "distinguished": None,
+        "is_submitter": False,
+    }
+
+
+@dataclass
+class Request:
+    """One request as a fault sees it. `number`: how many of its kind came before it."""
+
+    kind: str
+    path: str
+    query: dict
+    number: int
+
+
+@dataclass
+class Reply:
+    """An answer: faults change it. `delay_s`: silence before it; `drip_s`: pause after each byte; `declared`: a
+    Content-Length that is not true."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict = field(default_factory=dict)
+    delay_s: float = 0.0
+    drip_s: float = 0.0
+    declared: int | None = None
+    is_reset: bool = False
+
+    @property
+    def value(self):
+        return json.loads(self.body)
+
+    @value.setter
+    def value(self, value):
+        self.body = json.dumps(value).encode()
+
+
+class Server:
+    """Serves a Reddit; `with Server(world) as server:` gives `server.url`, `server.counts` and `server.log`."""
+
+    def __init__(self, world, fault: Callable = lambda request, reply: None):
+        self.world = world
+        self.fault = fault
+        self.counts = Counter()
+        self.log = []
+        self.tokens = {TOKEN}
+        self.headers = {"x-ratelimit-remaining": "9000.0", "x-ratelimit-used": "1", "x-ratelimit-reset": "9"}
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        double = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                double.serve(self)
+
+            do_POST = do_GET  # noqa: N815
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._http.shutdown()
+        self._http.server_close()
+
+    def serve(self, handler):
+        parts = urlsplit(handler.path)
+        query = dict(parse_qsl(parts.query))
+        if length := int(handler.headers.get("content-length") or 0):
+            query |= dict(parse_qsl(handler.rfile.read(length).decode()))
+        kind = kind_of(parts.path)
+        with self._lock:
+            request = Request(kind, parts.path, query, self.counts[kind])
+            self.counts[kind] += 1
+            self.log.append((time.monotonic(), handler.command, parts.path, query, dict(handler.headers)))
+        reply = Reply(headers=dict(self.headers))
+        self.answer(request, handler, reply)
+        with self._lock:
+            self.fault(request, reply)
+        send(handler, reply)
+
+    def answer(self, request, handler, reply):
+        if request.kind == "token":
+            reply.value = {"access_token": TOKEN, "token_type": "bearer", "expires_in": 86400, "scope": "*"}
+        elif handler.headers.get("authorization", "").split()[-1] not in self.tokens:
+            refuse(reply, 401, {"message": "Unauthorized", "error": 401})
+        else:
+            self.answer_data(request, reply)
+
+    def answer_data(self, request, reply):
+        words, query, world = request.path.strip("/").split("/"), request.query, self.world
+        if request.kind == "listing":
+            closed = world.closed.get(words[1].lower())
+            if closed or words[1].lower() not in world.listings:
+                close(reply, closed or "unknown")
+                return
+            order = world.listings[words[1].lower()]
+            after = query.get("after", "").removeprefix("t3_")
+            start = order.index(after) + 1 if after in order else 0
+            page = order[start : start + int(query.get("limit", 25))]
+            more = f"t3_{page[-1]}" if page and start + len(page) < len(order) else None
+            reply.value = listing([thing("t3", world.posts[name]) for name in page], after=more)
+        elif request.kind in ("tree", "below"):
+            post = world.posts.get(words[1])
+            if post is None or world.closed.get(words[1]):
+                close(reply, world.closed.get(words[1], "missing"))
+                return
+            root = words[3] if request.kind == "below" else None
+            depth = int(query.get("depth", SHOWN_DEPTH))
+            reply.value = [listing([thing("t3", post)]), listing(tree(world.comments[words[1]], words[1], root, depth))]
+        elif request.kind == "more":
+            reply.value = {"json": {"errors": [], "data": {"things": self.more(query)}}}
+        elif request.kind == "info":
+            found = [self.find(name) for name in query["id"].split(",")]
+            reply.value = listing([one for one in found if one])
+
+    def more(self, query):
+        comments = self.world.comments[query["link_id"][3:]]
+        things = []
+        for name in query["children"].split(","):
+            if name in comments:
+                things.append(thing("t1", {**comments[name], "replies": ""}))
+                if below := [key for key, one in comments.items() if one["parent_id"] == f"t1_{name}"]:
+                    things.append(stub(f"t1_{name}", below))
+        return things
+
+    def find(self, name):
+        kind, _, key = name.partition("_")
+        if kind == "t3" and key in self.world.posts:
+            return thing("t3", self.world.posts[key])
+        return next((thing("t1", tree[key]) for tree in self.world.comments.values() if key in tree), None)
+
+
+def kind_of(path):
+    for kind, pattern in (
+        ("token", r"/api/v1/access_token"),
+        ("more", r"/api/morechildren"),
+        ("info", r"/api/info"),
+        ("below", r"/comments/\w+/_/\w+"),
+        ("tree", r"/comments/\w+"),
+        ("listing", r"/r/[\w+-]+/(new|top|hot|rising)"),
+    ):
+        if re.fullmatch(pattern, path.rstrip("/")):
+            return kind
+    return "other"
+
+
+def listing(children, after=None):
+    return {"kind": "Listing", "data": {"after": after, "before": None, "children": children}}
+
+
+def thing(kind, data):
+    return {"kind": kind, "data": copy.deepcopy(data)}
+
+
+def stub(parent_id, ids):
+    if not ids:
+        return {"kind": "more", "data": {"count": 0, "id": "_", "name": "t1__", "parent_id": parent_id, "children": []}}
+    data = {"count": len(ids), "id": ids[0], "name": f"t1_{ids[0]}", "parent_id": parent_id, "children": list(ids)}
+    return {"kind": "more", "data": data}
+
+
+def tree(comments, post_id, root, depth):
+    """The children Reddit shows at once, below the post or (one item) from a comment down."""
+
+    def below(fullname, level):
+        names = [key for key, one in comments.items() if one["parent_id"] == fullname]
+        if names and level > depth:
+            return [stub(fullname, [] if level > SHOWN_DEPTH else names)]
+        shown = [nested(name, level) for name in names[:SHOWN_SIBLINGS]]
+        return shown + ([stub(fullname, names[SHOWN_SIBLINGS:])] if names[SHOWN_SIBLINGS:] else [])
+
+    def nested(name, level):
+        replies = below(f"t1_{name}", level + 1)
+        return thing("t1", {**comments[name], "replies": listing(replies) if replies else ""})
+
+    return [nested(root, 1)] if root else below(f"t3_{post_id}", 1)
+
+
+def close(reply, how):
+    if how == "unknown":
+        reply.status, reply.body = 302, b""
+        reply.headers["location"] = "/subreddits/search?q=nowhere"
+    elif how in ("private", "quarantined"):
+        refuse(reply, 403, {"reason": how, "message": "Forbidden", "error": 403})
+    elif how == "banned":
+        refuse(reply, 404, {"reason": "banned", "message": "Not Found", "error": 404})
+    elif how == "451":
+        refuse(reply, 451, {"message": "Unavailable For Legal Reasons", "error": 451})
+    else:
+        refuse(reply, 404, {"message": "Not Found", "error": 404})
+
+
+def refuse(reply, status, value):
+    reply.status = status
+    reply.value = value
+
+
+def send(handler, reply):
+    if reply.is_reset:  # a RST instead of an answer
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.connection.close()
+        handler.close_connection = True
+        return
+    time.sleep(reply.delay_s)
+    with contextlib.suppress(OSError):  # a client that gave up
+        handler.send_response_only(reply.status)
+        reply.headers.setdefault("content-type", "application/json; charset=UTF-8")
+        for name, value in reply.headers.items():
+            handler.send_header(name, value)
+        handler.send_header("content-length", str(len(reply.body) if reply.declared is None else reply.declared))
+        handler.end_headers()
+        for start in range(len(reply.body) if reply.drip_s else 0):
+            handler.wfile.write(reply.body[start : start + 1])
+            handler.wfile.flush()
+            time.sleep(reply.drip_s)
+        if not reply.drip_s:
+            handler.wfile.write(reply.body)
+        if reply.declared is not None:
+            handler.close_connection = True
+
+
+# --- faults: each takes (request, reply) and may change the reply -----------------------------------------------------
+
+
+def status(code, **headers):
+    def fault(_, reply):
+        reply.headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+        refuse(reply, code, {"message": "no", "error": code})
+
+    return fault
+
+
+def reset(_, reply):
+    reply.is_reset = True
+
+
+def short_body(_, reply):
+    reply.declared = len(reply.body) + 100
+
+
+def cut_json(_, reply):
+    reply.body = reply.body[: len(reply.body) // 2]
+
+
+def html(_, reply):
+    reply.body = b"<!doctype html><html><body>Our CDN was unable to reach our servers</body></html>"
+    reply.headers["content-type"] = "text/html"
+
+
+def bad_gzip(_, reply):
+    reply.headers["content-encoding"] = "gzip"
+    reply.body = gzip.compress(reply.body)[:-8][::-1]
+
+
+def empty(_, reply):
+    reply.body = b""
+
+
+def null(_, reply):
+    reply.value = None
+
+
+def no_children(request, reply):
+    """A well-formed answer with nothing in it."""
+    value = reply.value
+    if request.kind == "more":
+        value["json"]["data"]["things"] = []
+    elif request.kind in ("tree", "below"):
+        value[1]["data"]["children"] = []
+    elif "data" in value:
+        value["data"]["children"] = []
+    reply.value = value
+
+
+def drip(_, reply):
+    reply.drip_s = 0.05
+
+
+def hang(_, reply):
+    reply.delay_s = 1.0
+
+
+def fields(change):
+    """Apply `change(kind, data)` to every thing of an answer."""
+
+    def walk(value):
+        if isinstance(value, dict):
+            if isinstance(value.get("data"), dict) and value.get("kind") in ("t1", "t3"):
+                change(value["kind"], value["data"])
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+
+    def fault(_, reply):
+        value = reply.value
+        walk(value)
+        reply.value = value
+
+    return fault
+
+
+def first(times, fault, kind=None):
+    """Only the first requests of a kind (or of any) meet the fault."""
+    counts = Counter()
+
+    def limited(request, reply):
+        if (kind is None and request.kind != "token") or request.kind == kind:
+            counts[request.kind] += 1
+            if counts[request.kind] <= times:
+                fault(request, reply)
+
+    return limited
+
+
+def always(fault, kind):
+    return first(10**9, fault, kind)
+
+
+def at_random(faults, share, seed):
+    """A fault of the list at a share of all requests, never twice in a row for one path."""
+    rng = random.Random(seed)
+    spoiled = set()
+
+    def chaos(request, reply):
+        key = (request.path, str(sorted(request.query.items())))
+        if key in spoiled:
+            spoiled.discard(key)
+        elif rng.random() < share:
+            spoiled.add(key)
+            rng.choice(faults)(request, reply)
+
+    return chaos
