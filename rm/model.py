@@ -22,8 +22,8 @@ MAX_POSITIONS = 4096
 class Rung:
     """One model of the ladder: a Llama of this shape, and its default learning rate.
 
-    Up to scratch-200k the rate was searched on the validation split of simulated pairs (500 to 4,000 of them, rates from
-    1e-3 to 1e-2); above, it follows the usual fall with width and was not searched.
+    Up to scratch-200k the rate was searched on the validation split of simulated pairs (500 to 4,000 of them, rates
+    from 1e-3 to 1e-2); above, it follows the usual fall with width and was not searched.
     """
 
     hidden_size: int
