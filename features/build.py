@@ -10,7 +10,7 @@ from features.hashing import frame_sha256
 from features.ledger import Ledger
 from features.matching import match_pairs
 from features.recipes import Recipe
-from features.responses import measure_responses, select_responses
+from features.responses import REPLY, measure_responses, select_responses
 from features.store import describe_pairs, write_pairs
 from features.texts import attach_texts
 from lurker.errors import CallError, LurkerError
@@ -82,7 +82,9 @@ def _no_pairs_left(name: str, recipe: Recipe, responses: Ledger, pairs: Ledger) 
         return LurkerError(
             f"No pairs: no post has two of the {responses.n_kept:,} eligible responses.", "Ingest more comments."
         )
-    reason, n_dropped = max(ledger.dropped, key=lambda line: line[1])
+    # Most comments of any thread are replies: where a rule of choice took responses too, that is the one to loosen.
+    of_choice = [line for line in ledger.dropped if line[0] != REPLY] or list(ledger.dropped)
+    reason, n_dropped = max(of_choice, key=lambda line: line[1])
     return LurkerError(
         f"No pairs left by recipe {recipe.name!r}: of {ledger.n_input:,} {stage}, {n_dropped:,} went by the rule "
         f"'{reason}'.",

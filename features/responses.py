@@ -11,6 +11,8 @@ from features.splits import assign_splits
 from lurker.schema import COMMENTS, POSTS
 from lurker.workspace import Workspace
 
+REPLY = "reply to a comment"
+
 
 def measure_responses(
     workspace: Workspace, subreddits: Sequence[str], advance: Callable[[float], None] = lambda _: None
@@ -61,7 +63,7 @@ def _response_rules(recipe: Recipe) -> dict[str, pl.Expr]:
     """reason -> true when the comment goes; in the order in which reasons are given."""
     col = pl.col
     rules = {
-        "reply to a comment": ~col("is_top_level"),
+        REPLY: ~col("is_top_level"),
         "post not ingested": col("post_created_utc").is_null(),
         "text deleted or removed": col("is_deleted"),
         "empty text": col("n_chars") == 0,

@@ -131,6 +131,15 @@ def test_no_pairs_left_names_the_rule_that_took_most_and_writes_nothing(
     assert not (workspace.root / "pairs").exists()
 
 
+def test_replies_are_not_blamed_where_a_rule_of_choice_took_responses(
+    write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
+) -> None:
+    replies = [make_comment(f"r{n}", is_top_level=False) for n in range(5)]
+    workspace = write_workspace([make_post()], [make_comment("a", score=1), *replies])
+    with pytest.raises(LurkerError, match="1 went by the rule 'score below min_score'"):
+        build_pairs(workspace, "none", Recipe(name="strict", min_score=2))
+
+
 def test_all_scores_equal_is_said(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
 ) -> None:
