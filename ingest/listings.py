@@ -48,7 +48,7 @@ def walk_listing(api: RedditApi, subreddit: str, listing: ListingName, time: Tim
                 raise
             found.notes.append(f"the listing broke off after {len(known)} posts: {error.reason}")
             break
-        is_torn = overlap > 0 and not set(known[-overlap:]) & page.keys()
+        is_torn = overlap > 0 and len(page) > 0 and not set(known[-overlap:]) & page.keys()
         if is_torn and overlap < TORN_SEAM_POSTS:
             overlap = TORN_SEAM_POSTS
             continue

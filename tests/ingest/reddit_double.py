@@ -141,6 +141,7 @@ class Server:
         self.fault = fault
         self.counts = Counter()
         self.log = []
+        self.errors = []
         self.tokens = {TOKEN}
         self.headers = {"x-ratelimit-remaining": "9000.0", "x-ratelimit-used": "1", "x-ratelimit-reset": "9"}
         self._lock = threading.Lock()
@@ -150,6 +151,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
 
             def log_message(self, *_):
                 pass
@@ -168,6 +170,8 @@ class Server:
     def __exit__(self, *_):
         self._http.shutdown()
         self._http.server_close()
+        if self.errors:  # a fault that is itself at fault
+            raise self.errors[0]
 
     def serve(self, handler):
         parts = urlsplit(handler.path)
@@ -181,8 +185,12 @@ class Server:
             self.log.append((time.monotonic(), handler.command, parts.path, query, dict(handler.headers)))
         reply = Reply(headers=dict(self.headers))
         self.answer(request, handler, reply)
-        with self._lock:
-            self.fault(request, reply)
+        try:
+            with self._lock:
+                self.fault(request, reply)
+        except Exception as error:
+            self.errors.append(error)
+            raise
         send(handler, reply)
 
     def answer(self, request, handler, reply):
@@ -227,8 +235,12 @@ class Server:
             if name in comments:
                 things.append(thing("t1", {**comments[name], "replies": ""}))
                 if below := [key for key, one in comments.items() if one["parent_id"] == f"t1_{name}"]:
-                    things.append(stub(f"t1_{name}", below))
+                    things.append(stub(f"t1_{name}", [] if self.depth(comments, name) > SHOWN_DEPTH else below))
         return things
+
+    def depth(self, comments, name):
+        parent = comments[name]["parent_id"]
+        return 1 + (self.depth(comments, parent[3:]) if parent.startswith("t1_") else 0)
 
     def find(self, name):
         kind, _, key = name.partition("_")
@@ -314,6 +326,8 @@ def send(handler, reply):
         reply.headers.setdefault("content-type", "application/json; charset=UTF-8")
         for name, value in reply.headers.items():
             handler.send_header(name, value)
+        if handler.close_connection:  # as the token's client asks
+            handler.send_header("connection", "close")
         handler.send_header("content-length", str(len(reply.body) if reply.declared is None else reply.declared))
         handler.end_headers()
         for start in range(len(reply.body) if reply.drip_s else 0):
