@@ -89,11 +89,13 @@ def train_run(
     tell = _silent if is_quiet else say
     folder = workspace.folder("runs", run_id)
     pairs = read_run_pairs(workspace, config)
-    _claim(folder, run_id, {**to_dict(config), "data_digest": pairs.digest}, resume)
+    described = {**to_dict(config), "data_digest": pairs.digest}
+    _require_ours(folder, run_id, described, resume)
     if (folder / RESULT).exists():
         tell(f"Run {run_id} is finished already: nothing to do.")
         return dict(read_json(folder / RESULT))
     reward_model = _build(workspace, config, pairs.training)
+    write_json(described, folder / "config.json")  # only now: a model that does not load leaves no folder behind
     device = place(reward_model.model, reward_model.n_parameters)
     tell(f"{config.model}: {reward_model.n_parameters:,} parameters without embeddings; {describe_device(device)}.")
     write_json(_environment(device), folder / "env.json")
@@ -205,14 +207,13 @@ def judge(
     return pl.concat(tables) if tables else EVALUATIONS.empty()
 
 
-def _claim(folder: Path, run_id: str, described: dict[str, Any], resume: bool) -> None:
-    """Make the run folder ours, or check that it is the same run's.
+def _require_ours(folder: Path, run_id: str, described: dict[str, Any], resume: bool) -> None:
+    """Check that the run folder is free, or is to be resumed and was made by the same call.
 
     Errors: CallError when it exists and is not to be resumed, or was made by another call.
     """
     path = folder / "config.json"
     if not path.exists():
-        write_json(described, path)
         return
     if not resume:
         raise CallError(f"Run {run_id} exists already.", "Go on with `--resume`, or name another with `--run ID`.")
@@ -225,8 +226,16 @@ def _claim(folder: Path, run_id: str, described: dict[str, Any], resume: bool) -
 
 
 def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> RewardModel:
+    """The untrained model; CallError when it cannot read as many tokens as the config asks for."""
     tokenizer = load_tokenizer(workspace.root / config.tokenizer) if config.tokenizer else None
-    return build(config.model, texts(training), config.train.vocabulary_size, config.train.seed, tokenizer)
+    reward_model = build(config.model, texts(training), config.train.vocabulary_size, config.train.seed, tokenizer)
+    n_positions = getattr(reward_model.model.config, "max_position_embeddings", config.train.max_tokens)
+    if config.train.max_tokens > n_positions:
+        raise CallError(
+            f"{config.model} reads at most {n_positions:,} tokens, max_tokens is {config.train.max_tokens:,}.",
+            f"Add `--set max_tokens={n_positions}`.",
+        )
+    return reward_model
 
 
 def _what_trains(training: TokenisedPairs, frame: pl.DataFrame, config: RunConfig) -> str:

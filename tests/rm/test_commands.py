@@ -101,6 +101,7 @@ def test_score_names_the_line_that_is_wrong_and_writes_nothing(
     ("arguments", "complaint", "code"),
     [
         ("rm train planted --model scratch-9k", "scratch-10k", 2),
+        ("rm train planted --model scratch-10k --set max_tokens=9000", "reads at most 4,096 tokens", 2),
         ("rm train nothing --model scratch-10k", "hard-test, planted", 2),
         ("rm train hard-test --model scratch-10k", "no train pairs", 1),
         ("rm train planted --model scratch-10k --run ../x", "is no name for runs", 2),
@@ -122,7 +123,7 @@ def test_a_wrong_call_is_one_sentence(
     assert call(workspace, *arguments.split()) == code
     error = capsys.readouterr().err
     assert complaint in error and "Traceback" not in error
-    assert not list(workspace.root.glob("runs/*/result.json"))
+    assert not list(workspace.root.glob("runs/*"))
 
 
 def test_a_run_that_exists_is_not_overwritten(
