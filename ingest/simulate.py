@@ -30,9 +30,7 @@ COMMENTS_PER_CHUNK = 1 << 20
 SENTENCE_WORDS = 10
 DELAY_SCALE_S = 600.0
 N_AUTHORS = 20_000
-STICKY_TEXT = (
-    "Welcome. Please read the rules before you answer. I am a bot, and this action was performed automatically."
-)
+STICKY_TEXT = "Welcome. Please read the rules of this community before you answer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +280,7 @@ def _draw_fates(
 def _with_stickies(
     config: SimulationConfig, rng: np.random.Generator, posts: pl.DataFrame, comments: pl.DataFrame
 ) -> pl.DataFrame:
-    """Add AutoModerator's pinned comments, which come with no quality."""
+    """Add the moderators' pinned comments, which come with no quality."""
     counts = np.bincount(comments["post"], minlength=posts.height)
     stickies = posts.filter(rng.random(posts.height) < config.sticky_share).select(
         "post",
@@ -293,7 +291,7 @@ def _with_stickies(
         created_utc=pl.col("created_utc") + 1,
         body=pl.lit(STICKY_TEXT),
         score=pl.lit(1, dtype=pl.Int64),
-        author=pl.lit("AutoModerator"),
+        author=pl.lit("ModTeam"),
         is_by_op=pl.lit(False),
         is_edited=pl.lit(False),
         removal=pl.lit(""),

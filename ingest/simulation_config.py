@@ -76,7 +76,7 @@ class SimulationConfig:
     edited_share: float = 0.04
     """Share of comments that were edited, 0–1."""
     sticky_share: float = 0.15
-    """Share of posts under which AutoModerator pins a comment, 0–1."""
+    """Share of posts under which the moderators pin a comment, 0–1."""
     nsfw_share: float = 0.01
     """Share of posts marked over 18, 0–1."""
 
