@@ -22,7 +22,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 RECIPES = ("naive", "matched")
 MODEL = "scratch-50k"
-N_TRAIN_PAIRS = 4000
+N_TRAIN_PAIRS = 3200
 
 
 def plan(seed: int, n_posts: int) -> list[str]:
@@ -35,7 +35,7 @@ def plan(seed: int, n_posts: int) -> list[str]:
             f"rm train {recipe} --model {MODEL} --max-pairs {N_TRAIN_PAIRS} --run demo-{recipe} --resume"
             for recipe in RECIPES
         ),
-        "experiment scaling matched --models scratch-10k,scratch-50k,scratch-200k --sizes 500,1000,2000,4000 --seeds 1",
+        "experiment scaling matched --models scratch-10k,scratch-50k,scratch-200k --sizes 400,800,1600,3200 --seeds 1",
         f"experiment transfer matched --model {MODEL}",
     ]
 
@@ -44,7 +44,7 @@ def plan(seed: int, n_posts: int) -> list[str]:
 def demo(
     ctx: typer.Context,
     seed: int = typer.Option(0, help="Seed of the simulated Reddit."),
-    posts: int = typer.Option(3000, min=300, help="Posts to simulate."),
+    posts: int = typer.Option(8000, min=300, help="Posts to simulate."),
     as_json: bool = typer.Option(False, "--json", help="The closing table as one JSON object on stdout."),
 ) -> None:
     """A simulated Reddit through everything: ingest, pairs, audit, reward models, scaling, transfer."""
