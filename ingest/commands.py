@@ -1,6 +1,7 @@
 """`lurker ingest ...`: the commands that bring Reddit into the workspace."""
 
 import random
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,25 +32,30 @@ def dump(
     ctx: typer.Context,
     files: list[Path] = typer.Argument(..., metavar="FILE...", help="Dumps: .zst, .gz, .bz2, .xz or plain NDJSON."),
     subreddits: list[str] = typer.Option([], "--subreddit", metavar="S", help="Keep this one only; may be repeated."),
+    subreddits_from: Path | None = typer.Option(
+        None, "--subreddits-from", metavar="FILE", help="Keep those this file names too, one a line; # for remarks."
+    ),
     since: str = typer.Option("", metavar="D", help="Keep what was written on or after this day (2020-01-31, UTC)."),
     until: str = typer.Option("", metavar="D", help="Keep what was written before this day (UTC)."),
     min_score: int | None = typer.Option(None, help="Keep rows of at least this score."),
     keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
+    keep_bots: bool = typer.Option(False, "--keep-bots", help="Keep what well-known bots wrote, AutoModerator's too."),
     keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> None:
     """Read dump files of submissions and comments, told apart by content; the same file twice changes nothing."""
     from ingest.dumps import ingest_dumps
-    from ingest.normalize import RowFilters
+    from ingest.normalize import KNOWN_BOTS, RowFilters
     from ingest.streams import check_dump
 
     try:
         filters = RowFilters(
-            subreddits=tuple(name.removeprefix("/").removeprefix("r/") for name in subreddits),
+            subreddits=tuple(map(_name, [*subreddits, *_names_in(subreddits_from)])),
             since_utc=_day(since, "--since"),
             until_utc=_day(until, "--until"),
             min_score=min_score,
             keep_nsfw=keep_nsfw,
+            bots=() if keep_bots else KNOWN_BOTS,
             keep_mentions=keep_mentions,
         )
     except ValueError as error:
@@ -100,6 +106,90 @@ def reddit(
         raise CallError(f"{error}.", "See `lurker ingest reddit --help`.") from error
     workspace = open_workspace(ctx.obj, create=True)
     report_live(workspace, ingest_reddit(workspace, names, config, api), api, NEXT, as_json=as_json)
+
+
+@app.command()
+def archive(
+    ctx: typer.Context,
+    subreddit: str = typer.Argument(..., metavar="SUBREDDIT", help="Its name, with or without r/."),
+    since: str = typer.Option("", metavar="D", help="Take what was written on or after this day (2020-01-31, UTC)."),
+    until: str = typer.Option("", metavar="D", help="Take what was written before this day (UTC)."),
+    archive_url: str = typer.Option(
+        "", metavar="URL", envvar="LURKER_ARCHIVE_URL", help="Ask this server instead.", show_default=False
+    ),
+    keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
+    keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+) -> None:
+    """Read a subreddit's history from Arctic Shift; a stopped run goes on with the same command.
+
+    Its scores are 0 or 1 until it looks again, about 36 h after an item was written.
+    """
+    from ingest.archive import ingest_archive
+    from ingest.archive_api import PUBLIC_URL, ArchiveClient, ArchiveConfig
+    from ingest.live import check_subreddit
+    from ingest.normalize import RowFilters
+    from ingest.rate_limit import Budget, Clock
+    from ingest.refresh_report import report_archive
+
+    try:
+        name = check_subreddit(subreddit)
+        filters = RowFilters(
+            since_utc=_day(since, "--since"),
+            until_utc=_day(until, "--until"),
+            keep_nsfw=keep_nsfw,
+            keep_mentions=keep_mentions,
+        )
+        config = ArchiveConfig(url=archive_url or PUBLIC_URL)
+    except ValueError as error:
+        raise CallError(f"{error}.", "See `lurker ingest archive --help`.") from error
+    clock = Clock()
+    client = ArchiveClient(config, Budget(config.limits, clock, random.Random()))
+    workspace = open_workspace(ctx.obj, create=True)
+    found = ingest_archive(workspace, client, name, filters, int(clock.now()))
+    report_archive(workspace, found, NEXT, as_json=as_json)
+
+
+@app.command()
+def refresh(
+    ctx: typer.Context,
+    older_than: str = typer.Option(
+        "36h", metavar="AGE", help="What was seen this long after it was written is ripe and left alone: 90m, 36h, 30d."
+    ),
+    subreddits: list[str] = typer.Option([], "--subreddit", metavar="S", help="Look at this one only; repeatable."),
+    limit: int | None = typer.Option(None, min=0, help="Most items of this run, the youngest; 0 looks at none."),
+    purge_too: bool = typer.Option(False, "--purge", help="Erase the texts of what is deleted or removed, everywhere."),
+    reddit_url: str = typer.Option(
+        "", metavar="URL", envvar="LURKER_REDDIT_URL", help="Ask this server instead of Reddit.", show_default=False
+    ),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+) -> None:
+    """Look again at what was seen too soon: scores ripen, people delete. Needs credentials, as `ingest reddit` does.
+
+    Without --purge what is gone is marked and keeps its text; `--purge --limit 0` erases what is marked already.
+    """
+    from ingest.purge import purge
+    from ingest.rate_limit import Clock
+    from ingest.reddit_api import RedditApi
+    from ingest.refresh import RefreshConfig, refresh
+    from ingest.refresh_report import report_refresh
+    from ingest.requestor import ApiConfig
+    from ingest.survivorship import present, survivorship
+
+    try:
+        config = RefreshConfig(
+            ripe_after_s=_age_s(older_than, "--older-than"),
+            subreddits=tuple(map(_name, subreddits)),
+            max_items=limit,
+        )
+        api = ApiConfig(url=reddit_url or None)
+    except ValueError as error:
+        raise CallError(f"{error}.", "See `lurker ingest refresh --help`.") from error
+    workspace = open_workspace(ctx.obj)
+    before = present(workspace, config.subreddits)
+    looked = refresh(workspace, lambda: RedditApi(api, Clock(), random.Random()), config)
+    erased = purge(workspace) if purge_too else None
+    report_refresh(workspace, looked, erased, survivorship(before, looked.gone), as_json=as_json)
 
 
 @app.command()
@@ -178,3 +268,33 @@ def _day(text: str, option: str) -> int | None:
         return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
     except ValueError as error:
         raise CallError(f"{option} takes a day like 2020-01-31, got {text!r}.") from error
+
+
+def _name(subreddit: str) -> str:
+    """A subreddit's name without what people put before it."""
+    return subreddit.strip().removeprefix("/").removeprefix("r/")
+
+
+def _names_in(path: Path | None) -> list[str]:
+    """The names a file lists, one a line, without blank lines and what follows a #.
+
+    Errors: CallError when it cannot be read or names nothing.
+    """
+    if path is None:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallError(f"Cannot read {path} of --subreddits-from: {error}.", "Give a text file.") from error
+    names = [name for line in lines if (name := line.partition("#")[0].strip())]
+    if not names:
+        raise CallError(f"{path} of --subreddits-from names no subreddit.", "Write one name a line.")
+    return names
+
+
+def _age_s(text: str, option: str) -> int:
+    """An age like 90m, 36h or 30d as seconds."""
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    if not found:
+        raise CallError(f"{option} takes an age like 90m, 36h or 30d, got {text!r}.")
+    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]

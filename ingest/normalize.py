@@ -13,6 +13,14 @@ from lurker.schema import COMMENTS, POSTS
 REMOVED_TEXTS = ("[deleted]", "[removed]", "[deleted by user]", "[ Removed by Reddit ]", "[removed by reddit]")
 NO_AUTHORS = ("[deleted]", "[removed]", "")
 HASH_HEX_DIGITS = 16
+KNOWN_BOTS = (
+    *("AutoModerator", "sneakpeekbot", "RemindMeBot", "TotesMessenger", "autowikibot", "WikiTextBot", "HelperBot_"),
+    *("WikiSummarizerBot", "imguralbumbot", "autotldr", "GoodBot_BadBot", "B0tRank", "CommonMisspellingBot"),
+    *("RepostSleuthBot", "savevideo", "VettedBot", "AmputatorBot", "haikusbot", "nice-scores", "LinkifyBot"),
+    *("Mentioned_Videos", "FatFingerHelperBot", "timezone_bot", "converter-bot", "stabbot", "gifendore"),
+    *("image_linker_bot", "profanitycounter", "FakespotAnalysisBot"),
+)
+"""Well-known accounts that answer by program: votes on them judge no one's words."""
 _MENTION = r"(?-u:\b)[uU](?:ser)?/[A-Za-z0-9_-]{2,30}"
 _SUBREDDIT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"  # r/reddit.com had a dot, r/u_name may have a dash
 
@@ -31,6 +39,8 @@ class RowFilters:
     """Least score; a row without a score is below any."""
     keep_nsfw: bool = False
     """Keep rows marked over 18."""
+    bots: tuple[str, ...] = KNOWN_BOTS
+    """Authors whose rows are dropped, in any case; none keeps everyone."""
     keep_mentions: bool = False
     """Leave u/name in titles and bodies as it was written."""
 
@@ -79,6 +89,9 @@ def drop_reason(filters: RowFilters) -> pl.Expr:
         "below --min-score": ~(pl.col("final_score") >= filters.min_score).fill_null(False)
         if filters.min_score is not None
         else pl.lit(False),
+        "written by a bot": pl.col("author").str.to_lowercase().is_in(bots).fill_null(False)
+        if (bots := [bot.lower() for bot in filters.bots])
+        else pl.lit(False),
         "nsfw": pl.lit(False) if filters.keep_nsfw else pl.col("over_18").fill_null(False),
     }
     reason = pl.lit(None, dtype=pl.String)
@@ -104,7 +117,8 @@ def posts(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool = 
             is_nsfw=pl.col("over_18").fill_null(False),
             is_deleted=is_removed(pl.col("selftext"))
             | is_removed(pl.col("title"))
-            | pl.col("removed_by_category").is_not_null(),
+            | pl.col("removed_by_category").is_not_null()
+            | _was_deleted_later(),
             flair=clean_text(pl.col("link_flair_text"), keep_mentions),
             **_item_columns(source),
         )
@@ -126,7 +140,7 @@ def comments(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool
             comment_id="id",
             is_top_level=parent.str.strip_prefix("t3_") == pl.col("post_id"),
             parent_id=parent.str.replace(r"^t[13]_", ""),
-            is_deleted=is_removed(pl.col("body")) | (pl.col("body") == ""),
+            is_deleted=is_removed(pl.col("body")) | (pl.col("body") == "") | _was_deleted_later(),
             is_score_hidden=pl.col("score_hidden").fill_null(False),
             is_stickied=pl.col("stickied").fill_null(False),
             is_distinguished=pl.col("distinguished").fill_null("").is_in(["moderator", "admin", "special"]),
@@ -175,6 +189,14 @@ def _item_columns(source: str) -> dict[str, pl.Expr]:
         "source": pl.lit(source),
         "retrieved_utc": pl.col("observed"),
     }
+
+
+def _was_deleted_later() -> pl.Expr:
+    """Whether an archive that looked twice found the item gone the second time, though it kept the first text.
+
+    Source: https://github.com/ArthurHeitmann/arctic_shift/blob/master/file_content_explanations.md
+    """
+    return pl.col("_meta").struct.field("was_deleted_later").fill_null(False)
 
 
 def _seconds(name: str) -> pl.Expr:

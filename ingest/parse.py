@@ -24,7 +24,7 @@ RAW_TYPES = {
     "downs": "BIGINT",
     "retrieved_on": "DOUBLE",
     "retrieved_utc": "DOUBLE",
-    "_meta": "STRUCT(retrieved_2nd_on DOUBLE)",
+    "_meta": "STRUCT(retrieved_2nd_on DOUBLE, was_deleted_later BOOLEAN)",
     "edited": "VARCHAR",
     "over_18": "BOOLEAN",
     "stickied": "BOOLEAN",
@@ -45,6 +45,8 @@ RAW_TYPES = {
     "is_submitter": "BOOLEAN",
 }
 """Reddit's fields that are read, with DuckDB types; a value of another type is null, its row is kept."""
+
+_META = ("retrieved_2nd_on", "was_deleted_later")
 
 _local = threading.local()
 
@@ -131,5 +133,5 @@ def _clean(value: Any) -> Any:
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
     if isinstance(value, dict):
-        return {name: _clean(inner) for name, inner in value.items() if name == "retrieved_2nd_on"}
+        return {name: _clean(inner) for name, inner in value.items() if name in _META}
     return value if isinstance(value, int) else None

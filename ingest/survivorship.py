@@ -1,0 +1,53 @@
+"""What is left of the posts and comments after deletions: by kind, subreddit and score band."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from lurker.schema import COMMENTS, POSTS
+from lurker.workspace import Workspace
+
+BANDS = ((0, "below 0"), (2, "0–1"), (5, "2–4"), (20, "5–19"), (100, "20–99"))
+"""Upper ends (exclusive) and names of the score bands; what is above is "100 and more"."""
+GROUP = ("kind", "subreddit", "score_band")
+
+
+def score_band(score: pl.Expr) -> pl.Expr:
+    """The name of the band of a score."""
+    band = pl.lit("100 and more")
+    for upper, name in reversed(BANDS):
+        band = pl.when(score < upper).then(pl.lit(name)).otherwise(band)
+    return pl.when(score.is_null()).then(pl.lit("unknown")).otherwise(band)
+
+
+def present(workspace: Workspace, subreddits: Sequence[str] = ()) -> pl.DataFrame:
+    """Items and those of them that are not marked as gone: kind, subreddit, score_band, n_items, n_present.
+
+    subreddits: all when none is named.
+    """
+    wanted = [name.lower() for name in subreddits]
+    frames = [
+        workspace.scan(table)
+        .filter(pl.col("subreddit").str.to_lowercase().is_in(wanted) if wanted else pl.lit(True))
+        .group_by(kind=pl.lit(table.name), subreddit="subreddit", score_band=score_band(pl.col("score")))
+        .agg(n_items=pl.len().cast(pl.Int64), n_present=(~pl.col("is_deleted")).sum().cast(pl.Int64))
+        for table in (POSTS, COMMENTS)
+    ]
+    return pl.concat(frames).collect()
+
+
+def survivorship(before: pl.DataFrame, gone: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rows of the report: how many there were in each band, and how many are left.
+
+    before: of `present`. gone: kind, subreddit and the score before, a row an item that is newly gone.
+    """
+    lost = gone.group_by("kind", "subreddit", score_band=score_band(pl.col("score"))).agg(n_gone=pl.len())
+    order = {name: place for place, (_, name) in enumerate((*BANDS, (0, "100 and more"), (0, "unknown")))}
+    table = (
+        before.join(lost, on=GROUP, how="left")
+        .with_columns(n_left=pl.col("n_present") - pl.col("n_gone").fill_null(0).cast(pl.Int64))
+        .with_columns(share_left=pl.col("n_left") / pl.col("n_items"))
+        .sort("kind", "subreddit", pl.col("score_band").replace_strict(order, return_dtype=pl.Int64))
+    )
+    return table.select(*GROUP, "n_items", before="n_present", after="n_left", share_left="share_left").to_dicts()
