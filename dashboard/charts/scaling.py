@@ -16,7 +16,7 @@ NAMES = {
 HEIGHT_PX = 460
 LABEL_GAP = 0.05
 """least distance between two labels at the end of their lines, as a share of the axis"""
-LABEL_ROOM = 0.42
+LABEL_ROOM = 0.56
 """room right of the largest data size for those labels, as a share of the sizes' range on the log axis"""
 
 

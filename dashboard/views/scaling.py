@@ -18,7 +18,7 @@ def render() -> None:
         commands = [HOW_TO] if workspace.names("pairs", "manifest.json") else [layout.BUILD_PAIRS, HOW_TO]
         layout.missing("No scaling experiment has finished yet.", commands)
         return
-    chosen, filters = st.columns([1, 2])
+    chosen, filters = st.columns([1, 3])
     name = layout.choose(chosen, "Experiment", names, "scaling_experiment")
     try:
         file = queries.version(queries.experiment_file(workspace, name, "scaling"))
@@ -45,7 +45,7 @@ def render() -> None:
 def _filtered(curve: pl.DataFrame, place: st.delta_generator.DeltaGenerator) -> pl.DataFrame:
     models = curve.filter(~pl.col("is_baseline"))["predictor"].unique(maintain_order=True).to_list()
     sizes = [f"{n:,}" for n in sorted(curve.filter(~pl.col("is_baseline"))["n_train_pairs"].unique())]
-    model_place, size_place = place.columns(2)
+    model_place, size_place = place.columns([6, 5])
     kept_models = model_place.pills(
         "Models", models, selection_mode="multi", default=models, key="scaling_models", bind="query-params"
     )

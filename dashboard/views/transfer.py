@@ -18,7 +18,7 @@ def render() -> None:
         commands = [HOW_TO] if workspace.names("pairs", "manifest.json") else [layout.BUILD_PAIRS, HOW_TO]
         layout.missing("No transfer experiment has finished yet.", commands)
         return
-    first, second, third = st.columns(3)
+    first, second, third = st.columns([4, 4, 5])
     name = layout.choose(first, "Experiment", names, "transfer_experiment")
     try:
         matrix = queries.transfer_matrix(queries.version(queries.experiment_file(workspace, name, "transfer")))
