@@ -1,28 +1,34 @@
 """Erases the texts of what was deleted or removed, wherever the workspace keeps them; ids and counts stay.
 
-Texts stand in posts and comments, and in every Parquet file that has the columns of pairs (pair sets, votes).
-Predictions name pairs by id and hold no text. Rows stay, so that figures made with them can still be traced.
-Doing it twice is the same as once, and a run that was killed is finished by the next.
+- posts, comments: title, body, flair and author's hash. What Reddit put in place of a text ("[removed]") stays.
+- `staging/`: the same rows, where an ingest was stopped; raw lines that it left behind go.
+- `malformed/`: every line. Nobody can tell whose words they are; file and line number stay, to find them in the dump.
+- pair sets, the frozen hard test and every other Parquet file with the columns of pairs: see `ingest.purge_pairs`.
+
+Predictions hold ids and margins, no text. Models and tokenizers that were trained on a text are not changed, nor are
+files that were exported from the workspace. A dump that is ingested again with other filters may bring texts back that
+the archive itself kept: purge again then.
+
+Each table's partition, each pair set and each file changes at once or not at all. Doing it twice is the same as once,
+and a run that was killed is finished by the next.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from ingest.normalize import is_removed
-from lurker.digest import frame_sha256
+from ingest.purge_pairs import pair_files, predictions_of, purge_pairs
 from lurker.progress import progress
 from lurker.schema import COMMENTS, POSTS, Table
-from lurker.workspace import Workspace, read_json, write_json, write_parquet
+from lurker.workspace import Workspace, atomic_path, write_parquet
 
 TEXTS = {POSTS.name: ("title", "body"), COMMENTS.name: ("body",)}
 """Erased to the empty string; `author_hash` and `flair` become null with them."""
-PAIR_TEXTS = {"prompt": "post_id", "chosen": "chosen_id", "rejected": "rejected_id"}
-"""Text of a pair -> the item it comes from."""
-PAIR_FOLDERS = ("pairs", "votes", "runs", "experiments")
-PENDING = "purge.json"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -31,6 +37,10 @@ class PurgeReport:
 
     n_posts: int = 0
     n_comments: int = 0
+    n_staged: int = 0
+    """Rows of ingests that were stopped."""
+    n_malformed: int = 0
+    """Lines of side files."""
     pairs: dict[str, int] = field(default_factory=dict)
     """File -> pairs that lost a text now."""
     n_predictions: int = 0
@@ -46,18 +56,16 @@ def purge(workspace: Workspace) -> PurgeReport:
     with workspace.lock("ingest refresh --purge"):
         report.n_posts = _purge_table(workspace, POSTS)
         report.n_comments = _purge_table(workspace, COMMENTS)
-        gone = {
-            "post_id": _deleted(workspace, POSTS),
-            "chosen_id": (comments := _deleted(workspace, COMMENTS)),
-            "rejected_id": comments,
-        }
+        gone_posts, gone_comments = _deleted(workspace, POSTS), _deleted(workspace, COMMENTS)
+        report.n_staged = _purge_staging(workspace, {POSTS.name: gone_posts, COMMENTS.name: gone_comments})
+        report.n_malformed = sum(_purge_malformed(path) for path in _side_files(workspace))
         purged = set[str]()
-        for path in _pair_files(workspace):
-            n_pairs, ids = _purge_pairs(path, gone)
+        for path in pair_files(workspace):
+            n_pairs, ids = purge_pairs(workspace, path, gone_posts, gone_comments)
             purged |= ids
             if n_pairs:
                 report.pairs[str(path.relative_to(workspace.root))] = n_pairs
-        report.n_predictions = _predictions_of(workspace, purged)
+        report.n_predictions = predictions_of(workspace, purged)
     return report
 
 
@@ -74,18 +82,9 @@ def erased(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     return rows.with_columns(**columns, **{name: pl.when(~pl.col("is_deleted")).then(name) for name in personal})
 
 
-def erased_pairs(pairs: pl.DataFrame, gone: dict[str, pl.Series]) -> pl.DataFrame:
-    """Pairs without the texts that come from items in `gone` (id column -> ids); pure."""
-    return pairs.with_columns(
-        **{
-            text: pl.when(pl.col(column).is_in(gone[column].implode())).then(pl.lit("")).otherwise(text)
-            for text, column in PAIR_TEXTS.items()
-        }
-    )
-
-
 def _purge_table(workspace: Workspace, table: Table) -> int:
     """Rewrite the partitions that hold texts of deleted items; the rows that lost something."""
+    _drop_unnamed(workspace, table)
     n_purged = 0
     names = workspace.subreddits(table)
     with progress(f"Erasing in {table.name}", len(names), "subreddits") as advance:
@@ -101,70 +100,57 @@ def _purge_table(workspace: Workspace, table: Table) -> int:
     return n_purged
 
 
+def _drop_unnamed(workspace: Workspace, table: Table) -> None:
+    """Drop what killed writes left behind: files that no manifest names."""
+    for path in (workspace.root / table.name).glob("*/*.parquet*"):
+        named = workspace.manifest(table, path.parent.name).get("files", [])
+        if path.name not in {file["name"] for file in named}:
+            path.unlink()
+
+
 def _n_changed(path: Path, table: Table) -> int:
     """Rows of a file that would lose something."""
     rows = pl.scan_parquet(path).filter("is_deleted").collect()
-    return sum(before != after for before, after in zip(rows.rows(), erased(rows, table).rows(), strict=True))
+    return int((rows.hash_rows() != erased(rows, table).hash_rows()).sum())
 
 
 def _deleted(workspace: Workspace, table: Table) -> pl.Series:
     return workspace.scan(table).filter("is_deleted").select(table.key[0]).collect().to_series()
 
 
-def _pair_files(workspace: Workspace) -> Iterator[Path]:
-    """Every Parquet file beside the tables that holds texts of pairs."""
-    wanted = {*PAIR_TEXTS, *PAIR_TEXTS.values()}
-    for folder in PAIR_FOLDERS:
-        for path in sorted((workspace.root / folder).rglob("*.parquet")):
-            if wanted <= set(pl.read_parquet_schema(path)):
-                yield path
+def _purge_staging(workspace: Workspace, gone: dict[str, pl.Series]) -> int:
+    """Erase in what stopped ingests staged, and drop what they left behind; the rows that lost something."""
+    staging = workspace.root / "staging"
+    for left_over in [*staging.glob("*/*.lines"), *staging.glob("*/.*.tmp")]:
+        left_over.unlink()
+    for spill in staging.glob("*/spill"):
+        shutil.rmtree(spill)
+    n_purged = 0
+    for table in (POSTS, COMMENTS):
+        key = table.key[0]
+        for path in sorted(staging.rglob(f"*.{table.name}.parquet")):
+            before = pl.read_parquet(path)
+            is_gone = pl.col("is_deleted") | pl.col(key).is_in(gone[table.name].implode())
+            after = erased(before.with_columns(is_deleted=is_gone), table)
+            n_here = int((before.hash_rows() != after.hash_rows()).sum())
+            if n_here:
+                write_parquet(after, path, compression="lz4")
+            n_purged += n_here
+    return n_purged
 
 
-def _purge_pairs(path: Path, gone: dict[str, pl.Series]) -> tuple[int, set[str]]:
-    """Erase in one file of pairs and bring its manifest along; pairs that lost a text now, ids of all without one."""
-    _finish(path)
-    before = pl.read_parquet(path)
-    after = erased_pairs(before, gone)
-    texts = list(PAIR_TEXTS)
-    n_pairs = int((before.select(texts).hash_rows() != after.select(texts).hash_rows()).sum())
-    is_without = pl.any_horizontal(pl.col(text) == "" for text in texts)
-    without = after.filter(is_without)
-    if n_pairs:
-        manifest = path.parent / "manifest.json"
-        if path.name == "pairs.parquet" and manifest.exists():
-            _keep_consistent(path, before, after, without.height)
-        else:
-            write_parquet(after, path)
-    return n_pairs, set(without["pair_id"])
+def _side_files(workspace: Workspace) -> Iterator[Path]:
+    """Files of malformed lines, one JSON object with a text for each."""
+    yield from sorted((workspace.root / "malformed").glob("*.ndjson"))
+    yield from sorted((workspace.root / "staging").glob("*/*.malformed"))
 
 
-def _keep_consistent(path: Path, before: pl.DataFrame, after: pl.DataFrame, n_purged: int) -> None:
-    """Replace a pair set's file and the digest in its manifest; what was meant is noted first, for a run to finish."""
-    was_whole = read_json(path.parent / "manifest.json").get("pairs_sha256") == frame_sha256(before)
-    pending = {"n_purged": n_purged, "pairs_sha256": frame_sha256(after) if was_whole else None}
-    write_json(pending, path.parent / PENDING)
-    write_parquet(after, path)
-    _finish(path)
-
-
-def _finish(path: Path) -> None:
-    """Bring the manifest up to a purge that was noted, where its file is in place."""
-    note = path.parent / PENDING
-    if path.name != "pairs.parquet" or not note.exists():
-        return
-    pending = read_json(note)
-    if pending["pairs_sha256"] in (None, frame_sha256(pl.read_parquet(path))):
-        manifest = read_json(path.parent / "manifest.json") | {"n_purged": pending["n_purged"]}
-        if pending["pairs_sha256"]:
-            manifest["pairs_sha256"] = pending["pairs_sha256"]
-        write_json(manifest, path.parent / "manifest.json")
-    note.unlink()
-
-
-def _predictions_of(workspace: Workspace, pair_ids: set[str]) -> int:
-    """Rows of the runs' predictions on the pairs."""
-    if not pair_ids:
-        return 0
-    wanted = pl.Series(sorted(pair_ids), dtype=pl.String).implode()
-    files: Sequence[Path] = sorted((workspace.root / "runs").glob("*/predictions/*.parquet"))
-    return sum(pl.scan_parquet(path).select(pl.col("pair_id").is_in(wanted).sum()).collect().item() for path in files)
+def _purge_malformed(path: Path) -> int:
+    """Erase the texts of a side file; the lines that lost theirs."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    n_purged = sum(1 for row in rows if row["text"])
+    if n_purged:
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps({**row, "text": ""}) + "\n")
+    return n_purged

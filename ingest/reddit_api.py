@@ -84,7 +84,8 @@ class RedditApi:
                     )
                 self._reddit = self._connect()  # the token may have run out: another one, once
             if n_faults >= self.config.max_tries or n_suspect >= self.config.max_suspect_tries:
-                raise UnreadableError(f"{fault.reason}, {n_faults} tries", may_heal=True)
+                is_suspect = n_suspect >= self.config.max_suspect_tries
+                raise UnreadableError(f"{fault.reason}, {n_faults} tries", may_heal=True, is_suspect=is_suspect)
             self.budget.back_off(n_faults, fault.asked_s)
 
     def now_utc(self) -> int:

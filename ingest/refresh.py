@@ -6,12 +6,11 @@ is gone by now stays until `--purge` erases it: a mark and an erasure are two de
 Source: https://www.reddit.com/dev/api#GET_api_info.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -24,24 +23,15 @@ from lurker.progress import progress
 from lurker.schema import COMMENTS, POSTS, Table
 from lurker.workspace import Workspace, read_json, write_parquet
 
+if TYPE_CHECKING:  # PRAW loads when there is something to look at
+    from ingest.reddit_api import RedditApi
+
 SOURCE = "reddit"
 BATCH_IDS = 100
 PREFIXES = {POSTS.name: "t3_", COMMENTS.name: "t1_"}
 
 GONE_SCHEMA = {"kind": pl.String, "subreddit": pl.String, "score": pl.Int64}
 """Items that are newly gone, with the score they had before."""
-
-
-class Reddit(Protocol):
-    """What is needed of `ingest.reddit_api.RedditApi`."""
-
-    n_calls: int
-
-    def info(self, fullnames: Sequence[str]) -> dict[str, dict[str, object]]:
-        """What Reddit has of posts and comments, by fullname."""
-
-    def now_utc(self) -> int:
-        """Seconds since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +72,7 @@ class RefreshReport:
     gone: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=GONE_SCHEMA))
 
 
-def refresh(workspace: Workspace, connect: Callable[[], Reddit], config: RefreshConfig) -> RefreshReport:
+def refresh(workspace: Workspace, connect: Callable[[], "RedditApi"], config: RefreshConfig) -> RefreshReport:
     """Look again at items that are not ripe; update posts, comments and observations.
 
     connect: makes the client, called only when there is something to look at.
@@ -128,8 +118,9 @@ def _scans(workspace: Workspace, subreddits: Sequence[str]) -> Iterator[tuple[Ta
         yield table, workspace.scan(table, names) if names else table.empty().lazy()
 
 
-def _look(workspace: Workspace, api: Reddit, fullnames: list[str], folder: Path, report: RefreshReport) -> None:
+def _look(workspace: Workspace, api: "RedditApi", fullnames: list[str], folder: Path, report: RefreshReport) -> None:
     """Ask for what no staged batch has asked for, a batch at a time."""
+    from ingest.reddit_api import dump_line
     from ingest.requestor import UnreadableError
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,16 +132,17 @@ def _look(workspace: Workspace, api: Reddit, fullnames: list[str], folder: Path,
         advance(len(fullnames) - len(left))
         for number, start in enumerate(range(0, len(left), BATCH_IDS), start=len(staged)):
             batch = left[start : start + BATCH_IDS]
+            found: dict[str, dict[str, Any]] = {}
             try:
                 found = api.info(batch)
             except UnreadableError as error:
-                raise LurkerError(
-                    f"Reddit did not tell what became of {len(left) - start:,} of {len(fullnames):,} items: "
-                    f"{error.reason}.",
-                    "Run the same command again: it goes on from here.",
-                ) from error
-            rows = [{**row, "retrieved_utc": api.now_utc()} for row in found.values()]
-            lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+                if not error.is_suspect:  # else Reddit knows none of them, as of a subreddit that was banned
+                    raise LurkerError(
+                        f"Reddit did not tell what became of {len(left) - start:,} of {len(fullnames):,} items: "
+                        f"{error.reason}.",
+                        "Run the same command again: it goes on from here.",
+                    ) from error
+            lines = b"".join(dump_line(row, api.now_utc()) for row in found.values())
             stage_lines(lines, folder, f"{number:07d}", everything, SOURCE, workspace.salt(), notes={"asked": batch})
             advance(len(batch))
     report.n_calls = api.n_calls

@@ -70,6 +70,7 @@ def report_refresh(
     if erased is not None:
         n_pairs = sum(erased.pairs.values())
         row = {"posts": erased.n_posts, "comments": erased.n_comments, "pairs": n_pairs}
+        row |= {"staged rows": erased.n_staged, "malformed lines": erased.n_malformed}
         print_table("Texts erased", [row])
         if erased.n_predictions:
             say(f"{erased.n_predictions:,} predictions on pairs without a text stay: they hold ids and margins only.")

@@ -60,13 +60,15 @@ class ApiConfig:
 class UnreadableError(Exception):
     """A subreddit or thread that cannot be read.
 
-    may_heal: the server failed and another run may succeed; else Reddit refuses it.
+    may_heal: the server failed and another run may succeed; else Reddit refuses it. is_suspect: every answer was well
+    formed, yet empty.
     """
 
-    def __init__(self, reason: str, *, may_heal: bool) -> None:
+    def __init__(self, reason: str, *, may_heal: bool, is_suspect: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.may_heal = may_heal
+        self.is_suspect = is_suspect
 
 
 class FaultError(Exception):
