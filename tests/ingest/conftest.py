@@ -57,6 +57,10 @@ def long_window_zstd(data):
 
 @pytest.fixture
 def make():
+    return row_maker()
+
+
+def row_maker():
     """How tests make dumps: make.comment(1), make.post(), make.file(path, rows), make.long_window_zstd(data)."""
     return SimpleNamespace(comment=comment_row, post=post_row, file=write_lines, long_window_zstd=long_window_zstd)
 
