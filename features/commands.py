@@ -86,6 +86,45 @@ def compare(
     print_table("Accuracy of what never reads the text, and of the text alone", [_comparison(one) for one in audits])
 
 
+@app.command()
+def export(
+    ctx: typer.Context,
+    name: str = typer.Argument(help="Name of the pair set."),
+    format_name: str = typer.Option(..., "--format", help="trl | trl-conversational | shp | datasets | ids."),
+    out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder to make."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Write a pair set, with a dataset card, as others read it; `ids` holds no text."""
+    from features.export import export_pairs
+
+    summary = export_pairs(open_workspace(ctx.obj), name, format_name, out)
+    if as_json:
+        print_json(summary)
+        return
+    print_table(f"{name} as {format_name}", [summary["n_pairs"]])
+    if not summary["is_audited"]:
+        typer.echo(f"The card says that {name} was not audited: `lurker pairs audit {name}`, then export again.")
+    typer.echo(f'next: datasets.load_dataset("{out}")')
+
+
+@app.command()
+def rehydrate(
+    ctx: typer.Context,
+    folder: Path = typer.Argument(metavar="DIR", help="An export of format ids."),
+    name: str = typer.Option(..., "--name", help="Name of the pair set to make."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Join an export of ids to the texts this workspace has, and report what is gone."""
+    from features.rehydrate import rehydrate
+
+    manifest = rehydrate(open_workspace(ctx.obj), folder, name)
+    if as_json:
+        print_json(manifest)
+        return
+    print_table("What is gone", _ledger_rows(manifest["ledger"]["rehydrate"]))
+    typer.echo(f"next: lurker pairs audit {name}")
+
+
 def _existing_audit(workspace: Workspace, name: str) -> dict[str, Any]:
     from features.audit import audit_pairs
     from features.store import existing_folder

@@ -10,9 +10,18 @@ from lurker.workspace import Workspace
 
 def attach_texts(workspace: Workspace, matched: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """The table `pairs` from matched pairs: prompt and both texts joined by id, cleaned; the order is kept."""
-    subreddits = matched["subreddit"].unique().sort().to_list()
-    wanted_ids = pl.concat([matched["chosen_id"], matched["rejected_id"]]).unique()
-    wanted = pl.LazyFrame({"comment_id": wanted_ids})
+    pairs = join_texts(workspace, matched)
+    return check(pairs.with_columns(weight=pl.lit(1.0), recipe=pl.lit(recipe.name)), PAIRS)
+
+
+def join_texts(workspace: Workspace, pairs: pl.DataFrame) -> pl.DataFrame:
+    """The rows with prompt, chosen and rejected, cleaned, in their order; null where the workspace lacks the text.
+
+    pairs: post_id, subreddit, chosen_id, rejected_id.
+    """
+    wanted = pl.LazyFrame({"comment_id": pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).unique()})
+    known = {name.lower() for name in workspace.subreddits(COMMENTS)}
+    subreddits = [name for name in pairs["subreddit"].unique().sort() if name.lower() in known]
     texts = (
         workspace.scan(COMMENTS, subreddits)
         .join(wanted, on="comment_id", how="semi")
@@ -20,12 +29,11 @@ def attach_texts(workspace: Workspace, matched: pl.DataFrame, recipe: Recipe) ->
     )
     prompts = (
         workspace.scan(POSTS)
-        .join(matched.lazy().select("post_id").unique(), on="post_id", how="semi")
+        .join(pairs.lazy().select("post_id").unique(), on="post_id", how="semi")
         .select("post_id", prompt=prompt_text(pl.col("title"), pl.col("body")))
     )
     chosen = texts.rename({"comment_id": "chosen_id", "text": "chosen"})
     rejected = texts.rename({"comment_id": "rejected_id", "text": "rejected"})
-    pairs = matched.lazy().join(chosen, on="chosen_id", how="left", maintain_order="left")
-    pairs = pairs.join(rejected, on="rejected_id", how="left", maintain_order="left")
-    pairs = pairs.join(prompts, on="post_id", how="left", maintain_order="left")
-    return check(pairs.with_columns(weight=pl.lit(1.0), recipe=pl.lit(recipe.name)).collect(), PAIRS)
+    joined = pairs.lazy().join(chosen, on="chosen_id", how="left", maintain_order="left")
+    joined = joined.join(rejected, on="rejected_id", how="left", maintain_order="left")
+    return joined.join(prompts, on="post_id", how="left", maintain_order="left").collect()

@@ -1,0 +1,72 @@
+"""From ids back to pairs: an export without texts joined to the texts that a workspace still has."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from features.export import SPLITS, TEXTS, text_digest
+from features.hard_test import HARD_TEST
+from features.hashing import frame_sha256
+from features.ledger import apply_rules
+from features.store import write_pairs
+from features.texts import join_texts
+from lurker.errors import CallError, LurkerError
+from lurker.schema import PAIRS, check
+from lurker.workspace import Workspace, read_json
+
+
+def rehydrate(workspace: Workspace, folder: Path, name: str) -> dict[str, Any]:
+    """Write pair set `name` from an `ids` export and the workspace's texts; return its manifest with what is gone.
+
+    A pair stays when post and both responses are here and read as they did at the export: a vote on another text says
+    nothing of this one. The manifest's ledger has a stage `rehydrate` that adds up to the export's pairs.
+    Errors: CallError when the folder is no such export or the name is taken; LurkerError when nothing is left.
+    """
+    exported = _read_manifest(folder)
+    if name == HARD_TEST or workspace.folder("pairs", name).exists():
+        raise CallError(f"There is a pair set {name!r} already.", "Take another --name.")
+    files = [path for split in SPLITS if (path := folder / "data" / f"{split}.parquet").exists()]
+    if not files:
+        raise CallError(f"{folder} has no data/*.parquet.", "Export it again: `lurker pairs export NAME --format ids`.")
+    with workspace.lock("pairs rehydrate"):
+        joined = join_texts(workspace, pl.concat([pl.read_parquet(path) for path in files]))
+        kept, ledger = apply_rules(joined, _gone(joined))
+        if kept.is_empty():
+            reasons = ", ".join(f"{reason}: {n:,}" for reason, n in ledger.dropped)
+            raise LurkerError(
+                f"None of {ledger.n_input:,} pairs is whole here ({reasons}).",
+                f"Ingest r/{', r/'.join(exported['subreddits'])} first: `lurker ingest dump FILE...`.",
+            )
+        pairs = check(kept, PAIRS)
+        manifest = {key: value for key, value in exported.items() if key != "format"} | {
+            "name": name,
+            "n_pairs": pairs.height,
+            "n_posts": pairs["post_id"].n_unique(),
+            "n_responses": pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).n_unique(),
+            "pairs_by_split": {split: int((pairs["split"] == split).sum()) for split in SPLITS},
+            "pairs_sha256": frame_sha256(pairs),
+            "ledger": exported["ledger"] | {"rehydrate": ledger.to_dict()},
+        }
+        write_pairs(workspace, name, pairs, manifest)
+    return manifest
+
+
+def _gone(joined: pl.DataFrame) -> dict[str, pl.Expr]:
+    """Reason -> whether a pair goes for it."""
+    changed = {role: pl.lit(text_digest(joined[role].fill_null(""))) != pl.col(f"{role}_digest") for role in TEXTS}
+    return {
+        "post not ingested": pl.col("prompt").is_null(),
+        "response not ingested": pl.col("chosen").is_null() | pl.col("rejected").is_null(),
+        "text deleted or removed": (pl.col("chosen") == "") | (pl.col("rejected") == ""),
+        "text changed": pl.any_horizontal(changed.values()),
+    }
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    manifest = read_json(path) if path.is_file() else {}
+    if manifest.get("format") != "ids":
+        found = f"an export of format {manifest['format']!r}" if "format" in manifest else "no export"
+        raise CallError(f"{folder} is {found}.", "Make one: `lurker pairs export NAME --format ids --out DIR`.")
+    return manifest
