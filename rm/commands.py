@@ -43,10 +43,10 @@ def train_command(
     workspace = open_workspace(ctx.obj)
     from lurker.config import fingerprint, override
     from rm.cells import slug
+    from rm.config import TrainConfig
     from rm.data import HARD_TEST
     from rm.model import check_spec, learning_rate
     from rm.run import RunConfig, train_run
-    from rm.train import TrainConfig
 
     check_spec(model)
     hard_test = (HARD_TEST,) if HARD_TEST in workspace.names("pairs", "manifest.json") and name != HARD_TEST else ()
@@ -101,7 +101,7 @@ def score_command(
     from rm.forward import describe_device, place
     from rm.model import load
     from rm.run import finished_run
-    from rm.score import is_parquet, score_file
+    from rm.score import Reader, is_parquet, score_file
 
     folder = finished_run(workspace, run)
     is_parquet(file)  # an unreadable file is refused before the model is loaded
@@ -111,7 +111,7 @@ def score_command(
     say(f"Scoring on {describe_device(device)}.")
     max_tokens = int(read_json(folder / "config.json")["train"]["max_tokens"])
     with progress("Scoring", file.stat().st_size, "bytes") as advance:
-        n_rows = score_file(reward_model, file, target, max_tokens, advance)
+        n_rows = score_file(Reader.of(reward_model, max_tokens), file, target, advance)
     if as_json:
         print_json({"run_id": run, "rows": n_rows, "out": str(target)})
     else:

@@ -12,30 +12,33 @@ from numpy.typing import NDArray
 from lurker.errors import CallError, LurkerError
 from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace
-from rm.tokens import encode
+from rm.tokens import Indices, Sequences, encode
 
 HARD_TEST = "hard-test"
-Tokens = NDArray[np.int32]
-Indices = NDArray[np.int64]
+CONFOUNDERS = "confounder_log_odds"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenisedPairs:
     """Pairs as indices into their unique responses.
 
-    sequences: token ids of each distinct (prompt, response), at most max_tokens each.
-    chosen, rejected: [n_pairs] index into sequences. post: [n_pairs] code of the post. weight: [n_pairs] > 0.
-    is_equal: [n_pairs] the two sides are the same tokens (after cutting): nothing can be learned from the pair.
-    n_cut: responses that were longer than max_tokens with their prompt.
+    sequences: each distinct response to a post as tokens, at most max_tokens with its prompt.
+    chosen, rejected: [n_pairs] index into sequences. post: [n_pairs] code of the post, its place in post_ids.
+    weight: [n_pairs] > 0. confidence: [n_pairs] P(chosen is truly liked more). score_gap: [n_pairs] chosen minus
+    rejected. confounder_log_odds: [n_pairs] log-odds that chosen wins given confounders only; absent where the pair set
+    has none. is_equal: [n_pairs] the two sides are the same tokens (after cutting): nothing can be learned from it.
     """
 
-    sequences: list[Tokens]
+    sequences: Sequences
     chosen: Indices
     rejected: Indices
     post: Indices
+    post_ids: list[str]
     weight: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    score_gap: NDArray[np.float32]
+    confounder_log_odds: NDArray[np.float32] | None
     is_equal: NDArray[np.bool_]
-    n_cut: int
 
 
 def read_pairs(workspace: Workspace, name: str, subreddits: Sequence[str] = ()) -> pl.DataFrame:
@@ -50,7 +53,9 @@ def read_pairs(workspace: Workspace, name: str, subreddits: Sequence[str] = ()) 
             f"There is no pair set {name!r} in {workspace.root} (it has: {have}).",
             f"Build it: `lurker pairs build {name}`.",
         )
-    frame = check(pl.read_parquet(folder / "pairs.parquet"), PAIRS).sort("pair_id")
+    stored = pl.read_parquet(folder / "pairs.parquet")
+    extra = [] if CONFOUNDERS in PAIRS.columns or CONFOUNDERS not in stored.columns else [stored[CONFOUNDERS]]
+    frame = check(stored, PAIRS).with_columns(extra).sort("pair_id")
     if not subreddits:
         return frame
     known = {str(display).lower(): display for display in frame["subreddit"].unique().sort()}
@@ -119,36 +124,65 @@ def tokenise(frame: pl.DataFrame, tokenizer: Any, max_tokens: int) -> TokenisedP
         rows = frame.select("post_id", "prompt", side).iter_rows()
         sides.append(np.array([index.setdefault(row, len(index)) for row in rows], dtype=np.int64))
     chosen, rejected = sides
-    sequences, n_cut = encode(tokenizer, [key[1] for key in index], [key[2] for key in index], max_tokens)
-    pairs = zip(chosen, rejected, strict=True)
+    sequences = encode(tokenizer, [key[1] for key in index], [key[2] for key in index], max_tokens)
+    post_ids, post = np.unique(frame["post_id"].to_numpy(), return_inverse=True)
+    same = (np.array_equal(sequences.tokens[a], sequences.tokens[b]) for a, b in zip(chosen, rejected, strict=True))
     return TokenisedPairs(
         sequences=sequences,
         chosen=chosen,
         rejected=rejected,
-        post=np.unique(frame["post_id"].to_numpy(), return_inverse=True)[1].astype(np.int64),
-        weight=frame["weight"].to_numpy().astype(np.float32),
-        is_equal=np.array([np.array_equal(sequences[a], sequences[b]) for a, b in pairs], dtype=bool),
-        n_cut=n_cut,
+        post=post.astype(np.int64),
+        post_ids=[str(post_id) for post_id in post_ids],
+        weight=_column(frame, "weight"),
+        confidence=_column(frame, "label_confidence"),
+        score_gap=_column(frame, "chosen_score") - _column(frame, "rejected_score"),
+        confounder_log_odds=_column(frame, CONFOUNDERS) if CONFOUNDERS in frame.columns else None,
+        is_equal=np.fromiter(same, dtype=bool, count=chosen.size),
     )
 
 
-def epoch_steps(post: Indices, usable: NDArray[np.bool_], pairs_per_step: int, seed: int, epoch: int) -> list[Indices]:
+def _column(frame: pl.DataFrame, name: str) -> NDArray[np.float32]:
+    return frame[name].to_numpy().astype(np.float32)
+
+
+def with_delays(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each response with its delay written before it, in the largest whole unit: `[3 hours] text`.
+
+    Source: the ablation of Ward 2021, whose models grew better when told the delay.
+    """
+
+    def told(side: str) -> pl.Expr:
+        delay = pl.col(f"{side}_delay_s")
+        words = pl.lit(None, dtype=pl.String)
+        for unit, seconds in (("seconds", 1), ("minutes", 60), ("hours", 3600), ("days", 86_400)):
+            words = pl.when(delay >= seconds).then(pl.format("[{} " + unit + "] ", delay // seconds)).otherwise(words)
+        return (words.fill_null("[0 seconds] ") + pl.col(side)).alias(side)
+
+    return frame.with_columns(told("chosen"), told("rejected"))
+
+
+def epoch_steps(pairs: TokenisedPairs, pairs_per_step: int, seed: int, epoch: int, min_posts: int = 1) -> list[Indices]:
     """Pair indices of each step of one epoch: posts in random order, whole, up to pairs_per_step pairs a step.
 
-    post: [n_pairs] codes. usable: [n_pairs] pairs to train on. A post with more pairs than a step is spread over
-    several. The order depends on seed and epoch only.
+    A post with more than pairs_per_step / min_posts pairs is spread over several steps, so cut that a part holds few
+    responses. Pairs whose sides are equal are left out. The order depends on seed and epoch only.
     """
-    pairs = np.flatnonzero(usable)
+    usable = np.flatnonzero(~pairs.is_equal)
     rng = np.random.default_rng([seed, epoch])
-    by_post = np.split(pairs[np.argsort(post[pairs], kind="stable")], np.cumsum(np.bincount(post[pairs])))
-    groups = [group for group in by_post if group.size]
+    rank = rng.permutation(len(pairs.sequences))
+    last = np.maximum(rank[pairs.chosen], rank[pairs.rejected])
+    ordered = usable[np.lexsort((last[usable], pairs.post[usable]))]
+    share = max(1, pairs_per_step // min_posts)
+    chunks = []
+    for group in np.split(ordered, np.flatnonzero(np.diff(pairs.post[ordered])) + 1) if ordered.size else []:
+        chunks += np.split(group, range(share, group.size, share))
     steps: list[Indices] = []
     current: list[Indices] = []
-    for number in rng.permutation(len(groups)):
-        group = rng.permutation(groups[number])
-        for chunk in np.split(group, range(pairs_per_step, group.size, pairs_per_step)):
-            if current and sum(part.size for part in current) + chunk.size > pairs_per_step:
-                steps.append(np.concatenate(current))
-                current = []
-            current.append(chunk)
+    n_pairs = 0
+    for number in rng.permutation(len(chunks)):
+        if n_pairs + chunks[number].size > pairs_per_step:
+            steps.append(np.concatenate(current))
+            current, n_pairs = [], 0
+        current.append(chunks[number])
+        n_pairs += chunks[number].size
     return [*steps, np.concatenate(current)] if current else steps

@@ -1,7 +1,6 @@
 """How well predictors name the winner: margins of the model and the baselines on the same pairs, with intervals."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +11,7 @@ from lurker.errors import LurkerError
 from lurker.schema import EVALUATIONS, PREDICTIONS, check
 from lurker.stats import accuracy_interval
 from rm.data import TokenisedPairs
-from rm.forward import rewards
+from rm.forward import Scorer
 
 Margins = NDArray[np.float64]
 MODEL = "model"
@@ -22,13 +21,13 @@ TIMELESS = ("length", "time")
 
 
 @torch.no_grad()
-def model_margins(model: Any, pad_token_id: int, pairs: TokenisedPairs, tokens_per_batch: int) -> Margins:
+def model_margins(scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int) -> Margins:
     """Reward of chosen minus reward of rejected, [n_pairs], in log-odds; each response is scored once.
 
     Errors: LurkerError when a reward is not finite.
     """
-    model.eval()
-    scores = rewards(model, pairs.sequences, pad_token_id, tokens_per_batch).cpu().numpy().astype(np.float64)
+    scorer.model.eval()
+    scores = scorer(pairs.sequences, tokens_per_batch).cpu().numpy().astype(np.float64)
     if not np.isfinite(scores).all():
         raise LurkerError(f"The model's reward of {int((~np.isfinite(scores)).sum()):,} responses is not a number.")
     return np.asarray(scores[pairs.chosen] - scores[pairs.rejected])

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from lurker.errors import CallError
+from rm.forward import Scorer
 from rm.tokens import ensure_pad_token, train_tokenizer
 
 MAX_POSITIONS = 4096
@@ -55,6 +56,10 @@ class RewardModel:
 
     model: Any
     tokenizer: Any
+
+    def scorer(self, max_tokens: int) -> Scorer:
+        """What computes the model's rewards of sequences of at most max_tokens tokens, on the device it is on."""
+        return Scorer(self.model, self.tokenizer.pad_token_id, max_tokens)
 
     @property
     def n_parameters_total(self) -> int:
@@ -109,6 +114,18 @@ def load(folder: Path) -> RewardModel:
     """
     check_spec(str(folder))
     return _from_pretrained(str(folder))
+
+
+def silence_dropout(model: nn.Module) -> None:
+    """Turn dropout off for training: the two responses of a pair are then judged by the same network.
+
+    Source: Ziegler et al. 2019, section 2.1; TRL's `disable_dropout` does the same.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def _from_scratch(rung: Rung, tokenizer: Any) -> Any:

@@ -20,12 +20,13 @@ from lurker.schema import EVALUATIONS
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 from rm.baselines import fit_baselines
 from rm.checkpoint import drop_checkpoint
-from rm.data import TokenisedPairs, content_digest, read_pairs, split_of, subset, texts, tokenise
+from rm.config import TrainConfig
+from rm.data import TokenisedPairs, content_digest, read_pairs, split_of, subset, texts, tokenise, with_delays
 from rm.evaluate import ALL, MODEL, evaluate, model_margins, predictions, require_disjoint
-from rm.forward import TOKENS_PER_BATCH, describe_device, place
-from rm.model import RewardModel, build, load
+from rm.forward import Scorer, describe_device, place
+from rm.model import RewardModel, build, load, silence_dropout
 from rm.tokens import load_tokenizer
-from rm.train import TrainConfig, Trained, n_planned_steps, train
+from rm.train import Trained, n_planned_steps, train
 
 RESULT = "result.json"
 
@@ -99,16 +100,17 @@ def train_run(
     device = place(reward_model.model, reward_model.n_parameters)
     tell(f"{config.model}: {reward_model.n_parameters:,} parameters without embeddings; {describe_device(device)}.")
     write_json(_environment(device), folder / "env.json")
-    sets = [
-        tokenise(frame, reward_model.tokenizer, config.train.max_tokens) for frame in (pairs.training, pairs.validation)
-    ]
+    sets = [tokenise_as(frame, reward_model, config.train) for frame in (pairs.training, pairs.validation)]
     tell(_what_trains(sets[0], pairs.training, config))
+    if not config.train.has_dropout:
+        silence_dropout(reward_model.model)
+    scorer = reward_model.scorer(config.train.max_tokens)
+    tell(_how_it_runs(scorer))
     bar = nullcontext(_silent) if is_quiet else progress("Training", n_planned_steps(sets[0], config.train), "steps")
     with bar as advance:
-        pad_token_id = reward_model.tokenizer.pad_token_id
-        trained = train(reward_model.model, pad_token_id, sets[0], sets[1], config.train, folder, advance)
+        trained = train(scorer, sets[0], sets[1], config.train, folder, advance)
     _save_model(reward_model, folder / "model")
-    table = judge(reward_model, pairs, config.train.max_tokens, run_id, folder)
+    table = judge(reward_model, scorer, pairs, config.train, run_id, folder)
     write_parquet(table, folder / "evaluations.parquet")
     result = _result(run_id, config, reward_model, trained, sets[0], pairs, device, table)
     write_json(result, folder / RESULT)
@@ -134,7 +136,8 @@ def evaluate_run(workspace: Workspace, run_id: str, pairs_name: str, split: str)
     pairs = replace(trained_on, judged={pairs_name: frame})
     reward_model = load(folder / "model")
     place(reward_model.model, reward_model.n_parameters)
-    table = judge(reward_model, pairs, config.train.max_tokens, run_id, folder, split)
+    scorer = reward_model.scorer(config.train.max_tokens)
+    table = judge(reward_model, scorer, pairs, config.train, run_id, folder, split)
     path = folder / "evaluations.parquet"
     others = pl.read_parquet(path).filter((pl.col("pairs") != pairs_name) | (pl.col("split") != split))
     write_parquet(pl.concat([others, table]), path)
@@ -185,8 +188,9 @@ def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
 
 def judge(
     reward_model: RewardModel,
+    scorer: Scorer,
     pairs: RunPairs,
-    max_tokens: int,
+    config: TrainConfig,
     run_id: str,
     folder: Path,
     split: str = "test",
@@ -198,13 +202,17 @@ def judge(
     tables = []
     baselines = fit_baselines(pairs.training, pairs.validation)
     for name, frame in pairs.judged.items():
-        tokenised = tokenise(frame, reward_model.tokenizer, max_tokens)
-        pad_token_id = reward_model.tokenizer.pad_token_id
-        margins = model_margins(reward_model.model, pad_token_id, tokenised, TOKENS_PER_BATCH)
+        tokenised = tokenise_as(frame, reward_model, config)
+        margins = model_margins(scorer, tokenised, config.tokens_per_batch)
         write_parquet(predictions(frame, margins), folder / "predictions" / f"{name}-{split}.parquet")
         everyone = {MODEL: margins, **{baseline: predict(frame) for baseline, predict in baselines.items()}}
         tables.append(evaluate(frame, everyone, run_id, name, split))
     return pl.concat(tables) if tables else EVALUATIONS.empty()
+
+
+def tokenise_as(frame: pl.DataFrame, reward_model: RewardModel, config: TrainConfig) -> TokenisedPairs:
+    """The pairs as the run's model reads them."""
+    return tokenise(with_delays(frame) if config.with_delay else frame, reward_model.tokenizer, config.max_tokens)
 
 
 def _require_ours(folder: Path, run_id: str, described: dict[str, Any], resume: bool) -> None:
@@ -228,7 +236,8 @@ def _require_ours(folder: Path, run_id: str, described: dict[str, Any], resume: 
 def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> RewardModel:
     """The untrained model; CallError when it cannot read as many tokens as the config asks for."""
     tokenizer = load_tokenizer(workspace.root / config.tokenizer) if config.tokenizer else None
-    reward_model = build(config.model, texts(training), config.train.vocabulary_size, config.train.seed, tokenizer)
+    read = with_delays(training) if config.train.with_delay else training
+    reward_model = build(config.model, texts(read), config.train.vocabulary_size, config.train.seed, tokenizer)
     n_positions = getattr(reward_model.model.config, "max_position_embeddings", config.train.max_tokens)
     if config.train.max_tokens > n_positions:
         raise CallError(
@@ -242,9 +251,15 @@ def _what_trains(training: TokenisedPairs, frame: pl.DataFrame, config: RunConfi
     lost = int(training.is_equal.sum())
     return (
         f"{frame.height - lost:,} training pairs of {frame['post_id'].n_unique():,} posts, "
-        f"{len(training.sequences):,} responses; {training.n_cut:,} responses cut to {config.train.max_tokens} tokens; "
+        f"{len(training.sequences):,} responses; {training.sequences.n_cut:,} cut to {config.train.max_tokens} tokens; "
         f"{lost:,} pairs left out whose two sides are equal."
     )
+
+
+def _how_it_runs(scorer: Scorer) -> str:
+    if scorer.is_packed:
+        return "Each prompt is computed once for all its responses (packed)."
+    return f"Unique responses in batches of similar length, for prompts cannot be shared: {scorer.reason}."
 
 
 def _save_model(reward_model: RewardModel, folder: Path) -> None:
@@ -296,7 +311,7 @@ def _result(
         "n_train_posts": pairs.training["post_id"].n_unique(),
         "n_train_responses": len(training.sequences),
         "n_pairs_left_out_as_equal": int(training.is_equal.sum()),
-        "n_responses_cut": training.n_cut,
+        "n_responses_cut": training.sequences.n_cut,
         "n_validation_pairs": pairs.validation.height,
         "subreddits": sorted(pairs.training["subreddit"].unique()),
         "seed": config.train.seed,

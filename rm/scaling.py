@@ -22,11 +22,11 @@ from rm.cells import (
     shared_tokenizer,
     test_set,
 )
+from rm.config import TrainConfig
 from rm.data import read_pairs, split_of
 from rm.evaluate import ALL
 from rm.model import check_spec, learning_rate
 from rm.run import RunConfig
-from rm.train import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

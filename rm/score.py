@@ -1,6 +1,7 @@
 """Rewards for the rows of a file of any size: JSONL or Parquet with the columns prompt and response."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import atomic_path
-from rm.forward import rewards
+from rm.forward import Scorer
 from rm.model import RewardModel
 from rm.tokens import encode
 
@@ -19,9 +20,21 @@ ROWS_PER_BATCH = 2048
 PARQUET_MAGIC = b"PAR1"
 
 
-def score_file(
-    reward_model: RewardModel, source: Path, target: Path, max_tokens: int, advance: Callable[[float], None]
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A reward model that is ready to score texts."""
+
+    scorer: Scorer
+    tokenizer: Any
+    max_tokens: int
+
+    @staticmethod
+    def of(reward_model: RewardModel, max_tokens: int) -> "Reader":
+        """The reader of a model on the device it is on."""
+        return Reader(reward_model.scorer(max_tokens), reward_model.tokenizer, max_tokens)
+
+
+def score_file(reader: Reader, source: Path, target: Path, advance: Callable[[float], None]) -> int:
     """Copy the rows of `source` to `target` in the same format with a column `reward`; how many there were.
 
     advance: told about the bytes of `source` that are done.
@@ -29,7 +42,7 @@ def score_file(
     nothing is written then.
     """
     score = _score_parquet if is_parquet(source) else _score_jsonl
-    return score(reward_model, source, target, max_tokens, advance)
+    return score(reader, source, target, advance)
 
 
 def is_parquet(path: Path) -> bool:
@@ -45,23 +58,19 @@ def is_parquet(path: Path) -> bool:
 
 
 @torch.no_grad()
-def score_texts(
-    reward_model: RewardModel, prompts: Sequence[str], responses: Sequence[str], max_tokens: int
-) -> list[float]:
+def score_texts(reader: Reader, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """The reward of each (prompt, response); it does not depend on the other rows."""
-    reward_model.model.eval()
-    sequences, _ = encode(reward_model.tokenizer, prompts, responses, max_tokens)
-    return [float(value) for value in rewards(reward_model.model, sequences, reward_model.tokenizer.pad_token_id).cpu()]
+    reader.scorer.model.eval()
+    sequences = encode(reader.tokenizer, prompts, responses, reader.max_tokens)
+    return [float(value) for value in reader.scorer(sequences).cpu()]
 
 
-def _score_jsonl(
-    reward_model: RewardModel, source: Path, target: Path, max_tokens: int, advance: Callable[[float], None]
-) -> int:
+def _score_jsonl(reader: Reader, source: Path, target: Path, advance: Callable[[float], None]) -> int:
     n_rows = 0
     with atomic_path(target) as temporary, temporary.open("wb") as out:
         for rows, n_bytes in _jsonl_batches(source):
             prompts, responses = ([row[name] for row in rows] for name in ("prompt", "response"))
-            for row, reward in zip(rows, score_texts(reward_model, prompts, responses, max_tokens), strict=True):
+            for row, reward in zip(rows, score_texts(reader, prompts, responses), strict=True):
                 out.write(orjson.dumps({**row, "reward": reward}) + b"\n")
             n_rows += len(rows)
             advance(n_bytes)
@@ -94,9 +103,7 @@ def _parse(line: bytes, place: str) -> dict[str, Any]:
     return dict(row)
 
 
-def _score_parquet(
-    reward_model: RewardModel, source: Path, target: Path, max_tokens: int, advance: Callable[[float], None]
-) -> int:
+def _score_parquet(reader: Reader, source: Path, target: Path, advance: Callable[[float], None]) -> int:
     try:
         file = pq.ParquetFile(source)
     except (pa.ArrowException, OSError) as error:
@@ -121,7 +128,7 @@ def _score_parquet(
                 for place, value in enumerate(values):
                     if not isinstance(value, str):
                         raise LurkerError(f"Row {n_rows + place + 1:,} of {source} has no text in {name!r}.")
-            values = score_texts(reward_model, columns["prompt"], columns["response"], max_tokens)
+            values = score_texts(reader, columns["prompt"], columns["response"])
             table = pa.Table.from_batches([batch]).select(kept.names)
             writer.write_table(table.append_column("reward", pa.array(values, pa.float64())))
             n_rows += batch.num_rows

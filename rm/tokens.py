@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Tokens = NDArray[np.int32]
+Indices = NDArray[np.int64]
 PAD, START, SEPARATOR, END = "<|pad|>", "<|start|>", "<|response|>", "<|end|>"
 MIN_PAIR_FREQUENCY = 2
 
@@ -29,6 +31,38 @@ class Layout:
     def n_tokens(self) -> int:
         """Tokens of a sequence that are neither prompt nor response."""
         return len(self.start) + len(self.separator) + len(self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """Token sequences that know what they share.
+
+    tokens: of each sequence. prompt: [n] code of the prompt. n_prefix: [n] leading tokens that come from the prompt and
+    what stands before it: for two sequences of one prompt, the shorter prefix is the start of the longer.
+    n_cut: sequences that were longer than the room there was.
+    """
+
+    tokens: list[Tokens]
+    prompt: Indices
+    n_prefix: Indices
+    n_cut: int = 0
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def n_tokens(self) -> Indices:
+        """[n] tokens of each sequence."""
+        return np.array([tokens.size for tokens in self.tokens], dtype=np.int64)
+
+    @property
+    def n_own(self) -> Indices:
+        """[n] tokens of each sequence after its prefix: at least one."""
+        return self.n_tokens - self.n_prefix
+
+    def take(self, numbers: Indices) -> "Sequences":
+        """The sequences of these indices, in their order."""
+        return Sequences([self.tokens[number] for number in numbers], self.prompt[numbers], self.n_prefix[numbers])
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> Any:
@@ -97,10 +131,8 @@ def layout(tokenizer: Any) -> Layout:
     return Layout((bos,) if bos is not None else (), between, (eos,) if eos is not None else ())
 
 
-def encode(
-    tokenizer: Any, prompts: Sequence[str], responses: Sequence[str], max_tokens: int
-) -> tuple[list[NDArray[np.int32]], int]:
-    """Token ids of each (prompt, response), none longer than max_tokens, and how many had to be cut.
+def encode(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str], max_tokens: int) -> Sequences:
+    """The sequence of each (prompt, response), none longer than max_tokens.
 
     Each distinct text is tokenised once. Special tokens spelled out in a text are plain characters here.
     Errors: ValueError when max_tokens leaves no room for a token of text.
@@ -110,13 +142,16 @@ def encode(
     if room < 1:
         raise ValueError(f"max_tokens is {max_tokens}, but {frame.n_tokens} tokens stand around the texts")
     known = _token_ids(tokenizer, [*prompts, *responses])
-    sequences, n_cut = [], 0
+    codes: dict[str, int] = {}
+    tokens, code, n_prefix, n_cut = [], [], [], 0
     for prompt, response in zip(prompts, responses, strict=True):
         said, asked = known[response][:room], known[prompt]
         kept = asked[: room - len(said)]
         n_cut += len(kept) < len(asked) or len(said) < len(known[response])
-        sequences.append(np.array([*frame.start, *kept, *frame.separator, *said, *frame.end], dtype=np.int32))
-    return sequences, n_cut
+        tokens.append(np.array([*frame.start, *kept, *frame.separator, *said, *frame.end], dtype=np.int32))
+        code.append(codes.setdefault(prompt, len(codes)))
+        n_prefix.append(min(len(frame.start) + len(kept), tokens[-1].size - 1))
+    return Sequences(tokens, np.array(code, dtype=np.int64), np.array(n_prefix, dtype=np.int64), n_cut)
 
 
 def _token_ids(tokenizer: Any, texts: Sequence[str]) -> dict[str, list[int]]:

@@ -1,71 +1,26 @@
-"""The training loop: whole posts a step, Bradley-Terry loss, best model by validation, exact resume after a kill."""
+"""The training loop: whole posts a step, each response scored once, best model by validation, exact resume.
+
+Source: Ouyang et al. 2022 (InstructGPT), section 3.5: all comparisons of a prompt are one batch element.
+"""
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lurker.errors import LurkerError
 from rm.checkpoint import Checkpoint, append_metric, cut_metrics, read_checkpoint, save_best, write_checkpoint
-from rm.data import Indices, TokenisedPairs, epoch_steps
-from rm.forward import rewards
-from rm.loss import bradley_terry_loss, log_loss
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig:
-    """How a reward model is trained."""
-
-    learning_rate: float
-    """peak of AdamW's schedule"""
-    epochs: int = 3
-    """passes over the training pairs, at most: validation may stop earlier"""
-    min_steps: int = 60
-    """steps that even a small training set gets: more passes are planned until it has them"""
-    pairs_per_step: int = 32
-    """pairs of one optimiser step, from whole posts where possible"""
-    warmup_fraction: float = 0.1
-    """share of the steps in which the learning rate rises linearly"""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """learning rate after warm-up: down to zero along a cosine, or constant"""
-    weight_decay: float = 0.1
-    """AdamW's decoupled decay, of matrices only"""
-    max_grad_norm: float = 1.0
-    """gradients are scaled down to this norm"""
-    max_tokens: int = 512
-    """tokens of prompt and response together: the prompt is cut first, then the response's end"""
-    vocabulary_size: int = 4096
-    """tokens of the tokenizer that a model from scratch gets"""
-    evaluations_per_epoch: int = 2
-    """how often the validation log loss is taken"""
-    patience: int = 3
-    """evaluations without a better validation log loss before training stops"""
-    max_validation_pairs: int = 2000
-    """validation pairs used, the first by hash of their post"""
-    checkpoint_interval_s: float = 60.0
-    """seconds between checkpoints; one is also written at every evaluation"""
-    seed: int = 0
-    """seed of subset, initial weights and order"""
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "epochs", "pairs_per_step", "max_grad_norm", "evaluations_per_epoch", "patience"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be over 0, got {getattr(self, name)}")
-        for name in ("weight_decay", "min_steps", "checkpoint_interval_s", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not 0 <= self.warmup_fraction < 1:
-            raise ValueError(f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
-        if self.max_tokens < 8 or self.vocabulary_size < 300 or self.max_validation_pairs < 2:
-            raise ValueError(
-                f"max_tokens ≥ 8, vocabulary_size ≥ 300 and max_validation_pairs ≥ 2 are needed, got "
-                f"{self.max_tokens}, {self.vocabulary_size} and {self.max_validation_pairs}"
-            )
+from rm.config import TrainConfig
+from rm.data import TokenisedPairs, epoch_steps
+from rm.forward import Scorer
+from rm.loss import Targets, log_loss, pair_losses, smoothed
+from rm.tokens import Indices
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +40,23 @@ class Trained:
 
 
 def train(
-    model: Any,
-    pad_token_id: int,
+    scorer: Scorer,
     training: TokenisedPairs,
     validation: TokenisedPairs,
     config: TrainConfig,
     folder: Path,
     advance: Callable[[float], None],
 ) -> Trained:
-    """Train the model (on the device it is on) and leave the weights of the best validation log loss in it.
+    """Train the scorer's model (on the device it is on) and leave the weights of the best validation log loss in it.
 
     folder: takes metrics.jsonl (a line a step) and the checkpoint; when it holds one, training goes on from there and
     gives the losses of a run that was never stopped. advance: told about each step done, and at last of those that
     early stopping saved.
-    Errors: LurkerError that names the step whose loss is not finite.
+    Errors: LurkerError that names the step whose loss is not finite, and its posts.
     """
+    model = scorer.model
     plan = _plan(training, config)
+    targets = pair_targets(training, config)
     optimiser = _optimiser(model, config)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, len(plan), config))
     state = read_checkpoint(folder, model, optimiser, scheduler) or Checkpoint()
@@ -111,11 +67,12 @@ def train(
     while state.step < len(plan) and state.n_worse < config.patience:
         pairs, is_evaluation = plan[state.step]
         model.train()
-        metric, n_tokens = _step(model, pad_token_id, training, pairs, optimiser, scheduler, config, state.step)
+        metric, n_tokens = _step(scorer, training, targets, pairs, optimiser, config, state.step)
+        scheduler.step()
         state.step += 1
         state.n_tokens += n_tokens
         if is_evaluation:
-            metric["validation_log_loss"] = validate(model, pad_token_id, validation)
+            metric["validation_log_loss"] = validate(scorer, validation, config)
             if metric["validation_log_loss"] < state.best_validation_log_loss:
                 save_best(folder, model, state.step)
                 state.best_step, state.best_validation_log_loss = state.step, metric["validation_log_loss"]
@@ -141,50 +98,81 @@ def n_planned_steps(training: TokenisedPairs, config: TrainConfig) -> int:
     return len(_plan(training, config))
 
 
+def pair_targets(pairs: TokenisedPairs, config: TrainConfig) -> Targets:
+    """What each pair is held to, [n_pairs] each.
+
+    Errors: LurkerError when the config is *adjusted* and the pair set holds no confounder_log_odds.
+    """
+    n_of_post = np.bincount(pairs.post[~pairs.is_equal], minlength=len(pairs.post_ids)).clip(1)[pairs.post]
+    weight = pairs.weight * n_of_post ** -{"root": 0.5, "pair": 0.0, "post": 1.0}[config.post_weight]
+    label = torch.ones(weight.size) if config.labels == "hard" else torch.from_numpy(pairs.confidence)
+    margin = config.margin_per_log_gap * np.log1p(np.maximum(pairs.score_gap, 0))
+    return Targets(
+        weight=torch.from_numpy((weight / weight[~pairs.is_equal].mean()).astype(np.float32)),
+        label=smoothed(label, config.label_smoothing),
+        margin=torch.from_numpy(margin.astype(np.float32)),
+        offset=torch.from_numpy(_offset(pairs, config)),
+    )
+
+
+def _offset(pairs: TokenisedPairs, config: TrainConfig) -> NDArray[np.float32]:
+    """[n_pairs] log-odds added to each pair's logit while training: 0 unless *adjusted*."""
+    if not config.adjusted:
+        return np.zeros(pairs.post.size, dtype=np.float32)
+    if pairs.confounder_log_odds is None:
+        raise LurkerError(
+            "adjusted=true needs the column confounder_log_odds, which these pairs lack.",
+            "Build the pair set anew: `lurker pairs build NAME --recipe naive`.",
+        )
+    return pairs.confounder_log_odds
+
+
 @torch.no_grad()
-def validate(model: Any, pad_token_id: int, pairs: TokenisedPairs) -> float:
-    """The mean validation log loss, in nats.
+def validate(scorer: Scorer, pairs: TokenisedPairs, config: TrainConfig) -> float:
+    """The mean validation log loss, in nats; with the offset of *adjusted* training, whose best step it chooses.
 
     Errors: LurkerError when it is not finite.
     """
-    model.eval()
-    scores = rewards(model, pairs.sequences, pad_token_id)
-    value = float(log_loss(scores[pairs.chosen] - scores[pairs.rejected]))
+    scorer.model.eval()
+    scores = scorer(pairs.sequences, config.tokens_per_batch).cpu()
+    value = float(log_loss(scores[pairs.chosen] - scores[pairs.rejected] + torch.from_numpy(_offset(pairs, config))))
     if not math.isfinite(value):
         raise LurkerError(f"The validation log loss is {value}.", "Lower the rate: `--set learning_rate=...`.")
     return value
 
 
 def _step(
-    model: Any,
-    pad_token_id: int,
+    scorer: Scorer,
     training: TokenisedPairs,
+    targets: Targets,
     pairs: Indices,
     optimiser: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LambdaLR,
     config: TrainConfig,
     step: int,
 ) -> tuple[dict[str, float], int]:
-    """One update from the pairs: each of their responses is scored once. Returns the step's metrics and tokens."""
-    used, place = np.unique(np.stack([training.chosen[pairs], training.rejected[pairs]]), return_inverse=True)
-    sequences = [training.sequences[number] for number in used]
-    scores = rewards(model, sequences, pad_token_id)
-    chosen, rejected = torch.from_numpy(place.reshape(2, -1)).to(scores.device)
-    weight = torch.from_numpy(training.weight[pairs]).to(scores.device)
-    loss = bradley_terry_loss(scores, chosen, rejected, weight)
+    """One update from the pairs: a part scores each of its responses once. Returns the step's metrics and tokens."""
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm))
-    value = float(loss.detach())
+    value, n_tokens = 0.0, 0
+    for part in np.array_split(pairs, min(config.accumulation, pairs.size)):
+        used, place = np.unique(np.stack([training.chosen[part], training.rejected[part]]), return_inverse=True)
+        sequences = training.sequences.take(used)
+        scores = scorer(sequences, config.tokens_per_batch)
+        chosen, rejected = scores[torch.from_numpy(place.reshape(2, -1)).to(scores.device)]
+        held = targets.take(part).to(scores.device)
+        loss = pair_losses(chosen, rejected, held, config.reward_centring).sum() / pairs.size
+        loss.backward()
+        value += float(loss.detach())
+        n_tokens += int(sequences.n_tokens.sum())
+    norm = float(torch.nn.utils.clip_grad_norm_(scorer.parameters(), config.max_grad_norm))
     if not (math.isfinite(value) and math.isfinite(norm)):
+        posts = [training.post_ids[code] for code in np.unique(training.post[pairs])]
         raise LurkerError(
-            f"Step {step + 1}: the loss is {value} and its gradient {norm}.",
+            f"Step {step + 1}: the loss is {value} and its gradient {norm}; its posts are {', '.join(posts)}.",
             f"Lower the rate, now {config.learning_rate:g}: `--set learning_rate={config.learning_rate / 3:.1g}`.",
         )
-    metric = {"train_log_loss": value, "grad_norm": norm, "learning_rate": float(scheduler.get_last_lr()[0])}
+    metric = {"train_log_loss": value, "grad_norm": norm, "learning_rate": float(optimiser.param_groups[0]["lr"])}
     optimiser.step()
-    scheduler.step()
-    return metric, sum(sequence.size for sequence in sequences)
+    return metric, n_tokens
 
 
 def _plan(training: TokenisedPairs, config: TrainConfig) -> list[tuple[Indices, bool]]:
@@ -192,7 +180,7 @@ def _plan(training: TokenisedPairs, config: TrainConfig) -> list[tuple[Indices, 
     plan: list[tuple[Indices, bool]] = []
     epoch = 0
     while epoch < config.epochs or len(plan) < config.min_steps:
-        steps = epoch_steps(training.post, ~training.is_equal, config.pairs_per_step, config.seed, epoch)
+        steps = epoch_steps(training, config.pairs_per_step, config.seed, epoch, config.min_posts_per_step)
         if not steps:
             raise LurkerError("No pair is left to train on: both sides of each are equal.", "Raise max_tokens.")
         parts = config.evaluations_per_epoch
@@ -204,10 +192,11 @@ def _plan(training: TokenisedPairs, config: TrainConfig) -> list[tuple[Indices, 
 
 def _optimiser(model: Any, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW that decays matrices, not gains and biases. Source: Loshchilov & Hutter 2019."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
+    vectors = [parameter for parameter in trained if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def _rate(step: int, n_steps: int, config: TrainConfig) -> float:

@@ -12,11 +12,11 @@ from lurker.progress import say
 from lurker.schema import TRANSFER, check
 from lurker.workspace import Workspace, write_json, write_parquet
 from rm.cells import Cell, accuracy_rows, cell, data_digest, evaluations, mean_accuracy, run_cells, test_set
+from rm.config import TrainConfig
 from rm.data import read_pairs, split_of
 from rm.evaluate import ALL
 from rm.model import check_spec, learning_rate
 from rm.run import RunConfig
-from rm.train import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

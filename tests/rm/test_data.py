@@ -8,28 +8,68 @@ from hypothesis import strategies as st
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
-from rm.data import content_digest, epoch_steps, read_pairs, split_of, subset, tokenise
-from rm.tokens import train_tokenizer
+from rm.data import TokenisedPairs, content_digest, epoch_steps, read_pairs, split_of, subset, tokenise
+from rm.tokens import Sequences, train_tokenizer
+
+
+def pairs_of(post: list[int], is_equal: list[bool] | None = None) -> TokenisedPairs:
+    """Pairs of two new responses each, to these posts."""
+    n_pairs = len(post)
+    tokens = [np.array([1, 2, 3], dtype=np.int32)] * 2 * n_pairs
+    sides = np.arange(2 * n_pairs).reshape(2, -1)
+    ones = np.ones(n_pairs, dtype=np.float32)
+    return TokenisedPairs(
+        sequences=Sequences(tokens, np.tile(np.array(post), 2), np.ones(2 * n_pairs, dtype=np.int64)),
+        chosen=sides[0],
+        rejected=sides[1],
+        post=np.array(post),
+        post_ids=[str(code) for code in range(max(post) + 1)],
+        weight=ones,
+        confidence=ones,
+        score_gap=ones,
+        confounder_log_odds=None,
+        is_equal=np.array(is_equal or [False] * n_pairs),
+    )
 
 
 @given(
     posts=st.lists(st.integers(0, 9), min_size=1, max_size=60),
     pairs_per_step=st.integers(1, 12),
+    min_posts=st.integers(1, 3),
     seed=st.integers(0, 5),
 )
-def test_an_epoch_holds_every_usable_pair_once(posts: list[int], pairs_per_step: int, seed: int) -> None:
-    post = np.array(posts)
-    usable = np.arange(post.size) % 3 != 1
-    steps = epoch_steps(post, usable, pairs_per_step, seed, epoch=0)
-    assert sorted(np.concatenate(steps)) == list(np.flatnonzero(usable))
+def test_an_epoch_holds_every_usable_pair_once(
+    posts: list[int], pairs_per_step: int, min_posts: int, seed: int
+) -> None:
+    pairs = pairs_of(posts, [number % 3 == 1 for number in range(len(posts))])
+    steps = epoch_steps(pairs, pairs_per_step, seed, 0, min_posts)
+    assert sorted(np.concatenate(steps)) == list(np.flatnonzero(~pairs.is_equal))
     assert all(step.size <= pairs_per_step for step in steps)
+    share = max(1, pairs_per_step // min_posts)
+    for step in steps[:-1]:  # a full step mixes posts, unless one chunk of a post comes beside another
+        assert step.size > pairs_per_step - share
 
 
 def test_a_post_that_fits_is_not_spread_over_steps() -> None:
-    post = np.repeat(np.arange(10), 5)
-    steps = epoch_steps(post, np.ones(50, dtype=bool), pairs_per_step=12, seed=0, epoch=3)
-    holders = [number for step in steps for number in set(post[step])]
+    pairs = pairs_of(sorted([*range(10)] * 5))
+    steps = epoch_steps(pairs, pairs_per_step=12, seed=0, epoch=3, min_posts=2)
+    holders = [number for step in steps for number in set(pairs.post[step])]
     assert sorted(holders) == list(range(10))
+
+
+def test_a_huge_post_is_spread_over_steps_so_that_a_step_holds_few_responses(
+    planted: Callable[..., pl.DataFrame],
+) -> None:
+    names = [f"tea {number}" for number in range(40)]
+    sides = [(left, right) for left in range(40) for right in range(left)]
+    frame = pl.concat([planted(1).head(1)] * len(sides)).with_columns(
+        chosen=pl.Series([names[left] for left, _ in sides]), rejected=pl.Series([names[right] for _, right in sides])
+    )
+    pairs = tokenise(frame, train_tokenizer(names, 400), max_tokens=64)
+    steps = epoch_steps(pairs, pairs_per_step=32, seed=0, epoch=0, min_posts=2)
+    n_responses = [np.unique([pairs.chosen[step], pairs.rejected[step]]).size for step in steps]
+    assert all(step.size <= 32 for step in steps)
+    assert np.mean(n_responses) < 30  # 32 pairs at random would hold about 33 of the 40
 
 
 def test_subsets_are_nested_and_whole_posts_but_the_last(planted: Callable[..., pl.DataFrame]) -> None:
@@ -70,7 +110,7 @@ def test_pairs_that_are_equal_after_cutting_are_marked(planted: Callable[..., pl
     )
     pairs = tokenise(frame, train_tokenizer(["tea rain amber grit"], 400), max_tokens=12)
     assert pairs.is_equal.tolist() == [True, False]
-    assert epoch_steps(pairs.post, ~pairs.is_equal, 8, 0, 0)[0].tolist() == [1]
+    assert epoch_steps(pairs, 8, 0, 0)[0].tolist() == [1]
 
 
 def test_unknown_names_list_what_there_is(workspace: Workspace) -> None:

@@ -5,9 +5,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from lurker.errors import CallError
-from rm.forward import rewards
 from rm.model import LADDER, RewardModel, build
-from rm.score import score_texts
+from rm.score import Reader, score_texts
 from rm.tokens import encode, train_tokenizer
 
 TEXTS = ["the road was long", "we went home after rain", "tea with amber", "ünïcode ✨ and 日本"] * 3
@@ -28,8 +27,8 @@ def test_a_name_of_the_ladder_tells_its_size(spec: str) -> None:
 def test_a_score_does_not_depend_on_what_stands_beside_the_text() -> None:
     model = small()
     texts = ["tea", "the road was long", "we went home after rain " * 20, "✨", "   "]
-    together = score_texts(model, ["the road"] * 5, texts, max_tokens=64)
-    alone = [score_texts(model, ["the road"], [text], max_tokens=64)[0] for text in texts]
+    together = score_texts(Reader.of(model, 64), ["the road"] * 5, texts)
+    alone = [score_texts(Reader.of(model, 64), ["the road"], [text])[0] for text in texts]
     assert together == pytest.approx(alone, abs=1e-5)
     assert len(set(alone)) == 5  # they do differ, so the comparison says something
 
@@ -37,16 +36,16 @@ def test_a_score_does_not_depend_on_what_stands_beside_the_text() -> None:
 @pytest.mark.parametrize("tokens_per_batch", [1, 50, 10_000])
 def test_a_score_does_not_depend_on_the_batch_size(tokens_per_batch: int) -> None:
     model = small()
-    sequences, _ = encode(model.tokenizer, ["a", "bb", "c"], ["tea " * 9, "rain", "road " * 3], 64)
+    sequences = encode(model.tokenizer, ["a", "bb", "c"], ["tea " * 9, "rain", "road " * 3], 64)
     with torch.no_grad():
-        expected = rewards(model.model, sequences, model.tokenizer.pad_token_id)
-        found = rewards(model.model, sequences, model.tokenizer.pad_token_id, tokens_per_batch)
+        expected = model.scorer(64)(sequences)
+        found = model.scorer(64)(sequences, tokens_per_batch)
     assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     first, again, other = (
-        score_texts(small(seed), ["the road"], ["tea with amber"], max_tokens=64)[0] for seed in (1, 1, 2)
+        score_texts(Reader.of(small(seed), 64), ["the road"], ["tea with amber"])[0] for seed in (1, 1, 2)
     )
     assert first == again != other
 
@@ -60,7 +59,7 @@ def test_an_exported_model_scores_the_same_through_transformers(tmp_path: Path) 
     batch = tokenizer(["the road", "rain"], ["tea with amber", "we went home ✨"], padding=True, return_tensors="pt")
     with torch.no_grad():
         scores = exported(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0].tolist()
-    ours = score_texts(model, ["the road", "rain"], ["tea with amber", "we went home ✨"], max_tokens=64)
+    ours = score_texts(Reader.of(model, 64), ["the road", "rain"], ["tea with amber", "we went home ✨"])
     assert scores == pytest.approx(ours, abs=1e-4)
 
 
@@ -73,8 +72,8 @@ def test_a_model_without_padding_token_gets_its_own_not_the_end_token(tmp_path: 
     model = build(str(tmp_path), [], 400, seed=0)
     assert model.tokenizer.pad_token_id != model.tokenizer.eos_token_id
     assert model.model.config.pad_token_id == model.tokenizer.pad_token_id
-    alone = score_texts(model, ["rain"], ["tea"], max_tokens=64)
-    beside = score_texts(model, ["rain", "rain"], ["tea", "we went home after rain and tea"], max_tokens=64)
+    alone = score_texts(Reader.of(model, 64), ["rain"], ["tea"])
+    beside = score_texts(Reader.of(model, 64), ["rain", "rain"], ["tea", "we went home after rain and tea"])
     assert beside[0] == pytest.approx(alone[0], abs=1e-5)
 
 

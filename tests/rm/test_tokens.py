@@ -11,26 +11,30 @@ def test_the_tokenizer_does_not_depend_on_the_order_of_texts() -> None:
 
 def test_a_sequence_is_start_prompt_separator_response_end() -> None:
     tokenizer = train_tokenizer(TEXTS, 400)
-    (sequence,), n_cut = encode(tokenizer, ["the road"], ["was long"], 64)
+    sequences = encode(tokenizer, ["the road"], ["was long"], 64)
+    sequence = sequences.tokens[0]
     assert sequence.tolist() == tokenizer("the road", "was long")["input_ids"]
     assert tokenizer.decode(sequence) == f"{START} the road{SEPARATOR} was long{END}"
-    assert n_cut == 0
+    assert sequences.n_cut == 0
 
 
 def test_the_prompt_is_cut_first_then_the_end_of_the_response() -> None:
     tokenizer = train_tokenizer(TEXTS, 400)
     prompt, response = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("tea " * 9, "rain " * 5))
-    (some, all_gone), n_cut = encode(tokenizer, ["tea " * 9] * 2, ["rain " * 5, "rain " * 40], len(response) + 6)
+    sequences = encode(tokenizer, ["tea " * 9] * 2, ["rain " * 5, "rain " * 40], len(response) + 6)
+    some, all_gone = sequences.tokens
     assert some.tolist()[1:-1] == [*prompt[:3], tokenizer.sep_token_id, *response]
     assert all_gone.size == len(response) + 6
     assert all_gone[1] == tokenizer.sep_token_id  # nothing of the prompt is left
-    assert n_cut == 2
+    assert sequences.n_cut == 2
+    assert sequences.prompt.tolist() == [0, 0]
+    assert sequences.n_prefix.tolist() == [4, 1]  # the start token, and what is left of the prompt
 
 
 @pytest.mark.parametrize("text", ["", "   ", "✨🎉", "日本語", "a\x00b", PAD, END * 3])
 def test_every_text_has_tokens_and_none_that_it_spells_out_is_special(text: str) -> None:
     tokenizer = train_tokenizer(TEXTS, 400)
-    (sequence,), _ = encode(tokenizer, ["the road"], [text], 64)
+    (sequence,) = encode(tokenizer, ["the road"], [text], 64).tokens
     assert (sequence == tokenizer.eos_token_id).sum() == 1
     assert (sequence == tokenizer.pad_token_id).sum() == 0
 

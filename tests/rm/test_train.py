@@ -13,12 +13,13 @@ import torch
 
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace
+from rm.config import TrainConfig
 from rm.data import TokenisedPairs, texts, tokenise
 from rm.evaluate import is_correct, model_margins
 from rm.forward import TOKENS_PER_BATCH
 from rm.model import RewardModel, build, learning_rate
 from rm.run import RunConfig, train_run
-from rm.train import TrainConfig, train
+from rm.train import train
 
 SLOW = TrainConfig(learning_rate=1e-3, pairs_per_step=6, checkpoint_interval_s=0.0, patience=100, epochs=1)
 Prepared = tuple[RewardModel, dict[str, TokenisedPairs]]
@@ -34,9 +35,9 @@ def prepare(frame: pl.DataFrame, spec: str) -> Prepared:
 def test_a_planted_taste_is_learned(planted: Callable[..., pl.DataFrame], tmp_path: Path, spec: str) -> None:
     model, pairs = prepare(planted(100), spec)
     config = TrainConfig(learning_rate=learning_rate(spec), pairs_per_step=32)
-    pad = model.tokenizer.pad_token_id
-    trained = train(model.model, pad, pairs["train"], pairs["validation"], config, tmp_path, lambda _: None)
-    margins = model_margins(model.model, pad, pairs["test"], TOKENS_PER_BATCH)
+    scorer = model.scorer(64)
+    trained = train(scorer, pairs["train"], pairs["validation"], config, tmp_path, lambda _: None)
+    margins = model_margins(scorer, pairs["test"], TOKENS_PER_BATCH)
     assert is_correct(margins).mean() > 0.8
     assert trained.best_validation_log_loss < 0.5
     assert trained.best_step <= trained.n_steps
@@ -51,19 +52,20 @@ def test_training_stops_early_and_keeps_the_best_weights(planted: Callable[..., 
     model, pairs = prepare(turned, "scratch-10k")
     config = TrainConfig(learning_rate=3e-3, pairs_per_step=12, epochs=20, patience=2)
     done: list[float] = []
-    pad = model.tokenizer.pad_token_id
-    trained = train(model.model, pad, pairs["train"], pairs["validation"], config, tmp_path, done.append)
+    scorer = model.scorer(64)
+    trained = train(scorer, pairs["train"], pairs["validation"], config, tmp_path, done.append)
     assert trained.best_step < trained.n_steps < sum(done)  # what was saved counts as done on the bar
-    losses = np.logaddexp(0, -model_margins(model.model, pad, pairs["validation"], TOKENS_PER_BATCH))
+    losses = np.logaddexp(0, -model_margins(scorer, pairs["validation"], TOKENS_PER_BATCH))
     assert losses.mean() == pytest.approx(trained.best_validation_log_loss, abs=1e-6)
 
 
 def test_a_loss_that_is_not_finite_names_its_step(planted: Callable[..., pl.DataFrame], tmp_path: Path) -> None:
     model, pairs = prepare(planted(10), "scratch-10k")
+    scorer = model.scorer(64)
     with torch.no_grad():
         model.model.score.weight.fill_(float("nan"))
-    with pytest.raises(LurkerError, match="Step 1: the loss is nan"):
-        train(model.model, model.tokenizer.pad_token_id, pairs["train"], pairs["validation"], SLOW, tmp_path, print)
+    with pytest.raises(LurkerError, match="Step 1: the loss is nan.* its posts are alpha"):
+        train(scorer, pairs["train"], pairs["validation"], SLOW, tmp_path, print)
 
 
 def test_a_killed_run_goes_on_with_the_losses_of_one_never_stopped(workspace: Workspace) -> None:
@@ -71,7 +73,7 @@ def test_a_killed_run_goes_on_with_the_losses_of_one_never_stopped(workspace: Wo
     whole = train_run(workspace, "whole", config, resume=False, is_quiet=True)
     code = (
         "import sys; from pathlib import Path; from lurker.workspace import Workspace\n"
-        "from rm.run import RunConfig, train_run; from rm.train import TrainConfig\n"
+        "from rm.run import RunConfig, train_run; from rm.config import TrainConfig\n"
         f"config = {config!r}\n"
         "train_run(Workspace(Path(sys.argv[1])), 'killed', config, resume=False, is_quiet=True)\n"
     )
