@@ -78,6 +78,7 @@ def reddit(
         "", metavar="URL", envvar="LURKER_REDDIT_URL", help="Ask this server instead of Reddit.", show_default=False
     ),
     keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
+    keep_bots: bool = typer.Option(False, "--keep-bots", help="Keep what well-known bots wrote, AutoModerator's too."),
     keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> None:
@@ -99,6 +100,7 @@ def reddit(
             limit=limit,
             is_top_level_only=top_level_only,
             keep_nsfw=keep_nsfw,
+            keep_bots=keep_bots,
             keep_mentions=keep_mentions,
         )
         api = RedditApi(ApiConfig(url=reddit_url or None), Clock(), random.Random())
@@ -118,6 +120,7 @@ def archive(
         "", metavar="URL", envvar="LURKER_ARCHIVE_URL", help="Ask this server instead.", show_default=False
     ),
     keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
+    keep_bots: bool = typer.Option(False, "--keep-bots", help="Keep what well-known bots wrote, AutoModerator's too."),
     keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> None:
@@ -128,7 +131,7 @@ def archive(
     from ingest.archive import ingest_archive
     from ingest.archive_api import PUBLIC_URL, ArchiveClient, ArchiveConfig
     from ingest.live import check_subreddit
-    from ingest.normalize import RowFilters
+    from ingest.normalize import KNOWN_BOTS, RowFilters
     from ingest.rate_limit import Budget, Clock
     from ingest.refresh_report import report_archive
 
@@ -138,6 +141,7 @@ def archive(
             since_utc=_day(since, "--since"),
             until_utc=_day(until, "--until"),
             keep_nsfw=keep_nsfw,
+            bots=() if keep_bots else KNOWN_BOTS,
             keep_mentions=keep_mentions,
         )
         config = ArchiveConfig(url=archive_url or PUBLIC_URL)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.listings import ListingName, TimeSpan, walk_listing
-from ingest.normalize import RowFilters
+from ingest.normalize import KNOWN_BOTS, RowFilters
 from ingest.reddit_api import RedditApi
 from ingest.requestor import UnreadableError
 from ingest.staging import STAGING_VERSION, merge_staged, stage_lines, staged_summary
@@ -41,6 +41,8 @@ class LiveConfig:
     """Leave replies to comments out: fewer calls, and all that pairs need."""
     keep_nsfw: bool = False
     """Keep posts marked over 18, with their comments."""
+    keep_bots: bool = False
+    """Keep what well-known bots wrote, AutoModerator's too."""
     keep_mentions: bool = False
     """Leave u/name in texts as it was written."""
     resume_within_s: float = 6 * 3600
@@ -187,7 +189,9 @@ def _read_threads(
     """Stage every thread that is not staged yet; those that fail get a second chance after the others."""
     for left_over in [*folder.glob("*.lines"), *folder.glob(".*.tmp")]:
         left_over.unlink()
-    filters = RowFilters(keep_nsfw=config.keep_nsfw, keep_mentions=config.keep_mentions)
+    filters = RowFilters(
+        keep_nsfw=config.keep_nsfw, bots=() if config.keep_bots else KNOWN_BOTS, keep_mentions=config.keep_mentions
+    )
     salt = workspace.salt()
     with progress(f"Reading r/{report.subreddit}", len(posts), unit="threads") as advance:
         for is_last_try, names in ((False, posts), (True, report.failed)):
