@@ -156,13 +156,13 @@ PASSING = {
 }
 
 
-@pytest.mark.parametrize("kind", ["listing", "tree", "more", "below"])
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
-def test_a_fault_that_passes_costs_no_row(read, workspace, fault, kind):
-    (report,), server = read(double.first(1, fault, kind), world=SMALL, names=["college"])
+def test_a_fault_that_passes_costs_no_row(read, workspace, fault):
+    """The first answer of each kind has it: the listing, a tree, its stubs and what stands deeper."""
+    (report,), server = read(double.first(1, fault), world=SMALL, names=["college"])
     assert (ids(workspace, POSTS), ids(workspace, COMMENTS)) == (set(SMALL.posts), set(comments_of(SMALL)))
     assert not report.failed and not report.incomplete and report.refused is None
-    assert server.counts[kind] > 1
+    assert all(server.counts[kind] > 1 for kind in ("listing", "tree", "more", "below"))
 
 
 ODD_FIELDS = {
@@ -291,7 +291,7 @@ def test_a_server_that_is_down_ends_it_with_a_sentence(read):
 # --- a stop ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stop", [1, 2, 5, 9, 14, 30, 44])
+@pytest.mark.parametrize("stop", [1, 2, 9, 30, 44])
 def test_a_stop_costs_at_most_a_thread(read, serve, workspace, make_api, stop, monkeypatch):
     server = serve()
     api = make_api(server)
