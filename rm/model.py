@@ -1,7 +1,7 @@
 """Reward models: a ladder of small decoders from scratch, or any sequence classifier of transformers.
 
-SPEC is a name of the ladder (`scratch-200k`), a Hugging Face id or a local folder. Names of the ladder count
-parameters without embeddings, as scaling laws do. Source: Kaplan et al. 2020, section 2.1.
+SPEC is a name of the ladder (`scratch-200k`), of a packaged model (`minilm`), a Hugging Face id or a local folder.
+Names of the ladder count parameters without embeddings, as scaling laws do. Source: Kaplan et al. 2020, section 2.1.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from torch import nn
 
 from lurker.errors import CallError
 from rm.forward import Scorer
+from rm.pretrained import PACKAGED, locate
 from rm.tokens import ensure_pad_token, train_tokenizer
 
 MAX_POSITIONS = 4096
@@ -81,9 +82,12 @@ def learning_rate(spec: str) -> float:
 def check_spec(spec: str) -> None:
     """Refuse at once what can be no model.
 
-    Errors: CallError that names the ladder.
+    Errors: CallError that names what there is, or the command that installs a packaged model.
     """
     if spec in LADDER:
+        return
+    if spec in PACKAGED:
+        locate(spec)
         return
     path = Path(spec)
     if path.is_dir() and not (path / "config.json").exists():
@@ -104,7 +108,7 @@ def build(spec: str, texts: Sequence[str], vocabulary_size: int, seed: int, toke
     if spec in LADDER:
         tokenizer = tokenizer or train_tokenizer(texts, vocabulary_size)
         return RewardModel(_from_scratch(LADDER[spec], tokenizer), tokenizer)
-    return _from_pretrained(spec)
+    return _from_pretrained(str(locate(spec)) if spec in PACKAGED else spec)
 
 
 def load(folder: Path) -> RewardModel:
@@ -125,7 +129,7 @@ def silence_dropout(model: nn.Module) -> None:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         elif isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+            module.attention_dropout = 0.0  # type: ignore[assignment]
 
 
 def _from_scratch(rung: Rung, tokenizer: Any) -> Any:
@@ -188,4 +192,4 @@ def _initialise_head(head: nn.Linear) -> None:
 
 
 def _known_models() -> str:
-    return f"Models: {', '.join(LADDER)}, a Hugging Face id that loads here, or a local folder."
+    return f"Models: {', '.join((*LADDER, *PACKAGED))}, a Hugging Face id that loads here, or a local folder."

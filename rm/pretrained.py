@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 import uuid
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -41,7 +42,7 @@ PACKAGED = {
 def locate(name: str) -> Path:
     """The folder that transformers loads the packaged model from; a GGUF file is converted the first time.
 
-    Errors: CallError when the package is not installed; LurkerError when the converted model cannot be kept.
+    Errors: CallError when the package is not installed; LurkerError when it cannot be converted or kept.
     """
     model = PACKAGED[name]
     found = find_spec(model.package)
@@ -82,9 +83,10 @@ def _converted(name: str, gguf_file: Path) -> Path:
             del model.config.quantization_config
         model.save_pretrained(partial)
         partial.replace(folder)
-    except OSError as error:
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
         raise LurkerError(
-            f"Cannot keep {name} in {folder}: {error}.", "Set XDG_CACHE_HOME to another place."
+            f"Cannot convert {name} into {folder}: {error}.",
+            f"Install it anew (`{PACKAGED[name].install}`), or set XDG_CACHE_HOME to a place with 1 GB.",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
