@@ -51,11 +51,10 @@ def test_a_margin_asks_for_a_lead_and_an_offset_gives_one() -> None:
 def test_centring_alone_pulls_the_mean_reward_to_zero() -> None:
     rewards = torch.tensor([3.0, 2.0], requires_grad=True)
     optimiser = torch.optim.SGD([rewards], lr=0.1)
+    held = Targets(*(torch.tensor([value]) for value in (1.0, 0.7, 0.0, 0.0)))
     for _ in range(300):
         optimiser.zero_grad()
-        pair_losses(
-            rewards[:1], rewards[1:], Targets(*(torch.tensor([v]) for v in (1.0, 0.7, 0.0, 0.0))), 0.5
-        ).backward()
+        pair_losses(rewards[:1], rewards[1:], held, 0.5).backward()
         optimiser.step()
     assert float(rewards.detach().sum()) == pytest.approx(0.0, abs=1e-3)
     assert float(rewards.detach()[0] - rewards.detach()[1]) == pytest.approx(math.log(0.7 / 0.3), abs=1e-2)

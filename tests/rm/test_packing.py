@@ -95,7 +95,7 @@ def test_gradient_checkpointing_changes_nothing() -> None:
     scorer = Scorer(model, 0, max_tokens=64)
     sequences = some_sequences(2)
     loss, gradient = loss_and_gradient(scorer, sequences, 80)
-    model.gradient_checkpointing_enable()
+    model.activation_checkpointing_enable()
     model.train()
     assert loss_and_gradient(scorer, sequences, 80)[0] == pytest.approx(loss, abs=1e-6)
     assert float((loss_and_gradient(scorer, sequences, 80)[1] - gradient).abs().max()) < 1e-6

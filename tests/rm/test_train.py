@@ -14,12 +14,13 @@ import torch
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace
 from rm.config import TrainConfig
-from rm.data import TokenisedPairs, texts, tokenise
+from rm.data import TokenisedPairs, texts, tokenise, with_delays
 from rm.evaluate import is_correct, model_margins
 from rm.forward import TOKENS_PER_BATCH
 from rm.model import RewardModel, build, learning_rate
 from rm.run import RunConfig, train_run
-from rm.train import train
+from rm.score import Reader, score_texts
+from rm.train import pair_targets, train
 
 SLOW = TrainConfig(learning_rate=1e-3, pairs_per_step=6, checkpoint_interval_s=0.0, patience=100, epochs=1)
 Prepared = tuple[RewardModel, dict[str, TokenisedPairs]]
@@ -64,7 +65,7 @@ def test_a_loss_that_is_not_finite_names_its_step(planted: Callable[..., pl.Data
     scorer = model.scorer(64)
     with torch.no_grad():
         model.model.score.weight.fill_(float("nan"))
-    with pytest.raises(LurkerError, match="Step 1: the loss is nan.* its posts are alpha"):
+    with pytest.raises(LurkerError, match=r"Step 1: the loss is nan.* its posts are alpha"):
         train(scorer, pairs["train"], pairs["validation"], SLOW, tmp_path, print)
 
 
@@ -104,3 +105,87 @@ def _losses(workspace: Workspace, run_id: str) -> list[tuple[int, float, float |
 def test_a_config_refuses_what_cannot_train(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field} must be over 0, got 0"):
         TrainConfig(**{"learning_rate": 1e-3, field: 0})
+
+
+def prepare_confounded(planted: Callable[..., pl.DataFrame]) -> Prepared:
+    """Pairs of one word each: `soon` beats `later` nine times in ten, and the confounders know it."""
+    rng = np.random.default_rng(0)
+    base = pl.concat([planted(200).filter(pl.col("split") == split) for split in ("train", "validation")])
+    is_soon = rng.random(base.height) < 0.9
+    words = [np.where(is_soon, one, other) for one, other in (("soon", "later"), ("later", "soon"))]
+    frame = base.with_columns(
+        chosen=pl.Series(words[0]),
+        rejected=pl.Series(words[1]),
+        confounder_log_odds=pl.Series(np.where(is_soon, np.log(9), -np.log(9))),
+    )
+    model = build("scratch-10k", texts(frame), 400, seed=0)
+    splits = {split: frame.filter(pl.col("split") == split) for split in ("train", "validation")}
+    return model, {split: tokenise(part, model.tokenizer, max_tokens=64) for split, part in splits.items()}
+
+
+def test_adjusted_training_leaves_to_the_text_what_confounders_leave_over(
+    planted: Callable[..., pl.DataFrame], tmp_path: Path
+) -> None:
+    leads = {}
+    for is_adjusted in (False, True):
+        model, pairs = prepare_confounded(planted)
+        config = TrainConfig(learning_rate=2e-3, epochs=2, adjusted=is_adjusted, post_weight="pair")
+        folder = tmp_path / str(is_adjusted)
+        folder.mkdir()
+        train(model.scorer(64), pairs["train"], pairs["validation"], config, folder, lambda _: None)
+        rewards = score_texts(Reader.of(model, 64), ["tea", "tea"], ["soon", "later"])
+        leads[is_adjusted] = rewards[0] - rewards[1]
+    assert leads[False] > 1.5  # log 9 is 2.2
+    assert abs(leads[True]) < 0.3
+
+
+def test_adjusted_needs_the_confounders_log_odds(planted: Callable[..., pl.DataFrame]) -> None:
+    _, pairs = prepare(planted(10), "scratch-10k")
+    with pytest.raises(LurkerError, match="confounder_log_odds"):
+        pair_targets(pairs["train"], TrainConfig(learning_rate=1e-3, adjusted=True))
+
+
+@pytest.mark.parametrize(("rule", "power"), [("root", 0.5), ("pair", 1.0), ("post", 0.0)])
+def test_what_a_post_weighs_grows_with_its_pairs_as_asked(
+    planted: Callable[..., pl.DataFrame], rule: str, power: float
+) -> None:
+    frame = planted(10)
+    first = frame["post_id"][0]
+    _, pairs = prepare(pl.concat([frame.filter(pl.col("post_id") != first), frame.head(1)]), "scratch-10k")
+    weight = pair_targets(pairs["train"], TrainConfig(learning_rate=1e-3, post_weight=rule)).weight.numpy()  # type: ignore[arg-type]
+    of_post = np.bincount(pairs["train"].post, weights=weight)
+    n_of_post = np.bincount(pairs["train"].post)
+    assert set(n_of_post) == {1, 6}
+    assert of_post[n_of_post == 6][0] / of_post[n_of_post == 1][0] == pytest.approx(6**power, rel=1e-5)
+    assert weight.mean() == pytest.approx(1.0)
+
+
+def test_labels_margins_and_smoothing_come_from_the_pairs_own_columns(planted: Callable[..., pl.DataFrame]) -> None:
+    _, pairs = prepare(planted(10), "scratch-10k")  # confidence 0.9, scores 10 and 2
+    soft = pair_targets(pairs["train"], TrainConfig(learning_rate=1e-3, labels="confidence", label_smoothing=0.1))
+    assert soft.label.unique().tolist() == pytest.approx([0.82])
+    led = pair_targets(pairs["train"], TrainConfig(learning_rate=1e-3, margin_per_log_gap=0.5))
+    assert led.margin.unique().tolist() == pytest.approx([0.5 * np.log(9)])
+    with pytest.raises(ValueError, match="needs hard labels"):
+        TrainConfig(learning_rate=1e-3, margin_per_log_gap=0.5, labels="confidence")
+
+
+def test_accumulation_gives_the_same_losses(planted: Callable[..., pl.DataFrame], tmp_path: Path) -> None:
+    found = []
+    for accumulation in (1, 3):
+        model, pairs = prepare(planted(20), "scratch-10k")
+        folder = tmp_path / str(accumulation)
+        folder.mkdir()
+        config = TrainConfig(learning_rate=1e-3, pairs_per_step=16, epochs=1, min_steps=8, accumulation=accumulation)
+        train(model.scorer(64), pairs["train"], pairs["validation"], config, folder, lambda _: None)
+        lines = (folder / "metrics.jsonl").read_bytes().splitlines()
+        found.append([orjson.loads(line)["train_log_loss"] for line in lines])
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+def test_a_delay_is_written_before_the_text(planted: Callable[..., pl.DataFrame]) -> None:
+    frame = with_delays(
+        planted(1).head(1).with_columns(chosen_delay_s=pl.lit(7300), rejected_delay_s=pl.lit(0), chosen=pl.lit("tea"))
+    )
+    assert frame["chosen"][0] == "[2 hours] tea"
+    assert frame["rejected"][0].startswith("[0 seconds] ")
