@@ -43,7 +43,11 @@ def dump(
     keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> None:
-    """Read dump files of submissions and comments, told apart by content; the same file twice changes nothing."""
+    """Read dump files of submissions and comments, told apart by content; the same file twice changes nothing.
+
+    A comment that says that its post is over 18 is dropped too. Most do not say: they stay, and make no pair for want
+    of a post. Users' profiles (u_NAME) bear their author's name: they are kept only where you name them.
+    """
     from ingest.dumps import ingest_dumps
     from ingest.normalize import KNOWN_BOTS, RowFilters
     from ingest.streams import check_dump

@@ -1,16 +1,19 @@
 """Raw rows of every era become rows of the tables."""
 
+import json
 import re
+import tempfile
+from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import normalize
 from ingest.normalize import RowFilters
-from ingest.parse import parse_lines
-from lurker.schema import COMMENTS, POSTS
+from ingest.parse import RAW_TYPES, parse_lines
+from lurker.schema import COMMENTS, POSTS, check
 
 SALT = b"a salt"
 
@@ -133,6 +136,11 @@ def test_posts_of_every_era(read, fields, expected):
         (RowFilters(), comment(created_utc=None), "no id, time or subreddit"),
         (RowFilters(), comment(subreddit="../../etc"), "no id, time or subreddit"),
         (RowFilters(), post(subreddit="reddit.com"), None),
+        (RowFilters(), post(subreddit="u_somebody-1"), "a user's profile"),
+        (RowFilters(subreddits=("u_Somebody-1",)), post(subreddit="u_somebody-1"), None),
+        (RowFilters(), comment(author="automoderator"), "written by a bot"),
+        (RowFilters(bots=()), comment(author="AutoModerator"), None),
+        (RowFilters(), comment(over_18=True), "nsfw"),
     ],
 )
 def test_a_dropped_row_has_a_reason(read, filters, row, reason):
@@ -164,7 +172,45 @@ def test_names_in_texts(text, clean):
 def test_cleaning_leaves_no_name_and_no_nul(text):
     cleaned = pl.DataFrame({"text": [text]}).select(normalize.clean_text(pl.col("text"))).item()
     assert "\x00" not in cleaned
-    assert not re.search(r"(?<![0-9A-Za-z_])[uU]/[A-Za-z0-9_-]{2,}", cleaned, re.ASCII)
+    assert not re.search(r"(?<![0-9A-Za-z_])[uU](ser)?/[A-Za-z0-9_-]{2,}", cleaned, re.ASCII)
+
+
+JSON = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.sampled_from(
+        ["[deleted]", "[removed]", "t3_p1", "t1_c2", "college", "u_x", "self.college", "1.5e9", "-3", "\ud83d"]
+    ),
+    st.text(max_size=6),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.sampled_from(["retrieved_2nd_on", "was_deleted_later", "x"]), st.floats(), max_size=2),
+)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.dictionaries(st.sampled_from(sorted(RAW_TYPES)), JSON)), max_size=6))
+@settings(deadline=None, max_examples=150)
+def test_whatever_a_row_holds_it_is_kept_whole_or_dropped_with_a_reason(rows):
+    """Every field may be of any type, or absent; a kept row keeps to the schema, and no row is lost."""
+    raw = [{**(comment() if is_comment else post()), **fields} for is_comment, fields in rows]
+    data = b"".join(json.dumps(row).encode() + b"\n" for row in raw)
+    with tempfile.TemporaryDirectory() as folder:
+        frame, malformed = parse_lines(data, Path(folder) / "block.lines")
+    assert (frame.height, malformed) == (len(raw), [])
+    found = normalize.with_common_fields(frame).with_columns(normalize.drop_reason(RowFilters()))
+    kept = found.filter(pl.col("drop_reason").is_null())
+    posts = check(normalize.posts(kept, "dump", SALT), POSTS)
+    comments = check(normalize.comments(kept, "dump", SALT).with_columns(pl.col("is_by_op").fill_null(False)), COMMENTS)
+    assert posts.height + comments.height == kept.height
+    for text in (*posts["title"], *posts["body"], *comments["body"]):
+        assert "\x00" not in text
+        text.encode()
+    assert (comments["is_top_level"] == (comments["parent_id"] == comments["post_id"])).all()
+    assert not posts["post_id"].str.starts_with("t3_").any()
+    for table in (posts, comments):
+        assert table["created_utc"].is_between(0, 2**40).all()
+        assert (table["author_hash"].is_null() | table["author_hash"].str.contains("^[0-9a-f]{16}$")).all()
 
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from(["[deleted]", "", "ann", "Ann", "bob"]), st.text(min_size=1))))
