@@ -59,6 +59,10 @@ class QueryTooHeavyError(LurkerError):
     """The archive's database gave the question up: ask for less at once."""
 
 
+class RefusedError(LurkerError):
+    """The archive refused the call as it was asked."""
+
+
 class ArchiveClient:
     """Calls to the archive that share one pace and one connection."""
 
@@ -82,7 +86,7 @@ class ArchiveClient:
 
         path: below /api, as posts/search. doubt: why the rows cannot be true, or None; such an answer is asked for
         again. heavy_tries: calls after which a question that is too heavy is given up; the config's max_tries if None.
-        Errors: QueryTooHeavyError; LurkerError when the service refuses the call, stays faulty, or stays doubtful.
+        Errors: QueryTooHeavyError; RefusedError; LurkerError when the service stays faulty, or stays doubtful.
         """
         n_heavy = 0
         for n_faults in range(1, self.config.max_tries + 1):
@@ -126,7 +130,7 @@ class ArchiveClient:
                 f"status {status}", asked_s=retry_after_s(headers.get("Retry-After"), self.budget.clock.now())
             )
         if status >= 400:
-            raise LurkerError(
+            raise RefusedError(
                 f"The archive refused {path} with status {status}: {reason or _excerpt(body)}.",
                 "Check the name and the dates; with status 403 it does not serve you now.",
             )

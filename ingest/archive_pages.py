@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ingest.archive_api import ArchiveClient, Doubt, QueryTooHeavyError, Row
+from ingest.archive_api import ArchiveClient, Doubt, QueryTooHeavyError, RefusedError, Row
 
 Kind = Literal["posts", "comments"]
 
@@ -127,6 +127,11 @@ def _ask(
             if is_last_rung:
                 raise
             place = replace(place, rung=place.rung + 1, n_calm=0)
+            continue
+        except RefusedError:
+            if limit != "auto":
+                raise
+            place = replace(place, rung=place.rung + 1, n_calm=0)  # `auto` came late to the service: ask in numbers
             continue
         if place.margin_s and any(created(row) == after_utc for row in rows):
             place = replace(place, margin_s=0)  # this archive has the second of `after`: a crowded one would fill pages

@@ -27,7 +27,7 @@ class Archive:
     def search(self, kind, asked):
         """Rows of `/api/KIND/search`; a string where the call is refused."""
         limit = asked.get("limit", "25")
-        if limit != "auto" and not 1 <= int(limit) <= 100:
+        if (limit == "auto" and not self.auto_rows) or (limit != "auto" and not 1 <= int(limit) <= 100):
             return 400, "'limit' must be between 1 and 100"
         if not asked.get("subreddit", "").replace("_", "").isalnum():
             return 400, "'subreddit' is no name"

@@ -121,6 +121,14 @@ def test_a_heavy_question_becomes_smaller_and_grows_again(archive):
         ids_read(archive)
 
 
+def test_an_archive_that_does_not_know_auto_is_asked_in_numbers(archive):
+    archive.comments = [seconds_row(n, BEGAN + n * 60) for n in range(320)]
+    archive.auto_rows = None
+    assert ids_read(archive)[0] == [f"c{n:04d}" for n in range(320)]
+    with pytest.raises(LurkerError, match="'subreddit' is no name"):
+        list(pages(client_of(archive), "comments", "a-b", Place(cursor_utc=BEGAN), NOW))
+
+
 # --- into the tables -------------------------------------------------------------------------------------------------
 
 
