@@ -7,6 +7,7 @@ from typing import Any
 from ingest.archive import ArchiveReport
 from ingest.purge import PurgeReport
 from ingest.refresh import RefreshReport
+from ingest.survivorship import BAND_NAMES
 from lurker.progress import say
 from lurker.report import print_json, print_table
 from lurker.workspace import Workspace
@@ -74,7 +75,19 @@ def report_refresh(
         print_table("Texts erased", [row])
         if erased.n_predictions:
             say(f"{erased.n_predictions:,} predictions on pairs without a text stay: they hold ids and margins only.")
-    shares = [{**row, "share_left": f"{row['share_left']:.1%}"} for row in survivors]
-    print_table("Survivorship", [{name.replace("_", " "): value for name, value in row.items()} for row in shares])
+    print_table("Survivorship: share of items that are not deleted or removed, by score", _by_subreddit(survivors))
     if looked.n_absent:
         say(f"Reddit did not answer for {looked.n_absent:,} items: they stay as they were.")
+
+
+def _by_subreddit(survivors: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
+    """A row for each kind and subreddit, a column for each score band."""
+    bands = [name for name in BAND_NAMES if any(row["score_band"] == name for row in survivors)]
+    rows = []
+    for kind, subreddit in dict.fromkeys((row["kind"], row["subreddit"]) for row in survivors):
+        here = {row["score_band"]: row for row in survivors if (row["kind"], row["subreddit"]) == (kind, subreddit)}
+        counts = {name: sum(row[name] for row in here.values()) for name in ("n_items", "before", "after")}
+        shares = {band: f"{here[band]['share_left']:.1%}" if band in here else None for band in bands}
+        names = {"kind": kind, "subreddit": subreddit}
+        rows.append(names | {name.replace("_", " "): n for name, n in counts.items()} | shares)
+    return rows

@@ -9,16 +9,18 @@ from lurker.schema import COMMENTS, POSTS
 from lurker.workspace import Workspace
 
 BANDS = ((0, "below 0"), (2, "0–1"), (5, "2–4"), (20, "5–19"), (100, "20–99"))
-"""Upper ends (exclusive) and names of the score bands; what is above is "100 and more"."""
+"""Upper ends (exclusive) and names of the score bands."""
+ABOVE, UNKNOWN = "100 and more", "unknown"
+BAND_NAMES = (*(name for _, name in BANDS), ABOVE, UNKNOWN)
 GROUP = ("kind", "subreddit", "score_band")
 
 
 def score_band(score: pl.Expr) -> pl.Expr:
     """The name of the band of a score."""
-    band = pl.lit("100 and more")
+    band = pl.lit(ABOVE)
     for upper, name in reversed(BANDS):
         band = pl.when(score < upper).then(pl.lit(name)).otherwise(band)
-    return pl.when(score.is_null()).then(pl.lit("unknown")).otherwise(band)
+    return pl.when(score.is_null()).then(pl.lit(UNKNOWN)).otherwise(band)
 
 
 def present(workspace: Workspace, subreddits: Sequence[str] = ()) -> pl.DataFrame:
@@ -43,7 +45,7 @@ def survivorship(before: pl.DataFrame, gone: pl.DataFrame) -> list[dict[str, Any
     before: of `present`. gone: kind, subreddit and the score before, a row an item that is newly gone.
     """
     lost = gone.group_by("kind", "subreddit", score_band=score_band(pl.col("score"))).agg(n_gone=pl.len())
-    order = {name: place for place, (_, name) in enumerate((*BANDS, (0, "100 and more"), (0, "unknown")))}
+    order = {name: place for place, name in enumerate(BAND_NAMES)}
     table = (
         before.join(lost, on=GROUP, how="left")
         .with_columns(n_left=pl.col("n_present") - pl.col("n_gone").fill_null(0).cast(pl.Int64))
