@@ -190,7 +190,10 @@ def _read_threads(
     for left_over in [*folder.glob("*.lines"), *folder.glob(".*.tmp")]:
         left_over.unlink()
     filters = RowFilters(
-        keep_nsfw=config.keep_nsfw, bots=() if config.keep_bots else KNOWN_BOTS, keep_mentions=config.keep_mentions
+        keep_nsfw=config.keep_nsfw,
+        keep_profiles=report.subreddit.lower().startswith("u_"),
+        bots=() if config.keep_bots else KNOWN_BOTS,
+        keep_mentions=config.keep_mentions,
     )
     salt = workspace.salt()
     with progress(f"Reading r/{report.subreddit}", len(posts), unit="threads") as advance:

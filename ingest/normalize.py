@@ -30,7 +30,7 @@ class RowFilters:
     """Which rows are kept, and how their text is."""
 
     subreddits: tuple[str, ...] = ()
-    """Names without r/, in any case; none means all but users' profiles (u_NAME), which bear their author's name."""
+    """Names without r/, in any case; none means all."""
     since_utc: int | None = None
     """Written at or after this time, seconds since 1970."""
     until_utc: int | None = None
@@ -39,6 +39,8 @@ class RowFilters:
     """Least score; a row without a score is below any."""
     keep_nsfw: bool = False
     """Keep rows marked over 18."""
+    keep_profiles: bool = False
+    """Keep rows of users' profiles (u_NAME), which bear their author's name; those that are named are kept anyway."""
     bots: tuple[str, ...] = KNOWN_BOTS
     """Authors whose rows are dropped, in any case; none keeps everyone."""
     keep_mentions: bool = False
@@ -82,7 +84,7 @@ def drop_reason(filters: RowFilters) -> pl.Expr:
         | pl.col("created").is_null()
         | ~pl.col("subreddit").str.contains(_SUBREDDIT).fill_null(False),
         "other subreddit": ~name.is_in(wanted) if wanted else pl.lit(False),
-        "a user's profile": pl.lit(False) if wanted else name.str.starts_with("u_"),
+        "a user's profile": pl.lit(False) if wanted or filters.keep_profiles else name.str.starts_with("u_"),
         "before --since": pl.col("created") < filters.since_utc if filters.since_utc is not None else pl.lit(False),
         "not before --until": pl.col("created") >= filters.until_utc
         if filters.until_utc is not None

@@ -123,6 +123,12 @@ def test_bots_are_dropped_unless_they_are_wanted(read, workspace, keep):
     assert (bot["id"] in ids(workspace, COMMENTS)) == keep
 
 
+def test_a_profile_is_read_when_it_is_named(read, workspace):
+    world = little_reddit(("u_somebody",), n_posts=2, n_comments=4)
+    read(world=world, names=["u_somebody"])
+    assert ids(workspace, COMMENTS) == set(comments_of(world))
+
+
 def test_surrogates_and_nul_are_taken_off_at_the_door(read, workspace):
     world = little_reddit(n_posts=1, n_comments=4)
     odd, plain = list(comments_of(world).values())[:2]
