@@ -1,4 +1,4 @@
-"""Dump files -> the workspace: read in blocks, staged as Parquet, merged by subreddit; a stopped run goes on.
+"""Dump files -> the workspace: read in blocks, staged as sorted runs, merged by subreddit; a stopped run goes on.
 
 Each block of a file is parsed, filtered and staged by itself under `staging/<fingerprint>/`, its summary written last.
 A run that was stopped finds the summaries and parses only what has none. When every file is staged, one merge replaces

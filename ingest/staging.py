@@ -1,10 +1,12 @@
-"""Lines of JSON -> staged Parquet, whatever brought them: the one door through which dumps and live rows come in.
+"""Lines of JSON -> staged rows, whatever brought them: the one door through which dumps and live rows come in.
 
-Rows are parsed, filtered and normalised a batch at a time and kept under `staging/<fingerprint>/<batch>.*`, the batch's
-summary last: a batch with a summary is whole, one without is done again. `merge_staged` brings batches into the tables.
+Rows are parsed, filtered and normalised a batch at a time and kept under `staging/<fingerprint>/<batch>.*`, sorted
+runs of each table, the batch's summary last: a batch with a summary is whole, one without is done again.
+`merge_staged` brings batches into the tables.
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ import polars as pl
 from ingest import normalize, store
 from ingest.normalize import RowFilters
 from ingest.parse import parse_lines
+from ingest.runs import write_run
 from lurker.progress import say
-from lurker.workspace import Workspace, atomic_path, read_json, write_json, write_parquet
+from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
+from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
-STAGING_VERSION = 1
+STAGING_VERSION = 2
 """Part of the fingerprint: a change of what staged rows mean makes old staged rows and records void."""
 
 
@@ -48,9 +52,7 @@ def stage_lines(
     kept = rows.filter(pl.col("drop_reason").is_null())
     posts = normalize.posts(kept, source, salt, keep_mentions=filters.keep_mentions)
     comments = normalize.comments(kept, source, salt, keep_mentions=filters.keep_mentions)
-    for frame, table in ((posts, "posts"), (comments, "comments")):
-        if frame.height:
-            write_parquet(frame, folder / f"{name}.{table}.parquet", compression="lz4")
+    write_staged(folder, name, posts, comments)
     if malformed:
         with atomic_path(folder / f"{name}.malformed") as temporary, temporary.open("w", encoding="utf-8") as file:
             for line in malformed:
@@ -70,11 +72,31 @@ def stage_lines(
     return summary
 
 
+def write_staged(folder: Path, name: str, posts: pl.DataFrame, comments: pl.DataFrame) -> None:
+    """Write rows of the two tables, and the looks they are, as runs of a batch."""
+    seen = pl.col("retrieved_utc").is_not_null() & pl.col("score").is_not_null()
+    looks = [
+        rows.filter(seen).select(
+            *(pl.col(table.key[0]).alias("item_id"), pl.lit(kind).alias("kind"), "subreddit"),
+            *(pl.col("retrieved_utc").alias("observed_utc"), "score"),
+        )
+        for rows, table, kind in ((posts, POSTS, "post"), (comments, COMMENTS, "comment"))
+    ]
+    for rows, table in ((pl.concat(looks), OBSERVATIONS), (posts, POSTS), (comments, COMMENTS)):
+        if rows.height:
+            write_run(rows, table, folder / f"{name}.{table.name}.arrow")
+
+
+def staged_runs(folder: Path, table: Table) -> list[Path]:
+    """The runs of a table in a folder of batches."""
+    return sorted(folder.glob(f"*.{table.name}.arrow"))
+
+
 def merge_staged(workspace: Workspace, folders: Sequence[Path]) -> None:
     """Merge every staged batch of the folders into posts, comments and observations; twice is the same as once."""
-    staged = {
-        table: [path for folder in folders for path in sorted(folder.glob(f"*.{table}.parquet"))]
-        for table in ("posts", "comments")
-    }
+    runs = {table.name: [run for folder in folders for run in staged_runs(folder, table)] for table in store.TABLES}
+    spill = folders[0] / "spill"
+    shutil.rmtree(spill, ignore_errors=True)
     say("Merging into the tables ...")
-    store.merge(workspace, staged["posts"], staged["comments"], folders[0] / "spill")
+    store.merge(workspace, runs, spill)
+    shutil.rmtree(spill, ignore_errors=True)

@@ -1,173 +1,150 @@
-"""Staged rows -> the workspace's tables: merged with what is there, one row an item, a thread together.
+"""Staged runs -> the workspace's tables: merged with what is there, one row an item, a thread together.
 
-The merge is a sort that DuckDB may spill to disk, read back as a stream: memory does not grow with the data. Merging
-the same staged rows again changes nothing, so a merge that was killed is simply run again.
+The keys of all runs are cut into ranges of a good file's size. Each range is read, merged, sorted and written by
+itself, a few side by side, and the manifests are replaced when all are written: memory does not grow with the data.
+Merging the same runs again changes nothing, so a merge that was killed is simply run again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+import os
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import polars as pl
 
+from ingest.runs import Key, between, few_runs, in_order, ranges, read_run
 from lurker.progress import progress
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
-from lurker.workspace import Workspace, sql_string
+from lurker.workspace import Workspace, atomic_path
 
 TABLES = (OBSERVATIONS, POSTS, COMMENTS)
-ROWS_PER_FILE = 1_000_000
-BYTES_PER_FILE = 96 << 20
-MEMORY_LIMIT = "300MB"
+"""Posts come before comments, whose `is_by_op` needs them."""
+RANGE_BYTES = 128 << 20
+"""Of rows in memory: about half a million comments, a Parquet file of some 50 MB."""
+LEAST_RANGE_BYTES = 16 << 20
+MAX_WORKERS = 4
+"""More would hold more than their share of memory."""
+ROWS_PER_GROUP = 128_000
+ZSTD_LEVEL = 1
+"""A third quicker than level 3, for files that are a tenth larger."""
 
-NEWEST_FIRST = "retrieved_utc DESC NULLS LAST, is_deleted DESC, score DESC NULLS LAST, is_edited DESC, source, body"
-"""Which of several rows of one item is kept; beyond the time of retrieval it only settles ties the same way always."""
+NEWEST_FIRST = {
+    **{"retrieved_utc": True, "is_deleted": True, "score": True, "is_edited": True},
+    **{"source": False, "body": False},
+}
+"""Which of several rows of one item is kept, and whether more is better; beyond the time of retrieval it only settles
+ties the same way always."""
 
 
-def merge(workspace: Workspace, staged_posts: Sequence[Path], staged_comments: Sequence[Path], scratch: Path) -> None:
-    """Merge staged Parquet files of posts and comments into the workspace's three tables.
+def merge(workspace: Workspace, staged: dict[str, list[Path]], scratch: Path) -> None:
+    """Merge runs (table name -> paths) of observations, posts and comments into the workspace's three tables.
 
     Of each item the newest retrieval is kept, of its looks (a score seen at a known time) all. Comments of the
     subreddits that got posts are merged again too, because their `is_by_op` may only now be known.
-    scratch: a folder for what a sort spills.
+    scratch: an empty folder for longer runs, where there are very many.
     """
-    connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch)})
-    names = _display_names(connection, workspace, [*staged_posts, *staged_comments])
-    counts = f"SELECT count(*) FROM {_parquet([*staged_posts, *staged_comments])}"
-    n_staged = 2 * connection.execute(counts).fetchall()[0][0] if names else 0
-    n_old = sum(workspace.manifest(table, key).get("n_rows", 0) for table in TABLES for key in names)
-    with progress("Merging", n_staged + n_old, unit="rows") as advance:
-        looks = _looks(connection, workspace, staged_posts, staged_comments, names)
-        _replace(workspace, OBSERVATIONS, names, looks, advance)
-        _replace(workspace, POSTS, names, _newest(connection, workspace, POSTS, staged_posts, names), advance)
-        comments = _newest(connection, workspace, COMMENTS, staged_comments, names)
-        _replace(workspace, COMMENTS, names, comments, advance)
-    connection.close()
+    names = _display_names(workspace, [*staged[POSTS.name], *staged[COMMENTS.name]])
+    old = {table.name: _files(workspace, table, names) for table in TABLES}
+    n_bytes = sum(path.stat().st_size for runs in (staged, old) for paths in runs.values() for path in paths)
+    with progress("Merging", n_bytes, unit="bytes") as advance:
+        for table in TABLES:
+            runs = [*few_runs(staged[table.name], table, scratch, RANGE_BYTES), *old[table.name]]
+            total = sum(run.stat().st_size for run in runs)
+            n_workers = min(os.cpu_count() or 1, MAX_WORKERS)
+            range_bytes = min(max(total // n_workers, LEAST_RANGE_BYTES), RANGE_BYTES)
+            spans = ranges(runs, table, max(1, round(total / range_bytes))) if runs else []
+            written = defaultdict[str, list[dict[str, Any]]](list)
+            with ThreadPoolExecutor(n_workers) as pool:
+                for files in pool.map(partial(_merge_range, workspace, table, runs, names), spans):
+                    advance(total / len(spans))
+                    for key, file in files:
+                        written[key].append(file)
+            for key, parts in written.items():
+                workspace.commit_partition(table, names[key], parts)
 
 
-def _display_names(
-    connection: duckdb.DuckDBPyConnection, workspace: Workspace, staged: Sequence[Path]
-) -> dict[str, str]:
+def _merge_range(
+    workspace: Workspace, table: Table, runs: Sequence[Path], names: dict[str, str], span: tuple[Key, Key | None]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Write a range of keys as Parquet, a file for each subreddit in it: lower-case name, and the manifest's entry."""
+    parts = [part for run in runs if (part := between(run, table, *span)).height]
+    if not parts:
+        return []
+    rows = pl.concat(parts).with_columns(pl.col("subreddit").str.to_lowercase())
+    rows = _looks(rows) if table is OBSERVATIONS else _newest(rows, table)
+    if table is COMMENTS:
+        rows = _with_op(workspace, rows)
+    written = []
+    for part in in_order(rows, table).partition_by("subreddit", maintain_order=True):
+        key = str(part["subreddit"][0])
+        name = f"part-{uuid.uuid4().hex[:12]}.parquet"
+        named = check(part.with_columns(subreddit=pl.lit(names[key])), table)
+        with atomic_path(workspace.partition(table, key) / name) as temporary:
+            named.write_parquet(temporary, compression_level=ZSTD_LEVEL, row_group_size=ROWS_PER_GROUP)
+        written.append((key, {"name": name, "n_rows": part.height}))
+    return written
+
+
+def _display_names(workspace: Workspace, runs: Sequence[Path]) -> dict[str, str]:
     """Lower-case name -> display name: the one the workspace has, else the most frequent spelling."""
-    if not staged:
-        return {}
-    rows = connection.execute(
-        f"SELECT lower(subreddit), subreddit FROM {_parquet(staged)} GROUP BY ALL ORDER BY count(*), subreddit"
-    ).fetchall()
+    spellings = Counter[str]()
+    for run in runs:
+        spellings.update(dict(read_run(run)["subreddit"].value_counts().rows()))
     names: dict[str, str] = {}
-    for key, frequent in rows:  # the most frequent spelling comes last and stays
-        known = [workspace.manifest(table, key).get("subreddit") for table in (POSTS, COMMENTS)]
-        names[key] = next((name for name in known if name), frequent)
+    for name, _ in sorted(spellings.items(), key=lambda item: (item[1], item[0])):  # the most frequent stays
+        known = [workspace.manifest(table, name).get("subreddit") for table in (POSTS, COMMENTS)]
+        names[name.lower()] = next((one for one in known if one), name)
     return names
 
 
-def _newest(
-    connection: duckdb.DuckDBPyConnection,
-    workspace: Workspace,
-    table: Table,
-    staged: Sequence[Path],
-    names: dict[str, str],
-) -> Iterator[pl.DataFrame]:
-    """The old and the staged rows of the named subreddits, one an item, sorted by subreddit and thread."""
-    files = [*staged, *_files(workspace, table, names)]
-    if not files:
-        return iter(())
+def _newest(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """One row an item, the newest."""
     key = table.key[0]
-    is_by_op, join = "", ""
-    if table is COMMENTS:
-        is_by_op = ", coalesce(is_by_op, false) OR coalesce(item.author_hash = op.author_hash, false) AS is_by_op"
-        op_files = _files(workspace, POSTS, names)
-        op = (
-            f"(SELECT post_id, author_hash FROM {_parquet(op_files)})"
-            if op_files
-            else "(SELECT NULL post_id, NULL author_hash)"
-        )
-        join = f"LEFT JOIN {op} AS op ON op.post_id = item.post_id"
-    replaced = "lower(item.subreddit) AS subreddit" + is_by_op
-    query = f"""
-        SELECT item.* REPLACE ({replaced})
-        FROM ({_one_an_item(connection, files, key)}) AS item {join}
-        ORDER BY lower(item.subreddit), item.post_id, item.created_utc, item.{key}
-    """
-    return _stream(connection, query)
+    is_double = rows[key].is_duplicated()
+    if not is_double.any():
+        return rows
+    others = [name for name in rows.columns if name not in NEWEST_FIRST]
+    descending = [*NEWEST_FIRST.values(), *(False for _ in others)]
+    doubles = rows.filter(is_double).sort(*NEWEST_FIRST, *others, descending=descending, nulls_last=True)
+    return pl.concat([rows.filter(~is_double), doubles.unique(key, keep="first", maintain_order=True)])
 
 
-def _one_an_item(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], key: str) -> str:
-    """The query of the newest row of each item, without the costly window where no id comes twice, as in most dumps."""
-    query = f"SELECT * FROM {_parquet(files)}"
-    n_rows, n_items = connection.execute(f"SELECT count(*), count(DISTINCT {key}) FROM ({query})").fetchall()[0]
-    if n_rows == n_items:
-        return query
-    return f"{query} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {NEWEST_FIRST}) = 1"
+def _looks(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a look: of two scores seen at the same time, the higher."""
+    key = list(OBSERVATIONS.key)
+    is_double = (
+        rows.select(pl.struct(key).is_duplicated()).to_series() if rows["item_id"].is_duplicated().any() else None
+    )
+    if is_double is None or not is_double.any():
+        return rows
+    doubles = rows.filter(is_double).group_by(key).agg(pl.col("subreddit").min(), pl.col("score").max())
+    return pl.concat([rows.filter(~is_double), doubles.select(rows.columns)])
 
 
-def _looks(
-    connection: duckdb.DuckDBPyConnection,
-    workspace: Workspace,
-    staged_posts: Sequence[Path],
-    staged_comments: Sequence[Path],
-    names: dict[str, str],
-) -> Iterator[pl.DataFrame]:
-    """Every score that was seen at a known time, the old ones and the staged, sorted by subreddit and item."""
-    parts = [
-        f"SELECT {key} AS item_id, '{kind}' AS kind, subreddit, retrieved_utc AS observed_utc, score"
-        f" FROM {_parquet(files)} WHERE retrieved_utc IS NOT NULL AND score IS NOT NULL"
-        for key, kind, files in (("post_id", "post", staged_posts), ("comment_id", "comment", staged_comments))
-        if files
-    ]
-    if old := _files(workspace, OBSERVATIONS, names):
-        parts.append(f"SELECT * FROM {_parquet(old)}")
-    if not parts:
-        return iter(())
-    query = f"""
-        SELECT item_id, kind, lower(subreddit) AS subreddit, observed_utc, max(score) AS score
-        FROM ({" UNION ALL ".join(parts)}) GROUP BY ALL ORDER BY lower(subreddit), kind, item_id, observed_utc
-    """
-    return _stream(connection, query)
+def _with_op(workspace: Workspace, comments: pl.DataFrame) -> pl.DataFrame:
+    """Comments with `is_by_op`: as the row says, or where the hash of the post's author is the comment's."""
+    files = _files(workspace, POSTS, comments["subreddit"].unique())
+    if not files:
+        return comments.with_columns(pl.col("is_by_op").fill_null(False))
+    posts = (
+        pl.scan_parquet(files)
+        .filter(pl.col("post_id").is_between(pl.lit(comments["post_id"].min()), pl.lit(comments["post_id"].max())))
+        .select("post_id", op_hash="author_hash")
+        .collect()
+        .unique("post_id")
+    )
+    is_op = (pl.col("author_hash") == pl.col("op_hash")).fill_null(False)
+    joined = comments.join(posts, on="post_id", how="left")
+    return joined.with_columns(is_by_op=pl.col("is_by_op").fill_null(False) | is_op).drop("op_hash")
 
 
-def _replace(
-    workspace: Workspace,
-    table: Table,
-    names: dict[str, str],
-    rows: Iterator[pl.DataFrame],
-    advance: Callable[[float], None],
-) -> None:
-    """Replace the partitions of a stream of rows that is sorted by lower-case subreddit."""
-    slices = (part for frame in rows for part in frame.partition_by("subreddit", maintain_order=True))
-    for key, group in groupby(slices, key=lambda part: str(part["subreddit"][0])):
-        named = (check(part.with_columns(subreddit=pl.lit(names[key])), table) for part in group)
-        workspace.replace_partition(table, names[key], _file_sized(named, advance))
-
-
-def _file_sized(frames: Iterator[pl.DataFrame], advance: Callable[[float], None]) -> Iterator[pl.DataFrame]:
-    """Gather frames into frames of a healthy file's size."""
-    pending: list[pl.DataFrame] = []
-    for frame in frames:
-        pending.append(frame)
-        advance(frame.height)
-        if (
-            sum(part.height for part in pending) >= ROWS_PER_FILE
-            or sum(part.estimated_size() for part in pending) >= BYTES_PER_FILE
-        ):
-            yield pl.concat(pending)
-            pending = []
-    if pending:
-        yield pl.concat(pending)
-
-
-def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pl.DataFrame]:
-    for batch in connection.sql(query).to_arrow_reader(64_000):
-        yield pl.DataFrame(batch)
-
-
-def _files(workspace: Workspace, table: Table, names: dict[str, str]) -> list[Path]:
+def _files(workspace: Workspace, table: Table, names: Iterable[str]) -> list[Path]:
     return [
         workspace.partition(table, key) / file["name"]
         for key in sorted(names)
         for file in workspace.manifest(table, key).get("files", [])
     ]
-
-
-def _parquet(files: Sequence[Path]) -> str:
-    return f"read_parquet([{', '.join(sql_string(str(path)) for path in files)}])"
