@@ -29,21 +29,20 @@ class Checkpoint:
 
     def load_best(self, folder: Path, model: Any) -> None:
         """Put the weights of the best validation log loss into the model."""
-        model.load_state_dict(_load(folder / _best_name(self.best_step), model))
+        model.load_state_dict(_load(folder / _best_name(self.best_step), model), strict=False)
 
 
 def write_checkpoint(folder: Path, model: Any, optimiser: Any, scheduler: Any, state: Checkpoint) -> None:
     """Write all that the next step depends on, in one rename; then drop the best weights it no longer names."""
     content = {
         "state": asdict(state),
-        "model": model.state_dict(),
+        "model": _trained_state(model),
         "optimiser": optimiser.state_dict(),
         "scheduler": scheduler.state_dict(),
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    with atomic_path(folder / CHECKPOINT) as temporary:
-        torch.save(content, temporary)
+    _save(content, folder / CHECKPOINT)
     for path in folder.glob("best-*.pt"):
         if path.name != _best_name(state.best_step):
             path.unlink()
@@ -54,7 +53,7 @@ def read_checkpoint(folder: Path, model: Any, optimiser: Any, scheduler: Any) ->
     if not (folder / CHECKPOINT).exists():
         return None
     content = _load(folder / CHECKPOINT, model)
-    model.load_state_dict(content["model"])
+    model.load_state_dict(content["model"], strict=False)
     optimiser.load_state_dict(content["optimiser"])
     scheduler.load_state_dict(content["scheduler"])
     torch.set_rng_state(content["torch_rng"].cpu())
@@ -65,8 +64,7 @@ def read_checkpoint(folder: Path, model: Any, optimiser: Any, scheduler: Any) ->
 
 def save_best(folder: Path, model: Any, step: int) -> None:
     """Keep the weights of this step beside those that the checkpoint on disk names."""
-    with atomic_path(folder / _best_name(step)) as temporary:
-        torch.save(model.state_dict(), temporary)
+    _save(_trained_state(model), folder / _best_name(step))
 
 
 def drop_checkpoint(folder: Path) -> None:
@@ -89,6 +87,22 @@ def cut_metrics(folder: Path, step: int) -> None:
     lines = path.read_bytes().splitlines(keepends=True)[:step]  # a line a step; a torn last line is past the checkpoint
     with atomic_path(path) as temporary:
         temporary.write_bytes(b"".join(lines))
+
+
+def _trained_state(model: Any) -> dict[str, Any]:
+    """The state without frozen weights, which the next start builds again from the model's SPEC."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+
+
+def _save(content: Any, path: Path) -> None:
+    try:
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError when a disk is full
+        raise LurkerError(
+            f"Cannot write {path}: {error}; the last good checkpoint stays.", "Free some space, then add `--resume`."
+        ) from error
 
 
 def _best_name(step: int) -> str:

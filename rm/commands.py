@@ -41,11 +41,11 @@ def train_command(
 ) -> None:
     """Train a reward model and judge it, beside the baselines, on NAME's test split and on the hard test."""
     workspace = open_workspace(ctx.obj)
-    from lurker.config import fingerprint, override
+    from lurker.config import fingerprint
+    from rm.adapt import train_config
     from rm.cells import slug
-    from rm.config import TrainConfig
     from rm.data import HARD_TEST
-    from rm.model import check_spec, learning_rate
+    from rm.model import check_spec
     from rm.run import RunConfig, train_run
 
     check_spec(model)
@@ -53,7 +53,7 @@ def train_command(
     config = RunConfig(
         pairs=name,
         model=model,
-        train=override(TrainConfig(learning_rate=learning_rate(model), seed=seed), settings or []),
+        train=train_config(model, seed, settings or []),
         subreddits=tuple(subreddit or ()),
         max_pairs=max_pairs,
         test_pairs=(name, *hard_test),

@@ -20,6 +20,16 @@ class TrainConfig:
     """posts that a full step mixes at least: a post with more than its share of the pairs is spread over steps"""
     accumulation: int = 1
     """parts into which a step's pairs are cut, computed one after another: less memory, the same update"""
+    trained: Literal["all", "lora", "head"] = "all"
+    """weights that train: all; LoRA's adapters of every linear layer and the head; the head on fixed embeddings"""
+    lora_rank: int = 16
+    """rank of LoRA's adapters; their alpha is twice that"""
+    is_checkpointed: bool = False
+    """gradient checkpointing: layers are computed again in the backward pass, for less memory"""
+    is_compiled: bool = False
+    """compile the decoder's layers (worth it on a GPU)"""
+    has_tensorboard: bool = False
+    """write the metrics for TensorBoard too, into the run's folder"""
     post_weight: Literal["root", "pair", "post"] = "root"
     """how a post of n pairs counts: root: each pair 1/sqrt(n); pair: each pair 1; post: each pair 1/n"""
     labels: Literal["hard", "confidence"] = "hard"
@@ -63,7 +73,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         over_0 = ("learning_rate", "epochs", "pairs_per_step", "min_posts_per_step", "accumulation", "max_grad_norm")
-        for name in (*over_0, "tokens_per_batch", "evaluations_per_epoch", "patience"):
+        for name in (*over_0, "tokens_per_batch", "lora_rank", "evaluations_per_epoch", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be over 0, got {getattr(self, name)}")
         at_least_0 = ("weight_decay", "min_steps", "checkpoint_interval_s", "seed", "margin_per_log_gap")

@@ -5,6 +5,7 @@ on unique sequences sorted by length into batches padded on the right. Both give
 """
 
 import os
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -76,19 +77,36 @@ class Scorer(nn.Module):
 
         On a GPU the model computes in bfloat16; on a CPU, where that is slower, in float32.
         """
+        places, parts = zip(*self._parts(sequences, tokens_per_batch), strict=True)
+        order = torch.from_numpy(np.concatenate(places)).to(parts[0].device)
+        return torch.empty(len(sequences), device=order.device).index_put((order,), torch.cat(parts))
+
+    @torch.no_grad()
+    def embeddings(self, head: nn.Module, sequences: Sequences, tokens_per_batch: int = TOKENS_PER_BATCH) -> Tensor:
+        """What the model's reward head reads of each sequence: [n, width] float32, in the order given."""
+        read: list[Tensor] = []
+        hook = head.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+        try:
+            places = [place for place, _ in self._parts(sequences, tokens_per_batch)]
+        finally:
+            hook.remove()
+        for number, (place, features) in enumerate(zip(places, read, strict=True)):
+            if features.ndim == 3:  # a decoder that is not packed: its head sees every token, its reward is the last's
+                last = torch.from_numpy(sequences.n_tokens[place] - 1).to(features.device)
+                read[number] = features[torch.arange(place.size, device=features.device), last]
+        order = torch.from_numpy(np.argsort(np.concatenate(places))).to(read[0].device)
+        return torch.cat(read).float()[order]
+
+    def _parts(self, sequences: Sequences, tokens_per_batch: int) -> Iterator[tuple[Indices, Tensor]]:
+        """Which sequences are computed together, and their rewards."""
         device = next(self.model.parameters()).device
-        places, parts = [], []
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             if self.is_packed:
                 for pack in pack_sequences(sequences, tokens_per_batch):
-                    places.append(pack.members)
-                    parts.append(self._packed(pack, device).float())
+                    yield pack.members, self._packed(pack, device).float()
             else:
                 for batch in micro_batches(sequences.n_tokens, tokens_per_batch):
-                    places.append(batch)
-                    parts.append(self._padded(sequences, batch, device).float())
-        order = torch.from_numpy(np.concatenate(places)).to(device)
-        return torch.empty(len(sequences), device=device).index_put((order,), torch.cat(parts))
+                    yield batch, self._padded(sequences, batch, device).float()
 
     def _packed(self, pack: Pack, device: torch.device) -> Tensor:
         """[n] rewards of the pack's responses, in its order."""

@@ -181,6 +181,17 @@ def _from_pretrained(spec: str) -> RewardModel:
     return RewardModel(model, tokenizer)
 
 
+def reward_head(model: nn.Module) -> nn.Linear:
+    """The linear layer that gives the reward: the last one with one output.
+
+    Errors: CallError when the model has none.
+    """
+    heads = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 1]
+    if not heads:
+        raise CallError(f"{type(model).__name__} has no linear head with one output.", _known_models())
+    return heads[-1]
+
+
 def _initialise_head(head: nn.Linear) -> None:
     """Weights of the reward head from N(0, 1/(width + 1)), no bias.
 

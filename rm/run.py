@@ -18,13 +18,14 @@ from lurker.errors import CallError, LurkerError
 from lurker.progress import progress, say
 from lurker.schema import EVALUATIONS
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
+from rm.adapt import merged, on_embeddings, prepare
 from rm.baselines import fit_baselines
 from rm.checkpoint import drop_checkpoint
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, content_digest, read_pairs, split_of, subset, texts, tokenise, with_delays
 from rm.evaluate import ALL, MODEL, evaluate, model_margins, predictions, require_disjoint
 from rm.forward import Scorer, describe_device, place
-from rm.model import RewardModel, build, load, silence_dropout
+from rm.model import RewardModel, build, load
 from rm.tokens import load_tokenizer
 from rm.train import Trained, n_planned_steps, train
 
@@ -102,13 +103,15 @@ def train_run(
     write_json(_environment(device), folder / "env.json")
     sets = [tokenise_as(frame, reward_model, config.train) for frame in (pairs.training, pairs.validation)]
     tell(_what_trains(sets[0], pairs.training, config))
-    if not config.train.has_dropout:
-        silence_dropout(reward_model.model)
-    scorer = reward_model.scorer(config.train.max_tokens)
+    model = prepare(reward_model.model, config.model, config.train)
+    scorer = Scorer(model, reward_model.tokenizer.pad_token_id, config.train.max_tokens)
     tell(_how_it_runs(scorer))
+    trainee, read = (scorer, sets) if config.train.trained != "head" else on_embeddings(scorer, sets, config.train)
     bar = nullcontext(_silent) if is_quiet else progress("Training", n_planned_steps(sets[0], config.train), "steps")
     with bar as advance:
-        trained = train(scorer, sets[0], sets[1], config.train, folder, advance)
+        trained = train(trainee, read[0], read[1], config.train, folder, advance)
+    reward_model = RewardModel(merged(model), reward_model.tokenizer)
+    scorer = reward_model.scorer(config.train.max_tokens)
     _save_model(reward_model, folder / "model")
     table = judge(reward_model, scorer, pairs, config.train, run_id, folder)
     write_parquet(table, folder / "evaluations.parquet")
@@ -248,10 +251,11 @@ def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> R
 
 
 def _what_trains(training: TokenisedPairs, frame: pl.DataFrame, config: RunConfig) -> str:
+    n_cut = training.sequences.n_cut
     lost = int(training.is_equal.sum())
     return (
         f"{frame.height - lost:,} training pairs of {frame['post_id'].n_unique():,} posts, "
-        f"{len(training.sequences):,} responses; {training.sequences.n_cut:,} cut to {config.train.max_tokens} tokens; "
+        f"{len(training.sequences.tokens):,} responses; {n_cut:,} cut to {config.train.max_tokens} tokens; "
         f"{lost:,} pairs left out whose two sides are equal."
     )
 

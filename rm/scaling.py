@@ -6,11 +6,12 @@ from typing import Any
 
 import polars as pl
 
-from lurker.config import override, to_dict
+from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
 from lurker.schema import SCALING, check
 from lurker.workspace import Workspace, write_json, write_parquet
+from rm.adapt import train_config
 from rm.cells import (
     Cell,
     accuracy_rows,
@@ -22,10 +23,9 @@ from rm.cells import (
     shared_tokenizer,
     test_set,
 )
-from rm.config import TrainConfig
 from rm.data import read_pairs, split_of
 from rm.evaluate import ALL
-from rm.model import check_spec, learning_rate
+from rm.model import check_spec
 from rm.run import RunConfig
 
 
@@ -99,7 +99,7 @@ def plan_scaling(workspace: Workspace, name: str, config: ScalingConfig) -> tupl
         )
     digest = data_digest(frame, config.pairs, split_of(read_pairs(workspace, test_pairs), test_pairs, "test"))
     train = {
-        (model, seed): override(TrainConfig(learning_rate=learning_rate(model), seed=seed), config.settings)
+        (model, seed): train_config(model, seed, config.settings)
         for model in config.models
         for seed in range(config.n_seeds)
     }

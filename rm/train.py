@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lurker.errors import LurkerError
+from lurker.errors import CallError, LurkerError
 from rm.checkpoint import Checkpoint, append_metric, cut_metrics, read_checkpoint, save_best, write_checkpoint
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, epoch_steps
@@ -61,13 +61,17 @@ def train(
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, len(plan), config))
     state = read_checkpoint(folder, model, optimiser, scheduler) or Checkpoint()
     cut_metrics(folder, state.step)
+    board = _board(folder, state.step) if config.has_tensorboard else None
     advance(state.step)
     started = saved = time.monotonic()
     before_s = state.train_time_s
     while state.step < len(plan) and state.n_worse < config.patience:
         pairs, is_evaluation = plan[state.step]
         model.train()
-        metric, n_tokens = _step(scorer, training, targets, pairs, optimiser, config, state.step)
+        try:
+            metric, n_tokens = _step(scorer, training, targets, pairs, optimiser, config, state.step)
+        except RuntimeError as error:
+            raise _memory_error(error, state.step, config) from error
         scheduler.step()
         state.step += 1
         state.n_tokens += n_tokens
@@ -80,12 +84,17 @@ def train(
             else:
                 state.n_worse += 1
         append_metric(folder, {"step": state.step, **metric})
+        if board is not None:
+            for name, value in metric.items():
+                board.add_scalar(name, value, state.step)
         advance(1)
         now = time.monotonic()
         state.train_time_s = before_s + now - started
         if is_evaluation or now - saved >= config.checkpoint_interval_s:
             write_checkpoint(folder, model, optimiser, scheduler, state)
             saved = now
+    if board is not None:
+        board.close()
     advance(len(plan) - state.step)
     state.load_best(folder, model)
     return Trained(
@@ -173,6 +182,30 @@ def _step(
     metric = {"train_log_loss": value, "grad_norm": norm, "learning_rate": float(optimiser.param_groups[0]["lr"])}
     optimiser.step()
     return metric, n_tokens
+
+
+def _memory_error(error: RuntimeError, step: int, config: TrainConfig) -> Exception:
+    """What to do when memory ran out; any other error as it is."""
+    if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+        return error
+    return LurkerError(
+        f"Step {step + 1}: out of memory with accumulation={config.accumulation}, max_tokens={config.max_tokens}.",
+        f"Start again with `--set accumulation={2 * config.accumulation}`, then also `--set is_checkpointed=true`.",
+    )
+
+
+def _board(folder: Path, step: int) -> Any:
+    """TensorBoard's writer, from this step on.
+
+    Errors: CallError when TensorBoard is missing.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise CallError(
+            "has_tensorboard=true needs TensorBoard.", "Install it: `pip install -c constraints.txt tensorboard`."
+        ) from error
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
 
 def _plan(training: TokenisedPairs, config: TrainConfig) -> list[tuple[Indices, bool]]:

@@ -5,17 +5,17 @@ from typing import Any
 
 import polars as pl
 
-from lurker.config import override, to_dict
+from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
 from lurker.progress import say
 from lurker.schema import TRANSFER, check
 from lurker.workspace import Workspace, write_json, write_parquet
+from rm.adapt import train_config
 from rm.cells import Cell, accuracy_rows, cell, data_digest, evaluations, mean_accuracy, run_cells, test_set
-from rm.config import TrainConfig
 from rm.data import read_pairs, split_of
 from rm.evaluate import ALL
-from rm.model import check_spec, learning_rate
+from rm.model import check_spec
 from rm.run import RunConfig
 
 
@@ -93,7 +93,7 @@ def plan_transfer(workspace: Workspace, name: str, config: TransferConfig) -> tu
             RunConfig(
                 pairs=config.pairs,
                 model=config.model,
-                train=override(TrainConfig(learning_rate=learning_rate(config.model), seed=seed), config.settings),
+                train=train_config(config.model, seed, config.settings),
                 subreddits=(source,),
                 max_pairs=n_pairs,
                 test_pairs=(test_pairs,),
