@@ -17,12 +17,13 @@ import polars as pl
 from ingest.archive_api import ArchiveClient, Row
 from ingest.archive_pages import DAY_S, REDDIT_BEGAN_UTC, Kind, Place, pages
 from ingest.normalize import RowFilters
-from ingest.staging import STAGING_VERSION, merge_staged, stage_lines
+from ingest.runs import read_run
+from ingest.staging import STAGING_VERSION, merge_staged, stage_lines, staged_runs
 from lurker.config import fingerprint
 from lurker.errors import LurkerError
 from lurker.maturity import RIPE_AFTER_S, is_unripe
 from lurker.progress import progress
-from lurker.schema import POSTS
+from lurker.schema import COMMENTS, POSTS
 from lurker.workspace import Workspace, read_json
 
 KINDS: tuple[Kind, ...] = ("posts", "comments")
@@ -115,16 +116,16 @@ def _stage_missing_posts(
     workspace: Workspace, client: ArchiveClient, subreddit: str, folder: Path, filters: RowFilters
 ) -> None:
     """Fetch by id the posts that staged comments stand under and nothing else brought."""
-    comments = sorted(folder.glob("*.comments.parquet"))
-    if not comments:
+    runs = staged_runs(folder, COMMENTS)
+    if not runs:
         return
     asked = {name for path in folder.glob("*.json") for name in read_json(path)["post_ids"]}
     known = {file["name"] for file in workspace.manifest(POSTS, subreddit).get("files", [])}
     if known:
         paths = [workspace.partition(POSTS, subreddit) / name for name in known]
         asked |= set(pl.scan_parquet(paths).select("post_id").collect()["post_id"])
-    named = pl.scan_parquet(comments).select(pl.col("post_id").unique()).collect()["post_id"]
-    missing = sorted(set(named) - asked)
+    named = {post_id for run in runs for post_id in read_run(run)["post_id"].unique()}
+    missing = sorted(named - asked)
     whenever = replace(filters, since_utc=None, until_utc=None)
     first = len(list(folder.glob(f"{BY_ID}-*.json")))
     with progress(f"Posts under those comments in r/{subreddit}", len(missing), "posts") as advance:
@@ -158,8 +159,8 @@ def _count(folder: Path, report: ArchiveReport) -> None:
             report.n_posts_by_id += summary["n_posts"]
             report.n_posts_unknown += len(summary["post_ids"]) - summary["n_rows"]
     report.dropped = dict(dropped)
-    for path in sorted(folder.glob("*.parquet")):
-        report.n_unripe += pl.scan_parquet(path).select(is_unripe(RIPE_AFTER_S).sum()).collect().item()
+    for run in [*staged_runs(folder, POSTS), *staged_runs(folder, COMMENTS)]:
+        report.n_unripe += read_run(run).select(is_unripe(RIPE_AFTER_S).sum()).item()
 
 
 def _require_rows(report: ArchiveReport, filters: RowFilters, folder: Path) -> None:

@@ -23,9 +23,10 @@ import polars as pl
 
 from ingest.normalize import is_removed
 from ingest.purge_pairs import pair_files, predictions_of, purge_pairs
+from ingest.runs import read_run, write_run
 from lurker.progress import progress
 from lurker.schema import COMMENTS, POSTS, Table
-from lurker.workspace import Workspace, atomic_path, write_parquet
+from lurker.workspace import Workspace, atomic_path
 
 TEXTS = {POSTS.name: ("title", "body"), COMMENTS.name: ("body",)}
 """Erased to the empty string; `author_hash` and `flair` become null with them."""
@@ -128,13 +129,13 @@ def _purge_staging(workspace: Workspace, gone: dict[str, pl.Series]) -> int:
     n_purged = 0
     for table in (POSTS, COMMENTS):
         key = table.key[0]
-        for path in sorted(staging.rglob(f"*.{table.name}.parquet")):
-            before = pl.read_parquet(path)
+        for path in sorted(staging.rglob(f"*.{table.name}.arrow")):
+            before = read_run(path)
             is_gone = pl.col("is_deleted") | pl.col(key).is_in(gone[table.name].implode())
             after = erased(before.with_columns(is_deleted=is_gone), table)
             n_here = int((before.hash_rows() != after.hash_rows()).sum())
             if n_here:
-                write_parquet(after, path, compression="lz4")
+                write_run(after, table, path)
             n_purged += n_here
     return n_purged
 

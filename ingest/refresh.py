@@ -16,17 +16,18 @@ import polars as pl
 
 from ingest.normalize import RowFilters
 from ingest.purge import TEXTS
-from ingest.staging import merge_staged, stage_lines
+from ingest.runs import read_run
+from ingest.staging import merge_staged, stage_lines, staged_runs, write_staged
 from lurker.errors import LurkerError
 from lurker.maturity import RIPE_AFTER_S, is_unripe
 from lurker.progress import progress
 from lurker.schema import COMMENTS, POSTS, Table
-from lurker.workspace import Workspace, read_json, write_parquet
+from lurker.workspace import Workspace, read_json
 
 if TYPE_CHECKING:  # PRAW loads when there is something to look at
     from ingest.reddit_api import RedditApi
 
-SOURCE = "reddit"
+SOURCE, SIMULATOR = "reddit", "simulator"
 BATCH_IDS = 100
 PREFIXES = {POSTS.name: "t3_", COMMENTS.name: "t1_"}
 
@@ -94,12 +95,12 @@ def refresh(workspace: Workspace, connect: Callable[[], "RedditApi"], config: Re
 
 
 def unripe_items(workspace: Workspace, config: RefreshConfig) -> pl.DataFrame:
-    """Items that are not ripe, youngest first, ties by id: fullname, created_utc.
+    """Items that are not ripe, youngest first, ties by id: fullname, created_utc. Simulated ones are nobody's to ask.
 
     Errors: LurkerError when a subreddit that was named has neither posts nor comments.
     """
     frames = [
-        scan.filter(is_unripe(config.ripe_after_s)).select(
+        scan.filter(is_unripe(config.ripe_after_s), pl.col("source") != SIMULATOR).select(
             fullname=pl.lit(PREFIXES[table.name]) + pl.col(table.key[0]), created_utc="created_utc"
         )
         for table, scan in _scans(workspace, config.subreddits)
@@ -127,7 +128,7 @@ def _look(workspace: Workspace, api: "RedditApi", fullnames: list[str], folder: 
     staged = sorted(folder.glob("*.json"))
     asked = {name for path in staged for name in read_json(path)["asked"]}
     left = [name for name in fullnames if name not in asked]
-    everything = RowFilters(keep_nsfw=True, bots=())
+    everything = RowFilters(keep_nsfw=True, keep_profiles=True, bots=())
     with progress("Looking again", len(fullnames), "items") as advance:
         advance(len(fullnames) - len(left))
         for number, start in enumerate(range(0, len(left), BATCH_IDS), start=len(staged)):
@@ -154,17 +155,18 @@ def _merge_looks(workspace: Workspace, folder: Path, config: RefreshConfig, repo
     shutil.rmtree(updated, ignore_errors=True)
     gone = [report.gone]
     for table in (POSTS, COMMENTS):
-        files = sorted(folder.glob(f"*.{table.name}.parquet"))
-        if not files:
+        runs = staged_runs(folder, table)
+        if not runs:
             continue
         key = table.key[0]
-        looks = pl.concat([pl.read_parquet(path) for path in files]).unique(key, keep="last", maintain_order=True)
+        looks = pl.concat([read_run(run) for run in runs]).unique(key, keep="last", maintain_order=True)
         for name in workspace.subreddits(table):
             old = workspace.scan(table, [name]).join(looks.lazy().select(key), on=key, how="semi").collect()
             if old.is_empty():
                 continue
             new = with_looks(old, looks, table)
-            write_parquet(new, updated / f"{name.lower()}.{table.name}.parquet")
+            rows = {POSTS.name: POSTS.empty(), COMMENTS.name: COMMENTS.empty(), table.name: new}
+            write_staged(updated, f"{table.name}-{name.lower()}", rows[POSTS.name], rows[COMMENTS.name])
             joined = old.join(new.select(key, now_deleted="is_deleted", now_score="score"), on=key)
             newly = joined.filter(pl.col("now_deleted") & ~pl.col("is_deleted"))
             gone.append(newly.select(kind=pl.lit(table.name), subreddit="subreddit", score="score"))

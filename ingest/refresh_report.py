@@ -73,6 +73,9 @@ def report_refresh(
         row = {"posts": erased.n_posts, "comments": erased.n_comments, "pairs": n_pairs}
         row |= {"staged rows": erased.n_staged, "malformed lines": erased.n_malformed}
         print_table("Texts erased", [row])
+        if n_pairs:
+            files = ", ".join(sorted(erased.pairs))
+            say(f"Pairs without a text keep their row in {files}: build the sets anew before you train on them.")
         if erased.n_predictions:
             say(f"{erased.n_predictions:,} predictions on pairs without a text stay: they hold ids and margins only.")
     print_table("Survivorship: share of items that are not deleted or removed, by score", _by_subreddit(survivors))

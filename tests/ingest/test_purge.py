@@ -14,6 +14,7 @@ from features.store import read_pairs
 from ingest.dumps import ingest_dumps
 from ingest.normalize import RowFilters
 from ingest.purge import erased, purge
+from ingest.runs import read_run
 from ingest.staging import stage_lines
 from lurker.digest import frame_sha256
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, PREDICTIONS, check
@@ -52,8 +53,12 @@ def all_words(root):
     """Every such word that stands in any file, Parquet read as rows."""
     texts = []
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        parquet = path.read_bytes()[:4] == b"PAR1"
-        texts.append(str(pl.read_parquet(path).to_dicts()) if parquet else path.read_text(encoding="utf-8"))
+        if path.read_bytes()[:4] == b"PAR1":
+            texts.append(str(pl.read_parquet(path).to_dicts()))
+        elif path.read_bytes()[:6] == b"ARROW1":
+            texts.append(str(read_run(path).to_dicts()))
+        else:
+            texts.append(path.read_text(encoding="utf-8"))
     return set(pl.Series(texts).str.extract_all(r"zq[pc]\d+qz").explode().drop_nulls())
 
 
@@ -78,9 +83,9 @@ def filled(tmp_path_factory):
     stopped.mkdir(parents=True)
     stage_lines(lines, stopped, "000000", RowFilters(), "dump", workspace.salt())
     (stopped / "000001.lines").write_bytes(lines)
-    (stopped / ".000002.comments.parquet.0badcafe.tmp").write_bytes(lines)
+    (stopped / ".000002.comments.arrow.0badcafe.tmp").write_bytes(lines)
     (stopped / "spill").mkdir()
-    (stopped / "spill" / "duckdb_temp_storage-0.tmp").write_bytes(lines)
+    (stopped / "spill" / "000000.comments.arrow").write_bytes(lines)
     for half in ("comments/college/part-0badcafe.parquet", "comments/college/.part-1.parquet.0badcafe.tmp"):
         (workspace.root / half).write_bytes(lines)
     (workspace.root / "pairs" / "naive" / ".pairs.parquet.0badcafe.tmp").write_bytes(lines)

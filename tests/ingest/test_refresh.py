@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 
 from ingest import refresh as module
+from ingest.dumps import ingest_dumps
 from ingest.live import LiveConfig, ingest_reddit
+from ingest.normalize import RowFilters
 from ingest.refresh import RefreshConfig, refresh, unripe_items
 from ingest.survivorship import present, survivorship
 from lurker.cli import run
@@ -23,7 +25,7 @@ LATER = CREATED_UTC + 3 * 86_400
 
 @pytest.fixture
 def world():
-    return little_reddit(("college", "Emory"), n_posts=3, n_comments=60)
+    return little_reddit(("college", "Emory", "u_somebody"), n_posts=2, n_comments=60)
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def server(world):
 def seen_once(workspace, server, make_api, fake_clock):
     """A workspace in which everything was seen once, too soon; the present is three days later."""
     fake_clock.now_utc = FIRST_LOOK
-    ingest_reddit(workspace, ["college", "emory"], LiveConfig(keep_nsfw=True), make_api(server))
+    ingest_reddit(workspace, ["college", "emory", "u_somebody"], LiveConfig(keep_nsfw=True), make_api(server))
     fake_clock.now_utc = LATER
     server.log.clear()
     server.counts.clear()
@@ -100,11 +102,15 @@ def test_what_is_ripe_is_left_alone(seen_once, server, make_api):
     assert longer.height == seen_once.scan(POSTS).collect().height + seen_once.scan(COMMENTS).collect().height
 
 
+def test_simulated_items_are_not_asked_for(workspace, tmp_path, make):
+    for source, number in (("simulator", 1), ("dump", 2)):
+        path = make.file(tmp_path / source, [make.comment(number)])
+        ingest_dumps(workspace, [path], RowFilters(), source=source)
+    assert unripe_items(workspace, RefreshConfig(ripe_after_s=10**9))["fullname"].to_list() == ["t1_c2"]
+
+
 @pytest.mark.parametrize(("seen_after_s", "is_asked"), [(RIPE_AFTER_S - 1, True), (RIPE_AFTER_S, False), (None, True)])
 def test_ripe_is_36_hours_after_it_was_written(workspace, tmp_path, make, seen_after_s, is_asked):
-    from ingest.dumps import ingest_dumps
-    from ingest.normalize import RowFilters
-
     row = make.comment(1)
     row["retrieved_on"] = None if seen_after_s is None else row["created_utc"] + seen_after_s
     ingest_dumps(workspace, [make.file(tmp_path / "dump", [row])], RowFilters())
