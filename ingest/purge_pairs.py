@@ -76,7 +76,7 @@ def _note(path: Path, before: pl.DataFrame, after: pl.DataFrame, n_purged: int) 
     digest = frame_sha256(after)
     manifest = read_json(path.parent / MANIFEST)
     fields: dict[str, Any] = {"n_purged": n_purged}
-    if manifest["pairs_sha256"] == frame_sha256(before):
+    if manifest.get("pairs_sha256") == frame_sha256(before):
         fields["pairs_sha256"] = digest
     renamed = {
         known: frame_sha256(after.filter(pl.col("subreddit") == name))
