@@ -86,8 +86,9 @@ def filled(tmp_path_factory):
     (stopped / ".000002.comments.arrow.0badcafe.tmp").write_bytes(lines)
     (stopped / "spill").mkdir()
     (stopped / "spill" / "000000.comments.arrow").write_bytes(lines)
-    for half in ("comments/college/part-0badcafe.parquet", "comments/college/.part-1.parquet.0badcafe.tmp"):
-        (workspace.root / half).write_bytes(lines)
+    (workspace.root / "comments" / "emory").mkdir()  # its first write was killed before the manifest
+    for half in ("college/part-0badcafe.parquet", "college/.part-1.parquet.0badcafe.tmp", "emory/part-2.parquet"):
+        (workspace.root / "comments" / half).write_bytes(lines)
     (workspace.root / "pairs" / "naive" / ".pairs.parquet.0badcafe.tmp").write_bytes(lines)
     return workspace
 
