@@ -23,6 +23,8 @@ from lurker.errors import CallError, LurkerError
 from lurker.schema import SCHEMA_VERSION, WORKSPACE_TABLES, Table
 
 MARKER = "lurker.json"
+PATTERN_CHARACTERS = "*?["
+"""Characters by which readers of Parquet take a path for a pattern of many."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -166,9 +168,11 @@ class Workspace:
 def open_workspace(root: Path, *, create: bool = False) -> Workspace:
     """Open the workspace at `root`; with `create`, make it where there is nothing yet.
 
-    Errors: CallError when the path is a file, a folder of something else, or not there; LurkerError when the
-    workspace was written by another version of the tables.
+    Errors: CallError when the path is a file, a folder of something else, not there, or reads as a pattern; LurkerError
+    when the workspace was written by another version of the tables.
     """
+    if found := [character for character in PATTERN_CHARACTERS if character in str(root.absolute())]:
+        raise CallError(f"{root.absolute()} holds {found[0]!r}, which reads as a pattern.", "Name another --workspace.")
     marker = root / MARKER
     if marker.exists():
         version = read_json(marker).get("schema_version")

@@ -126,3 +126,10 @@ def test_check_names_what_is_wrong() -> None:
         check(frame.cast({"score": pl.Float64}), OBSERVATIONS)
     with pytest.raises(LurkerError, match="column score has 1 missing"):
         check(frame.with_columns(score=pl.lit(None, dtype=pl.Int64)), OBSERVATIONS)
+
+
+@pytest.mark.parametrize("name", ["ws[1]", "ws*", "w?s"])
+def test_a_path_that_reads_as_a_pattern_is_refused(tmp_path, name):
+    with pytest.raises(CallError, match="reads as a pattern"):
+        open_workspace(tmp_path / name, create=True)
+    assert list(tmp_path.iterdir()) == []
