@@ -76,15 +76,78 @@ def evaluate_command(
 ) -> None:
     """Judge a run, beside the baselines, on a split of any pair set, by subreddit."""
     workspace = open_workspace(ctx.obj)
-    if split not in ("train", "validation", "test"):
-        raise CallError(f"--split takes train | validation | test, got {split!r}.")
     from rm.run import evaluate_run
 
-    table = evaluate_run(workspace, run, pairs, split)
+    table = evaluate_run(workspace, run, pairs, _split(split))
     if as_json:
         print_json({"run_id": run, "pairs": pairs, "split": split, "evaluations": table.drop("run_id").to_dicts()})
         return
     print_table(f"Run {run} on {pairs} ({split})", _accuracies(table.to_dicts(), "subreddit"))
+
+
+@app.command("diagnose")
+def diagnose_command(
+    ctx: typer.Context,
+    run: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
+    pairs: str = typer.Option(..., "--pairs", help="Pair set to judge on."),
+    split: str = typer.Option("test", "--split", help="train | validation | test: its split."),
+    as_json: bool = JSON,
+) -> None:
+    """What stands behind an accuracy: calibration, length, delay, score gap, and how changed texts move the reward."""
+    workspace = open_workspace(ctx.obj)
+    from rm.diagnose import diagnose_run
+
+    found = diagnose_run(workspace, run, pairs, _split(split))
+    if as_json:
+        print_json(found)
+        return
+    print_table(f"Run {run} on {pairs} ({split})", [_with_interval(row) for row in found["strata"]])
+    error = found["calibration"]["expected_calibration_error"]
+    print_table(f"Calibration (error {error:.3f})", [_with_interval(row) for row in found["calibration"]["bins"]])
+    follows = found["reward_correlations_within_posts"].items()
+    print_table("The reward follows, within posts", [{"what": name, "Spearman": value} for name, value in follows])
+    print_table("When the text changes, in standard deviations of the reward", found["counterfactuals"])
+
+
+@app.command("compare")
+def compare_command(
+    ctx: typer.Context,
+    first: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
+    second: str = typer.Argument(..., metavar="OTHER", help="Id of the run it is compared with."),
+    pairs: str = typer.Option(..., "--pairs", help="Pair set that both have judged."),
+    split: str = typer.Option("test", "--split", help="train | validation | test: its split."),
+    as_json: bool = JSON,
+) -> None:
+    """Is one run better than another on the same pairs, or is it chance?"""
+    workspace = open_workspace(ctx.obj)
+    from dataclasses import asdict
+
+    from rm.compare import compare_runs
+
+    found = asdict(compare_runs(workspace, first, second, pairs, _split(split)))
+    if as_json:
+        print_json({"first": first, "second": second, "pairs": pairs, "split": split, **found})
+        return
+    rows = [{"figure": name.replace("_", " "), "value": value} for name, value in found.items()]
+    print_table(f"{first} against {second} on {pairs} ({split})", rows)
+
+
+@app.command("export")
+def export_command(
+    ctx: typer.Context,
+    run: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
+    out: Path = typer.Option(..., "--out", help="Folder to write."),
+    as_json: bool = JSON,
+) -> None:
+    """Write a run as a Hugging Face folder that transformers and TRL load, with a model card."""
+    workspace = open_workspace(ctx.obj)
+    from rm.export import export_run
+
+    folder = export_run(workspace, run, out)
+    if as_json:
+        print_json({"run_id": run, "out": str(folder)})
+    else:
+        print_table("Exported", [{"run": run, "folder": str(folder)}])
 
 
 @app.command("score")
@@ -210,6 +273,17 @@ def _accuracies(rows: list[dict[str, Any]], *places: str) -> list[dict[str, Any]
         }
         for row in rows
     ]
+
+
+def _with_interval(row: dict[str, Any]) -> dict[str, Any]:
+    interval = f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]"
+    return {name: value for name, value in row.items() if not name.startswith("accuracy")} | {"accuracy": interval}
+
+
+def _split(text: str) -> str:
+    if text not in ("train", "validation", "test"):
+        raise CallError(f"--split takes train | validation | test, got {text!r}.")
+    return text
 
 
 def _experiment_report(workspace: Workspace, title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

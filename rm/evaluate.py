@@ -20,17 +20,26 @@ TIMELESS = ("length", "time")
 """Predictors that rank and give no probability: they have no log loss."""
 
 
-@torch.no_grad()
 def model_margins(scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int) -> Margins:
     """Reward of chosen minus reward of rejected, [n_pairs], in log-odds; each response is scored once.
 
     Errors: LurkerError when a reward is not finite.
     """
+    scores = model_rewards(scorer, pairs, tokens_per_batch)
+    return np.asarray(scores[pairs.chosen] - scores[pairs.rejected])
+
+
+@torch.no_grad()
+def model_rewards(scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int) -> Margins:
+    """The reward of each of the pairs' sequences, [n_sequences].
+
+    Errors: LurkerError when one is not finite.
+    """
     scorer.model.eval()
     scores = scorer(pairs.sequences, tokens_per_batch).cpu().numpy().astype(np.float64)
     if not np.isfinite(scores).all():
         raise LurkerError(f"The model's reward of {int((~np.isfinite(scores)).sum()):,} responses is not a number.")
-    return np.asarray(scores[pairs.chosen] - scores[pairs.rejected])
+    return np.asarray(scores)
 
 
 def predictions(frame: pl.DataFrame, margins: Margins) -> pl.DataFrame:
