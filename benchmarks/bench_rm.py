@@ -4,7 +4,9 @@
     python benchmarks/bench_rm.py --workspace DIR --pairs naive --dense  # posts with many pairs only
 
 All train the same model from the same weights on the same pairs and tokens in one process, gradient checkpointing off.
-The contenders of ours take turns step by step, so that other work on the machine meets them alike. TRL is an optional
+The contenders of ours take turns step by step, so that other work on the machine meets them alike; TRL runs after them.
+TRL shuffles single pairs, so texts of many posts meet in a batch and it pads more than the plain loop, which gets its
+pairs post by post: part of its distance is padding, and "vs plain" is the careful figure. TRL is an optional
 dependency of this file: `pip install -c constraints.txt trl datasets`.
 """
 
