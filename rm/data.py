@@ -136,9 +136,16 @@ def tokenise(frame: pl.DataFrame, tokenizer: Any, max_tokens: int) -> TokenisedP
         weight=_column(frame, "weight"),
         confidence=_column(frame, "label_confidence"),
         score_gap=_column(frame, "chosen_score") - _column(frame, "rejected_score"),
-        confounder_log_odds=_column(frame, CONFOUNDERS) if CONFOUNDERS in frame.columns else None,
+        confounder_log_odds=_known_log_odds(frame),
         is_equal=np.fromiter(same, dtype=bool, count=chosen.size),
     )
+
+
+def _known_log_odds(frame: pl.DataFrame) -> NDArray[np.float32] | None:
+    """The pairs' confounder_log_odds, 0 where nothing is known of a pair; None when nothing is known of any."""
+    if CONFOUNDERS not in frame.columns or frame[CONFOUNDERS].is_null().all():
+        return None
+    return _column(frame.with_columns(pl.col(CONFOUNDERS).fill_null(0.0)), CONFOUNDERS)
 
 
 def _column(frame: pl.DataFrame, name: str) -> NDArray[np.float32]:
