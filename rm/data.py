@@ -25,8 +25,8 @@ class TokenisedPairs:
     sequences: each distinct response to a post as tokens, at most max_tokens with its prompt.
     chosen, rejected: [n_pairs] index into sequences. post: [n_pairs] code of the post, its place in post_ids.
     weight: [n_pairs] > 0. confidence: [n_pairs] P(chosen is truly liked more). score_gap: [n_pairs] chosen minus
-    rejected. confounder_log_odds: [n_pairs] log-odds that chosen wins given confounders only; absent where the pair set
-    has none. is_equal: [n_pairs] the two sides are the same tokens (after cutting): nothing can be learned from it.
+    rejected. confounder_log_odds: [n_pairs] log-odds that chosen wins given confounders only, 0 where not
+    estimated. is_equal: [n_pairs] the two sides are the same tokens (after cutting): nothing can be learned from it.
     """
 
     sequences: Sequences
@@ -37,7 +37,7 @@ class TokenisedPairs:
     weight: NDArray[np.float32]
     confidence: NDArray[np.float32]
     score_gap: NDArray[np.float32]
-    confounder_log_odds: NDArray[np.float32] | None
+    confounder_log_odds: NDArray[np.float32]
     is_equal: NDArray[np.bool_]
 
 
@@ -141,10 +141,10 @@ def tokenise(frame: pl.DataFrame, tokenizer: Any, max_tokens: int) -> TokenisedP
     )
 
 
-def _known_log_odds(frame: pl.DataFrame) -> NDArray[np.float32] | None:
-    """The pairs' confounder_log_odds, 0 where nothing is known of a pair; None when nothing is known of any."""
-    if CONFOUNDERS not in frame.columns or frame[CONFOUNDERS].is_null().all():
-        return None
+def _known_log_odds(frame: pl.DataFrame) -> NDArray[np.float32]:
+    """[n_pairs] confounder_log_odds, 0 where nothing was estimated."""
+    if CONFOUNDERS not in frame.columns:
+        return np.zeros(frame.height, dtype=np.float32)
     return _column(frame.with_columns(pl.col(CONFOUNDERS).fill_null(0.0)), CONFOUNDERS)
 
 

@@ -112,6 +112,11 @@ def pair_targets(pairs: TokenisedPairs, config: TrainConfig) -> Targets:
 
     Errors: LurkerError when the config is *adjusted* and the pair set holds no confounder_log_odds.
     """
+    if config.adjusted and not pairs.confounder_log_odds.any():
+        raise LurkerError(
+            "adjusted=true needs the pairs' confounder_log_odds, which were not estimated here.",
+            "Build a pair set with them: `lurker pairs build adjusted --recipe adjusted`.",
+        )
     n_of_post = np.bincount(pairs.post[~pairs.is_equal], minlength=len(pairs.post_ids)).clip(1)[pairs.post]
     weight = pairs.weight * n_of_post ** -{"root": 0.5, "pair": 0.0, "post": 1.0}[config.post_weight]
     label = torch.ones(weight.size) if config.labels == "hard" else torch.from_numpy(pairs.confidence)
@@ -126,14 +131,7 @@ def pair_targets(pairs: TokenisedPairs, config: TrainConfig) -> Targets:
 
 def _offset(pairs: TokenisedPairs, config: TrainConfig) -> NDArray[np.float32]:
     """[n_pairs] log-odds added to each pair's logit while training: 0 unless *adjusted*."""
-    if not config.adjusted:
-        return np.zeros(pairs.post.size, dtype=np.float32)
-    if pairs.confounder_log_odds is None:
-        raise LurkerError(
-            "adjusted=true needs the column confounder_log_odds, which these pairs lack.",
-            "Build the pair set anew: `lurker pairs build NAME --recipe naive`.",
-        )
-    return pairs.confounder_log_odds
+    return pairs.confounder_log_odds if config.adjusted else np.zeros(pairs.post.size, dtype=np.float32)
 
 
 @torch.no_grad()

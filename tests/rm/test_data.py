@@ -27,7 +27,7 @@ def pairs_of(post: list[int], is_equal: list[bool] | None = None) -> TokenisedPa
         weight=ones,
         confidence=ones,
         score_gap=ones,
-        confounder_log_odds=None,
+        confounder_log_odds=0 * ones,
         is_equal=np.array(is_equal or [False] * n_pairs),
     )
 
