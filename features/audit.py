@@ -8,7 +8,8 @@ import polars as pl
 from sklearn.metrics import roc_auc_score
 
 from features.confounds import add_confounders, orientation, standardised_mean_differences
-from features.probes import ProbeConfig, cross_validated_probabilities, n_probes
+from features.context import read_context
+from features.probes import ProbeConfig, cross_validated_probabilities, n_probes, sample_posts
 from features.store import read_pairs
 from lurker.errors import LurkerError
 from lurker.progress import progress
@@ -42,7 +43,8 @@ def audit_pairs(
     """
     config, probes = config or AuditConfig(), probes or ProbeConfig()
     pairs, manifest = read_pairs(workspace, name)
-    pairs = add_confounders(pairs)
+    whole = add_confounders(pairs, read_context(workspace, manifest["subreddits"]))
+    pairs = sample_posts(whole, probes)
     try:
         with progress(f"Auditing {name}", n_probes(), "probes") as advance:
             judged = cross_validated_probabilities(pairs, probes, advance)
@@ -55,18 +57,19 @@ def audit_pairs(
         "schema_version": SCHEMA_VERSION,
         "pairs": name,
         "recipe": manifest["recipe"]["name"],
-        "n_pairs": pairs.height,
-        "n_posts": pairs["post_id"].n_unique(),
+        "n_pairs": whole.height,
+        "n_posts": whole["post_id"].n_unique(),
+        "n_judged_pairs": pairs.height,
         "pairs_sha256": manifest["pairs_sha256"],
         "probes": rows,
-        "differences": standardised_mean_differences(pairs),
-        "earlier_wins": _share(pairs, pl.col("rejected_delay_s") - pl.col("chosen_delay_s")),
-        "longer_wins": _share(pairs, pl.col("chosen_chars") - pl.col("rejected_chars")),
-        "label_confidence_mean": float(np.average(pairs["label_confidence"], weights=pairs["weight"])),
+        "differences": standardised_mean_differences(whole),
+        "earlier_wins": _share(whole, pl.col("rejected_delay_s") - pl.col("chosen_delay_s")),
+        "longer_wins": _share(whole, pl.col("chosen_chars") - pl.col("rejected_chars")),
+        "label_confidence_mean": float(np.average(whole["label_confidence"], weights=whole["weight"])),
         "verdict": verdict(rows, config),
         "is_clean": _state(rows, "all", config) == "clean",
     }
-    if (truth := true_accuracy(workspace, pairs)) is not None:
+    if (truth := true_accuracy(workspace, whole)) is not None:
         audit["truth"] = truth
     write_json(audit, workspace.folder("pairs", name) / "audit.json")
     return audit

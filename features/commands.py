@@ -18,7 +18,9 @@ JSON_OPTION = typer.Option(False, "--json", help="One JSON object on stdout.")
 def build(
     ctx: typer.Context,
     name: str = typer.Argument(help="Name of the pair set."),
-    recipe: str = typer.Option(..., "--recipe", help="naive | shp | dialogrpt | litbench | matched | hard-test."),
+    recipe: str = typer.Option(
+        ..., "--recipe", help="naive | shp | dialogrpt | litbench | matched | balanced | adjusted | hard-test."
+    ),
     subreddits: list[str] | None = typer.Option(None, "--subreddit", help="Only this one; may be given again."),
     assignments: list[str] | None = typer.Option(None, "--set", help="field=value of the recipe; may be given again."),
     config: Path | None = typer.Option(None, "--config", help="TOML file of recipe fields; --set comes after it."),

@@ -1,4 +1,4 @@
-"""What moves a score without taste, as numbers a probe can read: the text is never looked at."""
+"""What moves a score without taste, as numbers a probe can read: the text's words are never looked at."""
 
 from typing import Literal
 
@@ -6,19 +6,52 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.context import POST_CONTEXT
+from features.form import FORM, form_counts
 from features.hashing import hash_ids
 
-Group = Literal["time", "length", "joint"]
-GROUPS: tuple[Group, ...] = ("time", "length", "joint")
-DIFFERENCES = ("log_delay", "delay_s", "log_chars", "chars")
+Group = Literal["time", "order", "length", "form", "calendar", "author", "joint"]
+CONFOUNDERS: dict[str, tuple[str, ...]] = {
+    "time": ("log_delay", "delay_s"),
+    "order": ("log_rank", "thread_rank"),
+    "length": ("log_chars", "chars"),
+    "form": tuple(f"log_{name[2:]}" for name in FORM),
+    "calendar": ("hour", "weekday"),
+    "author": ("author_n_earlier", "author_score_earlier"),
+}
+"""What each group holds of a response; `joint` is all of them and the levels of the post."""
+GROUPS: tuple[Group, ...] = ("time", "order", "length", "form", "calendar", "author", "joint")
+DIFFERENCES = tuple(name for names in CONFOUNDERS.values() for name in names)
+_OF_CONTEXT = (*CONFOUNDERS["order"], *CONFOUNDERS["calendar"], *CONFOUNDERS["author"])
+SIDES = ("chosen", "rejected")
 
 
-def add_confounders(pairs: pl.DataFrame) -> pl.DataFrame:
-    """The pairs with {chosen,rejected}_log_delay = log(1 + delay in seconds) and _log_chars, nats."""
-    return pairs.with_columns(
-        *(pl.col(f"{side}_delay_s").log1p().alias(f"{side}_log_delay") for side in ("chosen", "rejected")),
-        *(pl.col(f"{side}_chars").log().alias(f"{side}_log_chars") for side in ("chosen", "rejected")),
-    )
+def add_confounders(pairs: pl.DataFrame, context: pl.DataFrame) -> pl.DataFrame:
+    """The pairs with {chosen,rejected}_NAME for every confounder, and the levels of their post; the order is kept.
+
+    context: as of `read_context`; what it lacks of a response (gone from the workspace) is taken as the other side's
+    or 0, so that the difference tells nothing. Counts of form are those of the columns {side}_n_* where there are such
+    (pairs without texts yet), else of the texts. Logs are of 1 + count, log_chars of characters, nats.
+    """
+    for side in SIDES:
+        named = context.select("comment_id", *_OF_CONTEXT).rename(
+            {"comment_id": f"{side}_id", **{name: f"{side}_{name}" for name in _OF_CONTEXT}}
+        )
+        pairs = pairs.join(named, on=f"{side}_id", how="left", maintain_order="left")
+    of_post = context.select("post_id", *POST_CONTEXT).unique("post_id", keep="first", maintain_order=True)
+    pairs = pairs.join(of_post, on="post_id", how="left", maintain_order="left")
+    pairs = pairs.with_columns(pl.col(POST_CONTEXT).fill_null(0.0))
+    for name in _OF_CONTEXT:
+        chosen, rejected = (pl.col(f"{side}_{name}") for side in SIDES)
+        pairs = pairs.with_columns(chosen.fill_null(rejected).fill_null(0.0), rejected.fill_null(chosen).fill_null(0.0))
+    columns: dict[str, pl.Expr] = {}
+    for side in SIDES:
+        has_counts = f"{side}_{FORM[0]}" in pairs.columns
+        counts = {n: pl.col(f"{side}_{n}") for n in FORM} if has_counts else form_counts(pl.col(side))
+        columns |= {f"{side}_log_{name[2:]}": count.cast(pl.Float64).log1p() for name, count in counts.items()}
+        columns[f"{side}_log_delay"] = pl.col(f"{side}_delay_s").cast(pl.Float64).log1p()
+        columns[f"{side}_log_chars"] = pl.col(f"{side}_chars").cast(pl.Float64).log()
+    return pairs.with_columns(**columns)
 
 
 def orientation(pair_ids: pl.Series) -> NDArray[np.bool_]:
@@ -27,41 +60,41 @@ def orientation(pair_ids: pl.Series) -> NDArray[np.bool_]:
 
 
 def confounder_matrix(pairs: pl.DataFrame, group: Group, chosen_first: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """What a probe sees: [n, k]. pairs: as of `add_confounders`. chosen_first: [n], as of `orientation`.
+    """What a probe sees: [n, k]. pairs: as of `add_confounders`. chosen_first: [n], whether chosen is shown first.
 
-    time: difference and level of log delay, difference in seconds, order in time. length: difference and level of log
-    characters, difference in characters, order in length. joint: both. Differences are first minus second as shown.
+    Of every confounder the difference (first minus second as shown) and the level (mean of both); in time, order and
+    length also which of the two is larger. joint: all groups, the levels of the post, and its subreddit's number.
     """
     shown = np.where(chosen_first, 1.0, -1.0)
     columns: list[NDArray[np.float64]] = []
-    if group in ("time", "joint"):
-        columns += _differences_and_level(pairs, "log_delay", "delay_s", shown)
-    if group in ("length", "joint"):
-        columns += _differences_and_level(pairs, "log_chars", "chars", shown)
+    for name, confounders in CONFOUNDERS.items():
+        if group not in (name, "joint"):
+            continue
+        for confounder in confounders:
+            chosen, rejected = (pairs[f"{side}_{confounder}"].to_numpy().astype(np.float64) for side in SIDES)
+            columns += [shown * (chosen - rejected), (chosen + rejected) / 2]
+        if name in ("time", "order", "length"):
+            columns.append(shown * np.sign(chosen - rejected))
+    if group == "joint":
+        columns += [pairs[name].to_numpy().astype(np.float64) for name in POST_CONTEXT]
+        columns.append(pairs["subreddit"].rank("dense").to_numpy().astype(np.float64))
     return np.column_stack(columns)
 
 
-def _differences_and_level(
-    pairs: pl.DataFrame, log_name: str, plain_name: str, shown: NDArray[np.float64]
-) -> list[NDArray[np.float64]]:
-    chosen, rejected = (pairs[f"{side}_{log_name}"].to_numpy() for side in ("chosen", "rejected"))
-    plain = (pairs[f"chosen_{plain_name}"] - pairs[f"rejected_{plain_name}"]).to_numpy().astype(np.float64)
-    return [shown * (chosen - rejected), (chosen + rejected) / 2, shown * plain, shown * np.sign(plain)]
-
-
-def standardised_mean_differences(pairs: pl.DataFrame) -> list[dict[str, str | float | None]]:
+def standardised_mean_differences(pairs: pl.DataFrame) -> list[dict[str, str | float]]:
     """Chosen minus rejected in pooled standard deviations, weighted: the data of a Love plot.
 
-    Null where neither side varies. Source: Austin 2009, Statistics in Medicine 28(25), 3083-3107, eq. 1.
+    Without those that vary on neither side. Source: Austin 2009, Statistics in Medicine 28(25), 3083-3107, eq. 1.
     """
     weight = pairs["weight"].to_numpy()
-    rows: list[dict[str, str | float | None]] = []
+    rows: list[dict[str, str | float]] = []
     for name in DIFFERENCES:
-        chosen, rejected = (pairs[f"{side}_{name}"].to_numpy().astype(np.float64) for side in ("chosen", "rejected"))
+        chosen, rejected = (pairs[f"{side}_{name}"].to_numpy().astype(np.float64) for side in SIDES)
         means = [np.average(side, weights=weight) for side in (chosen, rejected)]
         variances = [
             np.average((side - mean) ** 2, weights=weight) for side, mean in zip((chosen, rejected), means, strict=True)
         ]
         spread = float(np.sqrt(sum(variances) / 2))
-        rows.append({"confounder": name, "smd": float(means[0] - means[1]) / spread if spread > 0 else None})
+        if spread > 0:
+            rows.append({"confounder": name, "smd": float(means[0] - means[1]) / spread})
     return rows

@@ -16,7 +16,7 @@ from features.responses import select_responses
 from features.store import describe_pairs, write_pairs
 from features.texts import attach_texts
 from lurker.progress import progress, say
-from lurker.schema import PAIRS
+from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace, read_json
 
 HARD_TEST = "hard-test"
@@ -63,7 +63,7 @@ def _read_frozen(workspace: Workspace) -> tuple[dict[str, pl.DataFrame], Ledgers
     folder = workspace.folder("pairs", HARD_TEST)
     if not (folder / "manifest.json").exists():
         return {}, {}
-    pairs = pl.read_parquet(folder / "pairs.parquet")
+    pairs = check(pl.read_parquet(folder / "pairs.parquet"), PAIRS)
     by_subreddit = {name: group for (name,), group in pairs.group_by("subreddit", maintain_order=True)}
     return by_subreddit, read_json(folder / "manifest.json")["ledger_by_subreddit"]
 

@@ -25,18 +25,23 @@ finds that the earlier one wins where the difference is large and loses where it
 def match_pairs(responses: pl.DataFrame, recipe: Recipe) -> tuple[pl.DataFrame, Ledger]:
     """Pairs of responses without their texts, sorted by post and pair, and the ledger of every candidate pair.
 
+    Of a recipe that balances these are the pool to thin: the caps come after that (`features.deconfound`).
     responses: as of `select_responses`. The result depends on the set of rows only: not on their order, the number of
     threads or how the input was cut into files.
     """
     neighbours, ledger = _neighbour_pairs(responses, recipe)
     pairs = add_label_confidence(neighbours, responses)
-    for reason, rule in (
+    before = (
         ("label confidence below min_label_confidence", _confident),
         ("length signs balanced", _length_symmetric),
-        ("over max_pairs_per_response", _cap_per_response),
-        ("over max_pairs_per_post", _cap_per_post),
+        ("over max_pool_pairs_per_post", _cap_pool),
+    )
+    caps = (
+        ("over max_pairs_per_response", cap_per_response),
+        ("over max_pairs_per_post", cap_per_post),
         ("signs balanced", _balance_signs),
-    ):
+    )
+    for reason, rule in before if recipe.deconfound == "balance" else before + caps:
         kept = rule(pairs, recipe)
         ledger = ledger.drop(reason, pairs.height - kept.height)
         pairs = kept
@@ -162,7 +167,7 @@ def _balance_signs(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     return thin_to_mirror(pairs, [time, length], within=[pl.col("subreddit"), size])
 
 
-def _cap_per_response(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+def cap_per_response(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """Pairs that are among the first of both their responses in the order of pair_hash."""
     if recipe.max_pairs_per_response is None:
         return pairs
@@ -173,9 +178,16 @@ def _cap_per_response(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     return ordered.join(over, on="_n", how="anti").drop("_n")
 
 
-def _cap_per_post(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+def cap_per_post(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """The first pairs of every post in the order of pair_hash."""
-    if recipe.max_pairs_per_post is None:
+    return _first_of_post(pairs, recipe.max_pairs_per_post)
+
+
+def _cap_pool(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    return _first_of_post(pairs, recipe.max_pool_pairs_per_post)
+
+
+def _first_of_post(pairs: pl.DataFrame, n_pairs: int | None) -> pl.DataFrame:
+    if n_pairs is None:
         return pairs
-    place = pl.int_range(pl.len()).over("post_id")
-    return pairs.sort("pair_hash", "pair_id").filter(place < recipe.max_pairs_per_post)
+    return pairs.sort("pair_hash", "pair_id").filter(pl.int_range(pl.len()).over("post_id") < n_pairs)

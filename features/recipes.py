@@ -84,6 +84,19 @@ class Recipe:
     """Thin until chosen is earlier as often as later and longer as often as shorter, in every subreddit and at every
     size of the log delay difference."""
 
+    deconfound: Literal["none", "balance", "adjust"] = "none"
+    """balance: thin and weight until the confounders say nothing; adjust: publish what they say of every training
+    pair as confounder_log_odds, and hold out balanced pairs."""
+    max_pool_pairs_per_post: int | None = None
+    """Most candidate pairs from one post, before thinning, pairs."""
+    max_confounder_probability: float = 0.85
+    """Pairs whose outcome the confounders foretell more surely go: they have no mirror image, probability 0.5-1."""
+    n_balance_rounds: int = 3
+    """Most times the pairs that are kept are probed, thinned again where the probe beats one half, and weighted."""
+    weighting: Literal["none", "cross-fitted", "moments"] = "moments"
+    """Of balanced pairs: all 1; from a last probe that saw other posts only; or those, changed as little as makes
+    chosen and rejected alike on average in each split (some 25 figures fitted on the split's own labels)."""
+
     max_pairs_per_response: int | None = None
     """Most pairs one response may be in, pairs."""
     max_pairs_per_post: int | None = None
@@ -98,10 +111,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _require_at_least(self, 1, "n_neighbours", "min_score_gap", "min_held_out_score_gap", "min_score_ratio")
-        _require_at_least(self, 1, "max_pairs_per_response", "max_pairs_per_post", "min_chars")
+        _require_at_least(self, 1, "n_balance_rounds", "max_pool_pairs_per_post", "max_pairs_per_response")
+        _require_at_least(self, 1, "max_pairs_per_post", "min_chars")
         _require_at_least(self, 0, "max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
         _require_at_least(self, 0, "min_words", "min_maturity_s", "min_held_out_rank_gap", "validation_fraction")
-        _require_at_least(self, 0.5, "min_label_confidence")
+        _require_at_least(self, 0.5, "min_label_confidence", "max_confounder_probability")
         _require_at_least(self, MIN_TEST_FRACTION, "test_fraction")
         if self.n_neighbours > 64:
             raise ValueError(f"n_neighbours is at most 64, got {self.n_neighbours}")
@@ -109,7 +123,7 @@ class Recipe:
             bound = getattr(self, high)
             if bound is not None and bound < getattr(self, low):
                 raise ValueError(f"{high} must not be below {low} ({getattr(self, low)}), got {bound}")
-        for share in ("min_label_confidence", "min_held_out_rank_gap"):
+        for share in ("min_label_confidence", "min_held_out_rank_gap", "max_confounder_probability"):
             if getattr(self, share) > 1:
                 raise ValueError(f"{share} is a share of at most 1, got {getattr(self, share)}")
         if self.validation_fraction + self.test_fraction >= 1 and not self.test_posts_only:
@@ -219,12 +233,45 @@ def hard_test() -> Recipe:
     )
 
 
+def balanced() -> Recipe:
+    """Ours: loose calipers on delay, then thinned and weighted until no confounder of the audit names the winner."""
+    return Recipe(
+        name="balanced",
+        min_chars=20,
+        exclude_op=True,
+        neighbour_order="delay",
+        n_neighbours=64,
+        max_log_delay_difference=1.0,
+        deconfound="balance",
+        max_pool_pairs_per_post=60,
+        max_pairs_per_response=3,
+        max_pairs_per_post=10,
+    )
+
+
+def adjusted() -> Recipe:
+    """Ours: nearly all pairs, each with the log-odds that its confounders alone give the winner; held out, `balanced`.
+
+    For training that adds the log-odds to the margin, so that the reward need not learn them.
+    """
+    return Recipe(
+        name="adjusted",
+        min_chars=20,
+        exclude_op=True,
+        deconfound="adjust",
+        max_pairs_per_response=8,
+        max_pairs_per_post=50,
+    )
+
+
 PRESETS: dict[str, Callable[[], Recipe]] = {
     "naive": naive,
     "shp": shp,
     "dialogrpt": dialogrpt,
     "litbench": litbench,
     "matched": matched,
+    "balanced": balanced,
+    "adjusted": adjusted,
     "hard-test": hard_test,
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from features.clean import response_text
+from features.form import form_counts
 from features.ledger import Ledger, apply_rules
 from features.recipes import Recipe
 from features.splits import assign_splits
@@ -20,8 +21,9 @@ def measure_responses(
     """Every comment of the subreddits with what the rules look at: a row a comment, sorted by comment_id, no text.
 
     Besides the comment's own columns: post_* of its post (null when the post was not ingested), delay_s (seconds from
-    post to comment), n_chars, n_words and text_hash of the cleaned text, log_delay = log(1 + delay_s) and
-    log_chars = log(n_chars), nats. advance: told the number of comments done, a subreddit at a time.
+    post to comment), log_delay = log(1 + delay_s), and of the cleaned text n_chars, n_words, text_hash, the counts of
+    `features.form` and log_chars = log(n_chars), nats; the text of replies is not looked at. advance: told the number
+    of comments done, a subreddit at a time.
     """
     posts = workspace.scan(POSTS).select(
         "post_id",
@@ -36,15 +38,18 @@ def measure_responses(
 
 
 def _measure(comments: pl.LazyFrame, posts: pl.LazyFrame) -> pl.LazyFrame:
-    text = response_text(pl.col("body"))
-    measured = comments.with_columns(_text=text).select(
-        pl.exclude("body", "_text", "parent_id", "source"),
-        n_chars=pl.col("_text").str.len_chars().cast(pl.Int64),
-        n_words=pl.col("_text").str.count_matches(r"\S+").cast(pl.Int64),
+    text = pl.col("_text")
+    of_text = {
+        "n_chars": text.str.len_chars().cast(pl.Int64),
+        "n_words": text.str.count_matches(r"\S+").cast(pl.Int64),
         # Only ever compared for equality within one build, so the hash may differ between versions of Polars.
-        text_hash=pl.col("_text").hash(),
-    )
-    joined = measured.join(posts, on="post_id", how="left")
+        "text_hash": text.hash(),
+        **form_counts(text),
+    }
+    seen = pl.exclude("body", "_text", "parent_id", "source")
+    top = comments.filter("is_top_level").with_columns(_text=response_text(pl.col("body"))).select(seen, **of_text)
+    replies = comments.filter(~pl.col("is_top_level")).select(seen)
+    joined = pl.concat([top, replies], how="diagonal").join(posts, on="post_id", how="left")
     delay_s = pl.col("created_utc") - pl.col("post_created_utc")
     return joined.with_columns(
         delay_s=delay_s,

@@ -27,13 +27,13 @@ def read_pairs(workspace: Workspace, name: str) -> tuple[pl.DataFrame, dict[str,
     Errors: LurkerError when there is none of that name (it lists those there are) or it was not written to its end.
     """
     manifest = read_json(existing_folder(workspace, name) / "manifest.json")
-    pairs = check(pl.read_parquet(workspace.folder("pairs", name) / "pairs.parquet"), PAIRS)
+    pairs = pl.read_parquet(workspace.folder("pairs", name) / "pairs.parquet")
     if frame_sha256(pairs) != manifest["pairs_sha256"]:
         raise LurkerError(
             f"Pair set {name!r} is not what its manifest describes: a build of it was stopped or its file was changed.",
             f"Build it again: `lurker pairs build {name} --recipe {manifest['recipe']['name']}`.",
         )
-    return pairs, manifest
+    return check(pairs, PAIRS), manifest
 
 
 def existing_folder(workspace: Workspace, name: str) -> Path:
@@ -51,6 +51,12 @@ def existing_folder(workspace: Workspace, name: str) -> Path:
     return folder
 
 
+def effective_size(weight: pl.Series) -> float:
+    """How many pairs of equal weight say as much: (Σw)²/Σw². Source: Kish 1965, Survey Sampling, §11.7."""
+    w = weight.to_numpy()
+    return float(w.sum() ** 2 / (w**2).sum()) if w.size else 0.0
+
+
 def describe_pairs(pairs: pl.DataFrame, name: str, recipe: Recipe, subreddits: list[str]) -> dict[str, Any]:
     """The part of a manifest that the pairs themselves tell."""
     by_split = dict(pairs.group_by("split").len().iter_rows())
@@ -60,6 +66,7 @@ def describe_pairs(pairs: pl.DataFrame, name: str, recipe: Recipe, subreddits: l
         "recipe": to_dict(recipe),
         "subreddits": subreddits,
         "n_pairs": pairs.height,
+        "effective_pairs": effective_size(pairs["weight"]),
         "n_posts": pairs["post_id"].n_unique(),
         "n_responses": pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).n_unique(),
         "pairs_by_split": {split: by_split.get(split, 0) for split in ("train", "validation", "test")},

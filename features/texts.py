@@ -11,7 +11,8 @@ from lurker.workspace import Workspace
 def attach_texts(workspace: Workspace, matched: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """The table `pairs` from matched pairs: prompt and both texts joined by id, cleaned; the order is kept."""
     pairs = join_texts(workspace, matched)
-    return check(pairs.with_columns(weight=pl.lit(1.0), recipe=pl.lit(recipe.name)), PAIRS)
+    weight = pl.col("weight") if "weight" in pairs.columns else pl.lit(1.0)
+    return check(pairs.with_columns(weight=weight, recipe=pl.lit(recipe.name)), PAIRS)
 
 
 def join_texts(workspace: Workspace, pairs: pl.DataFrame) -> pl.DataFrame:

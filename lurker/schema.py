@@ -16,11 +16,15 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its Polars type, what it means (with its unit), and whether a value may be missing."""
+    """One column: its Polars type, what it means (with its unit), and whether a value may be missing.
+
+    default: what a table without the column is read as having, for columns that came later.
+    """
 
     dtype: pl.DataType | type[pl.DataType]
     meaning: str
     nullable: bool = False
+    default: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,9 @@ PAIRS = Table(
         "rejected_chars": Column(pl.Int64, "characters of rejected"),
         "label_confidence": Column(pl.Float64, "P(chosen is truly liked more | both scores), 0.5–1"),
         "weight": Column(pl.Float64, "weight in training and audits, > 0"),
+        "confounder_log_odds": Column(
+            pl.Float64, "log-odds that chosen wins by confounders alone, cross-fitted; 0 not estimated", default=0.0
+        ),
         "recipe": Column(pl.String, "the recipe that made the pair"),
     },
     key=("pair_id",),
@@ -231,8 +238,14 @@ WORKSPACE_TABLES = (POSTS, COMMENTS, OBSERVATIONS, TRUTH)
 def check(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     """Return `frame` with exactly the table's columns in their order, or say what is wrong with it.
 
+    A column that has a default is filled with it where it or a value of it is missing.
     Errors: LurkerError when a column is missing, has another type, or holds nulls it may not hold.
     """
+    defaults = {name: column.default for name, column in table.columns.items() if column.default is not None}
+    frame = frame.with_columns(
+        (pl.col(name).fill_null(value) if name in frame else pl.lit(value)).alias(name)
+        for name, value in defaults.items()
+    )
     missing = [name for name in table.columns if name not in frame.columns]
     if missing:
         raise LurkerError(f"Table {table.name} lacks the columns {', '.join(missing)}.")

@@ -8,7 +8,14 @@ import pytest
 
 from features.audit import AuditConfig, audit_pairs, summarise_probes, true_accuracy, verdict
 from features.build import build_pairs
-from features.confounds import add_confounders, confounder_matrix, orientation, standardised_mean_differences
+from features.confounds import (
+    DIFFERENCES,
+    add_confounders,
+    confounder_matrix,
+    orientation,
+    standardised_mean_differences,
+)
+from features.context import POST_CONTEXT
 from features.probes import ProbeConfig, cross_validated_probabilities
 from features.recipes import preset
 from features.store import describe_pairs, read_pairs, write_pairs
@@ -48,6 +55,7 @@ def random_pairs(n: int = 3_000, n_posts: int = 300, seed: int = 0) -> pl.DataFr
             "rejected_chars": chars[:, 1],
             "label_confidence": 0.7,
             "weight": 1.0,
+            "confounder_log_odds": 0.0,
             "recipe": "test",
         }
     )
@@ -63,8 +71,15 @@ def swap(pairs: pl.DataFrame, rows: pl.Expr) -> pl.DataFrame:
     )
 
 
+def in_context(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The pairs with their confounders, of a workspace that knows nothing of their threads."""
+    columns = dict.fromkeys((*DIFFERENCES, *POST_CONTEXT), pl.Float64)
+    context = pl.DataFrame(schema={"comment_id": pl.String, "post_id": pl.String, **columns})
+    return add_confounders(pairs, context)
+
+
 def probe(pairs: pl.DataFrame) -> list[dict[str, Any]]:
-    table = add_confounders(pairs)
+    table = in_context(pairs)
     return summarise_probes(table, cross_validated_probabilities(table, FAST), AuditConfig())
 
 
@@ -103,11 +118,11 @@ def test_a_level_that_turns_the_shortcut_round_is_found() -> None:
 
 
 def test_what_a_probe_sees_turns_with_the_side_it_is_shown() -> None:
-    pairs = add_confounders(random_pairs(50))
-    first = confounder_matrix(pairs, "joint", np.ones(50, dtype=bool))
-    second = confounder_matrix(pairs, "joint", np.zeros(50, dtype=bool))
-    turned = np.array([-1, 1, -1, -1] * 2)
-    np.testing.assert_allclose(first, second * turned)
+    pairs = in_context(random_pairs(50))
+    for group in ("time", "length"):  # difference and level of two confounders, then which is larger
+        first = confounder_matrix(pairs, group, np.ones(50, dtype=bool))
+        second = confounder_matrix(pairs, group, np.zeros(50, dtype=bool))
+        np.testing.assert_allclose(first, second * np.array([-1, 1, -1, 1, -1]))
     assert orientation(pairs["pair_id"]).mean() == pytest.approx(0.5, abs=0.25)
 
 
@@ -115,9 +130,9 @@ def test_standardised_difference_of_a_checkable_case() -> None:
     pairs = random_pairs(2).with_columns(
         chosen_chars=pl.Series([10, 14]), rejected_chars=pl.Series([6, 10]), chosen_delay_s=5, rejected_delay_s=5
     )
-    rows = {row["confounder"]: row["smd"] for row in standardised_mean_differences(add_confounders(pairs))}
+    rows = {row["confounder"]: row["smd"] for row in standardised_mean_differences(in_context(pairs))}
     assert rows["chars"] == pytest.approx(2.0)  # means 12 and 8, both variances 4
-    assert rows["delay_s"] is None
+    assert "delay_s" not in rows  # it varies on neither side
 
 
 def test_an_audit_of_simulated_pairs_finds_time_and_knows_the_truth(workspace: Workspace) -> None:

@@ -51,6 +51,7 @@ def test_a_pair_holds_what_its_two_responses_and_their_post_say(
         "chosen_chars": 15,
         "rejected_chars": 10,
         "weight": 1.0,
+        "confounder_log_odds": 0.0,
         "recipe": "naive",
     }
     assert manifest["pairs_by_split"] == {"train": 0, "validation": 1, "test": 0}

@@ -1,0 +1,133 @@
+"""Balanced pairs: the confounders say nothing; adjusted pairs: they say what they say."""
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.build import build_pairs
+from features.confounds import add_confounders
+from features.context import read_context
+from features.propensity import PropensityConfig, earlier_wins_probability, is_earlier_chosen
+from features.recipes import preset
+from features.store import effective_size, read_pairs
+from lurker.config import override
+from lurker.stats import accuracy_interval
+from lurker.workspace import Workspace, open_workspace
+
+WIDE = ["max_log_delay_difference=none", "n_neighbours=23"]
+"""Simulated delays spread over five nats: a caliper of one would leave too little to count."""
+
+
+@pytest.fixture
+def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
+    return open_workspace(Path(shutil.copytree(simulated_workspace, tmp_path / "copy")))
+
+
+def earlier_wins(pairs: pl.DataFrame) -> Any:
+    return accuracy_interval(is_earlier_chosen(pairs), pairs["post_id"], pairs["weight"])
+
+
+def test_the_shortcut_of_time_is_gone_and_taste_is_not(workspace: Workspace) -> None:
+    build_pairs(workspace, "naive", override(preset("naive"), ["min_chars=20"]))
+    manifest = build_pairs(workspace, "ours", override(preset("balanced"), WIDE))
+    naive, ours = read_pairs(workspace, "naive")[0], read_pairs(workspace, "ours")[0]
+    assert earlier_wins(naive).low > 0.7
+    estimate = earlier_wins(ours)
+    assert estimate.low < 0.5 < estimate.high and estimate.high - estimate.low < 0.1
+    assert ours["post_id"].value_counts()["count"].max() <= 10
+    sides = pl.concat([ours["chosen_id"], ours["rejected_id"]])
+    assert sides.value_counts()["count"].max() <= 3
+    assert manifest["effective_pairs"] == pytest.approx(effective_size(ours["weight"]))
+    assert manifest["effective_pairs"] > 1_500
+
+    def true_share(pairs: pl.DataFrame) -> float:
+        truth = pl.read_parquet(workspace.root / "truth/*/*.parquet").select("comment_id", "quality")
+        for side in ("chosen", "rejected"):
+            named = truth.rename({"comment_id": f"{side}_id", "quality": f"{side}_quality"})
+            pairs = pairs.join(named, on=f"{side}_id")
+        return float((pairs["chosen_quality"] > pairs["rejected_quality"]).mean())
+
+    assert true_share(ours) > true_share(naive) + 0.03  # what time decided is gone, so taste decides more
+
+
+def test_the_ledgers_of_both_recipes_add_up(workspace: Workspace) -> None:
+    for recipe in ("balanced", "adjusted"):
+        manifest = build_pairs(workspace, recipe, preset(recipe))
+        for ledger in manifest["ledger"].values():
+            assert ledger["input"] == ledger["kept"] + sum(line["n"] for line in ledger["dropped"])
+        stages = [stage for stage in manifest["ledger"] if stage != "responses"]
+        assert sum(manifest["ledger"][stage]["kept"] for stage in stages) == manifest["n_pairs"]
+
+
+def test_adjusted_says_of_each_pair_how_much_time_foretells_and_holds_out_balanced_pairs(workspace: Workspace) -> None:
+    build_pairs(workspace, "adjusted", preset("adjusted"))
+    build_pairs(workspace, "balanced", preset("balanced"))
+    adjusted, balanced = (read_pairs(workspace, name)[0] for name in ("adjusted", "balanced"))
+    train, held_out = adjusted.filter(split="train"), adjusted.filter(pl.col("split") != "train")
+    assert (held_out["confounder_log_odds"] == 0).all()
+    same = balanced.filter(pl.col("split") != "train")
+    assert held_out["pair_id"].to_list() == same["pair_id"].to_list()
+    # Calibrated: where it says p, the chosen one is the earlier one's winner p of the time.
+    p_right = 1 / (1 + np.exp(-train["confounder_log_odds"].abs().to_numpy()))
+    named = (train["confounder_log_odds"] > 0).to_numpy()
+    assert named.mean() == pytest.approx(p_right.mean(), abs=0.02) and named.mean() > 0.7
+
+
+def test_the_log_odds_take_a_planted_confounder_out_of_a_model(workspace: Workspace) -> None:
+    """A logistic regression of the winner on the difference of log delay, without and with the offset."""
+    from scipy.optimize import minimize_scalar
+
+    build_pairs(workspace, "adjusted", preset("adjusted"))
+    train = read_pairs(workspace, "adjusted")[0].filter(split="train")
+    difference = (train["chosen_delay_s"].log1p() - train["rejected_delay_s"].log1p()).to_numpy()
+
+    def coefficient(offset: np.ndarray) -> float:
+        # The chosen one is always the label, so its log-likelihood is that of margin > 0.
+        return float(minimize_scalar(lambda b: np.logaddexp(0, -(b * difference + offset)).sum(), (-2, 2)).x)
+
+    plain = coefficient(np.zeros(train.height))
+    adjusted = coefficient(train["confounder_log_odds"].to_numpy())
+    assert plain < -0.5
+    assert abs(adjusted) < 0.1 * abs(plain)
+
+
+def test_order_of_rows_and_files_change_no_byte(
+    write_workspace: Callable[..., Workspace], simulate: Callable[..., Any]
+) -> None:
+    posts, comments, _ = simulate(n_posts=40, n_comments=12, subreddits=("alpha", "beta"))
+    contents = []
+    for n_files in (1, 3):
+        workspace = write_workspace(posts, comments, n_files=n_files)
+        for recipe in ("balanced", "adjusted"):
+            build_pairs(workspace, recipe, override(preset(recipe), ["min_chars=1"]))
+        files = [workspace.root / "pairs" / name / "pairs.parquet" for name in ("balanced", "adjusted")]
+        contents.append([path.read_bytes() for path in files])
+        random.Random(n_files).shuffle(comments)
+        random.Random(n_files).shuffle(posts)
+    assert contents[0] == contents[1]
+
+
+def test_a_pair_s_probability_knows_nothing_of_its_own_post_or_of_test_labels(workspace: Workspace) -> None:
+    build_pairs(workspace, "naive", preset("naive"))
+    built, _ = read_pairs(workspace, "naive")
+    pairs = add_confounders(built.sort("pair_id"), read_context(workspace, ["alpha", "beta"]))
+    config = PropensityConfig(n_boosting_rounds=10, min_split_pairs=10**9)  # no calibration within the split
+    before = earlier_wins_probability(pairs, config)
+    post = pairs.filter(split="train")["post_id"][0]
+    columns = [c.removeprefix("chosen_") for c in pairs.columns if c.startswith("chosen_")]
+    turned = (pl.col("post_id") == post) | (pl.col("split") == "test")
+    swapped = pairs.with_columns(
+        *(pl.when(turned).then(f"rejected_{c}").otherwise(f"chosen_{c}").alias(f"chosen_{c}") for c in columns),
+        *(pl.when(turned).then(f"chosen_{c}").otherwise(f"rejected_{c}").alias(f"rejected_{c}") for c in columns),
+    )
+    after = earlier_wins_probability(swapped, config)
+    own = (pairs["post_id"] == post).to_numpy()
+    assert own.sum() > 5
+    np.testing.assert_array_equal(before[own], after[own])  # turned labels of its own and of test posts move nothing
+    assert not np.array_equal(before, after)  # but other posts saw the turned one
