@@ -41,6 +41,9 @@ def dump(
     keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
     keep_bots: bool = typer.Option(False, "--keep-bots", help="Keep what well-known bots wrote, AutoModerator's too."),
     keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
+    engine: Literal["local", "ray"] = typer.Option(
+        "local", help="ray: a task a file on the cluster RAY_ADDRESS names, whose machines share these paths."
+    ),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> None:
     """Read dump files of submissions and comments, told apart by content; the same file twice changes nothing.
@@ -67,7 +70,7 @@ def dump(
     for path in files:
         check_dump(path)  # before a workspace is made
     workspace = open_workspace(ctx.obj, create=True)
-    report(workspace, ingest_dumps(workspace, files, filters), as_json=as_json)
+    report(workspace, ingest_dumps(workspace, files, filters, engine=engine), as_json=as_json)
 
 
 @app.command()

@@ -9,10 +9,12 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,17 @@ from ingest.normalize import RowFilters
 from ingest.staging import STAGING_VERSION, merge_staged, stage_lines, staged_summary
 from ingest.streams import Block, CutShortError, blocks, check_dump
 from lurker.config import fingerprint
+from lurker.engine import Engine, run_tasks
 from lurker.errors import LurkerError
 from lurker.progress import progress, say
 from lurker.schema import COMMENTS, POSTS
 from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
 HEAD_TAIL_BYTES = 1 << 20
+MAX_FILES = 4
+"""Read side by side on one machine: a monthly dump needs a window of 2 GiB to decompress."""
+MAX_PARSERS = 4
+"""Threads that parse the blocks of a file: as many as one decompressor keeps busy."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,9 +57,12 @@ class FileReport:
 
 
 def ingest_dumps(
-    workspace: Workspace, files: Sequence[Path], filters: RowFilters, source: str = "dump"
+    workspace: Workspace, files: Sequence[Path], filters: RowFilters, source: str = "dump", engine: Engine = "local"
 ) -> list[FileReport]:
-    """Read dump files into posts, comments and observations; a report for each file.
+    """Read dump files into posts, comments and observations; a report for each file, those ingested before first.
+
+    engine: "local" reads a few files at once; "ray" makes each file a task of a cluster whose machines all see the
+    files and the workspace under the same paths. The merge is done here.
 
     Errors: LurkerError when a file is missing, a folder, empty or no dump (before anything is written), when no row of
     any file passes the filters, or when another process writes to the workspace. A file that is cut short is no error
@@ -61,17 +71,22 @@ def ingest_dumps(
     for path in files:
         check_dump(path)
     with workspace.lock("ingest dump"):
-        reports, folders = [], []
+        reports, new = [], []
         for path in dict.fromkeys(files):
             mark = _fingerprint(path, filters, source)
             record = workspace.root / "ingested" / f"{mark}.json"
             if (before := _recorded(workspace, record)) is not None:
                 reports.append(before)
                 say(f"{path.name} was ingested before with these filters: nothing to do.")
-                continue
-            folder = workspace.root / "staging" / mark
-            reports.append(_stage(path, folder, filters, source, workspace.salt()))
-            folders.append((folder, record, reports[-1]))
+            else:
+                new.append((path, workspace.root / "staging" / mark, record))
+        tasks = [
+            {"path": path, "folder": folder, "filters": filters, "source": source, "salt": workspace.salt()}
+            for path, folder, _ in new
+        ]
+        staged = _stage_here(tasks) if engine == "local" else _stage_on_cluster(tasks, engine)
+        folders = [(folder, record, report) for (_, folder, record), report in zip(new, staged, strict=True)]
+        reports += staged
         _require_rows(reports, filters, [folder for folder, _, _ in folders])
         if folders:
             merge_staged(workspace, [folder for folder, _, _ in folders])
@@ -101,23 +116,64 @@ def _recorded(workspace: Workspace, record: Path) -> FileReport | None:
     return report if is_there else None
 
 
-def _stage(path: Path, folder: Path, filters: RowFilters, source: str, salt: bytes) -> FileReport:
+def _stage_here(tasks: Sequence[dict[str, Any]]) -> list[FileReport]:
+    """Stage files a few at a time on this machine."""
+    if not tasks:
+        return []
+    what = tasks[0]["path"].name if len(tasks) == 1 else f"{len(tasks)} files"
+    n_bytes = sum(task["path"].stat().st_size for task in tasks)
+    with (
+        progress(f"Reading {what}", n_bytes, unit="bytes") as advance,
+        ThreadPoolExecutor(min(len(tasks), os.cpu_count() or 1, MAX_FILES)) as readers,
+    ):
+        is_over = threading.Event()
+        futures = [readers.submit(_stage, **task, advance=advance, is_over=is_over) for task in tasks]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            is_over.set()  # after an error or Ctrl-C the other files stop too; what is staged stays
+            for future in futures:
+                future.cancel()
+
+
+def _stage_on_cluster(tasks: Sequence[dict[str, Any]], engine: Engine) -> list[FileReport]:
+    """Stage each file as a task of the engine."""
+    reports: dict[int, FileReport] = {}
+    absolute = [{**task, "path": task["path"].resolve(), "folder": task["folder"].resolve()} for task in tasks]
+    with progress("Reading", len(tasks), unit="files") as advance:
+        for index, report in run_tasks(_stage, absolute, engine=engine):
+            report.file = str(tasks[index]["path"])
+            reports[index] = report
+            advance(1)
+    return [reports[index] for index in range(len(tasks))]
+
+
+def _stage(
+    path: Path,
+    folder: Path,
+    filters: RowFilters,
+    source: str,
+    salt: bytes,
+    advance: Callable[[float], None] = lambda _: None,
+    is_over: threading.Event | None = None,
+) -> FileReport:
     """Stage every block of a file that is not staged yet; blocks are worked on side by side, a few at a time."""
+    check_dump(path)
     folder.mkdir(parents=True, exist_ok=True)
     for left_over in [*folder.glob("*.lines"), *folder.glob(".*.tmp")]:
         left_over.unlink()
-    n_workers = os.cpu_count() or 1
+    n_workers = min(os.cpu_count() or 1, MAX_PARSERS)
     report = FileReport(file=str(path))
     running: deque[Future[dict[str, Any]]] = deque()
-    with (
-        progress(f"Reading {path.name}", path.stat().st_size, unit="bytes") as advance,
-        ThreadPoolExecutor(n_workers) as pool,
-    ):
+    stage = partial(_stage_block, folder=folder, filters=filters, source=source, salt=salt)
+    with ThreadPoolExecutor(n_workers) as pool:
         try:
             for block in _until_cut(path, advance, report):
-                running.append(pool.submit(_stage_block, block, folder, filters, source, salt))
+                running.append(pool.submit(stage, block))
                 if len(running) > n_workers:
                     _add(report, running.popleft().result())
+                if is_over is not None and is_over.is_set():
+                    break
             while running:
                 _add(report, running.popleft().result())
         finally:

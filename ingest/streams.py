@@ -114,19 +114,15 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
             chunk, cut = None, error
         if chunk is None:
             break
+        while n_pending + len(chunk) >= block_bytes and (end := _block_end(chunk, block_bytes - n_pending)):
+            block = Block(index, line, b"".join([*pieces, chunk[:end]]))
+            yield block
+            index, line = index + 1, line + block.data.count(b"\n")
+            pieces, n_pending, chunk = [], 0, chunk[end:]
         pieces.append(chunk)
         n_pending += len(chunk)
-        if n_pending < block_bytes or b"\n" not in chunk:
-            if n_pending > MAX_LINE_BYTES:
-                raise LurkerError(f"{path} is no dump: line {line:,} is over {MAX_LINE_BYTES >> 20} MB long.")
-            continue
-        data, pieces = b"".join(pieces), []
-        start = 0
-        while len(data) - start >= block_bytes and (end := _block_end(data, start, block_bytes)):
-            block = Block(index, line, data[start:end])
-            yield block
-            start, index, line = end, index + 1, line + block.data.count(b"\n")
-        pieces, n_pending = [data[start:]], len(data) - start
+        if n_pending > MAX_LINE_BYTES:
+            raise LurkerError(f"{path} is no dump: line {line:,} is over {MAX_LINE_BYTES >> 20} MB long.")
     data = b"".join(pieces)
     if cut is None and data and not data.endswith(b"\n"):
         if _is_json(data[data.rfind(b"\n") + 1 :]):
@@ -139,10 +135,13 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
         raise cut
 
 
-def _block_end(data: bytes, start: int, block_bytes: int) -> int:
-    """Where the block from `start` ends: after its last newline within `block_bytes`, else the next; 0 for none."""
-    within = data.rfind(b"\n", start, start + block_bytes) + 1
-    return within or data.find(b"\n", start + block_bytes) + 1
+def _block_end(chunk: bytes, n_left: int) -> int:
+    """Where a block ends that has room for `n_left` more bytes: after the last newline within, else the next; 0: none.
+
+    So a block without its last line is never longer than it may be.
+    """
+    within = chunk.rfind(b"\n", 0, n_left) + 1 if n_left > 0 else 0
+    return within or chunk.find(b"\n", max(n_left, 0)) + 1
 
 
 def _is_json(line: bytes) -> bool:
