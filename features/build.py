@@ -10,13 +10,13 @@ from features.context import read_context
 from features.deconfound import adjust_pairs, balance_pairs
 from features.form import FORM
 from features.hard_test import HARD_TEST, freeze_hard_test
-from features.hashing import frame_sha256
 from features.ledger import Ledger
 from features.matching import match_pairs
 from features.recipes import Recipe, balanced
 from features.responses import REPLY, measure_responses, select_responses
 from features.store import describe_pairs, write_pairs
 from features.texts import attach_texts
+from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
 from lurker.progress import progress, say
 from lurker.schema import COMMENTS

@@ -8,13 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from features.hashing import frame_sha256
 from features.ledger import total
 from features.matching import match_pairs
 from features.recipes import hard_test
 from features.responses import select_responses
 from features.store import describe_pairs, write_pairs
 from features.texts import attach_texts
+from lurker.digest import frame_sha256
 from lurker.progress import progress, say
 from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace, read_json

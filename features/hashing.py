@@ -22,11 +22,3 @@ def hash_ids(ids: pl.Series, salt: str) -> NDArray[np.int64]:
 def hash_sql(column: str, salt: str) -> str:
     """The DuckDB expression that gives the numbers of `hash_ids` for a column of ids. salt: letters and dashes."""
     return f"CAST('0x' || substr(md5('{salt}:' || {column}), 1, {HEX_DIGITS}) AS BIGINT)"
-
-
-def frame_sha256(frame: pl.DataFrame) -> str:
-    """SHA-256 of a frame's content as CSV, in the order of its rows and columns."""
-    digest = hashlib.sha256()
-    for part in frame.iter_slices(50_000):
-        digest.update(part.write_csv().encode())
-    return digest.hexdigest()

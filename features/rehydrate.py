@@ -7,10 +7,10 @@ import polars as pl
 
 from features.export import SPLITS, TEXTS, text_digest
 from features.hard_test import HARD_TEST
-from features.hashing import frame_sha256
 from features.ledger import apply_rules
 from features.store import write_pairs
 from features.texts import join_texts
+from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
 from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace, read_json

@@ -5,10 +5,11 @@ from typing import Any
 
 import polars as pl
 
-from features.hashing import frame_sha256
 from features.recipes import Recipe
 from lurker.config import to_dict
+from lurker.digest import frame_sha256
 from lurker.errors import LurkerError
+from lurker.purged import with_texts
 from lurker.schema import PAIRS, SCHEMA_VERSION, check
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 
@@ -33,7 +34,7 @@ def read_pairs(workspace: Workspace, name: str) -> tuple[pl.DataFrame, dict[str,
             f"Pair set {name!r} is not what its manifest describes: a build of it was stopped or its file was changed.",
             f"Build it again: `lurker pairs build {name} --recipe {manifest['recipe']['name']}`.",
         )
-    return check(pairs, PAIRS), manifest
+    return with_texts(check(pairs, PAIRS), name), manifest
 
 
 def existing_folder(workspace: Workspace, name: str) -> Path:

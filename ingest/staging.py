@@ -6,6 +6,7 @@ runs of each table, the batch's summary last: a batch with a summary is whole, o
 """
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,11 @@ from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
 STAGING_VERSION = 2
 """Part of the fingerprint: a change of what staged rows mean makes old staged rows and records void."""
+
+
+_MENTION = re.compile(r"\b[uU](?:ser)?/[A-Za-z0-9_-]{2,30}", re.ASCII)
+_NAME_FIELD = re.compile(r'("(?:author\w*|\w+_by|permalink|t)"\s*:\s*)"[^"]*"?')
+"""Fields of Reddit's that bear a user's name; `t` is the text of a flair."""
 
 
 def staged_summary(folder: Path, name: str) -> dict[str, Any] | None:
@@ -56,7 +62,7 @@ def stage_lines(
     if malformed:
         with atomic_path(folder / f"{name}.malformed") as temporary, temporary.open("w", encoding="utf-8") as file:
             for line in malformed:
-                text = line.data.decode("utf-8", "backslashreplace")
+                text = _without_names(line.data.decode("utf-8", "backslashreplace"))
                 file.write(json.dumps({"line": line.line, "text": text}, ensure_ascii=True) + "\n")
     reasons = rows["drop_reason"].drop_nulls().value_counts().rows()
     summary = {
@@ -100,3 +106,8 @@ def merge_staged(workspace: Workspace, folders: Sequence[Path]) -> None:
     say("Merging into the tables ...")
     store.merge(workspace, runs, spill)
     shutil.rmtree(spill, ignore_errors=True)
+
+
+def _without_names(line: str) -> str:
+    """A line that nothing can parse, without what looks like a name of a user; its place says where the rest stands."""
+    return _MENTION.sub("u/[name]", _NAME_FIELD.sub(r'\1"[name]"', line))

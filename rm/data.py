@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lurker.errors import CallError, LurkerError
+from lurker.purged import with_texts
 from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace
 from rm.tokens import Indices, Sequences, encode
@@ -55,7 +56,7 @@ def read_pairs(workspace: Workspace, name: str, subreddits: Sequence[str] = ()) 
         )
     stored = pl.read_parquet(folder / "pairs.parquet")
     extra = [] if CONFOUNDERS in PAIRS.columns or CONFOUNDERS not in stored.columns else [stored[CONFOUNDERS]]
-    frame = check(stored, PAIRS).with_columns(extra).sort("pair_id")
+    frame = with_texts(check(stored, PAIRS).with_columns(extra), name).sort("pair_id")
     if not subreddits:
         return frame
     known = {str(display).lower(): display for display in frame["subreddit"].unique().sort()}

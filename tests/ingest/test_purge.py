@@ -104,7 +104,18 @@ def tables(workspace):
 
 
 def pair_sets(workspace):
-    return {name: read_pairs(workspace, name) for name in ("naive", "second", HARD_TEST)}
+    folders = {name: workspace.folder("pairs", name) for name in ("naive", "second", HARD_TEST)}
+    return {
+        name: (pl.read_parquet(folder / "pairs.parquet"), read_json(folder / "manifest.json"))
+        for name, folder in folders.items()
+    }
+
+
+def test_readers_leave_out_what_has_no_text(full):
+    purge(full)
+    has_texts = pl.all_horizontal(pl.col("prompt", "chosen", "rejected") != "")
+    for name, (stored, _) in pair_sets(full).items():
+        assert read_pairs(full, name)[0].equals(stored.filter(has_texts))
 
 
 def test_no_word_of_what_is_gone_is_left_anywhere(full):
