@@ -56,6 +56,7 @@ def test_the_shortcut_of_time_is_gone_and_taste_is_not(workspace: Workspace) -> 
     assert true_share(ours) > true_share(naive) + 0.03  # what time decided is gone, so taste decides more
 
 
+@pytest.mark.slow
 def test_the_ledgers_of_both_recipes_add_up(workspace: Workspace) -> None:
     for recipe in ("balanced", "adjusted"):
         manifest = build_pairs(workspace, recipe, preset(recipe))

@@ -148,6 +148,7 @@ def test_rehydrate_where_nothing_is_left_writes_nothing(workspace: Workspace, tm
     assert not (tmp_path / "empty/pairs/again").exists()
 
 
+@pytest.mark.slow
 def test_the_card_tells_recipe_ledger_and_audit(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,7 @@ def test_transfer_fills_the_matrix_in_processes_of_its_own(workspace: Workspace)
     }
 
 
+@pytest.mark.slow
 def test_scaling_runs_on_ray(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
