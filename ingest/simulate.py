@@ -3,8 +3,11 @@
 Each comment's words carry its quality: about a third of them are words that its community likes or dislikes with known
 weights, and quality is the standardised mean of those weights, so that the text determines it and its length does not.
 Readers come with the size of the thread and leave with time, so an early comment has more of them; a reader's vote
-follows the quality (and a little the length); votes are counts with more spread than chance alone. Communities share a
-known part of their taste, so that what carries over from one to another has a known answer.
+follows the quality (and a little the length); votes are counts with more spread than chance alone. Where it is asked
+for, later readers follow the score that the first ones made, and the score is shown with Reddit's fuzz on it.
+Communities share a known part of their taste, so that what carries over from one to another has a known answer.
+
+Source: Muchnik, Aral & Taylor 2013, "Social Influence Bias: A Randomized Experiment", Science 341 (herding).
 """
 
 from collections.abc import Iterator
@@ -114,7 +117,8 @@ def simulate(config: SimulationConfig) -> Iterator[tuple[pl.DataFrame, pl.DataFr
     is_nsfw, author.
     comments, in the order they were written: comment_number, post, thread_index, parent_index (the thread_index it
     answers, -1 for the post), subreddit, created_utc, delay_s, n_words, body, quality, log_exposure, expected_score,
-    score, author ("[deleted]" when gone), is_by_op, is_edited, removal ("", deleted or removed), is_sticky.
+    log_herding, fuzz, score, author ("[deleted]" when gone), is_by_op, is_edited, removal ("", deleted or removed),
+    is_sticky.
     """
     world = make_world(config)
     for chunk in range(-(-config.n_posts // POSTS_PER_CHUNK)):
@@ -132,8 +136,8 @@ def simulate_chunk(world: World, chunk: int) -> tuple[pl.DataFrame, pl.DataFrame
     posts = _draw_posts(world, rng, number, size)
     thread = _draw_threads(config, rng, posts, size)
     texts = _draw_texts(world, rng, thread["community"])
-    votes = _draw_votes(config, rng, thread, texts, size)
-    comments = pl.DataFrame({**thread, **texts, **votes, **_draw_fates(config, rng, posts, thread)})
+    votes = _draw_votes(config, rng, np.random.default_rng([config.seed, 2, chunk]), thread, texts, size)
+    comments = pl.DataFrame({**thread, **texts, **votes, **_draw_fates(config, rng, posts, thread, texts["quality"])})
     comments = _with_stickies(config, rng, posts, comments)
     names = pl.Series(world.subreddits)
     comments = comments.sort("created_utc", "post", "thread_index").with_columns(
@@ -227,11 +231,15 @@ def _draw_texts(world: World, rng: np.random.Generator, community: Ints) -> dict
 def _draw_votes(
     config: SimulationConfig,
     rng: np.random.Generator,
+    crowd_rng: np.random.Generator,
     thread: dict[str, Ints],
     texts: dict[str, Any],
     size: Ints,
 ) -> dict[str, Floats | Ints]:
-    """Readers, then votes: score = 1 + ups − downs, each gamma–Poisson around readers × rate(quality, length)."""
+    """Readers, then votes: score = 1 + ups − downs, each gamma–Poisson around readers × rate(quality, length).
+
+    crowd_rng: draws what herding and fuzzing add, so that without them all is as it would be.
+    """
     quality = texts["quality"]
     log_exposure = (
         np.log(config.readers)
@@ -243,22 +251,44 @@ def _draw_votes(
     ups = config.up_rate * np.exp(log_exposure + votes_a_reader + config.quality_effect * quality)
     downs = config.down_rate * np.exp(log_exposure + votes_a_reader - config.quality_effect * quality)
     noise = rng.gamma(config.vote_spread, 1 / config.vote_spread, (2, len(quality)))
+    drawn_ups, drawn_downs = rng.poisson(ups * noise[0]), rng.poisson(downs * noise[1])
+    log_herding = np.zeros(len(quality))
+    if config.herding_effect:
+        drawn_ups, log_herding = _herd(config, crowd_rng, ups, noise[0], drawn_ups)
+    score = 1 + drawn_ups - drawn_downs
+    spread = config.vote_fuzzing * np.sqrt(1 + np.abs(score))
+    fuzz = np.rint(spread * crowd_rng.standard_normal(len(score))).astype(np.int64)
     return {
         "log_exposure": log_exposure,
         "expected_score": 1 + ups - downs,
-        "score": 1 + rng.poisson(ups * noise[0]) - rng.poisson(downs * noise[1]),
+        "log_herding": log_herding,
+        "fuzz": fuzz,
+        "score": score + fuzz,
     }
 
 
+def _herd(
+    config: SimulationConfig, rng: np.random.Generator, ups: Floats, noise: Floats, drawn_ups: Ints
+) -> tuple[Ints, Floats]:
+    """Upvotes when later readers follow the first ones, and the log of what that multiplied their votes by.
+
+    ups: their mean. drawn_ups: Poisson(ups × noise), without herding; a binomial share of it is a Poisson count too.
+    """
+    early = rng.binomial(drawn_ups, config.early_share)
+    log_herding = config.herding_effect * np.log((1 + early) / (1 + config.early_share * ups))
+    late = rng.poisson((1 - config.early_share) * ups * noise * np.exp(log_herding))
+    return early + late, log_herding
+
+
 def _draw_fates(
-    config: SimulationConfig, rng: np.random.Generator, posts: pl.DataFrame, thread: dict[str, Ints]
+    config: SimulationConfig, rng: np.random.Generator, posts: pl.DataFrame, thread: dict[str, Ints], quality: Floats
 ) -> dict[str, pl.Series | NDArray[np.bool_]]:
     """Authors, edits, deletions and removals."""
     n_comments = len(thread["post"])
     chance = rng.random((4, n_comments))
-    removal = np.select(
-        [chance[0] < config.deleted_share / 2, chance[0] < config.deleted_share], ["deleted", "removed"], ""
-    )
+    fewer = np.exp(-config.deletion_effect * quality)
+    gone = config.deleted_share * fewer / (1 - config.deleted_share + config.deleted_share * fewer)
+    removal = np.select([chance[0] < gone / 2, chance[0] < gone], ["deleted", "removed"], "")
     op = posts["author"].gather(thread["post"])
     author = pl.select(
         pl.when(pl.Series((removal == "deleted") | (chance[1] < config.no_author_share)))

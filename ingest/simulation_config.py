@@ -67,8 +67,16 @@ class SimulationConfig:
     """Log votes a log of words over their median."""
     vote_spread: float = 2.5
     """Shape of the gamma that multiplies expected votes: small is noisy, its variance is 1 / vote_spread."""
+    herding_effect: float = 0.0
+    """Log votes that later readers add, a log of early upvotes over their mean: voters follow the score they see."""
+    early_share: float = 0.1
+    """Share of a comment's readers who vote before a score is seen, 0–1; counts with herding only."""
+    vote_fuzzing: float = 0.0
+    """Standard deviation of what Reddit adds to a score before it shows it, in square roots of 1 + |score|."""
     deleted_share: float = 0.03
-    """Share of comments whose text was deleted or removed, 0–1."""
+    """Share of comments of middling quality whose text was deleted or removed, 0–1."""
+    deletion_effect: float = 0.0
+    """Log-odds of deletion or removal lost, a standard deviation of quality."""
     no_author_share: float = 0.03
     """Share of comments whose author is gone while the text stands, 0–1."""
     op_share: float = 0.06
@@ -83,7 +91,7 @@ class SimulationConfig:
     def __post_init__(self) -> None:
         """Errors: ValueError for a value outside what its field says."""
         shares = ("taste_shared", "taste_word_share", "reply_share", "deleted_share", "no_author_share", "op_share")
-        for name in (*shares, "edited_share", "sticky_share", "nsfw_share"):
+        for name in (*shares, "early_share", "edited_share", "sticky_share", "nsfw_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
         for name in (
@@ -97,7 +105,7 @@ class SimulationConfig:
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("comments_sigma", "delay_sigma", "words_sigma", "up_rate", "down_rate"):
+        for name in ("comments_sigma", "delay_sigma", "words_sigma", "up_rate", "down_rate", "vote_fuzzing"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 1 <= self.n_subreddits <= len(SUBREDDIT_NAMES):

@@ -122,7 +122,9 @@ TRUTH = Table(
         "subreddit": Column(pl.String, "the community whose taste judged it"),
         "quality": Column(pl.Float64, "what the community truly thinks of the words, standard deviations"),
         "log_exposure": Column(pl.Float64, "log of the number of readers it had"),
-        "expected_score": Column(pl.Float64, "the mean of the score that was drawn"),
+        "expected_score": Column(pl.Float64, "the mean of the score that was drawn, without herding and fuzz"),
+        "log_herding": Column(pl.Float64, "log of what early votes multiplied later upvotes by", default=0.0),
+        "fuzz": Column(pl.Int64, "votes that fuzzing added to the score that is shown", default=0),
     },
     key=("comment_id",),
 )
@@ -243,7 +245,7 @@ def check(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     """
     defaults = {name: column.default for name, column in table.columns.items() if column.default is not None}
     frame = frame.with_columns(
-        (pl.col(name).fill_null(value) if name in frame else pl.lit(value)).alias(name)
+        (pl.col(name).fill_null(value) if name in frame else pl.lit(value, table.columns[name].dtype)).alias(name)
         for name, value in defaults.items()
     )
     missing = [name for name in table.columns if name not in frame.columns]

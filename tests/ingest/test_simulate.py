@@ -158,6 +158,103 @@ def test_the_delay_knob_moves_the_time_shortcut(knobs, low, high):
     )
 
 
+def readable(**knobs):
+    """Comments of two thousand posts by their place, without the moderators' ones."""
+    chunks = [comments for _, comments in simulate(SimulationConfig(n_posts=2_000, **knobs))]
+    return pl.concat(chunks).filter(~pl.col("is_sticky")).sort("comment_number")
+
+
+def mean_ups(comments, config):
+    """Upvotes a comment gets on average without herding, from its truth."""
+    return config.up_rate * np.exp(
+        comments["log_exposure"].to_numpy()
+        + config.length_effect * np.log(comments["n_words"].to_numpy() / config.median_words)
+        + config.quality_effect * comments["quality"].to_numpy()
+    )
+
+
+def test_herding_moves_the_votes_as_the_truth_says():
+    """Early upvotes follow from log_herding; the later ones must be what they and the vote's spread foretell."""
+    config = SimulationConfig(herding_effect=0.6)
+    alone, herd = readable(), readable(herding_effect=0.6)
+    assert herd["quality"].equals(alone["quality"])
+    assert (alone["log_herding"] == 0).all()
+    ups, log_herding = mean_ups(herd, config), herd["log_herding"].to_numpy()
+    early = np.exp(log_herding / config.herding_effect) * (1 + config.early_share * ups) - 1
+    assert early == pytest.approx(np.rint(early), abs=1e-6)
+    assert np.corrcoef(early, config.early_share * ups)[0, 1] > 0.7
+    spread = (config.vote_spread + early) / (config.vote_spread + config.early_share * ups)
+    downs = 1 + ups - herd["expected_score"].to_numpy()
+    foretold = 1 + early + (1 - config.early_share) * ups * spread * np.exp(log_herding) - downs
+    for low, high in ((-9, -0.3), (-0.3, -0.1), (-0.1, 0.1), (0.1, 0.4), (0.4, 9)):
+        rows = (log_herding > low) & (log_herding <= high)
+        error = herd["score"].to_numpy()[rows] - foretold[rows]
+        assert rows.sum() > 200
+        assert abs(error.mean()) < 4 * error.std() / np.sqrt(rows.sum())
+
+
+def test_herding_makes_luck_larger_and_taste_harder_to_read():
+    def spread_of_luck(comments):
+        seen = comments.filter(pl.col("expected_score") > 20)
+        return (seen["score"].clip(1) / seen["expected_score"]).log().std()
+
+    assert spread_of_luck(readable(herding_effect=1.0)) > 1.1 * spread_of_luck(readable())
+
+
+def test_fuzz_is_what_the_truth_says_and_of_the_size_that_was_asked_for():
+    plain, fuzzed = readable(), readable(vote_fuzzing=0.8)
+    assert (plain["fuzz"] == 0).all()
+    assert (fuzzed["score"] - fuzzed["fuzz"]).equals(plain["score"], check_names=False)
+    standard = fuzzed["fuzz"] / (1 + plain["score"].abs()).sqrt()
+    assert standard.mean() == pytest.approx(0, abs=0.03)
+    large = standard.filter(plain["score"].abs() > 30)
+    assert large.std() == pytest.approx(0.8, rel=0.06)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_the_share_that_is_deleted_is_as_asked(share):
+    comments = readable(deleted_share=share)
+    assert (comments["removal"] != "").mean() == pytest.approx(share, abs=0.01)
+    assert (comments.filter(pl.col("removal") == "deleted")["author"] == "[deleted]").all()
+
+
+def test_deletion_takes_what_is_disliked_as_strongly_as_asked():
+    """Log-odds of deletion fall by the knob for each standard deviation of quality."""
+    comments = readable(deleted_share=0.3, deletion_effect=0.9)
+    by_quality = comments.group_by(pl.col("quality").round()).agg(
+        (pl.col("removal") != "").mean().alias("gone"), pl.len()
+    )
+    common = by_quality.filter(pl.col("len") > 1_000).sort("quality")
+    odds = (common["gone"] / (1 - common["gone"])).log()
+    slope = np.polyfit(common["quality"], odds, 1, w=np.sqrt(common["len"]))[0]
+    assert common.height >= 4
+    assert slope == pytest.approx(-0.9, abs=0.12)
+    assert common.filter(pl.col("quality") == 0)["gone"].item() == pytest.approx(0.3, abs=0.03)
+
+
+@pytest.mark.parametrize(("effect", "low", "high"), [(0.0, 0.47, 0.53), (1.6, 0.58, 0.8)])
+def test_the_length_knob_moves_the_length_shortcut(effect, low, high):
+    comments = readable(length_effect=effect).filter(pl.col("parent_index") < 0)
+    columns = comments.select("post", "subreddit", "thread_index", "n_words", "score")
+    both = columns.join(columns, on=["post", "subreddit"], suffix="_2").filter(
+        pl.col("thread_index") < pl.col("thread_index_2"), pl.col("score") != pl.col("score_2")
+    )
+    assert low < names_the_winner(both, "n_words") < high
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.8, 1.2])
+def test_exposure_follows_the_size_of_the_thread_as_asked(effect):
+    """Log of the mean score against log of the thread's size, among top-level comments: its slope is the knob."""
+    comments = readable(size_effect=effect, delay_effect=0.0, down_rate=0.0).filter(pl.col("parent_index") < 0)
+    sized = comments.with_columns(size=pl.len().over(pl.col("created_utc") - pl.col("delay_s"), "subreddit"))
+    means = sized.group_by((pl.col("size").log() * 2).round()).agg(
+        (pl.col("score") - 1).mean().log().alias("log_mean"), pl.col("size").log().mean().alias("log_size"), pl.len()
+    )
+    means = means.filter(pl.col("len") > 300)
+    assert means.height >= 4
+    assert np.polyfit(means["log_size"], means["log_mean"], 1)[0] == pytest.approx(effect, abs=0.12)
+
+
 def test_the_same_seed_writes_the_same_lines(tmp_path):
     def lines(name, **knobs):
         workspace = open_workspace(tmp_path / name, create=True)
@@ -202,7 +299,15 @@ def test_a_workspace_holds_one_simulation(tmp_path):
 
 @pytest.mark.parametrize(
     ("assignment", "message"),
-    [("taste_shared=2", "taste_shared"), ("n_subreddits=0", "1–8"), ("colour=red", "Unknown field"), ("seed", "field")],
+    [
+        ("taste_shared=2", "taste_shared"),
+        ("early_share=-1", "early_share"),
+        ("vote_fuzzing=-1", "vote_fuzzing"),
+        ("herding_effect=much", "herding_effect"),
+        ("n_subreddits=0", "1–8"),
+        ("colour=red", "Unknown field"),
+        ("seed", "field"),
+    ],
 )
 def test_a_wrong_knob_is_named(tmp_path, capsys, assignment, message):
     assert run(["--workspace", str(tmp_path / "ws"), "ingest", "simulate", "--set", assignment]) == 2
