@@ -6,7 +6,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from features import matching
+from features import matching, neighbours
 from features.matching import match_pairs
 from features.recipes import Recipe
 
@@ -134,10 +134,10 @@ def test_the_order_of_rows_does_not_matter(rows: list[Response], shuffle: Any) -
         assert first_ledger == second_ledger
 
 
-def test_buckets_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[Response] = [(n % 7, n * 37 % 900, n * 11 % 23, 40 + n % 60) for n in range(200)]
     whole, ledger = match_pairs(frame(rows), recipe())
-    monkeypatch.setattr(matching, "CANDIDATES_AT_ONCE", 100)
+    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 40)
     parts, parts_ledger = match_pairs(frame(rows), recipe())
     assert whole.height > 0
     assert whole.equals(parts)
