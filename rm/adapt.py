@@ -13,7 +13,8 @@ from lurker.config import override
 from lurker.errors import CallError
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs
-from rm.forward import Scorer, decoder_layers
+from rm.forward import Scorer
+from rm.layers import layers_of
 from rm.model import LADDER, learning_rate, reward_head, silence_dropout
 from rm.tokens import Indices
 
@@ -49,7 +50,7 @@ def prepare(model: Any, spec: str, config: TrainConfig) -> Any:
         model.activation_checkpointing_enable()
         model.config.use_cache = False
     if config.is_compiled:
-        for layer in [*decoder_layers(model)][:-1]:  # the last one is called in two ways
+        for layer in layers_of(model)[:-1]:  # the last one is called in two ways
             layer.compile(dynamic=True)
     if config.trained == "head":
         model.requires_grad_(False)

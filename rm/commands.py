@@ -154,7 +154,9 @@ def export_command(
 def score_command(
     ctx: typer.Context,
     run: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
-    file: Path = typer.Argument(..., metavar="FILE", help="JSONL or Parquet with the columns prompt and response."),
+    file: Path = typer.Argument(
+        ..., metavar="FILE", help="JSONL or Parquet with prompt and response (and delay_s, if trained so)."
+    ),
     out: Path | None = typer.Option(None, "--out", help="Where to write; FILE with `.scored` before its ending."),
     as_json: bool = JSON,
 ) -> None:
@@ -163,7 +165,7 @@ def score_command(
     from lurker.workspace import read_json
     from rm.forward import describe_device, place
     from rm.model import load
-    from rm.run import finished_run
+    from rm.run import finished_run, run_config
     from rm.score import Reader, is_parquet, score_file
 
     folder = finished_run(workspace, run)
@@ -172,9 +174,9 @@ def score_command(
     reward_model = load(folder / "model")
     device = place(reward_model.model, reward_model.n_parameters)
     say(f"Scoring on {describe_device(device)}.")
-    max_tokens = int(read_json(folder / "config.json")["train"]["max_tokens"])
+    config = run_config(read_json(folder / "config.json"))
     with progress("Scoring", file.stat().st_size, "bytes") as advance:
-        n_rows = score_file(Reader.of(reward_model, max_tokens), file, target, advance)
+        n_rows = score_file(Reader.of(reward_model, config.train), file, target, advance)
     if as_json:
         print_json({"run_id": run, "rows": n_rows, "out": str(target)})
     else:

@@ -22,12 +22,16 @@ class TrainConfig:
     """parts into which a step's pairs are cut, computed one after another: less memory, the same update"""
     trained: Literal["all", "lora", "head"] = "all"
     """weights that train: all; LoRA's adapters of every linear layer and the head; the head on fixed embeddings"""
+    train_layers: int | None = None
+    """train the head and this many last layers only: what is below runs once and is cached in the workspace"""
     lora_rank: int = 16
     """rank of LoRA's adapters; their alpha is twice that"""
     is_checkpointed: bool = False
     """gradient checkpointing: layers are computed again in the backward pass, for less memory"""
     is_compiled: bool = False
     """compile the decoder's layers (worth it on a GPU)"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """of matrix products in training: auto takes bfloat16 where the machine is fast in it; judging is in float32"""
     has_tensorboard: bool = False
     """write the metrics for TensorBoard too, into the run's folder"""
     post_weight: Literal["root", "pair", "post"] = "root"
@@ -56,6 +60,8 @@ class TrainConfig:
     """keep the model's dropout; without it the two responses of a pair are judged by the same network"""
     max_tokens: int = 512
     """tokens of prompt and response together: the prompt is cut first, then the response's end"""
+    max_prompt_tokens: int | None = None
+    """tokens of the prompt at most, its start; 0: the model reads the response alone; no such limit when absent"""
     tokens_per_batch: int = 8192
     """tokens that are computed together, in training and judging"""
     vocabulary_size: int = 4096
@@ -80,6 +86,12 @@ class TrainConfig:
         for name in (*at_least_0, "reward_centring"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.max_prompt_tokens is not None and self.max_prompt_tokens < 0:
+            raise ValueError(f"max_prompt_tokens must be at least 0, got {self.max_prompt_tokens}")
+        if self.train_layers is not None and (self.train_layers < 1 or self.trained != "all"):
+            raise ValueError(
+                f"train_layers must be at least 1 and goes with trained=all, got {self.train_layers} and {self.trained}"
+            )
         if not 0 <= self.warmup_fraction < 1:
             raise ValueError(f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
         if not 0 <= self.label_smoothing < 0.5:

@@ -117,7 +117,9 @@ def texts(frame: pl.DataFrame) -> list[str]:
     return sorted({*frame["prompt"], *frame["chosen"], *frame["rejected"]})
 
 
-def tokenise(frame: pl.DataFrame, tokenizer: Any, max_tokens: int) -> TokenisedPairs:
+def tokenise(
+    frame: pl.DataFrame, tokenizer: Any, max_tokens: int, max_prompt_tokens: int | None = None
+) -> TokenisedPairs:
     """Tokenise each distinct (post, response) once and express the pairs as indices."""
     index: dict[tuple[str, str, str], int] = {}
     sides = []
@@ -125,7 +127,8 @@ def tokenise(frame: pl.DataFrame, tokenizer: Any, max_tokens: int) -> TokenisedP
         rows = frame.select("post_id", "prompt", side).iter_rows()
         sides.append(np.array([index.setdefault(row, len(index)) for row in rows], dtype=np.int64))
     chosen, rejected = sides
-    sequences = encode(tokenizer, [key[1] for key in index], [key[2] for key in index], max_tokens)
+    prompts, responses = ([key[part] for key in index] for part in (1, 2))
+    sequences = encode(tokenizer, prompts, responses, max_tokens, max_prompt_tokens)
     post_ids, post = np.unique(frame["post_id"].to_numpy(), return_inverse=True)
     same = (np.array_equal(sequences.tokens[a], sequences.tokens[b]) for a, b in zip(chosen, rejected, strict=True))
     return TokenisedPairs(
@@ -154,19 +157,23 @@ def _column(frame: pl.DataFrame, name: str) -> NDArray[np.float32]:
 
 
 def with_delays(frame: pl.DataFrame) -> pl.DataFrame:
+    """PAIRS whose responses tell their delay."""
+    return frame.with_columns(
+        tell_delay(frame[side], frame[f"{side}_delay_s"]).alias(side) for side in ("chosen", "rejected")
+    )
+
+
+def tell_delay(responses: pl.Series, delay_s: pl.Series) -> pl.Series:
     """Each response with its delay written before it, in the largest whole unit: `[3 hours] text`.
 
     Source: the ablation of Ward 2021, whose models grew better when told the delay.
     """
-
-    def told(side: str) -> pl.Expr:
-        delay = pl.col(f"{side}_delay_s")
-        words = pl.lit(None, dtype=pl.String)
-        for unit, seconds in (("seconds", 1), ("minutes", 60), ("hours", 3600), ("days", 86_400)):
-            words = pl.when(delay >= seconds).then(pl.format("[{} " + unit + "] ", delay // seconds)).otherwise(words)
-        return (words.fill_null("[0 seconds] ") + pl.col(side)).alias(side)
-
-    return frame.with_columns(told("chosen"), told("rejected"))
+    delay = pl.col("delay_s")
+    words = pl.lit(None, dtype=pl.String)
+    for unit, seconds in (("seconds", 1), ("minutes", 60), ("hours", 3600), ("days", 86_400)):
+        words = pl.when(delay >= seconds).then(pl.format("[{} " + unit + "] ", delay // seconds)).otherwise(words)
+    told = pl.DataFrame({"response": responses, "delay_s": delay_s})
+    return told.select(words.fill_null("[0 seconds] ") + pl.col("response")).to_series()
 
 
 def epoch_steps(pairs: TokenisedPairs, pairs_per_step: int, seed: int, epoch: int, min_posts: int = 1) -> list[Indices]:

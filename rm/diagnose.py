@@ -12,11 +12,11 @@ from scipy.stats import spearmanr
 from lurker.stats import accuracy_interval
 from lurker.workspace import Workspace, read_json, write_json
 from rm.counterfactual import counterfactuals
-from rm.data import read_pairs, split_of, tokenise, with_delays
+from rm.data import read_pairs, split_of, with_delays
 from rm.evaluate import Margins, is_correct, model_rewards, require_disjoint
 from rm.forward import place
 from rm.model import load
-from rm.run import finished_run, read_run_pairs, run_config
+from rm.run import finished_run, read_run_pairs, run_config, tokenise_as
 from rm.score import Reader, score_texts
 
 N_BINS = 10
@@ -51,9 +51,9 @@ def diagnose_run(workspace: Workspace, run_id: str, pairs_name: str, split: str)
     require_disjoint(read_run_pairs(workspace, config).training, frame, pairs_name)
     reward_model = load(folder / "model")
     place(reward_model.model, reward_model.n_parameters)
-    reader = Reader.of(reward_model, config.train.max_tokens)
+    reader = Reader.of(reward_model, config.train)
     told = with_delays(frame) if config.train.with_delay else frame
-    tokenised = tokenise(told, reward_model.tokenizer, config.train.max_tokens)
+    tokenised = tokenise_as(frame, reward_model, config.train)
     rewards = model_rewards(reader.scorer, tokenised, config.train.tokens_per_batch)
     margins = rewards[tokenised.chosen] - rewards[tokenised.rejected]
     answered = responses(told, rewards, tokenised.chosen, tokenised.rejected)

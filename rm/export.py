@@ -9,6 +9,7 @@ import torch
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace, read_json
+from rm.config import TrainConfig
 from rm.model import RewardModel, load
 from rm.run import finished_run, run_config
 from rm.score import Reader, score_texts
@@ -31,14 +32,14 @@ def export_run(workspace: Workspace, run_id: str, out: Path) -> Path:
         raise CallError(f"{out} exists already.", "Name another folder with --out.")
     described = read_json(source / "config.json")
     reward_model = load(source / "model")
-    max_tokens = run_config(described).train.max_tokens
+    train = run_config(described).train
     temporary = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        tokenizer = self_laying(reward_model.tokenizer, max_tokens)
+        tokenizer = self_laying(reward_model.tokenizer, train.max_tokens)
         reward_model.model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(model_card(run_id, described, read_json(source / "result.json")), "utf-8")
-        _require_equal_scores(reward_model, temporary, max_tokens)
+        _require_equal_scores(reward_model, temporary, train)
         temporary.rename(out)
     except OSError as error:
         raise LurkerError(f"Cannot write {out}: {error}.", "Free some space, or name another folder.") from error
@@ -98,6 +99,10 @@ def model_card(run_id: str, described: dict[str, Any], result: dict[str, Any]) -
         if train["with_delay"]
         else ""
     )
+    n_prompt = train["max_prompt_tokens"]
+    limit = ""
+    if n_prompt is not None:
+        limit = f"\nIt read at most {n_prompt:,} tokens of a prompt: cut yours{'' if n_prompt else ' to nothing'}.\n"
     return f"""---
 library_name: transformers
 pipeline_tag: text-classification
@@ -108,7 +113,7 @@ tags: [reward-model, preference, reddit, lurker]
 A reward model: one number for a response to a prompt, higher where the voters of
 {", ".join(f"r/{name}" for name in result["subreddits"])} would like it more. Rewards compare responses to one prompt;
 the difference of two is the log-odds that the first is liked more.
-{delay}
+{delay}{limit}
 ```python
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -134,8 +139,8 @@ train: {train["trained"]}, at most {train["max_tokens"]:,} tokens, learning rate
 
 
 @torch.no_grad()
-def _require_equal_scores(reward_model: RewardModel, folder: Path, max_tokens: int) -> None:
-    """Score the probes through transformers alone.
+def _require_equal_scores(reward_model: RewardModel, folder: Path, train: TrainConfig) -> None:
+    """Score the probes through transformers alone; a limit of the prompt is the caller's to keep, so without a prompt.
 
     Errors: LurkerError when tokens or rewards differ.
     """
@@ -144,12 +149,14 @@ def _require_equal_scores(reward_model: RewardModel, folder: Path, max_tokens: i
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     prompts, responses = (list(texts) for texts in zip(*PROBES, strict=True))
+    if train.max_prompt_tokens is not None:
+        prompts = [""] * len(responses)
     batch = tokenizer(prompts, responses, padding=True, return_tensors="pt")
-    expected = encode(reward_model.tokenizer, prompts, responses, max_tokens)
+    expected = encode(reward_model.tokenizer, prompts, responses, train.max_tokens)
     for ids, mask, tokens in zip(batch["input_ids"], batch["attention_mask"], expected.tokens, strict=True):
         if ids[mask.bool()].tolist() != tokens.tolist():
             raise LurkerError("The exported tokenizer lays texts out otherwise than the run's.")
     rewards = model(**batch).logits[:, 0].tolist()
-    ours = score_texts(Reader.of(reward_model, max_tokens), prompts, responses)
+    ours = score_texts(Reader.of(reward_model, train), prompts, responses)
     if max(abs(a - b) for a, b in zip(rewards, ours, strict=True)) > TOLERANCE:
         raise LurkerError(f"The exported model gives {rewards}, the run's gives {ours}.")

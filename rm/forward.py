@@ -1,12 +1,13 @@
 """Rewards of token sequences: the prompt once for all its responses where the model allows it, else unique sequences.
 
-A decoder runs on packs (`rm.packing`) through `rm.shared_attention`. Encoders, and decoders that this cannot serve, run
-on unique sequences sorted by length into batches padded on the right. Both give the same rewards.
+Models run on packs without padding (`rm.packing`) through `rm.shared_attention`: a decoder's responses share their
+prompt, an encoder's, whose prompt sees the response, share nothing. A model that this cannot serve runs on unique
+sequences sorted by length into batches padded on the right. All give the same rewards.
 """
 
 import os
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,26 @@ import torch
 from torch import Tensor, nn
 
 from rm import shared_attention
+from rm.frozen import States
+from rm.layers import (
+    backbone_of,
+    classifier_of,
+    fed,
+    first_tokens,
+    has_fast_bfloat16,
+    layers_of,
+    left_out,
+    read_only,
+    read_only_modules,
+)
 from rm.packing import Pack, pack_sequences
 from rm.tokens import Indices, Sequences
 
 TOKENS_PER_BATCH = 8192
-GPU_PAD_TOKENS = 1024
-"""A pack on a GPU is filled up to a multiple of this, so that FlexAttention is compiled for few sizes."""
 PROBE_TOLERANCE = 1e-4
 """Packed and plain rewards of the probe may differ by so much, relative to their spread."""
-READ_ONLY = ("mlp", "q_proj", "o_proj", "out_proj", "c_proj", "dense")
-"""Names of the modules of a decoder layer, and of its attention, that work token by token."""
+FAST_BFLOAT16_FROM = 2_000_000
+"""Parameters from which a processor with bfloat16 tiles trains faster in it: below, casting costs more."""
 ONE_THREAD_BELOW = 500_000
 """Parameters below which a model trains on one thread."""
 
@@ -48,35 +59,49 @@ def place(model: Any, n_parameters: int) -> torch.device:
     return device
 
 
-def describe_device(device: torch.device) -> str:
+def training_dtype(precision: str, device: torch.device, n_parameters: int) -> torch.dtype:
+    """What matrices are multiplied in while training. precision: auto | float32 | bfloat16; judging is in float32."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    is_fast = (device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)) or (
+        device.type == "cpu" and n_parameters >= FAST_BFLOAT16_FROM and has_fast_bfloat16()
+    )
+    return torch.bfloat16 if is_fast else torch.float32
+
+
+def describe_device(device: torch.device, dtype: torch.dtype = torch.float32) -> str:
     """The device in words, with what decides its speed."""
+    number = str(dtype).removeprefix("torch.")
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)} in bfloat16"
+        return f"{torch.cuda.get_device_name(device)}, {number}"
     if device.type == "mps":
-        return "the Apple GPU in float32"
-    return f"CPU, {torch.get_num_threads()} of {os.cpu_count()} cores, float32"
+        return f"the Apple GPU, {number}"
+    return f"CPU, {torch.get_num_threads()} of {os.cpu_count()} cores, {number}"
 
 
 class Scorer(nn.Module):
     """Rewards of sequences by one model; a module, so that it can be wrapped as a whole for several devices.
 
-    is_packed: whether prompts are shared; if not, `reason` says why. reads_last_only: whether the last layer computes
-    only the tokens that carry a reward.
+    is_packed: whether sequences run without padding; if not, `reason` says why. is_causal: whether they share prompts.
+    reads_last_only: whether the last layer computes only the tokens that carry a reward. dtype: what matrices are
+    multiplied in. states: what the lower layers give, where they are frozen and were computed before; sequences then
+    hold rows of it instead of tokens.
     """
 
-    def __init__(self, model: Any, pad_token_id: int, max_tokens: int) -> None:
+    def __init__(self, model: Any, pad_token_id: int, max_tokens: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.model = model
         self.pad_token_id = pad_token_id
         self.reads_last_only = True
+        self.dtype = torch.float32
+        self.states: States | None = None
+        self.is_causal = isinstance(getattr(classifier_of(model), "score", None), nn.Module)
         self.reason = _why_not_packed(self, max_tokens)
         self.is_packed = not self.reason
+        self.dtype = dtype
 
     def forward(self, sequences: Sequences, tokens_per_batch: int = TOKENS_PER_BATCH) -> Tensor:
-        """The reward of each sequence: [n] float32, in the order given, on the model's device, with its graph.
-
-        On a GPU the model computes in bfloat16; on a CPU, where that is slower, in float32.
-        """
+        """The reward of each sequence: [n] float32, in the order given, on the model's device, with its graph."""
         places, parts = zip(*self._parts(sequences, tokens_per_batch), strict=True)
         order = torch.from_numpy(np.concatenate(places)).to(parts[0].device)
         return torch.empty(len(sequences), device=order.device).index_put((order,), torch.cat(parts))
@@ -97,36 +122,69 @@ class Scorer(nn.Module):
         order = torch.from_numpy(np.argsort(np.concatenate(places))).to(read[0].device)
         return torch.cat(read).float()[order]
 
+    @torch.no_grad()
+    def lower_states(self, tokens: Indices, rows: Sequences, n_layers: int, tokens_per_batch: int) -> Iterator[Any]:
+        """Run the first n_layers on sequences of rows, whose tokens are tokens[row]: yields rows, states [T, width].
+
+        Errors: ValueError when the model is not packed.
+        """
+        if not self.is_packed:
+            raise ValueError("only a packed model's lower layers can be computed apart")
+        layers = layers_of(classifier_of(self.model))
+        device = next(self.model.parameters()).device
+        seen: list[Tensor] = []
+
+        def keep(states: Tensor) -> Tensor:
+            seen.append(states[0].float())
+            return states
+
+        with left_out(layers[n_layers:]), fed(layers[n_layers], keep):
+            for pack in pack_sequences(rows, tokens_per_batch, self.is_causal):
+                with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+                    self._packed(pack, device, tokens)
+                yield pack.ids, seen.pop()[: pack.ids.size].cpu()
+
     def _parts(self, sequences: Sequences, tokens_per_batch: int) -> Iterator[tuple[Indices, Tensor]]:
         """Which sequences are computed together, and their rewards."""
         device = next(self.model.parameters()).device
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             if self.is_packed:
-                for pack in pack_sequences(sequences, tokens_per_batch):
+                for pack in pack_sequences(sequences, tokens_per_batch, self.is_causal):
                     yield pack.members, self._packed(pack, device).float()
             else:
                 for batch in micro_batches(sequences.n_tokens, tokens_per_batch):
                     yield batch, self._padded(sequences, batch, device).float()
 
-    def _packed(self, pack: Pack, device: torch.device) -> Tensor:
-        """[n] rewards of the pack's responses, in its order."""
-        classifier = _classifier(self.model)
-        decoder = getattr(classifier, classifier.base_model_prefix)
-        layers = decoder_layers(classifier)
+    def _packed(self, pack: Pack, device: torch.device, tokens: Indices | None = None) -> Tensor:
+        """[n] rewards of the pack's responses, in its order. tokens: of rows, where the pack holds rows."""
+        classifier = classifier_of(self.model)
+        backbone, layers = backbone_of(classifier), layers_of(classifier)
         is_checkpointed = any(getattr(layer, "gradient_checkpointing", False) for layer in layers) and self.training
-        reads_last_only = self.reads_last_only and not is_checkpointed  # recomputed layers must not see other hooks
-        if device.type == "cpu":
-            dtype = next(decoder.parameters()).dtype
-            mask: Any = shared_attention.row_mask(pack, dtype, len(layers) - 1 if reads_last_only else None)
-        else:
-            pack = pack.padded(GPU_PAD_TOKENS)
-            mask = shared_attention.block_mask(pack, device)
-        ids, positions, read = (torch.from_numpy(a).to(device) for a in (pack.ids, pack.positions, pack.read))
-        modules = _read_only_modules(layers[-1]) if reads_last_only else []
-        with shared_attention.masked(mask), shared_attention.read_only(modules, read) if modules else nullcontext():
-            hidden = decoder(input_ids=ids[None], position_ids=positions[None], use_cache=False).last_hidden_state
-        scores: Tensor = classifier.score(hidden[0, read])
-        return scores[:, 0]
+        # recomputed layers must not see other hooks, nor a layer that is left out
+        reads_last_only = self.reads_last_only and not is_checkpointed and tokens is None
+        pack, mask = shared_attention.serve(pack, device, len(layers) - 1 if reads_last_only else None)
+        rows, states = pack.ids, self.states
+        if states is not None:
+            tokens = states.tokens
+        ids, positions, read = (
+            torch.from_numpy(array).to(device)
+            for array in (rows if tokens is None else tokens[rows], pack.positions, pack.read)
+        )
+        with ExitStack() as within:
+            within.enter_context(shared_attention.masked(mask))
+            if reads_last_only:
+                within.enter_context(read_only(read_only_modules(layers[-1]), read, ids.numel()))
+            if states is not None:
+                hidden = states.rows(rows).to(device)[None]
+                within.enter_context(left_out(layers[: states.n_layers]))
+                within.enter_context(fed(layers[states.n_layers], lambda _: hidden))
+            if self.is_causal:
+                out = backbone(input_ids=ids[None], position_ids=positions[None], use_cache=False).last_hidden_state
+                scores: Tensor = classifier.score(out[0, read])
+                return scores[:, 0]
+            within.enter_context(first_tokens(backbone, read))
+            scores = classifier(input_ids=ids[None], position_ids=positions[None] + _first_position(backbone)).logits
+            return scores[:, 0]
 
     def _padded(self, sequences: Sequences, batch: Indices, device: torch.device) -> Tensor:
         """[n] rewards of the batch's sequences, in its order."""
@@ -155,33 +213,19 @@ def micro_batches(lengths: Indices, tokens_per_batch: int) -> list[Indices]:
     return batches
 
 
-def decoder_layers(classifier: Any) -> Any:
-    """The layers of a decoder, first to last; empty when it holds them in another way than transformers' decoders."""
-    n_layers = getattr(classifier.config, "num_hidden_layers", None)
-    decoder = getattr(classifier, getattr(classifier, "base_model_prefix", ""), None)
-    children = decoder.children() if isinstance(decoder, nn.Module) else ()
-    return next((child for child in children if isinstance(child, nn.ModuleList) and len(child) == n_layers), ())
-
-
-def _classifier(model: Any) -> Any:
-    """The sequence classifier inside an adapter of PEFT, or the model itself."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
-def _read_only_modules(layer: nn.Module) -> list[nn.Module]:
-    """What the last layer need compute for the read tokens only."""
-    attention = next((child for child in layer.children() if hasattr(child, "layer_idx")), None)
-    named = [*layer.named_children(), *(attention.named_children() if attention is not None else ())]
-    return [module for name, module in named if name in READ_ONLY]
+def _first_position(backbone: Any) -> int:
+    """The position of a sequence's first token: RoBERTa and its like count on from the padding token's number."""
+    padding = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
+    return 0 if padding is None else int(padding) + 1
 
 
 def _why_not_packed(scorer: Scorer, max_tokens: int) -> str:
-    """Why the model cannot share prompts; empty when it can, as a probe of two prompts has shown."""
-    classifier = _classifier(scorer.model)
+    """Why the model cannot run on packs; empty when it can, as a probe of two prompts has shown."""
+    classifier = classifier_of(scorer.model)
     config = getattr(classifier, "config", None)
     window = getattr(config, "sliding_window", None)
-    if not isinstance(getattr(classifier, "score", None), nn.Module) or not decoder_layers(classifier):
-        return "it is no decoder with a reward read at the last token"
+    if not layers_of(classifier):
+        return "its layers are held in a way of its own"
     if (
         window
         and window < max_tokens
@@ -194,7 +238,7 @@ def _why_not_packed(scorer: Scorer, max_tokens: int) -> str:
     try:
         classifier.set_attn_implementation(shared_attention.NAME)
         error = _probe(scorer, device)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as raised:
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as raised:
         error = f"its attention cannot be replaced ({type(raised).__name__})"
     if error:
         classifier.set_attn_implementation(before)
@@ -204,7 +248,7 @@ def _why_not_packed(scorer: Scorer, max_tokens: int) -> str:
 @torch.no_grad()
 def _probe(scorer: Scorer, device: torch.device) -> str:
     """What differs between packed and plain rewards of two prompts with three responses each; empty if nothing."""
-    vocabulary = int(_classifier(scorer.model).config.vocab_size)
+    vocabulary = int(classifier_of(scorer.model).config.vocab_size)
     rng = np.random.default_rng(0)
     others = np.setdiff1d(np.arange(vocabulary), [scorer.pad_token_id])
     prompts = [rng.choice(others, size) for size in (9, 5)]

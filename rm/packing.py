@@ -26,6 +26,8 @@ class Pack:
     visible: [T] how many tokens of its trunk the token sees. read: [n] place of each response's last token.
     members: [n] the response's index among the sequences that were packed.
     rows: (queries, keys) of attention, as places in the pack: every token is a query of one row.
+    is_causal: a token sees no later one of its branch; not so for encoders, which share no trunk and are read at the
+    first token of each response.
     """
 
     ids: Indices
@@ -36,9 +38,10 @@ class Pack:
     read: Indices
     members: Indices
     rows: list[tuple[Indices, Indices]]
+    is_causal: bool = True
 
     def read_rows(self) -> list[tuple[Indices, Indices]]:
-        """The rows of attention when only the last token of each response asks."""
+        """The rows of attention when only the token that is read of each response asks."""
         is_read = np.zeros(self.ids.size, dtype=bool)
         is_read[self.read] = True
         return [(queries[is_read[queries]], keys) for queries, keys in self.rows]
@@ -56,25 +59,30 @@ class Pack:
             read=self.read,
             members=self.members,
             rows=[],
+            is_causal=self.is_causal,
         )
 
 
-def pack_sequences(sequences: Sequences, tokens_per_pack: int) -> list[Pack]:
+def pack_sequences(sequences: Sequences, tokens_per_pack: int, is_causal: bool = True) -> list[Pack]:
     """Packs of at most tokens_per_pack tokens (or one response with its prompt): every sequence is in one of them.
 
     A group that does not fit is cut into several, each with the trunk: memory is bounded for a post of any size.
+    Without is_causal, for encoders, a sequence shares nothing.
     """
+    if not is_causal:
+        numbers = np.arange(len(sequences))
+        sequences = Sequences(sequences.tokens, numbers, np.zeros_like(numbers))
     packs: list[Pack] = []
     current: list[tuple[Tokens, Indices]] = []
     n_tokens = 0
     for trunk, members in _groups(sequences, tokens_per_pack):
         size = trunk.size + int(sequences.n_own[members].sum())
         if current and n_tokens + size > tokens_per_pack:
-            packs.append(_pack(sequences, current))
+            packs.append(_pack(sequences, current, is_causal))
             current, n_tokens = [], 0
         current.append((trunk, members))
         n_tokens += size
-    return [*packs, _pack(sequences, current)] if current else packs
+    return [*packs, _pack(sequences, current, is_causal)] if current else packs
 
 
 def _groups(sequences: Sequences, tokens_per_pack: int) -> Iterator[tuple[Tokens, Indices]]:
@@ -101,7 +109,7 @@ def _cut(members: Indices, sizes: Indices, room: int) -> list[Indices]:
     return np.split(members, starts[1:])
 
 
-def _pack(sequences: Sequences, groups: list[tuple[Tokens, Indices]]) -> Pack:
+def _pack(sequences: Sequences, groups: list[tuple[Tokens, Indices]], is_causal: bool) -> Pack:
     ids, positions, group_of, branch_of, visible = [], [], [], [], []
     read: list[int] = []
     rows: list[tuple[Indices, Indices]] = []
@@ -122,7 +130,7 @@ def _pack(sequences: Sequences, groups: list[tuple[Tokens, Indices]]) -> Pack:
             branch_of.append(np.full(own.size, n_branches))
             visible.append(np.full(own.size, n_prefix))
             end += own.size
-            read.append(end - 1)
+            read.append(end - 1 if is_causal else end - own.size)
         group_of.append(np.full(end - first + trunk.size, number))
         sizes = sequences.n_own[members]
         for part in _cut(np.arange(members.size), sizes, max(BRANCH_TOKENS_PER_ROW, trunk.size)):
@@ -139,4 +147,5 @@ def _pack(sequences: Sequences, groups: list[tuple[Tokens, Indices]]) -> Pack:
         read=np.array(read, dtype=np.int64),
         members=np.concatenate([members for _, members in groups]),
         rows=rows,
+        is_causal=is_causal,
     )

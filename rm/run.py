@@ -24,12 +24,15 @@ from rm.checkpoint import drop_checkpoint
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, content_digest, read_pairs, split_of, subset, texts, tokenise, with_delays
 from rm.evaluate import ALL, MODEL, evaluate, model_margins, predictions, require_disjoint
-from rm.forward import Scorer, describe_device, place
+from rm.forward import Scorer, describe_device, place, training_dtype
+from rm.frozen import freeze_below, with_states
 from rm.model import RewardModel, build, load
 from rm.tokens import load_tokenizer
 from rm.train import Trained, n_planned_steps, train
 
 RESULT = "result.json"
+CACHE = "cache"
+"""Folder of a workspace for what can be computed again: it may be removed at any time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,14 +102,16 @@ def train_run(
     reward_model = _build(workspace, config, pairs.training)
     write_json(described, folder / "config.json")  # only now: a model that does not load leaves no folder behind
     device = place(reward_model.model, reward_model.n_parameters)
-    tell(f"{config.model}: {reward_model.n_parameters:,} parameters without embeddings; {describe_device(device)}.")
-    write_json(_environment(device), folder / "env.json")
+    dtype = training_dtype(config.train.precision, device, reward_model.n_parameters)
+    where = describe_device(device, dtype)
+    tell(f"{config.model}: {reward_model.n_parameters:,} parameters without embeddings; {where}.")
+    write_json(_environment(where), folder / "env.json")
     sets = [tokenise_as(frame, reward_model, config.train) for frame in (pairs.training, pairs.validation)]
     tell(_what_trains(sets[0], pairs.training, config))
     model = prepare(reward_model.model, config.model, config.train)
-    scorer = Scorer(model, reward_model.tokenizer.pad_token_id, config.train.max_tokens)
+    scorer = Scorer(model, reward_model.tokenizer.pad_token_id, config.train.max_tokens, dtype)
     tell(_how_it_runs(scorer))
-    trainee, read = (scorer, sets) if config.train.trained != "head" else on_embeddings(scorer, sets, config.train)
+    trainee, read = _what_is_frozen(workspace, scorer, sets, config.train, is_quiet)
     bar = nullcontext(_silent) if is_quiet else progress("Training", n_planned_steps(sets[0], config.train), "steps")
     with bar as advance:
         trained = train(trainee, read[0], read[1], config.train, folder, advance)
@@ -215,7 +220,8 @@ def judge(
 
 def tokenise_as(frame: pl.DataFrame, reward_model: RewardModel, config: TrainConfig) -> TokenisedPairs:
     """The pairs as the run's model reads them."""
-    return tokenise(with_delays(frame) if config.with_delay else frame, reward_model.tokenizer, config.max_tokens)
+    told = with_delays(frame) if config.with_delay else frame
+    return tokenise(told, reward_model.tokenizer, config.max_tokens, config.max_prompt_tokens)
 
 
 def _require_ours(folder: Path, run_id: str, described: dict[str, Any], resume: bool) -> None:
@@ -262,7 +268,9 @@ def _what_trains(training: TokenisedPairs, frame: pl.DataFrame, config: RunConfi
 
 def _how_it_runs(scorer: Scorer) -> str:
     if scorer.is_packed:
-        return "Each prompt is computed once for all its responses (packed)."
+        if scorer.is_causal:
+            return "Each prompt is computed once for all its responses (packed)."
+        return "Unique responses without padding (packed); an encoder's prompt sees the response and is not shared."
     return f"Unique responses in batches of similar length, for prompts cannot be shared: {scorer.reason}."
 
 
@@ -280,7 +288,23 @@ def _save_model(reward_model: RewardModel, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _environment(device: torch.device) -> dict[str, Any]:
+def _what_is_frozen(
+    workspace: Workspace, scorer: Scorer, sets: list[TokenisedPairs], config: TrainConfig, is_quiet: bool
+) -> tuple[Any, list[TokenisedPairs]]:
+    """What trains, and the pairs as it reads them: what frozen layers give is computed once."""
+    if config.trained == "head":
+        return on_embeddings(scorer, sets, config)
+    if config.train_layers is None:
+        return scorer, sets
+    n_layers = freeze_below(scorer.model, config.train_layers)
+    if not scorer.is_packed:
+        return scorer, sets
+    n_tokens = sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets)
+    with nullcontext(_silent) if is_quiet else progress("Frozen layers", n_tokens, "tokens") as advance:
+        return scorer, with_states(scorer, sets, n_layers, config.tokens_per_batch, workspace.root / CACHE, advance)
+
+
+def _environment(device: str) -> dict[str, Any]:
     import transformers
 
     return {
@@ -291,7 +315,7 @@ def _environment(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "n_cores": os.cpu_count(),
         "n_threads": torch.get_num_threads(),
-        "device": describe_device(device),
+        "device": device,
     }
 
 

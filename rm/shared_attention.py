@@ -25,6 +25,8 @@ WASTE = 1.3
 SMALL_BATCH = 1 << 15
 """Cells that cost less than a call of their own: rows are padded together up to here whatever is wasted."""
 FLEX_BLOCK = 128
+GPU_PAD_TOKENS = 1024
+"""A pack on a GPU is filled up to a multiple of this, so that FlexAttention is compiled for few sizes."""
 _mask: ContextVar[Any] = ContextVar("mask", default=None)
 
 
@@ -103,9 +105,11 @@ def attention(
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: RowMask, dropout: float, scaling: float | None) -> Tensor:
     """Gather each batch of rows, attend, and put the tokens back in the pack's order; a token that does not ask gets 0.
 
-    Gathering is an embedding lookup because its backward pass adds rows up fast on a CPU.
+    Gathering is an embedding lookup because its backward pass adds rows up fast on a CPU. Attention itself is in
+    float32 where a processor computes the rest in bfloat16: SDPA's backward pass in that is three times slower there.
     """
-    n_heads = query.shape[1]
+    n_heads, dtype = query.shape[1], query.dtype
+    query, key, value = (part.float() for part in (query, key, value))
     if n_heads != key.shape[1]:
         key, value = (part.repeat_interleave(n_heads // key.shape[1], dim=1) for part in (key, value))
     tables = [part[0].transpose(0, 1).reshape(-1, n_heads * part.shape[3]) for part in (query, key, value)]
@@ -115,21 +119,33 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: RowMask, dropout: f
             embedding(places, table).unflatten(-1, (n_heads, -1)).transpose(1, 2)
             for places, table in zip((batch.queries, batch.keys, batch.keys), tables, strict=True)
         )
-        out = scaled_dot_product_attention(q, k, v, attn_mask=batch.bias, dropout_p=dropout, scale=scaling)
+        with torch.autocast(q.device.type, enabled=False):
+            out = scaled_dot_product_attention(q, k, v, attn_mask=batch.bias, dropout_p=dropout, scale=scaling)
         asked.append(out.transpose(1, 2).reshape(-1, n_heads * value.shape[3]))
     asked.append(asked[0].new_zeros(1, n_heads * value.shape[3]))
-    return embedding(mask.source, torch.cat(asked)).view(1, -1, n_heads, value.shape[3])
+    return embedding(mask.source, torch.cat(asked)).view(1, -1, n_heads, value.shape[3]).to(dtype)
 
 
-def row_mask(pack: Pack, dtype: torch.dtype, last_layer: int | None) -> RowMask:
-    """The pack's mask for SDPA. last_layer: the layer in which only the last token of each response asks, if any."""
-    whole = _row_mask(pack, pack.rows, dtype)
+def serve(pack: Pack, device: torch.device, last_layer: int | None) -> tuple[Pack, Any]:
+    """The pack as this device computes it and its mask: FlexAttention's kernels on CUDA, rows of SDPA elsewhere.
+
+    last_layer: as `row_mask` takes it; FlexAttention, whose masks are per model, has no use for it.
+    """
+    if device.type == "cuda":
+        pack = pack.padded(GPU_PAD_TOKENS)
+        return pack, block_mask(pack, device)
+    return pack, row_mask(pack, last_layer, device)
+
+
+def row_mask(pack: Pack, last_layer: int | None, device: torch.device) -> RowMask:
+    """The pack's mask for SDPA. last_layer: the layer in which only the token read of each response asks, if any."""
+    whole = _row_mask(pack, pack.rows, device)
     if last_layer is None:
         return whole
-    return RowMask(whole.batches, whole.source, _row_mask(pack, pack.read_rows(), dtype), last_layer)
+    return RowMask(whole.batches, whole.source, _row_mask(pack, pack.read_rows(), device), last_layer)
 
 
-def _row_mask(pack: Pack, rows: Sequence[tuple[Indices, Indices]], dtype: torch.dtype) -> RowMask:
+def _row_mask(pack: Pack, rows: Sequence[tuple[Indices, Indices]], device: torch.device) -> RowMask:
     batches, end = [], 0
     source = np.full(pack.ids.size, -1)
     for together in _batches(rows):
@@ -138,16 +154,19 @@ def _row_mask(pack: Pack, rows: Sequence[tuple[Indices, Indices]], dtype: torch.
         source[queries[is_query]] = end + np.flatnonzero(is_query)
         end += queries.size
         q, k = queries[:, :, None], keys[:, None, :]
-        is_seen = _is_seen(pack.branch, pack.visible, pack.positions, q, k) & is_key[:, None, :]
+        is_seen = _is_seen(pack.is_causal, pack.branch, pack.visible, pack.positions, q, k) & is_key[:, None, :]
         is_seen[..., 0] |= ~is_query  # padding sees something, for a softmax over nothing is not a number
-        bias = torch.zeros(is_seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~is_seen), float("-inf"))
-        batches.append(RowBatch(torch.from_numpy(queries), torch.from_numpy(keys), bias.unsqueeze(1)))
+        bias = torch.zeros(is_seen.shape).masked_fill_(torch.from_numpy(~is_seen), float("-inf"))
+        parts = (torch.from_numpy(queries), torch.from_numpy(keys), bias.unsqueeze(1))
+        batches.append(RowBatch(*(part.to(device) for part in parts)))
     source[source < 0] = end  # the row of zeros that stands after all
-    return RowMask(batches, torch.from_numpy(source))
+    return RowMask(batches, torch.from_numpy(source).to(device))
 
 
-def _is_seen(branch: Any, visible: Any, positions: Any, query: Any, key: Any) -> Any:
+def _is_seen(is_causal: bool, branch: Any, visible: Any, positions: Any, query: Any, key: Any) -> Any:
     """Whether the token at place `query` sees the one at `key` of the same group: arrays of NumPy or tensors."""
+    if not is_causal:
+        return branch[key] == branch[query]
     in_trunk = (branch[key] == 0) & (positions[key] < visible[query])
     return in_trunk | ((branch[key] == branch[query]) & (positions[key] <= positions[query]))
 
@@ -190,33 +209,8 @@ def block_mask(pack: Pack, device: torch.device) -> Any:
     group, branch, visible, positions = (torch.from_numpy(array).to(device) for array in arrays)
 
     def is_seen(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        seen: Tensor = (group[query] == group[key]) & _is_seen(branch, visible, positions, query, key)
+        seen: Tensor = (group[query] == group[key]) & _is_seen(pack.is_causal, branch, visible, positions, query, key)
         return seen
 
     n_tokens = pack.ids.size
     return create_block_mask(is_seen, None, None, n_tokens, n_tokens, device=device, BLOCK_SIZE=FLEX_BLOCK)
-
-
-@contextmanager
-def read_only(modules: Sequence[nn.Module], places: Tensor) -> Iterator[None]:
-    """Within, these token-wise modules compute the tokens at `places` only and give 0 for the others.
-
-    For the last layer, of which nothing but the read tokens is used: query and output projection, feed-forward.
-    """
-
-    n_tokens: dict[nn.Module, int] = {}
-
-    def take(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Any, ...]:
-        n_tokens[module] = args[0].shape[1]
-        return args[0][:, places], *args[1:]
-
-    def put_back(module: nn.Module, _args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        return out.new_zeros(1, n_tokens[module], out.shape[-1]).index_copy(1, places, out)
-
-    handles = [module.register_forward_pre_hook(take) for module in modules]
-    handles += [module.register_forward_hook(put_back) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -2,7 +2,7 @@
 
 A sequence is `start · prompt · separator · response · end`. When it is longer than max_tokens the prompt is cut first
 (its start is kept), then the response (its start is kept): the title and the opening say most, and the response is
-what is judged.
+what is judged. max_prompt_tokens limits the prompt further.
 """
 
 from collections.abc import Sequence
@@ -131,8 +131,14 @@ def layout(tokenizer: Any) -> Layout:
     return Layout((bos,) if bos is not None else (), between, (eos,) if eos is not None else ())
 
 
-def encode(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str], max_tokens: int) -> Sequences:
-    """The sequence of each (prompt, response), none longer than max_tokens.
+def encode(
+    tokenizer: Any,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    max_tokens: int,
+    max_prompt_tokens: int | None = None,
+) -> Sequences:
+    """The sequence of each (prompt, response), none longer than max_tokens, with at most max_prompt_tokens of prompt.
 
     Each distinct text is tokenised once. Special tokens spelled out in a text are plain characters here.
     Errors: ValueError when max_tokens leaves no room for a token of text.
@@ -146,7 +152,7 @@ def encode(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str], max
     tokens, code, n_prefix, n_cut = [], [], [], 0
     for prompt, response in zip(prompts, responses, strict=True):
         said, asked = known[response][:room], known[prompt]
-        kept = asked[: room - len(said)]
+        kept = asked[: room - len(said)][:max_prompt_tokens]
         n_cut += len(kept) < len(asked) or len(said) < len(known[response])
         tokens.append(np.array([*frame.start, *kept, *frame.separator, *said, *frame.end], dtype=np.int32))
         code.append(codes.setdefault(prompt, len(codes)))

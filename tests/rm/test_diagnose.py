@@ -18,12 +18,15 @@ from transformers import (
 from lurker.cli import run
 from lurker.workspace import Workspace, read_json
 from rm.compare import compare
+from rm.config import TrainConfig
 from rm.counterfactual import FILLER, append_filler, as_list, counterfactuals, cut_in_half
 from rm.diagnose import calibration, correlations, strata
 from rm.model import load
 from rm.score import Reader, score_texts
 
 QUICK = ["--set", "epochs=1", "--set", "min_steps=5", "--set", "max_tokens=64", "--set", "vocabulary_size=400"]
+
+CONFIG = TrainConfig(learning_rate=1e-3, max_tokens=64)
 
 
 def test_an_honest_model_is_calibrated_and_a_boastful_one_is_not() -> None:
@@ -147,7 +150,7 @@ def test_runs_are_diagnosed_compared_and_exported(
     prompts, texts = ["the road", "", "tea"], ["amber cedar", "husk", "✨ we went home after rain"]
     with torch.no_grad():
         scores = model.eval()(**tokenizer(prompts, texts, padding=True, return_tensors="pt")).logits[:, 0].tolist()
-    ours = score_texts(Reader.of(load(judged.root / "runs/first/model"), 64), prompts, texts)
+    ours = score_texts(Reader.of(load(judged.root / "runs/first/model"), CONFIG), prompts, texts)
     assert scores == pytest.approx(ours, abs=1e-4)
     card = (out / "README.md").read_text()
     assert "tfidf" in card and "r/alpha" in card

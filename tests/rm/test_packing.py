@@ -3,24 +3,32 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import BlockMask
 from torch.nn.functional import logsigmoid
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
     LlamaConfig,
     LlamaForSequenceClassification,
     MistralConfig,
     MistralForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
     PreTrainedModel,
     Qwen3Config,
     Qwen3ForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
 )
 
-from rm.forward import Scorer
+from rm.forward import Scorer, training_dtype
+from rm.layers import has_fast_bfloat16
 from rm.packing import pack_sequences
-from rm.shared_attention import block_mask, masked
+from rm.shared_attention import GPU_PAD_TOKENS, RowMask, block_mask, masked, serve
 from rm.tokens import Sequences
 
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "pad_token_id": 0}
@@ -37,7 +45,17 @@ def tiny(family: str) -> PreTrainedModel:
     elif family == "mistral":
         model = MistralForSequenceClassification(MistralConfig(**GATED, num_key_value_heads=2, sliding_window=16))
     elif family == "bert":
-        model = BertForSequenceClassification(BertConfig(**GATED))
+        model = BertForSequenceClassification(BertConfig(**GATED, initializer_range=0.2))
+    elif family == "roberta":  # positions count on from the padding token's number
+        model = RobertaForSequenceClassification(RobertaConfig(**{**GATED, "pad_token_id": 1}, initializer_range=0.2))
+    elif family == "distilbert":
+        model = DistilBertForSequenceClassification(
+            DistilBertConfig(vocab_size=300, dim=32, hidden_dim=48, n_layers=3, n_heads=4, num_labels=1)
+        )
+    elif family == "modernbert":
+        model = ModernBertForSequenceClassification(
+            ModernBertConfig(**GATED, cls_token_id=1, sep_token_id=2, local_attention=16)
+        )
     else:
         model = GPT2ForSequenceClassification(
             GPT2Config(vocab_size=300, n_embd=32, n_layer=3, n_head=4, pad_token_id=0, num_labels=1)
@@ -74,12 +92,13 @@ def loss_and_gradient(scorer: Scorer, sequences: Sequences, tokens_per_batch: in
 
 @pytest.mark.parametrize("tokens_per_batch", [60, 100_000])
 @pytest.mark.parametrize("reads_last_only", [False, True])
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "bert", "roberta", "distilbert"])
 def test_packed_losses_and_gradients_are_those_of_the_plain_path(
     family: str, reads_last_only: bool, tokens_per_batch: int
 ) -> None:
-    scorer = Scorer(tiny(family), 0, max_tokens=64)
+    scorer = Scorer(tiny(family), 1 if family == "roberta" else 0, max_tokens=64)
     assert scorer.is_packed, scorer.reason
+    assert scorer.is_causal == (family in ("llama", "qwen3", "gpt2"))
     sequences = some_sequences(1)
     scorer.is_packed = False
     loss, gradient = loss_and_gradient(scorer, sequences, 100_000)
@@ -135,6 +154,42 @@ def test_prompts_are_computed_once() -> None:
     assert pack.ids.size == trunks + sequences.n_own.sum() < sequences.n_tokens.sum()
 
 
+def test_the_kernel_follows_the_device() -> None:
+    (pack,) = pack_sequences(some_sequences(5), 100_000)
+    same, rows = serve(pack, torch.device("cpu"), last_layer=2)
+    assert same is pack and isinstance(rows, RowMask) and rows.last is not None
+    assert isinstance(serve(pack, torch.device("cpu"), last_layer=None)[1], RowMask)
+    assert isinstance(block_mask(pack.padded(128), torch.device("cpu")), BlockMask)
+    if torch.cuda.is_available():
+        padded, mask = serve(pack, torch.device("cuda"), last_layer=2)
+        assert isinstance(mask, BlockMask) and padded.ids.size % GPU_PAD_TOKENS == 0
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_bfloat16_trains_close_to_float32(family: str) -> None:
+    model = tiny(family)
+    sequences = some_sequences(1)
+    loss, gradient = loss_and_gradient(Scorer(model, 0, 64), sequences, 100_000)
+    close, near = loss_and_gradient(Scorer(model, 0, 64, torch.bfloat16), sequences, 100_000)
+    assert close != loss
+    assert close == pytest.approx(loss, abs=0.02)
+    assert float(torch.nn.functional.cosine_similarity(gradient, near, dim=0)) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "n_parameters", "expected"),
+    [
+        ("bfloat16", "cpu", 10, torch.bfloat16),
+        ("float32", "cpu", 10**9, torch.float32),
+        ("auto", "cpu", 10_000, torch.float32),  # a small model is faster without casting
+        ("auto", "cpu", 10**8, torch.bfloat16 if has_fast_bfloat16() else torch.float32),
+        ("auto", "mps", 10**8, torch.float32),
+    ],
+)
+def test_the_precision_of_training(precision: str, device: str, n_parameters: int, expected: torch.dtype) -> None:
+    assert training_dtype(precision, torch.device(device), n_parameters) == expected
+
+
 @pytest.mark.parametrize("family", ["qwen3", "gpt2"])
 def test_the_mask_for_flex_attention_gives_the_same_rewards(family: str) -> None:
     scorer = Scorer(tiny(family), 0, max_tokens=64)
@@ -151,7 +206,7 @@ def test_the_mask_for_flex_attention_gives_the_same_rewards(family: str) -> None
         assert float((found - scorer(sequences)[pack.members]).abs().max()) < 1e-5
 
 
-@pytest.mark.parametrize(("family", "reason"), [("bert", "no decoder"), ("mistral", "last 16 tokens")])
+@pytest.mark.parametrize(("family", "reason"), [("modernbert", "last"), ("mistral", "last 16 tokens")])
 def test_a_model_that_cannot_share_prompts_says_so_and_scores(family: str, reason: str) -> None:
     scorer = Scorer(tiny(family), 0, max_tokens=64)
     assert not scorer.is_packed and reason in scorer.reason

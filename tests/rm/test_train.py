@@ -133,7 +133,7 @@ def test_adjusted_training_leaves_to_the_text_what_confounders_leave_over(
         folder = tmp_path / str(is_adjusted)
         folder.mkdir()
         train(model.scorer(64), pairs["train"], pairs["validation"], config, folder, lambda _: None)
-        rewards = score_texts(Reader.of(model, 64), ["tea", "tea"], ["soon", "later"])
+        rewards = score_texts(Reader.of(model, config), ["tea", "tea"], ["soon", "later"])
         leads[is_adjusted] = rewards[0] - rewards[1]
     assert leads[False] > 1.5  # log 9 is 2.2
     assert abs(leads[True]) < 0.3
