@@ -5,7 +5,6 @@ next is asked for, so a run that was stopped goes on at the page where it stood;
 """
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +17,7 @@ from ingest.archive_api import ArchiveClient, Row
 from ingest.archive_pages import DAY_S, REDDIT_BEGAN_UTC, Kind, Place, pages
 from ingest.normalize import RowFilters
 from ingest.runs import read_run
-from ingest.staging import STAGING_VERSION, merge_staged, stage_lines, staged_runs
+from ingest.staging import STAGING_VERSION, drop_staged, merge_staged, stage_lines, staged_runs
 from lurker.config import fingerprint
 from lurker.errors import LurkerError
 from lurker.maturity import RIPE_AFTER_S, is_unripe
@@ -75,7 +74,7 @@ def ingest_archive(
         report.n_calls = client.n_calls
         _require_rows(report, filters, folder)
         merge_staged(workspace, [folder])
-        shutil.rmtree(folder)
+        drop_staged(folder)
     return report
 
 
@@ -167,7 +166,7 @@ def _require_rows(report: ArchiveReport, filters: RowFilters, folder: Path) -> N
     """Errors: LurkerError when nothing was kept, after the staged pages are thrown away."""
     if report.n_posts + report.n_comments:
         return
-    shutil.rmtree(folder)
+    drop_staged(folder)
     if report.n_rows:
         why = ", ".join(f"{n:,} {reason}" for reason, n in sorted(report.dropped.items()))
         raise LurkerError(

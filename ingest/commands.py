@@ -197,9 +197,9 @@ def refresh(
     except ValueError as error:
         raise CallError(f"{error}.", "See `lurker ingest refresh --help`.") from error
     workspace = open_workspace(ctx.obj)
-    before = present(workspace, config.subreddits)
     looked = refresh(workspace, lambda: RedditApi(api, Clock(), random.Random()), config)
     erased = purge(workspace) if purge_too else None
+    before = present(workspace, config.subreddits, looked.before)
     report_refresh(workspace, looked, erased, survivorship(before, looked.gone), as_json=as_json)
 
 

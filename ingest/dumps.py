@@ -8,7 +8,6 @@ the partitions, and a record under `ingested/` makes the next run of the same fi
 import hashlib
 import json
 import os
-import shutil
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.normalize import RowFilters
-from ingest.staging import STAGING_VERSION, merge_staged, stage_lines, staged_summary
+from ingest.staging import STAGING_VERSION, drop_staged, merge_staged, stage_lines, staged_summary
 from ingest.streams import Block, CutShortError, blocks, check_dump
 from lurker.config import fingerprint
 from lurker.engine import Engine, run_tasks
@@ -72,14 +71,15 @@ def ingest_dumps(
         check_dump(path)
     with workspace.lock("ingest dump"):
         reports, new = [], []
-        for path in dict.fromkeys(files):
-            mark = _fingerprint(path, filters, source)
-            record = workspace.root / "ingested" / f"{mark}.json"
+        marked = {_fingerprint(path, filters, source): path for path in files}  # one of several copies is enough
+        for mark, path in marked.items():
+            folder, record = workspace.root / "staging" / mark, workspace.root / "ingested" / f"{mark}.json"
             if (before := _recorded(workspace, record)) is not None:
                 reports.append(before)
+                drop_staged(folder)  # where a run was killed just before its end
                 say(f"{path.name} was ingested before with these filters: nothing to do.")
             else:
-                new.append((path, workspace.root / "staging" / mark, record))
+                new.append((path, folder, record))
         tasks = [
             {"path": path, "folder": folder, "filters": filters, "source": source, "salt": workspace.salt()}
             for path, folder, _ in new
@@ -93,7 +93,7 @@ def ingest_dumps(
         for folder, record, report in folders:
             report.malformed_file = _keep_malformed(workspace, folder, report)
             write_json({"report": asdict(report), "filters": asdict(filters), "source": source}, record)
-            shutil.rmtree(folder)
+            drop_staged(folder)
     return reports
 
 
@@ -215,7 +215,7 @@ def _require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: S
                 say(f"No row of r/{name} was kept.")
         return
     for folder in folders:
-        shutil.rmtree(folder)
+        drop_staged(folder)
     n_rows = sum(report.n_rows for report in reports)
     dropped = sum((Counter(report.dropped) for report in reports), Counter[str]())
     n_malformed = sum(report.n_malformed for report in reports)

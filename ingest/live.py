@@ -5,7 +5,6 @@ error, goes on with the next thread of the same listing.
 """
 
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from ingest.listings import ListingName, TimeSpan, walk_listing
 from ingest.normalize import KNOWN_BOTS, RowFilters
 from ingest.reddit_api import RedditApi
 from ingest.requestor import UnreadableError
-from ingest.staging import STAGING_VERSION, merge_staged, stage_lines, staged_summary
+from ingest.staging import STAGING_VERSION, drop_staged, merge_staged, stage_lines, staged_summary
 from ingest.threads import Thread, read_thread
 from lurker.config import fingerprint
 from lurker.errors import LurkerError
@@ -148,7 +147,7 @@ def ingest_reddit(
             merge_staged(workspace, list(folders))
         for folder, report in folders.items():
             if not report.failed:
-                shutil.rmtree(folder)
+                drop_staged(folder)
     return reports
 
 
@@ -167,7 +166,7 @@ def _open_listing(
             report.n_listed, report.n_nsfw, report.notes = listing["n_listed"], listing["n_nsfw"], listing["notes"]
             return list(listing["posts"])
         merge_staged(workspace, [folder])
-        shutil.rmtree(folder)
+        drop_staged(folder)
     found = walk_listing(api, report.subreddit, config.listing, config.time, config.limit)
     posts = [name for name, post in found.posts.items() if config.keep_nsfw or post.get("over_18") is not True]
     report.n_listed, report.n_nsfw, report.notes = len(found.posts), len(found.posts) - len(posts), found.notes

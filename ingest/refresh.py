@@ -17,12 +17,12 @@ import polars as pl
 from ingest.normalize import RowFilters
 from ingest.purge import TEXTS
 from ingest.runs import read_run
-from ingest.staging import merge_staged, stage_lines, staged_runs, write_staged
+from ingest.staging import drop_staged, merge_staged, stage_lines, staged_runs, write_staged
 from lurker.errors import LurkerError
 from lurker.maturity import RIPE_AFTER_S, is_unripe
 from lurker.progress import progress
 from lurker.schema import COMMENTS, POSTS, Table
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace, read_json, write_parquet
 
 if TYPE_CHECKING:  # PRAW loads when there is something to look at
     from ingest.reddit_api import RedditApi
@@ -33,6 +33,16 @@ PREFIXES = {POSTS.name: "t3_", COMMENTS.name: "t1_"}
 
 GONE_SCHEMA = {"kind": pl.String, "subreddit": pl.String, "score": pl.Int64}
 """Items that are newly gone, with the score they had before."""
+_STATES = pl.DataFrame(
+    schema={
+        "kind": pl.String,
+        "item_id": pl.String,
+        "subreddit": pl.String,
+        "score": pl.Int64,
+        "is_deleted": pl.Boolean,
+    }
+)
+"""What an item is at some time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +81,8 @@ class RefreshReport:
     """Items whose newest look is late enough now."""
     n_calls: int = 0
     gone: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=GONE_SCHEMA))
+    before: pl.DataFrame = field(default_factory=lambda: _STATES)
+    """What the items that were looked at were before: kind, item_id, subreddit, score, is_deleted."""
 
 
 def refresh(workspace: Workspace, connect: Callable[[], "RedditApi"], config: RefreshConfig) -> RefreshReport:
@@ -90,7 +102,7 @@ def refresh(workspace: Workspace, connect: Callable[[], "RedditApi"], config: Re
             _look(workspace, connect(), chosen.to_list(), folder, report)
         if folder.exists():
             _merge_looks(workspace, folder, config, report)
-            shutil.rmtree(folder)
+            drop_staged(folder)
     return report
 
 
@@ -153,31 +165,59 @@ def _merge_looks(workspace: Workspace, folder: Path, config: RefreshConfig, repo
     """Turn the staged looks into newer rows of the tables, and count what they show."""
     updated = folder / "updated"
     shutil.rmtree(updated, ignore_errors=True)
-    gone = [report.gone]
-    for table in (POSTS, COMMENTS):
-        runs = staged_runs(folder, table)
-        if not runs:
-            continue
-        key = table.key[0]
-        looks = pl.concat([read_run(run) for run in runs]).unique(key, keep="last", maintain_order=True)
+    runs = {table.name: staged_runs(folder, table) for table in (POSTS, COMMENTS)}
+    looks = [
+        (table, pl.concat([read_run(run) for run in runs[table.name]]).unique(table.key[0], keep="last"))
+        for table in (POSTS, COMMENTS)
+        if runs[table.name]
+    ]
+    report.before = _before(workspace, folder, looks)
+    after = [_STATES.clear()]
+    for table, seen in looks:
         for name in workspace.subreddits(table):
-            old = workspace.scan(table, [name]).join(looks.lazy().select(key), on=key, how="semi").collect()
+            old = _known(workspace, table, name, seen)
             if old.is_empty():
                 continue
-            new = with_looks(old, looks, table)
+            new = with_looks(old, seen, table)
             rows = {POSTS.name: POSTS.empty(), COMMENTS.name: COMMENTS.empty(), table.name: new}
             write_staged(updated, f"{table.name}-{name.lower()}", rows[POSTS.name], rows[COMMENTS.name])
-            joined = old.join(new.select(key, now_deleted="is_deleted", now_score="score"), on=key)
-            newly = joined.filter(pl.col("now_deleted") & ~pl.col("is_deleted"))
-            gone.append(newly.select(kind=pl.lit(table.name), subreddit="subreddit", score="score"))
+            after.append(_states(new, table))
             report.n_looked += new.height
-            report.n_changed += joined.filter(pl.col("score").ne_missing(pl.col("now_score"))).height
             report.n_ripe_now += new.filter(~is_unripe(config.ripe_after_s)).height
-    report.gone = pl.concat(gone)
+    joined = report.before.join(pl.concat(after), on=["kind", "item_id"], suffix="_now")
+    report.n_changed = joined.filter(pl.col("score").ne_missing(pl.col("score_now"))).height
+    report.gone = joined.filter(pl.col("is_deleted_now") & ~pl.col("is_deleted")).select(*GONE_SCHEMA)
     report.n_gone = report.gone.height
     report.n_absent = sum(len(read_json(path)["asked"]) for path in folder.glob("*.json")) - report.n_looked
     if updated.exists():
         merge_staged(workspace, [updated])
+
+
+def _before(workspace: Workspace, folder: Path, looks: Sequence[tuple[Table, pl.DataFrame]]) -> pl.DataFrame:
+    """What the items looked at were before any look of this run was merged: as `_STATES`.
+
+    Kept beside the looks before the merge begins: a merge that is done again after a kill counts the same.
+    """
+    path = folder / "before.parquet"
+    kept = pl.read_parquet(path) if path.exists() else _STATES
+    now = [
+        _states(_known(workspace, table, name, seen), table)
+        for table, seen in looks
+        for name in workspace.subreddits(table)
+    ]
+    before = pl.concat([kept, pl.concat([_STATES, *now]).join(kept, on=["kind", "item_id"], how="anti")])
+    write_parquet(before, path)
+    return before
+
+
+def _known(workspace: Workspace, table: Table, subreddit: str, looks: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a subreddit that were looked at."""
+    key = table.key[0]
+    return workspace.scan(table, [subreddit]).join(looks.lazy().select(key), on=key, how="semi").collect()
+
+
+def _states(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
+    return rows.select(pl.lit(table.name).alias("kind"), pl.col(table.key[0]).alias("item_id"), *_STATES.columns[2:])
 
 
 def with_looks(old: pl.DataFrame, looks: pl.DataFrame, table: Table) -> pl.DataFrame:

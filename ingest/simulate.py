@@ -194,7 +194,7 @@ def _draw_threads(
     }
 
 
-def _draw_texts(world: World, rng: np.random.Generator, community: Ints) -> dict[str, Ints | Floats | list[str]]:
+def _draw_texts(world: World, rng: np.random.Generator, community: Ints) -> dict[str, Any]:
     """Comments of random length whose taste words carry their quality.
 
     quality = (mean weight of the taste words − its mean) / its standard deviation at that number of taste words, both

@@ -8,6 +8,7 @@ runs of each table, the batch's summary last: a batch with a summary is whole, o
 import json
 import re
 import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ STAGING_VERSION = 2
 """Part of the fingerprint: a change of what staged rows mean makes old staged rows and records void."""
 
 
+DROPPED = ".dropped-"
+"""Begins the name of a folder that is on its way out."""
 _MENTION = re.compile(r"\b[uU](?:ser)?/[A-Za-z0-9_-]{2,30}", re.ASCII)
 _NAME_FIELD = re.compile(r'("(?:author\w*|\w+_by|permalink|t)"\s*:\s*)"[^"]*"?')
 """Fields of Reddit's that bear a user's name; `t` is the text of a flair."""
@@ -106,6 +109,18 @@ def merge_staged(workspace: Workspace, folders: Sequence[Path]) -> None:
     say("Merging into the tables ...")
     store.merge(workspace, runs, spill)
     shutil.rmtree(spill, ignore_errors=True)
+
+
+def drop_staged(folder: Path) -> None:
+    """Remove a folder of batches whose rows are in the tables, with what an earlier, killed removal left of others.
+
+    It is renamed first: a half removed folder must not be taken for one whose batches are whole.
+    """
+    dropped = folder.with_name(f"{DROPPED}{uuid.uuid4().hex[:8]}")
+    if folder.exists():
+        folder.rename(dropped)
+    for left_over in folder.parent.glob(f"{DROPPED}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
 
 
 def _without_names(line: str) -> str:

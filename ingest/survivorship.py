@@ -23,20 +23,30 @@ def score_band(score: pl.Expr) -> pl.Expr:
     return pl.when(score.is_null()).then(pl.lit(UNKNOWN)).otherwise(band)
 
 
-def present(workspace: Workspace, subreddits: Sequence[str] = ()) -> pl.DataFrame:
+def present(workspace: Workspace, subreddits: Sequence[str] = (), before: pl.DataFrame | None = None) -> pl.DataFrame:
     """Items and those of them that are not marked as gone: kind, subreddit, score_band, n_items, n_present.
 
-    subreddits: all when none is named.
+    subreddits: all when none is named. before: kind, item_id, score and is_deleted of items that count as they were
+    then, not as they are now.
     """
-    wanted = [name.lower() for name in subreddits]
+    wanted = [name.lower().removeprefix("r/") for name in subreddits]
     frames = [
         workspace.scan(table)
         .filter(pl.col("subreddit").str.to_lowercase().is_in(wanted) if wanted else pl.lit(True))
-        .group_by(kind=pl.lit(table.name), subreddit="subreddit", score_band=score_band(pl.col("score")))
-        .agg(n_items=pl.len().cast(pl.Int64), n_present=(~pl.col("is_deleted")).sum().cast(pl.Int64))
+        .select("subreddit", "score", "is_deleted", kind=pl.lit(table.name), item_id=table.key[0])
         for table in (POSTS, COMMENTS)
     ]
-    return pl.concat(frames).collect()
+    items = pl.concat(frames)
+    if before is not None:
+        then = before.lazy().select("kind", "item_id", "score", "is_deleted", was_known=pl.lit(True))
+        items = items.join(then, on=["kind", "item_id"], how="left", suffix="_then").with_columns(
+            pl.when("was_known").then(f"{name}_then").otherwise(name).alias(name) for name in ("score", "is_deleted")
+        )
+    return (
+        items.group_by("kind", "subreddit", score_band=score_band(pl.col("score")))
+        .agg(n_items=pl.len().cast(pl.Int64), n_present=(~pl.col("is_deleted")).sum().cast(pl.Int64))
+        .collect()
+    )
 
 
 def survivorship(before: pl.DataFrame, gone: pl.DataFrame) -> list[dict[str, Any]]:

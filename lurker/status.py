@@ -64,7 +64,7 @@ def describe(workspace: Workspace) -> dict[str, Any]:
             "n_unripe": n_unripe,
             "n_refresh_calls": -(-n_unripe // IDS_A_CALL),
         },
-        "stopped_ingests": sum(1 for path in (workspace.root / "staging").glob("*") if path.is_dir()),
+        "stopped_ingests": sum(1 for path in (workspace.root / "staging").glob("[!.]*") if path.is_dir()),
         "pairs": pairs,
         "runs": workspace.names("runs", "result.json"),
         "experiments": workspace.names("experiments", "manifest.json"),

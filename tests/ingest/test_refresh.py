@@ -6,7 +6,6 @@ from itertools import pairwise
 import polars as pl
 import pytest
 
-from ingest import refresh as module
 from ingest.dumps import ingest_dumps
 from ingest.live import LiveConfig, ingest_reddit
 from ingest.normalize import RowFilters
@@ -16,6 +15,7 @@ from lurker.cli import run
 from lurker.errors import LurkerError
 from lurker.maturity import RIPE_AFTER_S
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
+from lurker.workspace import Workspace
 from tests.ingest import reddit_double as double
 from tests.ingest.reddit_double import CREATED_UTC, Server, little_reddit
 
@@ -173,20 +173,36 @@ def test_a_stop_costs_at_most_a_batch(seen_once, world, server, make_api, error,
     assert {row["retrieved_utc"] for row in rows_of(seen_once, COMMENTS).values()} == {LATER}
 
 
-def test_a_merge_that_was_killed_is_done_again(seen_once, server, make_api, monkeypatch):
-    merge = module.merge_staged
+@pytest.mark.parametrize("n_commits", [0, 1, 4, 5, 7])
+def test_a_merge_that_was_killed_is_done_again_and_counts_the_same(seen_once, world, server, make_api, n_commits):
+    """Three subreddits, three tables: it is killed before any partition is new, and after some are."""
+    n_gone = 0
+    for place, one in enumerate([*world.posts.values(), *everything(world).values()]):
+        one["score"] += 3
+        if place % 8 == 0:
+            one["selftext" if "selftext" in one else "body"] = "[removed]"
+            n_gone += 1
+    before = present(seen_once)
+    commit, n_left = Workspace.commit_partition, iter(range(n_commits, -99, -1))
 
-    def killed(*_):
-        raise KeyboardInterrupt
+    def killed(*arguments, **notes):
+        if next(n_left) == 0:
+            raise KeyboardInterrupt
+        commit(*arguments, **notes)
 
-    monkeypatch.setattr(module, "merge_staged", killed)
-    with pytest.raises(KeyboardInterrupt):
-        refresh(seen_once, lambda: make_api(server), RefreshConfig())
-    monkeypatch.setattr(module, "merge_staged", merge)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workspace, "commit_partition", killed)
+        with pytest.raises(KeyboardInterrupt):
+            refresh(seen_once, lambda: make_api(server), RefreshConfig())
     n_calls = server.counts["info"]
     report = refresh(seen_once, lambda: make_api(server), RefreshConfig())
+    n_items = len(everything(world)) + len(world.posts)
     assert server.counts["info"] == n_calls
-    assert report.n_ripe_now == report.n_looked == report.n_unripe
+    assert report.n_ripe_now == report.n_looked == report.n_changed == n_items
+    assert report.n_gone == n_gone
+    order = ["kind", "subreddit", "score_band"]
+    assert present(seen_once, before=report.before).sort(order).equals(before.sort(order))
+    assert list((seen_once.root / "staging").iterdir()) == []
 
 
 @pytest.mark.parametrize("fault", [double.status(503), double.html, double.reset])
@@ -230,9 +246,8 @@ def test_the_survivorship_report_adds_up(seen_once, world, server, make_api):
     scores = rows_of(seen_once, COMMENTS)
     for name in names:
         everything_now[name]["body"] = "[removed]"
-    before = present(seen_once)
     report = refresh(seen_once, lambda: make_api(server), RefreshConfig())
-    table = survivorship(before, report.gone)
+    table = survivorship(present(seen_once, before=report.before), report.gone)
     assert sum(row["before"] for row in table) == len(everything_now) + len(world.posts)
     bands = {"below 0": (-99, 0), "0–1": (0, 2), "2–4": (2, 5), "5–19": (5, 20), "20–99": (20, 100)}
     for row in table:
