@@ -9,12 +9,13 @@ import json
 import os
 import re
 import secrets
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import duckdb
 import polars as pl
@@ -153,8 +154,7 @@ class Workspace:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
+                holder = _holder(file)
                 raise LurkerError(
                     f"{self.root} is being written by {holder}.", "Wait for it, then run again."
                 ) from error
@@ -162,7 +162,20 @@ class Workspace:
             file.truncate()
             file.write(f"`lurker {purpose}` (process {os.getpid()})")
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                file.truncate(0)
+
+
+def _holder(lock: IO[str]) -> str:
+    """Who holds the lock, as it wrote there: a moment after it took it."""
+    for _ in range(50):
+        lock.seek(0)
+        if holder := lock.read().strip():
+            return holder
+        time.sleep(0.01)
+    return "another process"
 
 
 def open_workspace(root: Path, *, create: bool = False) -> Workspace:
@@ -184,7 +197,9 @@ def open_workspace(root: Path, *, create: bool = False) -> Workspace:
         return Workspace(root)
     if root.exists() and not root.is_dir():
         raise CallError(f"{root} is a file, not a workspace.", "Name a folder with --workspace.")
-    if root.exists() and any(root.iterdir()):
+    if root.exists() and not all(path.match(f".{MARKER}.*.tmp") for path in root.iterdir()):
+        if marker.exists():
+            return open_workspace(root)  # another process made it just now
         raise CallError(f"{root} is a folder of something else: it has no {MARKER}.", "Name another with --workspace.")
     if not create:
         raise CallError(f"There is no workspace at {root}.", "Make one: `lurker ingest dump FILE...` or `lurker demo`.")

@@ -36,6 +36,12 @@ def test_what_is_no_workspace_is_named(tmp_path: Path) -> None:
         open_workspace(tmp_path)
 
 
+def test_a_workspace_whose_making_was_killed_is_made_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / ".lurker.json.0badcafe.tmp").write_text("{")
+    assert open_workspace(tmp_path / "ws", create=True).root == tmp_path / "ws"
+
+
 def test_partition_is_replaced_whole(workspace: Workspace) -> None:
     workspace.replace_partition(OBSERVATIONS, "College", [looks(2), looks(3)])
     workspace.replace_partition(OBSERVATIONS, "college", [looks(4)])

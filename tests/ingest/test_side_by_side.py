@@ -1,0 +1,163 @@
+"""Several files, several engines, several processes: the same tables, and nothing twice."""
+
+import bz2
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from ingest import dumps
+from ingest.dumps import ingest_dumps
+from ingest.normalize import RowFilters
+from ingest.staging import DROPPED
+from lurker.cli import run
+from lurker.errors import LurkerError
+from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
+from lurker.status import describe
+from lurker.workspace import open_workspace, read_json
+
+PROJECT = Path(__file__).parents[2]
+
+
+def tables(workspace):
+    frames = [
+        check(workspace.scan(table).collect(), table).sort(table.key) for table in (POSTS, COMMENTS, OBSERVATIONS)
+    ]
+    return [frame.drop("author_hash", strict=False) for frame in frames]
+
+
+def same(one, other):
+    return all(left.equals(right) for left, right in zip(tables(one), tables(other), strict=True))
+
+
+@pytest.fixture
+def files(tmp_path, make):
+    """Six files of every format whose items overlap: every item is in two of them, with two looks."""
+    stores = (None, gzip.compress, bz2.compress, zstandard.ZstdCompressor().compress, make.long_window_zstd, None)
+    paths = []
+    for number, compress in enumerate(stores):
+        look = {"retrieved_on": 1_600_000_000 + number}
+        rows = [make.post(f"p{n}", **look) for n in range(20)]
+        rows += [make.comment(n, f"p{n % 20}", **look, score=number) for n in range(400 * number, 400 * number + 800)]
+        paths.append(make.file(tmp_path / f"dump{number}", rows, compress=compress))
+    return paths
+
+
+@pytest.fixture
+def one_by_one(files, tmp_path):
+    workspace = open_workspace(tmp_path / "one-by-one", create=True)
+    for path in files:
+        ingest_dumps(workspace, [path], RowFilters())
+    return workspace
+
+
+def test_files_at_once_are_files_one_by_one(files, one_by_one, workspace):
+    reports = ingest_dumps(workspace, files, RowFilters())
+    assert [Path(report.file) for report in reports] == files
+    assert [(report.n_posts, report.n_comments) for report in reports] == [(20, 800)] * 6
+    assert same(workspace, one_by_one)
+    assert tables(workspace)[1].height == 400 * 7
+    assert tables(workspace)[2].height == 6 * 820
+    assert list((workspace.root / "staging").iterdir()) == []
+
+
+def test_a_file_that_fails_stops_the_others_and_the_next_run_goes_on(files, one_by_one, workspace, monkeypatch):
+    stage, broken = dumps._stage_block, dumps._fingerprint(files[3], RowFilters(), "dump")
+
+    def failing(block, folder, **options):
+        if folder.name == broken:
+            raise OSError("the disk is gone")
+        return stage(block, folder=folder, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dumps, "_stage_block", failing)
+        with pytest.raises(OSError, match="the disk is gone"):
+            ingest_dumps(workspace, files, RowFilters())
+    assert workspace.subreddits(COMMENTS) == []
+    ingest_dumps(workspace, files, RowFilters())
+    assert same(workspace, one_by_one)
+
+
+def test_a_file_that_is_named_twice_or_copied_is_read_once(files, tmp_path, monkeypatch):
+    (tmp_path / "copies").mkdir()
+    copy = Path(shutil.copy2(files[0], tmp_path / "copies"))
+    monkeypatch.chdir(tmp_path)
+    names = [str(files[0]), files[0].name, f"./{files[0].name}", str(copy)]
+    assert run(["--workspace", "ws", "ingest", "dump", *names]) == 0
+    workspace = open_workspace(Path("ws"))
+    assert len(list((workspace.root / "ingested").iterdir())) == 1
+    assert tables(workspace)[1].height == 800
+
+
+def test_a_run_that_was_killed_at_its_very_end_leaves_nothing_for_the_next(files, workspace):
+    ingest_dumps(workspace, files[:1], RowFilters())
+    (record,) = (workspace.root / "ingested").iterdir()
+    half = workspace.root / "staging" / record.stem
+    for folder in (half, workspace.root / "staging" / f"{DROPPED}0badcafe"):
+        folder.mkdir()
+        (folder / "000000.comments.arrow").write_bytes(b"half")
+    assert describe(workspace)["stopped_ingests"] == 1
+    (report,) = ingest_dumps(workspace, files[:1], RowFilters())
+    assert report.was_ingested_before
+    assert list((workspace.root / "staging").iterdir()) == []
+
+
+def test_two_ingests_at_once_both_finish_right_or_say_who_holds_the_lock(files, one_by_one, tmp_path):
+    """Two processes start on one new workspace; who is refused runs again."""
+    root = tmp_path / "shared"
+    shares = [files[:4], files]
+    waiting = dict(enumerate(shares))
+    refusals = []
+    for _ in range(10):
+        children = {
+            number: subprocess.Popen(
+                [sys.executable, "-m", "lurker", "--workspace", str(root), "ingest", "dump", *map(str, share)],
+                cwd=PROJECT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number, share in waiting.items()
+        }
+        for number, child in children.items():
+            said = child.communicate()[1]
+            if child.returncode == 0:
+                del waiting[number]
+            else:
+                assert child.returncode == 1, said
+                refusals.append(said)
+        if not waiting:
+            break
+    assert waiting == {}
+    assert [said for said in refusals if "is being written by `lurker ingest dump` (process" not in said] == []
+    workspace = open_workspace(root)
+    assert same(workspace, one_by_one)
+    assert list((root / "staging").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_tables(files, one_by_one, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)  # relative paths, as people type them
+    command = ["--workspace", "ray", "ingest", "dump", *(path.name for path in files), "--engine", "ray", "--json"]
+    assert run(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [report["file"] for report in found["files"]] == [path.name for path in files]
+    workspace = open_workspace(tmp_path / "ray")
+    assert same(workspace, one_by_one)
+    assert read_json(next((workspace.root / "ingested").iterdir()))["report"]["n_comments"] == 800
+    assert run(command) == 0
+    assert all(report["was_ingested_before"] for report in json.loads(capsys.readouterr().out)["files"])
+
+
+@pytest.mark.slow
+def test_an_error_of_a_ray_task_is_a_sentence(tmp_path, make, files, workspace):
+    pytest.importorskip("ray")
+    bad = make.file(tmp_path / "bad", [b'{"id": "' + b"x" * 300, b'{"id": 1}'])
+    with pytest.raises(LurkerError, match="No row of bad was kept: 2 read"):
+        ingest_dumps(workspace, [bad], RowFilters(), engine="ray")
