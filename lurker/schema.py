@@ -233,6 +233,54 @@ TRANSFER = Table(
     key=("predictor", "source", "target", "seed"),
 )
 
+RECIPES = Table(
+    "recipes",
+    {
+        "pairs": Column(pl.String, "pair set trained on"),
+        "recipe": Column(pl.String, "the recipe that made it"),
+        "predictor": Column(pl.String, "tfidf, a model's SPEC, or a baseline: length | time | both"),
+        "is_baseline": Column(pl.Boolean, "a trivial baseline that reads no text"),
+        "max_pairs": Column(pl.Int64, "most training pairs that were allowed; null for all", nullable=True),
+        "n_train_pairs": Column(pl.Int64, "pairs trained on"),
+        "seed": Column(pl.Int64, "seed of subset, initial weights and order"),
+        "measure": Column(
+            pl.String, "accuracy; or, within posts, quality | length | delay: the reward's correlation with it"
+        ),
+        "measured_on": Column(pl.String, "a test pair set, or the simulator's truth"),
+        "part": Column(pl.String, "all of it, or which pairs: gap >= N | better is shorter | better is later"),
+        "value": Column(pl.Float64, "the accuracy, 0-1, or Spearman's correlation, -1 to 1"),
+        "low": Column(pl.Float64, "lower end of the 95 % interval, clustered by post"),
+        "high": Column(pl.Float64, "upper end of the 95 % interval, clustered by post"),
+        "standard_error": Column(pl.Float64, "clustered by post"),
+        "n": Column(pl.Int64, "pairs judged, or responses of a correlation"),
+        "n_posts": Column(pl.Int64, "posts they come from: the clusters"),
+        "run_id": Column(pl.String, "the run's folder; null for baselines and TF-IDF", nullable=True),
+    },
+    key=("pairs", "predictor", "max_pairs", "seed", "measure", "measured_on", "part"),
+)
+
+RECIPE_DIFFERENCES = Table(
+    "recipe_differences",
+    {
+        "reference": Column(pl.String, "pair set trained on that is compared with the others"),
+        "pairs": Column(pl.String, "the other pair set trained on"),
+        "predictor": Column(pl.String, "tfidf, or a model's SPEC"),
+        "max_pairs": Column(pl.Int64, "most training pairs that were allowed; null for all", nullable=True),
+        "measure": RECIPES.columns["measure"],
+        "measured_on": RECIPES.columns["measured_on"],
+        "part": RECIPES.columns["part"],
+        "difference": Column(
+            pl.Float64, "reference minus the other, means over seeds; of length and delay the absolute values"
+        ),
+        "low": Column(pl.Float64, "lower end of its 95 % interval, clustered by post"),
+        "high": Column(pl.Float64, "upper end of its 95 % interval, clustered by post"),
+        "mcnemar_p": Column(
+            pl.Float64, "McNemar's two-sided p, which takes pairs as independent; null for correlations", nullable=True
+        ),
+    },
+    key=("pairs", "predictor", "max_pairs", "measure", "measured_on", "part"),
+)
+
 WORKSPACE_TABLES = (POSTS, COMMENTS, OBSERVATIONS, TRUTH)
 """Tables kept as Parquet by subreddit."""
 

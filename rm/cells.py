@@ -1,7 +1,7 @@
 """The cells of an experiment: training runs whose ids follow from their content, each run once, here or on Ray."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from rm.model import LADDER
 from rm.run import RESULT, RunConfig, train_run
 from rm.tokens import train_tokenizer
 
+TFIDF = "tfidf"
+"""The model that is no run: `lurker.pairwise.fit_tfidf`."""
 STEP_OVERHEAD = 20_000
 """Parameters whose arithmetic takes as long as what every response costs besides: for the remaining time only."""
 
@@ -29,6 +31,11 @@ class Cell:
     run_id: str
     config: RunConfig
     n_train_pairs: int
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it leaves a run's folder."""
+        return self.config.model != TFIDF
 
     @property
     def cost(self) -> float:
@@ -51,17 +58,36 @@ def run_cells(
 
     Each cell writes its own run folder as it ends, so a stopped experiment goes on with the cells that are left.
     """
-    waiting = [cell for cell in cells if not (workspace.folder("runs", cell.run_id) / RESULT).exists()]
-    waiting.sort(key=lambda cell: (-cell.cost, cell.run_id))
+    root = workspace.root.resolve()
+    run_waiting(
+        cells,
+        is_done=lambda cell: (workspace.folder("runs", cell.run_id) / RESULT).exists(),
+        function=run_cell,
+        task=lambda cell: {"root": str(root), "run_id": cell.run_id, "config": cell.config},
+        engine=engine,
+        n_workers=n_workers,
+    )
+    return {cell.run_id: read_json(workspace.folder("runs", cell.run_id) / RESULT) for cell in cells}
+
+
+def run_waiting(
+    cells: Sequence[Cell],
+    *,
+    is_done: Callable[[Cell], bool],
+    function: Callable[..., Any],
+    task: Callable[[Cell], dict[str, Any]],
+    engine: Engine,
+    n_workers: int | None,
+) -> None:
+    """Call `function(**task(cell))` for each cell that is not done, the costly ones first."""
+    waiting = sorted((cell for cell in cells if not is_done(cell)), key=lambda cell: (-cell.cost, cell.run_id))
     if len(waiting) < len(cells):
         say(f"{len(cells) - len(waiting)} of {len(cells)} cells are finished already.")
-    root = workspace.root.resolve()
-    tasks = [{"root": str(root), "run_id": cell.run_id, "config": cell.config} for cell in waiting]
     total = sum(cell.cost for cell in waiting) or 1.0
+    tasks = [task(cell) for cell in waiting]
     with progress(f"{len(waiting)} cells", 100.0, "% of the work") as advance:
-        for index, _ in run_tasks(run_cell, tasks, engine=engine, n_workers=n_workers):
+        for index, _ in run_tasks(function, tasks, engine=engine, n_workers=n_workers):
             advance(100.0 * waiting[index].cost / total)
-    return {cell.run_id: read_json(workspace.folder("runs", cell.run_id) / RESULT) for cell in cells}
 
 
 def run_cell(root: str, run_id: str, config: RunConfig) -> str:
@@ -134,7 +160,9 @@ def data_digest(frame: pl.DataFrame, pairs: str, judged: pl.DataFrame) -> str:
 
 
 def nominal_parameters(spec: str) -> float:
-    """A ladder model's size by its name; a guess for a pretrained one."""
+    """A ladder model's size by its name; a guess for a pretrained one; TF-IDF costs a pair and no more."""
+    if spec == TFIDF:
+        return 0.0
     if spec not in LADDER:
         return 1e8
     number, unit = re.fullmatch(r"scratch-(\d+)([km])", spec).groups()  # type: ignore[union-attr]

@@ -1,29 +1,22 @@
-"""`lurker rm` and `lurker experiment`: train, judge and apply reward models; scaling and transfer."""
+"""`lurker rm`: train, judge and apply reward models."""
 
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import typer
 
-from lurker.engine import Engine
 from lurker.errors import CallError
 from lurker.progress import progress, say
 from lurker.report import print_json, print_table
-from lurker.workspace import Workspace, open_workspace
+from lurker.workspace import open_workspace
 
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Train, judge and apply reward models.")
-experiment_app = typer.Typer(
-    pretty_exceptions_enable=False, no_args_is_help=True, help="Accuracy against data and model size; transfer."
-)
 
 JSON = typer.Option(False, "--json", help="One JSON object on stdout.")
 SETTINGS = typer.Option(None, "--set", help="field=value of the training, e.g. learning_rate=1e-3. Repeatable.")
 SUBREDDITS = typer.Option(None, "--subreddit", help="Only this community. Repeatable.")
 MODEL = typer.Option(..., "--model", help="scratch-10k … scratch-16m, a Hugging Face id or a local folder.")
 TEST = typer.Option(None, "--test", help="Pair set judged on; hard-test where there is one.")
-ENGINE = typer.Option("local", "--engine", help="local: processes here; ray: the cluster of RAY_ADDRESS, or a new one.")
-WORKERS = typer.Option(None, "--workers", min=1, help="Processes of the local engine; one per core.")
-EXPERIMENT = typer.Option(None, "--name", help="Name of the experiment; NAME-scaling or NAME-transfer.")
 
 
 @app.command("train")
@@ -183,85 +176,6 @@ def score_command(
         print_table("Scored", [{"rows": n_rows, "file": str(target)}])
 
 
-@experiment_app.command("scaling")
-def scaling_command(
-    ctx: typer.Context,
-    name: str = typer.Argument(..., metavar="NAME", help="Pair set to train on."),
-    models: str = typer.Option(..., "--models", help="SPECs, separated by commas."),
-    sizes: str = typer.Option(..., "--sizes", help="Training pairs, separated by commas."),
-    seeds: int = typer.Option(3, "--seeds", min=1, help="How many seeds."),
-    test: str | None = TEST,
-    subreddit: list[str] | None = SUBREDDITS,
-    engine: str = ENGINE,
-    workers: int | None = WORKERS,
-    experiment: str | None = EXPERIMENT,
-    settings: list[str] | None = SETTINGS,
-    as_json: bool = JSON,
-) -> None:
-    """Accuracy on one test for every model, data size and seed; finished cells are not run again."""
-    workspace = open_workspace(ctx.obj)
-    from rm.scaling import ScalingConfig, run_scaling, summary
-
-    config = _checked(
-        ScalingConfig,
-        pairs=name,
-        models=tuple(model.strip() for model in models.split(",") if model.strip()),
-        sizes=_whole_numbers("--sizes", sizes),
-        n_seeds=seeds,
-        test_pairs=test,
-        subreddits=tuple(subreddit or ()),
-        settings=tuple(settings or ()),
-    )
-    title = experiment or f"{name}-scaling"
-    table = run_scaling(workspace, title, config, _engine(engine), workers)
-    if as_json:
-        print_json(_experiment_report(workspace, title, table.to_dicts()))
-        return
-    print_table(f"Accuracy on {table['test_pairs'][0]} (experiment {title})", summary(table))
-
-
-@experiment_app.command("transfer")
-def transfer_command(
-    ctx: typer.Context,
-    name: str = typer.Argument(..., metavar="NAME", help="Pair set to train on."),
-    model: str = MODEL,
-    max_pairs: int | None = typer.Option(
-        None, "--max-pairs", min=2, help="Pairs of each source; the smallest's count."
-    ),
-    seeds: int = typer.Option(1, "--seeds", min=1, help="How many seeds."),
-    test: str | None = TEST,
-    subreddit: list[str] | None = SUBREDDITS,
-    engine: str = ENGINE,
-    workers: int | None = WORKERS,
-    experiment: str | None = EXPERIMENT,
-    settings: list[str] | None = SETTINGS,
-    as_json: bool = JSON,
-) -> None:
-    """Train on each community, judge on every other; finished cells are not run again."""
-    workspace = open_workspace(ctx.obj)
-    from rm.transfer import TransferConfig, matrix, run_transfer
-
-    config = _checked(
-        TransferConfig,
-        pairs=name,
-        model=model,
-        max_pairs=max_pairs,
-        n_seeds=seeds,
-        test_pairs=test,
-        subreddits=tuple(subreddit or ()),
-        settings=tuple(settings or ()),
-    )
-    title = experiment or f"{name}-transfer"
-    table = run_transfer(workspace, title, config, _engine(engine), workers)
-    if as_json:
-        print_json(_experiment_report(workspace, title, table.to_dicts()))
-        return
-    for predictor in (model, *(["tfidf"] if "tfidf" in table["predictor"] else [])):
-        print_table(
-            f"Accuracy of {predictor} on {table['test_pairs'][0]} (experiment {title})", matrix(table, predictor)
-        )
-
-
 def _accuracies(rows: list[dict[str, Any]], *places: str) -> list[dict[str, Any]]:
     return [
         {
@@ -286,27 +200,3 @@ def _split(text: str) -> str:
     if text not in ("train", "validation", "test"):
         raise CallError(f"--split takes train | validation | test, got {text!r}.")
     return text
-
-
-def _experiment_report(workspace: Workspace, title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"experiment": title, "folder": str(workspace.folder("experiments", title)), "rows": rows}
-
-
-def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise CallError(f"{option} takes whole numbers separated by commas, got {text!r}.") from error
-
-
-def _engine(text: str) -> Engine:
-    if text not in get_args(Engine):
-        raise CallError(f"--engine takes local | ray, got {text!r}.")
-    return cast(Engine, text)
-
-
-def _checked(config: type[Any], **values: Any) -> Any:
-    try:
-        return config(**values)
-    except ValueError as error:
-        raise CallError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error

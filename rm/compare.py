@@ -48,8 +48,6 @@ def compare(first: NDArray[np.float64], second: NDArray[np.float64], posts: Any,
     difference = first - second
     estimate = mean_interval(difference, posts)
     low, high = _bootstrap(difference, np.unique(posts, return_inverse=True)[1], seed)
-    only_first, only_second = int((difference > 0).sum()), int((difference < 0).sum())
-    n_differ = only_first + only_second
     return Comparison(
         n_pairs=estimate.n,
         n_posts=estimate.n_clusters,
@@ -60,10 +58,17 @@ def compare(first: NDArray[np.float64], second: NDArray[np.float64], posts: Any,
         high=estimate.high,
         bootstrap_low=low,
         bootstrap_high=high,
-        only_first_right=only_first,
-        only_second_right=only_second,
-        mcnemar_p=float(binomtest(only_first, n_differ).pvalue) if n_differ else 1.0,
+        only_first_right=int((difference > 0).sum()),
+        only_second_right=int((difference < 0).sum()),
+        mcnemar_p=mcnemar_p(difference),
     )
+
+
+def mcnemar_p(difference: NDArray[np.float64]) -> float:
+    """Two-sided p of pairs that only one of two predictors gets right; difference: [n_pairs], first minus second."""
+    only_first, only_second = int((difference > 0).sum()), int((difference < 0).sum())
+    n_differ = only_first + only_second
+    return float(binomtest(only_first, n_differ).pvalue) if n_differ else 1.0
 
 
 def compare_runs(workspace: Workspace, first: str, second: str, pairs: str, split: str) -> Comparison:

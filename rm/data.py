@@ -105,7 +105,8 @@ def stable_hash(seed: int, text: str) -> int:
 
 def content_digest(frame: pl.DataFrame) -> str:
     """A digest of what trains and judges: any change of the pair set changes it."""
-    columns = ("pair_id", "split", "chosen_id", "prompt", "chosen", "rejected", "weight")
+    texts_and_ids = ("pair_id", "split", "chosen_id", "prompt", "chosen", "rejected")
+    columns = (*texts_and_ids, "weight", "label_confidence", "confounder_log_odds")
     digest = hashlib.sha256()
     for row in frame.sort("pair_id").select(columns).iter_rows():
         digest.update("\x1f".join(map(str, row)).encode("utf-8", "surrogatepass"))

@@ -1,0 +1,84 @@
+"""Pairwise logistic regression: of two responses the one with the higher reward wins, the simplest text model first.
+
+The text-only baseline of audits and the model that every reward model must beat are the same code.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+PENALTIES = (0.03, 0.3, 3.0)
+"""Inverse strengths of the L2 penalty that TF-IDF chooses from on validation."""
+NUISANCE_SCALE = 3.0
+"""The nuisance input is multiplied by this, so that the penalty hardly holds its coefficient."""
+
+Rewards = NDArray[np.float64]
+TextReward = Callable[[Sequence[str]], Rewards]
+"""Texts in, a reward for each out, in log-odds: the difference of two is the log-odds that the first is preferred."""
+
+
+def fit_tfidf(training: pl.DataFrame, validation: pl.DataFrame, *, is_adjusted: bool = False) -> TextReward | None:
+    """A logistic regression on the difference of the two responses' TF-IDF vectors (words and pairs of words).
+
+    training, validation: PAIRS; the penalty is the one with the lowest log loss on validation. is_adjusted: the
+    pair's confounder_log_odds are one more input, whose coefficient is fitted with the words' and then dropped, so
+    that words do not speak for what the confounders explain. None when no word comes twice in the training texts.
+    Source: the nuisance head of Chen et al. 2024 (ODIN), section 4, with a known feature in its place.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectoriser = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2), dtype=np.float64)
+    try:
+        vectoriser.fit(_texts(training))
+    except ValueError:  # how scikit-learn says that the texts hold no word, or none twice
+        return None
+
+    def differences(pairs: pl.DataFrame) -> Any:
+        texts = pl.Series(_texts(pairs))  # a text is in several pairs: each is read once
+        vectors = vectoriser.transform(texts)
+        places = pl.DataFrame({"text": texts, "place": np.arange(len(texts))})
+        chosen, rejected = (
+            pairs.select(text=side).join(places, on="text", how="left", maintain_order="left")["place"].to_numpy()
+            for side in ("chosen", "rejected")
+        )
+        return vectors[chosen] - vectors[rejected]
+
+    known, held_out = differences(training), differences(validation)
+    n_words = known.shape[1]
+    if is_adjusted:
+        known, held_out = _with_nuisance(known, training), _with_nuisance(held_out, validation)
+    weight = training["weight"].to_numpy()
+    fits = [fit_logistic(known, weight, penalty) for penalty in PENALTIES]
+    losses = [float(np.logaddexp(0.0, -(held_out @ fit)).mean()) for fit in fits]
+    best = fits[int(np.argmin(losses))][:n_words]
+    return lambda texts: np.asarray(vectoriser.transform(texts) @ best)
+
+
+def fit_logistic(differences: Any, weight: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
+    """Coefficients of a logistic regression without intercept on [n_pairs, n_features] chosen minus rejected.
+
+    Without an intercept a pair turned round says the same, so every second one is, to give both classes.
+    """
+    from scipy.sparse import diags
+    from sklearn.linear_model import LogisticRegression
+
+    sign = np.where(np.arange(differences.shape[0]) % 2, -1.0, 1.0)
+    turned = diags(sign) @ differences
+    fitted = LogisticRegression(fit_intercept=False, C=penalty, max_iter=1000).fit(
+        turned, sign > 0, sample_weight=weight
+    )
+    return np.asarray(fitted.coef_[0], dtype=np.float64)
+
+
+def _texts(pairs: pl.DataFrame) -> list[str]:
+    return sorted({*pairs["chosen"], *pairs["rejected"]})
+
+
+def _with_nuisance(differences: Any, pairs: pl.DataFrame) -> Any:
+    from scipy.sparse import csr_matrix, hstack
+
+    nuisance = NUISANCE_SCALE * pairs["confounder_log_odds"].to_numpy()[:, None]
+    return hstack([differences, csr_matrix(nuisance)]).tocsr()

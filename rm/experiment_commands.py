@@ -1,0 +1,186 @@
+"""`lurker experiment`: data and model size, transfer across communities, recipes compared."""
+
+from typing import Any, cast, get_args
+
+import typer
+
+from lurker.engine import Engine
+from lurker.errors import CallError
+from lurker.progress import say
+from lurker.report import print_json, print_table
+from lurker.workspace import Workspace, open_workspace, read_json
+from rm.commands import JSON, MODEL, SETTINGS, SUBREDDITS
+
+app = typer.Typer(
+    pretty_exceptions_enable=False, no_args_is_help=True, help="Data and model size, transfer, and recipes compared."
+)
+
+ENGINE = typer.Option("local", "--engine", help="local: processes here; ray: the cluster of RAY_ADDRESS, or a new one.")
+WORKERS = typer.Option(None, "--workers", min=1, help="Processes of the local engine; one per core.")
+EXPERIMENT = typer.Option(None, "--name", help="Name of the experiment; NAME-scaling or NAME-transfer.")
+TEST = typer.Option(None, "--test", help="Pair set judged on; hard-test where there is one.")
+
+
+@app.command("scaling")
+def scaling_command(
+    ctx: typer.Context,
+    name: str = typer.Argument(..., metavar="NAME", help="Pair set to train on."),
+    models: str = typer.Option(..., "--models", help="SPECs, separated by commas."),
+    sizes: str = typer.Option(..., "--sizes", help="Training pairs, separated by commas."),
+    seeds: int = typer.Option(3, "--seeds", min=1, help="How many seeds."),
+    test: str | None = TEST,
+    subreddit: list[str] | None = SUBREDDITS,
+    engine: str = ENGINE,
+    workers: int | None = WORKERS,
+    experiment: str | None = EXPERIMENT,
+    settings: list[str] | None = SETTINGS,
+    as_json: bool = JSON,
+) -> None:
+    """Accuracy on one test for every model, data size and seed; finished cells are not run again."""
+    workspace = open_workspace(ctx.obj)
+    from rm.scaling import ScalingConfig, run_scaling, summary
+
+    config = _checked(
+        ScalingConfig,
+        pairs=name,
+        models=tuple(model.strip() for model in models.split(",") if model.strip()),
+        sizes=_whole_numbers("--sizes", sizes),
+        n_seeds=seeds,
+        test_pairs=test,
+        subreddits=tuple(subreddit or ()),
+        settings=tuple(settings or ()),
+    )
+    title = experiment or f"{name}-scaling"
+    table = run_scaling(workspace, title, config, _engine(engine), workers)
+    if as_json:
+        print_json(_experiment_report(workspace, title, table.to_dicts()))
+        return
+    print_table(f"Accuracy on {table['test_pairs'][0]} (experiment {title})", summary(table))
+
+
+@app.command("transfer")
+def transfer_command(
+    ctx: typer.Context,
+    name: str = typer.Argument(..., metavar="NAME", help="Pair set to train on."),
+    model: str = MODEL,
+    max_pairs: int | None = typer.Option(
+        None, "--max-pairs", min=2, help="Pairs of each source; the smallest's count."
+    ),
+    seeds: int = typer.Option(1, "--seeds", min=1, help="How many seeds."),
+    test: str | None = TEST,
+    subreddit: list[str] | None = SUBREDDITS,
+    engine: str = ENGINE,
+    workers: int | None = WORKERS,
+    experiment: str | None = EXPERIMENT,
+    settings: list[str] | None = SETTINGS,
+    as_json: bool = JSON,
+) -> None:
+    """Train on each community, judge on every other; finished cells are not run again."""
+    workspace = open_workspace(ctx.obj)
+    from rm.transfer import TransferConfig, matrix, run_transfer
+
+    config = _checked(
+        TransferConfig,
+        pairs=name,
+        model=model,
+        max_pairs=max_pairs,
+        n_seeds=seeds,
+        test_pairs=test,
+        subreddits=tuple(subreddit or ()),
+        settings=tuple(settings or ()),
+    )
+    title = experiment or f"{name}-transfer"
+    table = run_transfer(workspace, title, config, _engine(engine), workers)
+    if as_json:
+        print_json(_experiment_report(workspace, title, table.to_dicts()))
+        return
+    for predictor in (model, *(["tfidf"] if "tfidf" in table["predictor"] else [])):
+        print_table(
+            f"Accuracy of {predictor} on {table['test_pairs'][0]} (experiment {title})", matrix(table, predictor)
+        )
+
+
+@app.command("recipes")
+def recipes_command(
+    ctx: typer.Context,
+    names: list[str] = typer.Argument(..., metavar="NAME...", help="Pair sets to train on, one a recipe."),
+    models: str = typer.Option("tfidf", "--models", help="tfidf and SPECs, separated by commas."),
+    sizes: str = typer.Option("all", "--sizes", help="Most training pairs of a set: `all`, numbers, by commas."),
+    seeds: int = typer.Option(3, "--seeds", min=1, help="How many seeds."),
+    test: list[str] | None = typer.Option(
+        None, "--test", help="Pair set judged on; hard-test and the balanced NAMEs. Repeatable."
+    ),
+    gaps: str = typer.Option("1,5", "--gaps", help="Least score gaps that tests are judged at, by commas."),
+    reference: str | None = typer.Option(None, "--reference", help="NAME the others are compared with; the balanced."),
+    engine: str = ENGINE,
+    workers: int | None = WORKERS,
+    experiment: str = typer.Option("recipes", "--name", help="Name of the experiment."),
+    settings: list[str] | None = SETTINGS,
+    as_json: bool = JSON,
+) -> None:
+    """The same model trained on each pair set, judged on the same tests and, where it is known, on the truth."""
+    workspace = open_workspace(ctx.obj)
+    from rm.recipes import RecipesConfig, run_recipes
+
+    config = _checked(
+        RecipesConfig,
+        pairs=tuple(names),
+        models=tuple(model.strip() for model in models.split(",") if model.strip()),
+        sizes=_sizes(sizes),
+        n_seeds=seeds,
+        tests=tuple(test or ()),
+        min_gaps=_whole_numbers("--gaps", gaps),
+        reference=reference,
+        settings=tuple(settings or ()),
+    )
+    table, differences = run_recipes(workspace, experiment, config, _engine(engine), workers)
+    manifest = read_json(workspace.folder("experiments", experiment) / "manifest.json")
+    if as_json:
+        report = _experiment_report(workspace, experiment, table.to_dicts())
+        print_json(report | {"differences": differences.to_dicts(), "manifest": manifest})
+        return
+    _print_recipes(table, differences, manifest)
+
+
+def _print_recipes(table: Any, differences: Any, manifest: dict[str, Any]) -> None:
+    from rm.recipe_tables import accuracy_summary, difference_summary, following_summary, truth_summary
+
+    for test in manifest["tests"]:
+        print_table(f"Accuracy on {test}, the same pairs for every row", accuracy_summary(table, test))
+    ours = f"{manifest['reference']} minus the others, on the same"
+    print_table(f"{ours} test pairs", difference_summary(differences, of_truth=False))
+    if not manifest["has_truth"]:
+        say("No truth of these responses is known here, as of any real Reddit: the tests are the judge.")
+        return
+    print_table("Names the response of higher true quality", truth_summary(table))
+    print_table("Follows, within posts (length and delay at fixed quality: 0 is best)", following_summary(table))
+    print_table(f"{ours} responses of known quality", difference_summary(differences, of_truth=True))
+
+
+def _sizes(text: str) -> tuple[int | None, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(None if part == "all" else _whole_numbers("--sizes", part)[0] for part in parts)
+
+
+def _experiment_report(workspace: Workspace, title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"experiment": title, "folder": str(workspace.folder("experiments", title)), "rows": rows}
+
+
+def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise CallError(f"{option} takes whole numbers separated by commas, got {text!r}.") from error
+
+
+def _engine(text: str) -> Engine:
+    if text not in get_args(Engine):
+        raise CallError(f"--engine takes local | ray, got {text!r}.")
+    return cast(Engine, text)
+
+
+def _checked(config: type[Any], **values: Any) -> Any:
+    try:
+        return config(**values)
+    except ValueError as error:
+        raise CallError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
