@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from lurker.report import print_json, print_table
-from lurker.workspace import Workspace, open_workspace, read_json
+from lurker.workspace import open_workspace
 
 app = typer.Typer(
     pretty_exceptions_enable=False, no_args_is_help=True, help="Build, audit and compare preference pairs."
@@ -79,13 +79,17 @@ def compare(
     names: list[str] = typer.Argument(help="Names of pair sets."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Audits side by side; a set without an audit is audited first."""
-    workspace = open_workspace(ctx.obj)
-    audits = [_existing_audit(workspace, name) for name in dict.fromkeys(names)]
+    """Audits side by side, and what words alone learn from each set, judged on the one hard test."""
+    from features.compare import compare_sets
+
+    found = compare_sets(open_workspace(ctx.obj), names)
     if as_json:
-        print_json({"audits": audits})
+        print_json(found)
         return
-    print_table("Accuracy of what never reads the text, and of the text alone", [_comparison(one) for one in audits])
+    judged, sets = found["hard_test"], found["sets"]
+    print_table("Accuracy of what never reads the text, on the set's own pairs", [_audited(one) for one in sets])
+    posts = f"{judged['n_pairs']:,} hard pairs of {judged['n_posts']:,} posts"
+    print_table(f"Words alone, trained on each set, on the same {posts}", [_taught(one) for one in sets])
 
 
 @app.command()
@@ -127,26 +131,39 @@ def rehydrate(
     typer.echo(f"next: lurker pairs audit {name}")
 
 
-def _existing_audit(workspace: Workspace, name: str) -> dict[str, Any]:
-    from features.audit import audit_pairs
-    from features.store import existing_folder
-
-    path = existing_folder(workspace, name) / "audit.json"
-    found: dict[str, Any] = read_json(path) if path.exists() else audit_pairs(workspace, name)
-    return found
-
-
-def _comparison(audit: dict[str, Any]) -> dict[str, Any]:
+def _audited(one: dict[str, Any]) -> dict[str, Any]:
     """One row a pair set: for each group of confounders the better of its probes, over all pairs."""
-    row: dict[str, Any] = {"pairs": audit["pairs"], "recipe": audit["recipe"], "n_pairs": audit["n_pairs"]}
-    for group in ("time", "length", "joint", "text"):
+    audit = one["audit"]
+    row: dict[str, Any] = {"pairs": one["pairs"], "n": one["n_pairs"]}
+    for group in ("time", "length", "joint"):
         probes = [probe for probe in audit["probes"] if probe["split"] == "all" and probe["confounders"] == group]
-        row[group] = max(probe["accuracy"] for probe in probes)
+        best = max(probes, key=lambda probe: float(probe["accuracy"]))
+        row["all confounders" if group == "joint" else group] = _shown(best, "accuracy")
     row["earlier wins"], row["longer wins"] = audit["earlier_wins"]["value"], audit["longer_wins"]["value"]
     row["label confidence"] = audit["label_confidence_mean"]
     row["truth"] = audit["truth"]["accuracy"] if "truth" in audit else None
-    row["clean"] = "yes" if audit["is_clean"] else "no"
+    row["verdict"] = audit["verdict"].partition(":")[0]
     return row
+
+
+def _taught(one: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "trained on": one["pairs"],
+        "recipe": one["recipe"],
+        "training pairs": one["n_train_pairs"],
+        "effective, all splits": round(one["effective_pairs"]),
+        "posts": one["n_posts"],
+        "TF-IDF on the hard test": _shown(one["hard_test"]),
+        "more than the first": _shown(one["lead"], sign="+"),
+    }
+
+
+def _shown(interval: dict[str, float] | None, name: str = "value", sign: str = "") -> str | None:
+    if interval is None:
+        return None
+    ends = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
+    value, low, high = (format(interval[key], f"{sign}.3f") for key in (name, *ends))
+    return f"{value} [{low}, {high}]"
 
 
 def _ledger_rows(ledger: dict[str, Any]) -> list[dict[str, Any]]:
