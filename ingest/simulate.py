@@ -137,7 +137,8 @@ def simulate_chunk(world: World, chunk: int) -> tuple[pl.DataFrame, pl.DataFrame
     thread = _draw_threads(config, rng, posts, size)
     texts = _draw_texts(world, rng, thread["community"])
     votes = _draw_votes(config, rng, np.random.default_rng([config.seed, 2, chunk]), thread, texts, size)
-    comments = pl.DataFrame({**thread, **texts, **votes, **_draw_fates(config, rng, posts, thread, texts["quality"])})
+    quality = np.asarray(texts["quality"], dtype=np.float64)
+    comments = pl.DataFrame({**thread, **texts, **votes, **_draw_fates(config, rng, posts, thread, quality)})
     comments = _with_stickies(config, rng, posts, comments)
     names = pl.Series(world.subreddits)
     comments = comments.sort("created_utc", "post", "thread_index").with_columns(
