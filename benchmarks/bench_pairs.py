@@ -1,26 +1,34 @@
-"""Pairing, ours against pandas' merge of all pairs of a post; run `python benchmarks/bench_pairs.py --help`.
+"""Choosing pairs, ours against pandas' merge of all pairs of a post; run `python benchmarks/bench_pairs.py --help`.
 
-Both sides find the pairs within |Δt| <= 1 h and a length ratio <= 1.25 among the same synthetic responses, one thread
-of which is huge, each in a process of its own. Ours looks at the next 8 neighbours in time; merge looks at all pairs.
+Both sides read the same Parquet file of measured responses, without texts, and find the pairs within |Δt| <= 1 h and a
+length ratio <= 1.25. Ours looks at the next 8 neighbours in time and writes its pairs to Parquet block by block; merge
+looks at all pairs and keeps them in memory. Each runs in a process of its own, whose peak memory is the whole
+process's, input and interpreter included.
 """
 
 import argparse
 import math
 import multiprocessing
 import resource
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+COLUMNS = ["comment_id", "post_id", "delay_s", "score", "log_chars"]
 
-def synthetic_responses(n_comments: int, n_huge_thread: int) -> pl.DataFrame:
-    """Eligible responses without texts: one thread of n_huge_thread, the others of about 12."""
+
+def write_responses(path: Path, n_comments: int, huge_threads: list[int]) -> None:
+    """Measured responses in a random order: threads of the sizes given, the others of about 12."""
     rng = np.random.default_rng(0)
-    n_posts = max(1, (n_comments - n_huge_thread) // 12)
-    post = np.concatenate([np.zeros(n_huge_thread, np.int64), 1 + rng.integers(0, n_posts, n_comments - n_huge_thread)])
-    frame = pl.DataFrame({"post": post, "n": np.arange(n_comments)}).select(
+    n_small = n_comments - sum(huge_threads)
+    small = len(huge_threads) + rng.integers(0, max(1, n_small // 12), n_small)
+    post = np.concatenate([*(np.full(size, n) for n, size in enumerate(huge_threads)), small])
+    frame = pl.DataFrame({"post": rng.permutation(post)}).with_row_index("n")
+    frame = frame.select(
         comment_id=pl.format("c{}", "n"),
         post_id=pl.format("p{}", "post"),
         subreddit=pl.lit("synthetic"),
@@ -30,12 +38,13 @@ def synthetic_responses(n_comments: int, n_huge_thread: int) -> pl.DataFrame:
         n_chars=pl.Series(np.exp(rng.normal(5, 1, n_comments)).astype(np.int64) + 1),
         text_hash=pl.col("n").cast(pl.UInt64),
     )
-    return frame.with_columns(log_delay=pl.col("delay_s").log1p(), log_chars=pl.col("n_chars").log())
+    frame.with_columns(log_chars=pl.col("n_chars").log()).write_parquet(path)
 
 
-def ours(responses: pl.DataFrame) -> int:
-    """Pairs found by `features.matching`."""
-    from features.matching import match_pairs
+def ours(path: Path, memory_limit: str) -> int:
+    """Pairs found by `features.matching`, written beside the input."""
+    from features.matching import match_block
+    from features.neighbours import Means, match_blocks
     from features.recipes import Recipe
 
     recipe = Recipe(
@@ -45,13 +54,19 @@ def ours(responses: pl.DataFrame) -> int:
         max_delay_difference_s=3_600,
         max_log_length_difference=math.log(1.25),
     )
-    return match_pairs(responses, recipe)[0].height
+    n_pairs = 0
+    means = Means(memory_limit=memory_limit, temp_folder=path.parent)
+    for number, (pairs, _) in enumerate(match_blocks(path, recipe, match_block, means)):
+        pairs.write_parquet(path.with_name(f"pairs-{number}.parquet"))
+        n_pairs += pairs.height
+    return n_pairs
 
 
-def pandas_merge(responses: pl.DataFrame) -> int:
+def pandas_merge(path: Path, memory_limit: str) -> int:
     """Pairs found by merging a post's responses with themselves, the usual notebook way."""
-    columns = ["comment_id", "post_id", "delay_s", "score", "log_chars"]
-    frame = responses.select(columns).to_pandas()
+    import pandas as pd
+
+    frame = pd.read_parquet(path, columns=COLUMNS)
     met = frame.merge(frame, on="post_id", suffixes=("_a", "_b"))
     met = met[met["score_a"] > met["score_b"]]
     met = met[(met["delay_s_a"] - met["delay_s_b"]).abs() <= 3_600]
@@ -61,35 +76,37 @@ def pandas_merge(responses: pl.DataFrame) -> int:
 CONTENDERS = {"ours": ours, "pandas merge": pandas_merge}
 
 
-def measure(name: str, n_comments: int, n_huge_thread: int) -> dict[str, Any]:
-    """Seconds, peak memory over the input's (GB) and pairs found, of one contender in this process."""
-    responses = synthetic_responses(n_comments, n_huge_thread)
-    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def measure(name: str, path: Path, memory_limit: str) -> dict[str, Any]:
+    """Seconds, peak memory of the process (GB) and pairs found, of one contender in this process."""
     started = time.perf_counter()
-    n_pairs = CONTENDERS[name](responses)
+    n_pairs = CONTENDERS[name](path, memory_limit)
     time_s = time.perf_counter() - started
-    peak_gb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb) / 1e6
-    return {"name": name, "n_comments": n_comments, "time_s": time_s, "peak_gb": peak_gb, "n_pairs": n_pairs}
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return {"name": name, "time_s": time_s, "peak_gb": peak_gb, "n_pairs": n_pairs}
 
 
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--comments", type=int, nargs="+", default=[200_000], help="sizes; several show the growth")
-    parser.add_argument("--huge-thread", type=int, default=10_000, help="responses of the one huge thread")
-    parser.add_argument("--ours-only", action="store_true", help="leave pandas out (it needs about 10 GB)")
+    parser.add_argument("--comments", type=int, default=200_000, help="responses in all")
+    parser.add_argument("--huge-threads", type=int, nargs="+", default=[10_000], help="responses of each huge thread")
+    parser.add_argument("--memory-limit", default="700MB", help="of DuckDB, ours only")
+    parser.add_argument("--ours-only", action="store_true", help="leave pandas out (it needs about 11 GB for 200,000)")
     options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    for n_comments in options.comments:
+    context = multiprocessing.get_context("spawn")  # a process of its own: peak memory is never another's
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "responses.parquet"
+        with context.Pool(1) as pool:
+            pool.apply(write_responses, (path, options.comments, options.huge_threads))
         results = []
         for name in ["ours"] if options.ours_only else list(CONTENDERS):
             with context.Pool(1) as pool:
-                results.append(pool.apply(measure, (name, n_comments, options.huge_thread)))
-            line = "{name:>13}: {n_comments:>11,} comments  {time_s:>7.2f} s  {peak_gb:>6.2f} GB  {n_pairs:>11,} pairs"
-            print(line.format(**results[-1]), flush=True)  # noqa: T201 - a benchmark's output
-        if len(results) == 2:
-            first, second = results
-            print(f"{second['time_s'] / first['time_s']:.0f} times as fast as {second['name']}")  # noqa: T201
+                results.append(pool.apply(measure, (name, path, options.memory_limit)))
+            line = "{name:>13}: {time_s:>7.2f} s  {peak_gb:>6.2f} GB at the peak  {n_pairs:>11,} pairs"
+            print(f"{options.comments:>11,} responses  {line.format(**results[-1])}", flush=True)  # noqa: T201
+    if len(results) == 2:
+        first, second = results
+        print(f"{second['time_s'] / first['time_s']:.0f} times as fast as {second['name']}")  # noqa: T201
 
 
 if __name__ == "__main__":

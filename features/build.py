@@ -12,6 +12,7 @@ from features.form import FORM
 from features.hard_test import HARD_TEST, freeze_hard_test
 from features.ledger import Ledger
 from features.matching import match_pairs
+from features.neighbours import Means
 from features.recipes import Recipe, balanced
 from features.responses import REPLY, measure_responses, select_responses
 from features.store import describe_pairs, write_pairs
@@ -30,10 +31,12 @@ def build_pairs(
     subreddits: Sequence[str] | None = None,
     *,
     refreeze: bool = False,
+    means: Means | None = None,
 ) -> dict[str, Any]:
     """Build the pair set `name` and, where it is not frozen yet, the hard test of its subreddits; return the manifest.
 
     subreddits: all that were ingested when None. refreeze: replace the frozen hard test where the input has changed.
+    means: where and within what memory pairs are looked for; the same bytes come of it.
     Errors: CallError for a name that is reserved or none; LurkerError when nothing was ingested, a subreddit has no
     comments, or no pairs are left (it names the rule that took most).
     """
@@ -46,7 +49,7 @@ def build_pairs(
         with progress("Measuring comments", n_comments, "comments") as advance:
             measured = measure_responses(workspace, known, advance)
         responses, response_ledger = select_responses(measured, recipe)
-        matched, ledgers, rounds = _choose_pairs(workspace, responses, recipe, known)
+        matched, ledgers, rounds = _choose_pairs(workspace, responses, recipe, known, means)
         if matched.is_empty():
             raise _no_pairs_left(name, recipe, response_ledger, ledgers["pairs"])
         pairs = attach_texts(workspace, matched, recipe)
@@ -63,10 +66,10 @@ def build_pairs(
 
 
 def _choose_pairs(
-    workspace: Workspace, responses: pl.DataFrame, recipe: Recipe, subreddits: list[str]
+    workspace: Workspace, responses: pl.DataFrame, recipe: Recipe, subreddits: list[str], means: Means | None
 ) -> tuple[pl.DataFrame, dict[str, Ledger], list[dict[str, Any]]]:
     """The recipe's pairs without texts, a ledger for each pool they come from, and the rounds of balancing."""
-    pool, ledger = match_pairs(responses, recipe)
+    pool, ledger = match_pairs(responses, recipe, means)
     if recipe.deconfound == "none" or pool.is_empty():
         return pool, {"pairs": ledger}, []
     say("Probing what the confounders say of the outcome.")
@@ -80,7 +83,7 @@ def _choose_pairs(
     rules = dataclasses.replace(
         balanced(), validation_fraction=recipe.validation_fraction, test_fraction=recipe.test_fraction
     )
-    held_pool, held_ledger = match_pairs(responses, rules)
+    held_pool, held_ledger = match_pairs(responses, rules, means)
     held, held_ledger, rounds = balance_pairs(_add_form(held_pool, responses), held_ledger, context, rules)
     held_out = held.filter(pl.col("split") != "train")
     held_ledger = held_ledger.drop("train: adjusted pairs stand there", held.height - held_out.height)

@@ -1,7 +1,7 @@
 """`lurker pairs`: build, audit and compare preference pairs."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
@@ -25,10 +25,17 @@ def build(
     assignments: list[str] | None = typer.Option(None, "--set", help="field=value of the recipe; may be given again."),
     config: Path | None = typer.Option(None, "--config", help="TOML file of recipe fields; --set comes after it."),
     refreeze: bool = typer.Option(False, "--refreeze", help="Replace the frozen hard test where the input changed."),
+    engine: Literal["local", "ray"] = typer.Option(
+        "local", help="ray: posts are shared out to the cluster that RAY_ADDRESS names, or to one here."
+    ),
+    memory_limit: str | None = typer.Option(
+        None, metavar="SIZE", help="Memory for sorting responses, like 2GB; what does not fit goes to the disk."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Turn responses into pairs by a recipe, and freeze the hard test of new subreddits."""
     from features.build import build_pairs
+    from features.neighbours import Means
     from features.recipes import preset
     from lurker.config import from_toml, override
 
@@ -36,7 +43,8 @@ def build(
     if config is not None:
         rules = from_toml(rules, config)
     rules = override(rules, assignments or [])
-    manifest = build_pairs(open_workspace(ctx.obj), name, rules, subreddits, refreeze=refreeze)
+    means = Means(engine=engine, memory_limit=memory_limit)
+    manifest = build_pairs(open_workspace(ctx.obj), name, rules, subreddits, refreeze=refreeze, means=means)
     if as_json:
         print_json(manifest)
         return

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from features.hashing import hash_sql
 from features.recipes import Recipe
 from lurker.engine import Engine, run_tasks
-from lurker.errors import CallError
+from lurker.errors import CallError, LurkerError
 from lurker.workspace import sql_string
 
 BLOCK_ROWS = 500_000
@@ -106,8 +106,7 @@ def ordered_blocks(responses: pl.DataFrame | Path, recipe: Recipe, means: Means)
             f"FROM (SELECT {columns} FROM {source}) ORDER BY post_id, {place}, comment_id"
         )
         rest: list[pl.DataFrame] = []
-        for batch in ordered.to_arrow_reader(BLOCK_ROWS // 4):
-            part = pl.DataFrame(batch)
+        for part in _batches(ordered, means):
             rest.append(part)
             if sum(one.height for one in rest) < BLOCK_ROWS or part["post_id"][0] == part["post_id"][-1]:
                 continue
@@ -117,6 +116,20 @@ def ordered_blocks(responses: pl.DataFrame | Path, recipe: Recipe, means: Means)
             rest = [part.slice(n_whole)]
         if rest:
             yield pl.concat(rest)
+
+
+def _batches(ordered: duckdb.DuckDBPyRelation, means: Means) -> Iterator[pl.DataFrame]:
+    """The rows of a relation as they come; that memory or disk is full is said in a sentence."""
+    try:
+        for batch in ordered.to_arrow_reader(BLOCK_ROWS // 4):
+            yield pl.DataFrame(batch)
+    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+        memory, folder = means.memory_limit or "this machine's memory", means.temp_folder or tempfile.gettempdir()
+        said = str(error).splitlines()[0]
+        raise LurkerError(
+            f"The responses cannot be sorted within {memory} and the free space of {folder}: {said}.",
+            "Give more with --memory-limit, or name a larger disk in TMPDIR.",
+        ) from error
 
 
 def candidates(block: pl.DataFrame, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64], Counter[str]]:

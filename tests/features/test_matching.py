@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from features import matching, neighbours
 from features.matching import match_pairs
 from features.recipes import Recipe
+from lurker.errors import CallError, LurkerError
 
 # Shrinking runs hundreds of small databases: a failing example is short enough to read as it is.
 FAST_PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -162,3 +164,65 @@ def test_length_symmetry_holds_at_every_size() -> None:
     balance = pl.DataFrame({"split": pairs["split"], "size": sizes, "sign": difference.sign()})
     assert balance.height > 100
     assert (balance.group_by("split", "size").agg(pl.col("sign").sum())["sign"] == 0).all()
+
+
+def many_responses(n: int) -> pl.DataFrame:
+    """Responses to posts of very unequal size: the first has a third of all."""
+    n_th = pl.int_range(n)
+    return pl.select(
+        comment_id=pl.format("c{}", n_th),
+        post_id=pl.format("p{}", pl.when(n_th % 3 == 0).then(0).otherwise(n_th * 31 % (n // 10))),
+        subreddit=pl.lit("alpha"),
+        split=pl.lit("train"),
+        delay_s=n_th * 7_919 % 100_000,
+        score=n_th * 613 % 41,
+        n_chars=n_th * 97 % 500 + 1,
+        text_hash=n_th.cast(pl.UInt64),
+    )
+
+
+def test_what_does_not_fit_is_spilled_to_disk_and_the_pairs_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 50_000)
+    responses, rules = many_responses(1_000_000), recipe(n_neighbours=1, max_delay_difference_s=600)
+    n_spilled_bytes, limited = 0, []
+    means = neighbours.Means(memory_limit="100MB", temp_folder=tmp_path)
+    for block, _ in neighbours.match_blocks(responses, rules, matching.match_block, means):
+        limited.append(block)
+        n_spilled_bytes = max(n_spilled_bytes, sum(file.stat().st_size for file in tmp_path.glob("lurker-*/*")))
+    assert n_spilled_bytes > 1_000_000
+    assert list(tmp_path.iterdir()) == []  # and nothing of it is left behind
+    roomy, _ = match_pairs(responses, rules)
+    assert roomy.height > 50_000
+    assert roomy.drop("label_confidence").equals(
+        pl.concat(limited).select(roomy.drop("label_confidence").columns).sort("subreddit", "post_id", "pair_id")
+    )
+
+
+def test_a_cluster_finds_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 1_000)
+    responses, rules = many_responses(5_000), recipe(max_pairs_per_response=3, max_pairs_per_post=50)
+    here, ledger = match_pairs(responses, rules)
+    there, there_ledger = match_pairs(responses, rules, neighbours.Means(engine="ray"))
+    assert here.height > 100
+    assert here.equals(there)
+    assert ledger == there_ledger
+
+
+def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 1_000)
+    found = []
+    for n_cores in (1, 5):
+        monkeypatch.setattr("os.cpu_count", lambda n_cores=n_cores: n_cores)
+        found.append(match_pairs(many_responses(5_000), recipe(max_pairs_per_post=50)))
+    assert found[0][0].equals(found[1][0])
+    assert found[0][1] == found[1][1]
+
+
+def test_a_memory_limit_that_is_none_is_refused_and_one_too_small_is_said(tmp_path: Path) -> None:
+    means = neighbours.Means(memory_limit="10MB", temp_folder=tmp_path)
+    with pytest.raises(LurkerError, match="cannot be sorted within 10MB"):
+        match_pairs(many_responses(300_000), recipe(), means)
+    with pytest.raises(CallError, match="'plenty'"):
+        neighbours.Means(memory_limit="plenty")
