@@ -1,12 +1,16 @@
 """`lurker pairs`: build, audit and compare preference pairs."""
 
+import contextlib
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 import typer
 
+from lurker.errors import LurkerError
 from lurker.report import print_json, print_table
-from lurker.workspace import open_workspace
+from lurker.workspace import Workspace, open_workspace
 
 app = typer.Typer(
     pretty_exceptions_enable=False, no_args_is_help=True, help="Build, audit and compare preference pairs."
@@ -126,17 +130,40 @@ def rehydrate(
     ctx: typer.Context,
     folder: Path = typer.Argument(metavar="DIR", help="An export of format ids."),
     name: str = typer.Option(..., "--name", help="Name of the pair set to make."),
+    fetch: Literal["reddit", "archive"] | None = typer.Option(
+        None, help="Fetch first what this workspace lacks: from live Reddit (with credentials), or from Arctic Shift."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Join an export of ids to the texts this workspace has, and report what is gone."""
-    from features.rehydrate import rehydrate
+    """Join an export of ids to the texts this workspace has or fetches, and report what is gone."""
+    from features.rehydrate import check_name, missing_items, rehydrate
 
-    manifest = rehydrate(open_workspace(ctx.obj), folder, name)
+    workspace = open_workspace(ctx.obj, create=fetch is not None)
+    check_name(workspace, name)
+    if fetch is not None and (missing := missing_items(workspace, folder)):
+        _fetch(workspace, missing, fetch)
+    manifest = rehydrate(workspace, folder, name)
     if as_json:
         print_json(manifest)
         return
     print_table("What is gone", _ledger_rows(manifest["ledger"]["rehydrate"]))
     typer.echo(f"next: lurker pairs audit {name}")
+
+
+def _fetch(workspace: Workspace, fullnames: list[str], source: str) -> None:
+    """Call `lurker ingest ids` for them; what it prints goes to stderr, for the report of this command comes later."""
+    from lurker.cli import run
+
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        file.write("\n".join(fullnames))
+        file.flush()
+        with contextlib.redirect_stdout(sys.stderr):
+            code = run(["--workspace", str(workspace.root), "ingest", "ids", file.name, "--from", source])
+    if code:
+        raise LurkerError(
+            f"The texts of {len(fullnames):,} items could not be fetched from {source}.",
+            "Mend what the error above says, then run the same command: it goes on from there.",
+        )
 
 
 def _audited(one: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From ids back to pairs: an export without texts joined to the texts that a workspace still has."""
+"""From ids back to pairs: an export without texts joined to the texts that a workspace has, or that were fetched."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from features.store import write_pairs
 from features.texts import join_texts
 from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
-from lurker.schema import PAIRS, check
+from lurker.schema import COMMENTS, PAIRS, POSTS, check
 from lurker.workspace import Workspace, read_json
 
 
@@ -24,19 +24,16 @@ def rehydrate(workspace: Workspace, folder: Path, name: str) -> dict[str, Any]:
     Errors: CallError when the folder is no such export or the name is taken; LurkerError when nothing is left.
     """
     exported = _read_manifest(folder)
-    if name == HARD_TEST or workspace.folder("pairs", name).exists():
-        raise CallError(f"There is a pair set {name!r} already.", "Take another --name.")
-    files = [path for split in SPLITS if (path := folder / "data" / f"{split}.parquet").exists()]
-    if not files:
-        raise CallError(f"{folder} has no data/*.parquet.", "Export it again: `lurker pairs export NAME --format ids`.")
+    check_name(workspace, name)
     with workspace.lock("pairs rehydrate"):
-        joined = join_texts(workspace, pl.concat([pl.read_parquet(path) for path in files]))
+        joined = join_texts(workspace, _read_ids(folder))
         kept, ledger = apply_rules(joined, _gone(joined))
         if kept.is_empty():
             reasons = ", ".join(f"{reason}: {n:,}" for reason, n in ledger.dropped)
             raise LurkerError(
                 f"None of {ledger.n_input:,} pairs is whole here ({reasons}).",
-                f"Ingest r/{', r/'.join(exported['subreddits'])} first: `lurker ingest dump FILE...`.",
+                "Fetch the texts: `lurker pairs rehydrate DIR --name NAME --fetch reddit`, or ingest r/"
+                f"{', r/'.join(exported['subreddits'])}.",
             )
         pairs = check(kept, PAIRS)
         manifest = {key: value for key, value in exported.items() if key != "format"} | {
@@ -50,6 +47,39 @@ def rehydrate(workspace: Workspace, folder: Path, name: str) -> dict[str, Any]:
         }
         write_pairs(workspace, name, pairs, manifest)
     return manifest
+
+
+def check_name(workspace: Workspace, name: str) -> None:
+    """Errors: CallError when the name is taken."""
+    if name == HARD_TEST or workspace.folder("pairs", name).exists():
+        raise CallError(f"There is a pair set {name!r} already.", "Take another --name.")
+
+
+def missing_items(workspace: Workspace, folder: Path) -> list[str]:
+    """Fullnames of the export's posts (t3_) and responses (t1_) that the workspace does not hold, sorted.
+
+    Errors: CallError when the folder is no export of ids.
+    """
+    _read_manifest(folder)
+    pairs = _read_ids(folder)
+    missing = []
+    for table, prefix, ids in (
+        (POSTS, "t3_", pairs["post_id"]),
+        (COMMENTS, "t1_", pl.concat([pairs["chosen_id"], pairs["rejected_id"]])),
+    ):
+        known = workspace.scan(table).select(table.key[0])
+        wanted = pl.LazyFrame({table.key[0]: ids.unique()})
+        absent = wanted.join(known, on=table.key[0], how="anti").collect().to_series()
+        missing += [prefix + item for item in absent.sort()]
+    return missing
+
+
+def _read_ids(folder: Path) -> pl.DataFrame:
+    """The rows of the export, split after split."""
+    files = [path for split in SPLITS if (path := folder / "data" / f"{split}.parquet").exists()]
+    if not files:
+        raise CallError(f"{folder} has no data/*.parquet.", "Export it again: `lurker pairs export NAME --format ids`.")
+    return pl.concat([pl.read_parquet(path) for path in files])
 
 
 def _gone(joined: pl.DataFrame) -> dict[str, pl.Expr]:

@@ -162,6 +162,48 @@ def archive(
 
 
 @app.command()
+def ids(
+    ctx: typer.Context,
+    file: Path = typer.Argument(..., metavar="FILE", help="A t3_ID (post) or t1_ID (comment) a line."),
+    source: Literal["reddit", "archive"] = typer.Option(
+        ..., "--from", help="reddit: live, with credentials; archive: Arctic Shift."
+    ),
+    reddit_url: str = typer.Option(
+        "", metavar="URL", envvar="LURKER_REDDIT_URL", help="Ask this server instead of Reddit.", show_default=False
+    ),
+    archive_url: str = typer.Option(
+        "", metavar="URL", envvar="LURKER_ARCHIVE_URL", help="Ask this server instead.", show_default=False
+    ),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+) -> None:
+    """Read posts and comments by their ids; a stopped run goes on with the same command."""
+    from ingest.archive_api import PUBLIC_URL, ArchiveClient, ArchiveConfig
+    from ingest.by_ids import ask_archive, ask_reddit, ingest_ids, read_fullnames
+    from ingest.rate_limit import Budget, Clock
+
+    fullnames = read_fullnames(file)
+    clock, rng = Clock(), random.Random()
+    try:
+        if source == "reddit":
+            from ingest.reddit_api import RedditApi
+            from ingest.requestor import ApiConfig
+
+            ask = ask_reddit(RedditApi(ApiConfig(url=reddit_url or None), clock, rng))
+        else:
+            config = ArchiveConfig(url=archive_url or PUBLIC_URL)
+            ask = ask_archive(ArchiveClient(config, Budget(config.limits, clock, rng)))
+    except ValueError as error:
+        raise CallError(f"{error}.", "See `lurker ingest ids --help`.") from error
+    workspace = open_workspace(ctx.obj, create=True)
+    found = ingest_ids(workspace, fullnames, ask, source)
+    if as_json:
+        print_json({"workspace": str(workspace.root), **asdict(found)})
+        return
+    counts = {"asked": found.n_asked, "posts": found.n_posts, "comments": found.n_comments}
+    print_table(f"From {source}", [counts | {"not known there": len(found.absent)}])
+
+
+@app.command()
 def refresh(
     ctx: typer.Context,
     older_than: str = typer.Option(
