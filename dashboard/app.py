@@ -9,6 +9,7 @@ PAGES = {
     "Experiments": [
         st.Page("views/scaling.py", title="Scaling", icon=":material/trending_up:", url_path="scaling"),
         st.Page("views/transfer.py", title="Transfer", icon=":material/grid_on:", url_path="transfer"),
+        st.Page("views/recipes.py", title="Recipes", icon=":material/balance:", url_path="recipes"),
     ],
     "Pairs": [
         st.Page("views/audit.py", title="Audit", icon=":material/fact_check:", url_path="audit"),

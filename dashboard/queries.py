@@ -20,6 +20,8 @@ from lurker.schema import (
     PAIRS,
     POSTS,
     PREDICTIONS,
+    RECIPE_DIFFERENCES,
+    RECIPES,
     SCALING,
     TRANSFER,
     Table,
@@ -30,7 +32,7 @@ from lurker.workspace import Workspace
 SPLITS = ("train", "validation", "test")
 HARD_TEST = "hard-test"
 
-ExperimentKind = Literal["scaling", "transfer"]
+ExperimentKind = Literal["scaling", "transfer", "recipes"]
 Outcome = Literal["any", "right", "wrong"]
 OUTCOMES: tuple[Outcome, ...] = ("any", "right", "wrong")
 PairOrder = Literal["shuffled", "score gap", "surest mistakes", "closest calls", "surest hits"]
@@ -87,9 +89,9 @@ def experiments(workspace: Workspace, kind: ExperimentKind) -> list[str]:
     return [name for name in names if experiment_file(workspace, name, kind).exists()]
 
 
-def experiment_file(workspace: Workspace, name: str, kind: ExperimentKind) -> Path:
-    """The table of an experiment."""
-    return workspace.root / "experiments" / name / f"{kind}.parquet"
+def experiment_file(workspace: Workspace, name: str, table: ExperimentKind | Literal["differences"]) -> Path:
+    """A table of an experiment: that of its kind, or the differences of one over recipes."""
+    return workspace.root / "experiments" / name / f"{table}.parquet"
 
 
 # --- experiments -----------------------------------------------------------------------------------------------------
@@ -173,6 +175,27 @@ def transfer_matrix(file: FileVersion) -> pl.DataFrame:
         """,
         file,
     )
+
+
+@lru_cache(maxsize=32)
+def recipe_figures(file: FileVersion) -> pl.DataFrame:
+    """One row a figure of RECIPES: the means over seeds of value, interval and standard error, in the table's order."""
+    _read("SELECT * FROM read_parquet($path)", file, RECIPES)
+    names = "pairs, recipe, predictor, is_baseline, max_pairs, n_train_pairs, measure, measured_on, part"
+    return _select(
+        f"""
+        SELECT {names}, count(*) AS n_seeds, avg(value) AS value, avg(low) AS low, avg(high) AS high,
+               avg(standard_error) AS standard_error, max(n) AS n, max(n_posts) AS n_posts
+        FROM read_parquet($path, file_row_number = true) GROUP BY {names} ORDER BY min(file_row_number)
+        """,
+        file,
+    )
+
+
+@lru_cache(maxsize=32)
+def recipe_differences(file: FileVersion) -> pl.DataFrame:
+    """The RECIPE_DIFFERENCES of an experiment."""
+    return _read("SELECT * FROM read_parquet($path)", file, RECIPE_DIFFERENCES)
 
 
 @lru_cache(maxsize=2048)

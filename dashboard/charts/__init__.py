@@ -5,6 +5,7 @@ Accuracies are shares, 0–1; 0.5 is a coin. What is a baseline, a confounder or
 
 from dashboard.charts.audit import ledger_waterfall, love_plot, probe_intervals
 from dashboard.charts.overview import reach
+from dashboard.charts.recipes import recipe_accuracy, recipe_following
 from dashboard.charts.scaling import accuracy_by_data, accuracy_by_parameters
 from dashboard.charts.transfer import transfer_heatmap
 
@@ -15,5 +16,7 @@ __all__ = [
     "love_plot",
     "probe_intervals",
     "reach",
+    "recipe_accuracy",
+    "recipe_following",
     "transfer_heatmap",
 ]

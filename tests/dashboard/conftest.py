@@ -8,7 +8,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lurker.schema import COMMENTS, EVALUATIONS, PAIRS, POSTS, PREDICTIONS, SCALING, TRANSFER, check
+from lurker.schema import (
+    COMMENTS,
+    EVALUATIONS,
+    PAIRS,
+    POSTS,
+    PREDICTIONS,
+    RECIPE_DIFFERENCES,
+    RECIPES,
+    SCALING,
+    TRANSFER,
+    check,
+)
 from lurker.workspace import Workspace, open_workspace, write_json, write_parquet
 
 COMMUNITIES = ("advice", "cooking", "gardening")
@@ -34,6 +45,7 @@ def damaged_root(full_root: Path, tmp_path: Path) -> Path:
     (root / "pairs/hard-test/manifest.json").write_text('{"name": "hard-test"}', encoding="utf-8")
     (root / "pairs/hard-test/pairs.parquet").write_bytes(b"PAR1 cut")
     (root / "experiments/across/transfer.parquet").write_bytes(b"PAR1 cut")
+    (root / "experiments/taught/differences.parquet").write_bytes(b"PAR1 cut")
     pl.DataFrame({"predictor": ["scratch-50k"]}).write_parquet(root / "experiments/ladder/scaling.parquet")
     next((root / "posts/advice").glob("*.parquet")).write_bytes(b"")
     (root / "comments/cooking/manifest.json").write_text("{}", encoding="utf-8")
@@ -46,7 +58,7 @@ def empty_root(tmp_path: Path) -> Path:
 
 
 def build_workspace(root: Path) -> Path:
-    """Write posts, comments, three pair sets with audits, a run with predictions, and two experiments."""
+    """Write posts, comments, three pair sets with audits, a run with predictions, and experiments."""
     workspace = open_workspace(root, create=True)
     rng = np.random.default_rng(7)
     for community in COMMUNITIES:
@@ -63,6 +75,10 @@ def build_workspace(root: Path) -> Path:
         write_json({"name": name}, workspace.folder("experiments", name) / "manifest.json")
     write_parquet(make_transfer(rng), workspace.folder("experiments", "across") / "transfer.parquet")
     write_json({"name": "across"}, workspace.folder("experiments", "across") / "manifest.json")
+    figures, differences = make_recipes()
+    write_parquet(figures, workspace.folder("experiments", "taught") / "recipes.parquet")
+    write_parquet(differences, workspace.folder("experiments", "taught") / "differences.parquet")
+    write_json({"name": "taught"}, workspace.folder("experiments", "taught") / "manifest.json")
     _write_run(workspace, rng)
     return root
 
@@ -132,6 +148,47 @@ def make_transfer(rng: np.random.Generator) -> pl.DataFrame:
                 rows.append(row | {"source": source, "target": target})
     frame = pl.DataFrame(rows, schema_overrides={k: v for k, v in TRANSFER.schema.items() if k in rows[0]})
     return check(frame.with_columns(pairs=pl.lit("matched"), test_pairs=pl.lit("hard-test")), TRANSFER)
+
+
+def make_recipes() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Two recipes, two seeds and two sizes of a model, and baselines: naive ranks worse and leans on length."""
+    figures = [("accuracy", "hard-test", "all"), ("accuracy", "hard-test", "gap >= 5"), ("accuracy", "truth", "all")]
+    figures += [(name, "truth", "all") for name in ("quality", "length", "delay")]
+    rows = [
+        {
+            "pairs": pairs,
+            "recipe": pairs,
+            "predictor": predictor,
+            "is_baseline": predictor != "tfidf",
+            "max_pairs": size,
+        }
+        | {"n_train_pairs": size or 9000, "seed": seed, "measure": measure, "measured_on": test, "part": part}
+        | {"value": value, "low": value - 0.02, "high": value + 0.02, "standard_error": 0.01, "n": 900, "n_posts": 300}
+        | {"run_id": None}
+        for pairs in ("naive", "matched")
+        for predictor, sizes in (("tfidf", (None, 4000)), ("length", (None,)), ("time", (None,)))
+        for size in sizes
+        for seed in ((0, 1) if size else (0,))
+        for measure, test, part in figures
+        for value in [(0.7 if predictor == "tfidf" else 0.5) - 0.1 * (pairs == "naive") + 0.02 * seed]
+    ]
+    lead = {
+        "reference": "matched",
+        "pairs": "naive",
+        "predictor": "tfidf",
+        "low": 0.05,
+        "high": 0.15,
+        "difference": 0.1,
+    }
+    leads = [
+        lead | {"max_pairs": size, "measure": measure, "measured_on": test, "part": part, "mcnemar_p": None}
+        for size in (None, 4000)
+        for measure, test, part in figures
+    ]
+    return (
+        check(pl.DataFrame(rows, schema=RECIPES.schema), RECIPES),
+        check(pl.DataFrame(leads, schema=RECIPE_DIFFERENCES.schema), RECIPE_DIFFERENCES),
+    )
 
 
 def make_audit(recipe: str, joint: float) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_every_page_in_a_browser(full_root: Path, tmp_path: Path) -> None:
 
         visit(page, f"{address}/")
         page.wait_for_selector(".stVegaLiteChart svg, .stVegaLiteChart canvas", timeout=PATIENCE_MS)
-        for path, n_charts in (("scaling", 2), ("transfer", 1), ("audit", 4)):
+        for path, n_charts in (("scaling", 2), ("transfer", 1), ("recipes", 2), ("audit", 4)):
             visit(page, f"{address}/{path}")
             drawn = page.locator(".stVegaLiteChart svg, .stVegaLiteChart canvas")
             drawn.nth(n_charts - 1).wait_for(timeout=PATIENCE_MS)

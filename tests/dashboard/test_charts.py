@@ -160,3 +160,28 @@ def test_labels_never_overlap_and_keep_their_order(values: list[float], gap: flo
 def test_labels_that_do_not_touch_stay() -> None:
     assert spread([0.9, 0.1, 0.5], 0.2) == [0.9, 0.1, 0.5]
     assert spread([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
+
+
+@pytest.fixture
+def figures(full_root: Path) -> pl.DataFrame:
+    return queries.recipe_figures(queries.version(full_root / "experiments/taught/recipes.parquet"))
+
+
+def test_recipes_stand_in_their_order_with_length_and_time_once(figures: pl.DataFrame) -> None:
+    spec = charts.recipe_accuracy(figures.filter(pl.col("max_pairs").is_null()), "hard-test").to_dict()
+    (points,) = layers(spec, "point")
+    assert points["encoding"]["y"]["sort"] == ["naive", "matched", "length alone", "time alone"]
+    rows = rows_of(spec, points)
+    assert len(rows) == 8 and {row["series"] for row in rows} == {"all pairs", "gap >= 5"}
+    (coin,) = [layer for layer in layers(spec, "rule") if "value" in str(layer["encoding"]["x"])]
+    assert rows_of(spec, coin) == [{"value": 0.5}]
+
+
+def test_what_a_reward_follows_has_one_scale_around_zero(figures: pl.DataFrame) -> None:
+    spec = charts.recipe_following(figures).to_dict()
+    (points,) = layers(spec, "point")
+    low, high = points["encoding"]["x"]["scale"]["domain"]
+    assert low < 0 < high == 1
+    rows = rows_of(spec, points)
+    assert {row["series"] for row in rows} == {"true quality", "length, at fixed quality", "delay, at fixed quality"}
+    assert not any(row["is_baseline"] for row in rows)

@@ -4,12 +4,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 OpenPage = Callable[..., AppTest]
-PAGES = ("overview", "scaling", "transfer", "audit", "reader")
+PAGES = ("overview", "scaling", "transfer", "recipes", "audit", "reader")
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_a_page_over_a_full_workspace(open_page: OpenPage, full_root: Path, page
     app = open_page(full_root, page)
     assert not app.exception
     assert not app.warning
-    assert charts_on(app) == {"overview": 1, "scaling": 2, "transfer": 1, "audit": 4, "reader": 0}[page]
+    assert charts_on(app) == {"scaling": 2, "recipes": 2, "audit": 4, "reader": 0}.get(page, 1)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -67,6 +68,7 @@ def test_a_page_over_damaged_files_names_them(open_page: OpenPage, damaged_root:
         "overview": ("naive/audit.json", "ladder/scaling.parquet", "posts/advice", "hard-test/manifest.json"),
         "scaling": ("ladder/scaling.parquet",),
         "transfer": ("across/transfer.parquet",),
+        "recipes": ("taught/differences.parquet",),
         "audit": ("naive/audit.json", "hard-test/manifest.json"),
         "reader": ("hard-test/pairs.parquet",),
     }[page]
@@ -114,6 +116,26 @@ def test_transfer_tells_what_is_lost(open_page: OpenPage, full_root: Path) -> No
     app = open_page(full_root, "transfer")
     assert float(app.metric[0].value) == pytest.approx(0.66, abs=0.01)
     assert float(app.metric[2].value) == pytest.approx(-6.0, abs=1.0)
+
+
+def test_recipes_show_one_model_and_size_and_the_lead(open_page: OpenPage, full_root: Path) -> None:
+    app = open_page(full_root, "recipes", recipes_size="4,000", recipes_test="truth")
+    leads, figures = (frame.value for frame in app.dataframe)
+    assert leads["pairs"].unique().tolist() == ["naive"]
+    models = figures[figures["predictor"] == "tfidf"]
+    assert set(models["n_train_pairs"]) == {4000} and set(models["n_seeds"]) == {2}
+    assert "matched minus the others" in texts(app) and "Means over up to 2 seeds" in texts(app)
+    assert charts_on(app) == 2
+
+
+def test_recipes_without_truth_say_so(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(full_root, tmp_path / "copy"))
+    for name in ("recipes", "differences"):
+        path = root / f"experiments/taught/{name}.parquet"
+        pl.read_parquet(path).filter(pl.col("measured_on") != "truth").write_parquet(path)
+    app = open_page(root, "recipes")
+    assert not app.exception
+    assert charts_on(app) == 1 and "the tests are the judge" in texts(app)
 
 
 def test_the_reader_steps_forth_and_back_and_keeps_the_place_in_the_url(open_page: OpenPage, full_root: Path) -> None:

@@ -198,3 +198,12 @@ def test_holdings_name_what_is_damaged_and_keep_the_rest(damaged_root: Path) -> 
     assert held.height == 4
     assert any("posts/advice" in error.message for error in damaged)
     assert any("comments/cooking" in error.message for error in damaged)
+
+
+def test_recipe_figures_are_means_over_seeds_in_the_order_of_the_table(full_root: Path) -> None:
+    figures = queries.recipe_figures(version(full_root / "experiments/taught/recipes.parquet"))
+    assert figures["pairs"].unique(maintain_order=True).to_list() == ["naive", "matched"]
+    of = (pl.col("pairs") == "matched") & (pl.col("max_pairs") == 4000) & (pl.col("measure") == "quality")
+    (row,) = figures.filter(of).to_dicts()
+    assert (row["n_seeds"], row["n"]) == (2, 900)
+    assert (row["value"], row["low"], row["high"]) == pytest.approx((0.71, 0.69, 0.73))
