@@ -8,10 +8,20 @@ from lurker.report import cell
 _USE = {
     "trl": "`prompt`, `chosen`, `rejected`, `margin` (difference of log(1 + score)), as TRL reads them.",
     "trl-conversational": "`prompt`, `chosen`, `rejected` as lists of messages, and `margin`, as TRL reads chats.",
-    "shp": "The columns of Stanford Human Preferences; `labels` is 1 where A was preferred.",
+    "shp": "The columns of Stanford Human Preferences; `labels` is 1 where A was preferred. They have no place for "
+    "weights, offsets and label confidence: take another format to train with those.",
     "datasets": "Every column of the table of pairs, texts, scores, delays and lengths.",
-    "ids": "Ids and labels without text; `lurker pairs rehydrate` joins the texts of a workspace to them.",
+    "ids": "Ids and labels without text; `lurker pairs rehydrate DIR --name NAME --fetch reddit` brings texts back.",
 }
+
+_TRAINING = """\
+## Columns for training
+
+`label_confidence` is P(chosen is truly liked more | both scores): a soft label or a filter. `weight` is its weight
+in a mean: of balanced pairs the confounders say nothing only where it is heeded. `confounder_log_odds` is what the
+confounders alone give chosen over rejected, 0 where it was not estimated: add it to the difference of the two rewards
+in training, and leave it out at test.
+"""
 
 _TERMS = """\
 ## Terms
@@ -68,6 +78,7 @@ def dataset_card(
             "",
             *_ledger_lines(manifest["ledger"]),
             "",
+            *([] if format_name == "shp" else [_TRAINING]),
             _TERMS,
         ]
     )

@@ -25,7 +25,8 @@ PROMPT_END = "\n\n"
 """Stands between prompt and response where a trainer joins the two as they are."""
 TEXTS = ("prompt", "chosen", "rejected")
 DIGEST_HEX_DIGITS = 16
-_CARRIED = ("label_confidence", "weight", "pair_id", "subreddit")
+_CARRIED = ("label_confidence", "weight", "confounder_log_odds", "pair_id", "subreddit")
+"""What TRL's readers pass over and others may train with: soft labels, weights, offsets."""
 
 
 def trl(pairs: pl.DataFrame) -> pl.DataFrame:

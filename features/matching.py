@@ -19,6 +19,7 @@ from features.ledger import Ledger
 from features.neighbours import Means, candidates, match_blocks, pair_rules
 from features.noise import add_label_confidence
 from features.recipes import Recipe
+from lurker.progress import progress
 
 LENGTH_BIN_NATS = 0.1
 """Width of the bins of |log length difference| in which `length_symmetric` balances."""
@@ -35,11 +36,13 @@ def match_pairs(responses: pl.DataFrame, recipe: Recipe, means: Means | None = N
     responses: as of `select_responses`. The result depends on the set of rows only: not on their order, the means,
     the number of threads or how the input was cut into files.
     """
-    blocks = list(match_blocks(responses, recipe, match_block, means or Means()))
-    counts: Counter[str] = Counter()
-    for _, found in blocks:
-        counts.update(found)
-    pairs = pl.concat(pairs for pairs, _ in blocks) if blocks else match_block(responses, recipe)[0]
+    blocks, counts = [], Counter[str]()
+    with progress("Pairing responses", responses.height, "responses") as advance:
+        for pairs, found in match_blocks(responses, recipe, match_block, means or Means()):
+            blocks.append(pairs)
+            counts.update(found)
+            advance(found["responses"])
+    pairs = pl.concat(blocks) if blocks else match_block(responses, recipe)[0]
     pairs = add_label_confidence(pairs, responses)
     ledger = Ledger(counts["candidates"])
     within, across = _stages(recipe)
@@ -52,8 +55,12 @@ def match_pairs(responses: pl.DataFrame, recipe: Recipe, means: Means | None = N
 
 
 def match_block(block: pl.DataFrame, recipe: Recipe) -> tuple[pl.DataFrame, Counter[str]]:
-    """The pairs of a block of whole posts after all that looks within posts; how many candidates, and went by each."""
+    """The pairs of a block of whole posts after all that looks within posts.
+
+    Beside them how many responses and candidates there were, and how many pairs went by each rule.
+    """
     chosen, rejected, counts = candidates(block, recipe)
+    counts["responses"] = block.height
     pairs = _orient(block, chosen, rejected)
     for reason, rule in _stages(recipe)[0].items():
         kept = rule(pairs, recipe)

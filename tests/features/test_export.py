@@ -66,6 +66,14 @@ def test_trl_rows_are_the_pairs(workspace: Workspace, pairs: pl.DataFrame, tmp_p
     assert (pl.read_parquet(tmp_path / "plain/data/train.parquet")["margin"] >= 0).all()
 
 
+@pytest.mark.parametrize("format_name", [name for name in FORMATS if name != "shp"])
+def test_weights_offsets_and_label_confidence_survive(pairs: pl.DataFrame, format_name: str) -> None:
+    places = pl.int_range(pairs.height, eager=True)
+    marked = pairs.with_columns(weight=0.5 + places % 7, confounder_log_odds=(places % 5) / 10 - 0.2)
+    names = ["pair_id", "label_confidence", "weight", "confounder_log_odds"]
+    assert FORMATS[format_name](marked).select(names).equals(marked.select(names))
+
+
 def test_trl_trains_on_the_export(workspace: Workspace, tmp_path: Path) -> None:
     import trl
     from transformers import LlamaConfig, LlamaForSequenceClassification
@@ -93,6 +101,11 @@ def test_trl_trains_on_the_export(workspace: Workspace, tmp_path: Path) -> None:
 def test_shp_hides_which_response_won_behind_a_coin(workspace: Workspace, pairs: pl.DataFrame, tmp_path: Path) -> None:
     export_pairs(workspace, "mine", "shp", tmp_path / "out")
     rows = pl.concat([pl.read_parquet(path) for path in sorted((tmp_path / "out/data").glob("*.parquet"))])
+    assert rows.columns == [
+        *("post_id", "domain", "upvote_ratio", "history", "c_root_id_A", "c_root_id_B"),
+        *("created_at_utc_A", "created_at_utc_B", "score_A", "score_B", "human_ref_A", "human_ref_B"),
+        *("labels", "seconds_difference", "score_ratio"),
+    ]
     assert 0.4 < rows["labels"].mean() < 0.6
     winner = rows.select(
         score=pl.when(pl.col("labels") == 1).then("score_A").otherwise("score_B"),
@@ -165,6 +178,7 @@ def test_the_card_tells_recipe_ledger_and_audit(
         verdict,
         "| max_pairs_per_post | 4 |",
         "over max_pairs_per_post",
+        "## Columns for training",
         "## Terms",
         "## Whom it represents",
     ):
