@@ -1,6 +1,9 @@
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from features.build import build_pairs
 from features.recipes import Recipe, preset
 from features.store import read_pairs
 from lurker.config import override
+from lurker.engine import THREAD_VARIABLES
 from lurker.errors import CallError, LurkerError
 from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace, open_workspace
@@ -90,6 +94,24 @@ def test_order_of_rows_and_split_into_files_change_no_byte(
         )
         random.Random(n_files).shuffle(comments)
         random.Random(n_files).shuffle(posts)
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["matched", "balanced", "adjusted"])
+def test_the_number_of_threads_changes_no_byte(
+    write_workspace: Callable[..., Workspace], simulate: Callable[..., Any], recipe: str
+) -> None:
+    posts, comments, _ = simulate(n_posts=150, n_comments=20, subreddits=("alpha", "beta"))
+    contents = []
+    for n_threads in (1, 4):
+        workspace = write_workspace(posts, comments, n_files=n_threads)
+        build = [sys.executable, "-m", "lurker", "--workspace", str(workspace.root), "pairs", "build", "set"]
+        threads = {name: str(n_threads) for name in THREAD_VARIABLES}
+        subprocess.run([*build, "--recipe", recipe], env=os.environ | threads, check=True)
+        files = ("set/pairs.parquet", "set/manifest.json", "hard-test/pairs.parquet")
+        contents.append([(workspace.root / "pairs" / name).read_bytes() for name in files])
+        random.Random(n_threads).shuffle(comments)
     assert contents[0] == contents[1]
 
 
