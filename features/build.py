@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from features.context import read_context
+from features.copies import read_ties
 from features.deconfound import adjust_pairs, balance_pairs
 from features.form import FORM
 from features.hard_test import HARD_TEST, freeze_hard_test
@@ -48,7 +49,7 @@ def build_pairs(
         n_comments = sum(workspace.manifest(COMMENTS, subreddit)["n_rows"] for subreddit in known)
         with progress("Measuring comments", n_comments, "comments") as advance:
             measured = measure_responses(workspace, known, advance)
-        responses, response_ledger = select_responses(measured, recipe)
+        responses, response_ledger = select_responses(measured, recipe, read_ties(workspace, recipe))
         matched, ledgers, rounds = _choose_pairs(workspace, responses, recipe, known, means)
         if matched.is_empty():
             raise _no_pairs_left(name, recipe, response_ledger, ledgers["pairs"])

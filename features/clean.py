@@ -42,6 +42,14 @@ _STEMS = [
 _BETRAYING_SENTENCE = rf"(?i)[^.!?\n]*(?:{'|'.join(_BETRAYALS)})[^.!?\n]*[.!?]*"
 _EMPTY_EDIT_NOTE = r"(?im)^[ \t*_~]*edit(?:ed)?[ \t]*\d*[ \t]*[:\-]*[ \t*_~]*$"
 
+# [name](address), or an address by itself
+_LINK = r"\[[^\]\n]*\]\([^)\s]*\)|<?(?:https?://|www\.)\S+"
+_BOT_SPEECH = (
+    r"(?i)\b(?:i\s+am|i['’]m)\s+(?:just\s+)?an?\s+(?:\w+\s+)?bot\b[\s,.]*(?:and|beep|this|\^|\*|$|\n|contact|my\s)"
+    r"|\bthis\s+(?:action|comment|message|reply)\s+was\s+(?:performed|posted|made|written|generated)\s+"
+    r"(?:automatically|by\s+a\s+(?:ro)?bot)\b|\bbeep[\s,.]+boop\b"
+)
+
 
 def clean_text(text: pl.Expr) -> pl.Expr:
     """A body or title as read: entities and blanks put right; deleted and removed texts become empty."""
@@ -73,3 +81,16 @@ def prompt_text(title: pl.Expr, body: pl.Expr) -> pl.Expr:
     # A post whose title itself is score talk keeps it: a prompt is never empty.
     heading = pl.when(heading == "").then(clean_text(title)).otherwise(heading)
     return pl.when(text == "").then(heading).otherwise(heading + "\n\n" + text)
+
+
+def is_link_only(text: pl.Expr) -> pl.Expr:
+    """Whether nothing is left of the text without its addresses and what they are called; empty texts are not."""
+    has_link = text.str.contains_any(["http", "www."], ascii_case_insensitive=True)
+    rest = pl.when(has_link).then(text).str.replace_all(_LINK, " ")
+    return has_link & ~rest.str.contains(r"\w").fill_null(True)
+
+
+def says_it_is_a_bot(text: pl.Expr) -> pl.Expr:
+    """Whether the text says that a program wrote it."""
+    is_suspect = text.str.contains_any(["bot", "automatic", "boop"], ascii_case_insensitive=True)
+    return is_suspect & pl.when(is_suspect).then(text).str.contains(_BOT_SPEECH).fill_null(False)

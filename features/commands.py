@@ -28,6 +28,7 @@ def build(
     subreddits: list[str] | None = typer.Option(None, "--subreddit", help="Only this one; may be given again."),
     assignments: list[str] | None = typer.Option(None, "--set", help="field=value of the recipe; may be given again."),
     config: Path | None = typer.Option(None, "--config", help="TOML file of recipe fields; --set comes after it."),
+    by: str | None = typer.Option(None, "--by", help="What decides who is held out: post | author | time."),
     refreeze: bool = typer.Option(False, "--refreeze", help="Replace the frozen hard test where the input changed."),
     engine: Literal["local", "ray"] = typer.Option(
         "local", help="ray: posts are shared out to the cluster that RAY_ADDRESS names, or to one here."
@@ -46,7 +47,7 @@ def build(
     rules = preset(recipe)
     if config is not None:
         rules = from_toml(rules, config)
-    rules = override(rules, assignments or [])
+    rules = override(rules, [*(assignments or []), *([f"split_by={by}"] if by else [])])
     means = Means(engine=engine, memory_limit=memory_limit)
     manifest = build_pairs(open_workspace(ctx.obj), name, rules, subreddits, refreeze=refreeze, means=means)
     if as_json:

@@ -165,7 +165,10 @@ def _columns(block: pl.DataFrame, recipe: Recipe) -> dict[str, NDArray[Any]]:
     columns["is_train"] = (block["split"] == "train").to_numpy()
     if recipe.min_held_out_rank_gap > 0:
         # The share of the post's other responses with a lower score.
-        rank = (pl.col("score").rank("min").over("post_id") - 1) / (pl.len().over("post_id") - 1).clip(1)
+        # The place among the post's different scores, as DialogRPT's match_time counts it: 0 the lowest, 1 the highest.
+        rank = (pl.col("score").rank("dense").over("post_id") - 1) / (
+            pl.col("score").n_unique().over("post_id") - 1
+        ).clip(1)
         columns["score_rank"] = block.select(rank.cast(pl.Float64)).to_series().to_numpy()
     return columns
 

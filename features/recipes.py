@@ -15,6 +15,9 @@ from lurker.errors import CallError
 MIN_TEST_FRACTION = 0.1
 """Posts in this lowest share of the hash feed the frozen hard test; no recipe may train on them."""
 
+MIN_COPY_SIMILARITY = 0.5
+"""Below this the search for copies (features/near_duplicates.py) would miss more of them than it finds."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
@@ -45,14 +48,27 @@ class Recipe:
     """Longest response, words."""
     exclude_op: bool = False
     """Leave out responses by the post's own author."""
+    exclude_edited_posts: bool = False
+    """Leave out posts that were edited."""
     exclude_edited: bool = False
-    """Leave out edited posts and responses."""
+    """Leave out responses that were edited; Reddit marks edits from the third minute on."""
     exclude_distinguished: bool = True
     """Leave out responses written as moderator or admin."""
     exclude_stickied: bool = True
     """Leave out responses pinned to the top of the thread."""
     exclude_deleted_authors: bool = False
-    """Leave out responses whose author is gone, though the text is there."""
+    """Leave out responses and posts whose author is gone, though the text is there."""
+    exclude_bots: bool = False
+    """Leave out responses by well-known bots, and those that say they were written by one."""
+    exclude_link_only: bool = False
+    """Leave out responses that hold nothing but addresses."""
+    exclude_near_duplicates: bool = False
+    """Of responses that are nearly the same, anywhere in the workspace, leave out all but one; where one answers a test
+    post that one stays."""
+    min_copy_similarity: float = 0.8
+    """Share of runs of five words by which two texts count as nearly the same, of responses and of posts, 0-1."""
+    min_copy_words: int = 10
+    """Shorter texts are nobody's copy, words; a post is also a copy of the same post by the same author."""
     min_maturity_s: int = 0
     """Shortest time from writing to the look at the score, seconds; above 0, an unknown time of the look fails too."""
 
@@ -67,7 +83,7 @@ class Recipe:
     min_held_out_score_gap: int = 1
     """Smallest difference of the two scores in validation and test, votes."""
     min_held_out_rank_gap: float = 0.0
-    """Smallest difference of the two scores' percentile ranks within the post in validation and test, 0-1."""
+    """Smallest difference of the two scores' ranks among the post's different scores in validation and test, 0-1."""
     max_delay_difference_s: int | None = None
     """Caliper: largest difference of the two delays, seconds."""
     max_log_delay_difference: float | None = None
@@ -102,6 +118,15 @@ class Recipe:
     max_pairs_per_post: int | None = None
     """Most pairs from one post, pairs."""
 
+    split_by: Literal["post", "author", "time"] = "post"
+    """What decides who is held out. post: a hash of its id. author: the same, and nobody who stands under a held-out
+    post, as its author or with a response, is trained on. time: the posts that were written last."""
+    validation_from_utc: int | None = None
+    """With split_by=time: posts from here on are not trained on, seconds since 1970; by its share of posts if None."""
+    test_from_utc: int | None = None
+    """With split_by=time: posts from here on are the test, seconds since 1970; by its share of posts if None."""
+    keep_copies_together: bool = True
+    """Leave out posts of which a copy (crosspost, repost) stands on a side that is held out more."""
     validation_fraction: float = 0.1
     """Share of posts held out for choosing settings, 0-1."""
     test_fraction: float = 0.1
@@ -112,9 +137,11 @@ class Recipe:
     def __post_init__(self) -> None:
         _require_at_least(self, 1, "n_neighbours", "min_score_gap", "min_held_out_score_gap", "min_score_ratio")
         _require_at_least(self, 1, "n_balance_rounds", "max_pool_pairs_per_post", "max_pairs_per_response")
-        _require_at_least(self, 1, "max_pairs_per_post", "min_chars")
+        _require_at_least(self, 1, "max_pairs_per_post", "min_chars", "min_copy_words")
         _require_at_least(self, 0, "max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
         _require_at_least(self, 0, "min_words", "min_maturity_s", "min_held_out_rank_gap", "validation_fraction")
+        _require_at_least(self, 0, "max_words", "max_chars", "validation_from_utc", "test_from_utc")
+        _require_at_least(self, MIN_COPY_SIMILARITY, "min_copy_similarity")
         _require_at_least(self, 0.5, "min_label_confidence", "max_confounder_probability")
         _require_at_least(self, MIN_TEST_FRACTION, "test_fraction")
         if self.n_neighbours > 64:
@@ -123,9 +150,17 @@ class Recipe:
             bound = getattr(self, high)
             if bound is not None and bound < getattr(self, low):
                 raise ValueError(f"{high} must not be below {low} ({getattr(self, low)}), got {bound}")
-        for share in ("min_label_confidence", "min_held_out_rank_gap", "max_confounder_probability"):
+        for share in (
+            "min_label_confidence",
+            "min_held_out_rank_gap",
+            "max_confounder_probability",
+            "min_copy_similarity",
+        ):
             if getattr(self, share) > 1:
                 raise ValueError(f"{share} is a share of at most 1, got {getattr(self, share)}")
+        for name in ("validation_from_utc", "test_from_utc"):
+            if getattr(self, name) is not None and self.split_by != "time":
+                raise ValueError(f"{name} needs split_by=time, got split_by={self.split_by}")
         if self.validation_fraction + self.test_fraction >= 1 and not self.test_posts_only:
             held_out = self.validation_fraction + self.test_fraction
             raise ValueError(f"validation_fraction + test_fraction must leave posts to train on, got {held_out:g}")
@@ -149,8 +184,11 @@ def naive() -> Recipe:
 def shp() -> Recipe:
     """Stanford Human Preferences: the preferred comment was written no earlier, so more time cannot explain its score.
 
-    Source: the dataset card of stanfordnlp/SHP. Moderators are known here by distinguished comments only; pairs come
-    from random neighbours rather than all siblings; splits are Lurker's, so that recipes share one test.
+    Source: the dataset card of stanfordnlp/SHP; the ratio of 2 and the five pairs a post are its advice for training.
+    Where this deviates: moderators are known by distinguished comments only, and not at all as authors of posts; the
+    card's 50 scraped comments a post are all comments here, whose pairs come from 32 random neighbours rather than all
+    siblings; its rewording of abbreviations and removal of addresses are left out; splits are Lurker's 80/10/10 for
+    its 90/5/5, so that recipes share one test.
     """
     return Recipe(
         name="shp",
@@ -160,7 +198,7 @@ def shp() -> Recipe:
         created_before_utc=1_672_531_200,  # 2023-01-01
         min_score=2,
         exclude_op=True,
-        exclude_edited=True,
+        exclude_edited_posts=True,
         exclude_deleted_authors=True,
         n_neighbours=32,
         min_score_ratio=2.0,
@@ -172,7 +210,10 @@ def shp() -> Recipe:
 def dialogrpt() -> Recipe:
     """DialogRPT's `updown`: neighbours in time within an hour, short texts; held-out pairs are easy ones.
 
-    Source: src/attic/data.py of golsun/DialogRPT. Top-level responses only, where DialogRPT takes every depth.
+    Source: src/attic/data.py of golsun/DialogRPT (`match_time`, `clean`); its readers ask for the hour and the gaps.
+    Where this deviates: top-level responses only, where DialogRPT takes every depth; long texts go before neighbours
+    are met, not after; texts with a quote and prompts of more than 30 words stay, and addresses stay as written;
+    validation and test are Lurker's, where DialogRPT holds out 1 % of the posts.
     """
     return Recipe(
         name="dialogrpt",
@@ -188,8 +229,9 @@ def dialogrpt() -> Recipe:
 def litbench() -> Recipe:
     """LitBench: well-voted long answers, the newer one wins, length differences symmetric around 0.
 
-    Source: arXiv 2507.00769. Its 2,048 tokens are taken as 8,192 characters; pairs come from random neighbours
-    rather than all siblings.
+    Source: arXiv 2507.00769. Where this deviates: its 2,048 tokens are taken as 8,192 characters; pairs come from 32
+    random neighbours rather than all siblings; lengths are made symmetric within splits; any subreddit, not only
+    r/WritingPrompts.
     """
     return Recipe(
         name="litbench",
@@ -239,6 +281,9 @@ def balanced() -> Recipe:
         name="balanced",
         min_chars=20,
         exclude_op=True,
+        exclude_bots=True,
+        exclude_link_only=True,
+        exclude_near_duplicates=True,
         neighbour_order="delay",
         n_neighbours=64,
         max_log_delay_difference=1.0,
@@ -258,6 +303,9 @@ def adjusted() -> Recipe:
         name="adjusted",
         min_chars=20,
         exclude_op=True,
+        exclude_bots=True,
+        exclude_link_only=True,
+        exclude_near_duplicates=True,
         deconfound="adjust",
         max_pairs_per_response=8,
         max_pairs_per_post=50,

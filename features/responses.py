@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from features.clean import response_text
+from features.clean import is_link_only, response_text, says_it_is_a_bot
+from features.copies import Ties, no_ties
 from features.form import form_counts
 from features.ledger import Ledger, apply_rules
 from features.recipes import Recipe
-from features.splits import assign_splits
+from features.splits import FEEDS_HARD_TEST, HELD_OUT_COPY, assign_splits, stands_on_a_side_held_out_more, time_cuts
 from lurker.schema import COMMENTS, POSTS
 from lurker.workspace import Workspace
 
+TWICE = "id seen twice"
 REPLY = "reply to a comment"
 
 
@@ -25,16 +27,24 @@ def measure_responses(
     `features.form` and log_chars = log(n_chars), nats; the text of replies is not looked at. advance: told the number
     of comments done, a subreddit at a time.
     """
-    posts = workspace.scan(POSTS).select(
-        "post_id",
-        pl.col("created_utc", "score", "is_self", "is_nsfw", "is_edited", "is_deleted").name.prefix("post_"),
-    )
+    of_post = ("created_utc", "score", "is_self", "is_nsfw", "is_edited", "is_deleted", "author_hash")
+    posts = newest(workspace.scan(POSTS).select("post_id", "subreddit", "retrieved_utc", *of_post), "post_id")
+    posts = posts.select("post_id", pl.col(*of_post, "subreddit").name.prefix("post_")).collect().lazy()
     parts = []
     for subreddit in subreddits:
         part = _measure(workspace.scan(COMMENTS, [subreddit]), posts).collect(engine="streaming")
         parts.append(part)
         advance(part.height)
-    return pl.concat(parts).sort("comment_id")
+    return _newest_first(pl.concat(parts).lazy(), "comment_id").collect()
+
+
+def newest(rows: pl.LazyFrame, key: str) -> pl.LazyFrame:
+    """One row an id, by id: an id may stand in two subreddits, and then the row that was seen last counts."""
+    return _newest_first(rows, key).unique(key, keep="first", maintain_order=True)
+
+
+def _newest_first(rows: pl.LazyFrame, key: str) -> pl.LazyFrame:
+    return rows.sort(key, "retrieved_utc", "subreddit", descending=[False, True, False], nulls_last=True)
 
 
 def _measure(comments: pl.LazyFrame, posts: pl.LazyFrame) -> pl.LazyFrame:
@@ -45,6 +55,8 @@ def _measure(comments: pl.LazyFrame, posts: pl.LazyFrame) -> pl.LazyFrame:
         # Only ever compared for equality within one build, so the hash may differ between versions of Polars.
         "text_hash": text.hash(),
         **form_counts(text),
+        "is_link_only": is_link_only(text),
+        "says_it_is_a_bot": says_it_is_a_bot(text),
     }
     seen = pl.exclude("body", "_text", "parent_id", "source")
     top = comments.filter("is_top_level").with_columns(_text=response_text(pl.col("body"))).select(seen, **of_text)
@@ -58,18 +70,41 @@ def _measure(comments: pl.LazyFrame, posts: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def select_responses(measured: pl.DataFrame, recipe: Recipe) -> tuple[pl.DataFrame, Ledger]:
+def select_responses(measured: pl.DataFrame, recipe: Recipe, ties: Ties | None = None) -> tuple[pl.DataFrame, Ledger]:
     """The responses that may be in a pair, with their split, and the ledger of every other comment."""
-    placed = measured.join(assign_splits(measured["post_id"], recipe), on="post_id", how="left", maintain_order="left")
-    return apply_rules(placed, _response_rules(recipe))
+    ties = ties or no_ties()
+    posts = measured.select("post_id", created_utc="post_created_utc")
+    splits = assign_splits(posts, recipe, ties.copied_posts)
+    placed = measured.join(splits, on="post_id", how="left", maintain_order="left")
+    kept, ledger = apply_rules(placed, _response_rules(recipe, ties) | _rules_on_ties(placed, recipe, ties))
+    return kept.drop("misplaced"), ledger
 
 
-def _response_rules(recipe: Recipe) -> dict[str, pl.Expr]:
+def _rules_on_ties(placed: pl.DataFrame, recipe: Recipe, ties: Ties) -> dict[str, pl.Expr]:
+    """Rules on what a response shares with others: they come last, so that each counts what it alone takes."""
+    col = pl.col
+    rules = {reason: (col("misplaced") == reason).fill_null(False) for reason in (HELD_OUT_COPY, FEEDS_HARD_TEST)}
+    if recipe.split_by == "time":
+        cuts = time_cuts(placed.unique("post_id")["post_created_utc"], recipe)
+        ends = {"train": cuts.validation_from_utc, "validation": cuts.test_from_utc}
+        end = col("split").replace_strict(ends, default=None, return_dtype=pl.Int64)
+        rules["written after its split's end"] = (col("created_utc") >= end).fill_null(False)
+    if recipe.split_by == "author":
+        rules["author unknown"] = col("author_hash").is_null() | col("post_author_hash").is_null()
+        rules["author stands on a side held out more"] = stands_on_a_side_held_out_more(ties.writers, recipe)
+    if recipe.exclude_near_duplicates:
+        rules["near-duplicate of another response"] = col("comment_id").is_in(ties.repeats["comment_id"].implode())
+    return rules
+
+
+def _response_rules(recipe: Recipe, ties: Ties) -> dict[str, pl.Expr]:
     """reason -> true when the comment goes; in the order in which reasons are given."""
     col = pl.col
     rules = {
+        TWICE: ~col("comment_id").is_first_distinct(),
         REPLY: ~col("is_top_level"),
         "post not ingested": col("post_created_utc").is_null(),
+        "post of another subreddit": col("subreddit").str.to_lowercase() != col("post_subreddit").str.to_lowercase(),
         "text deleted or removed": col("is_deleted"),
         "empty text": col("n_chars") == 0,
         "score missing": col("score").is_null(),
@@ -80,10 +115,12 @@ def _response_rules(recipe: Recipe) -> dict[str, pl.Expr]:
         "post deleted or removed": recipe.exclude_deleted_posts and col("post_is_deleted"),
         "post is a link": recipe.require_self_post and ~col("post_is_self"),
         "post marked over 18": recipe.exclude_nsfw and col("post_is_nsfw"),
-        "post edited": recipe.exclude_edited and col("post_is_edited"),
+        "post edited": recipe.exclude_edited_posts and col("post_is_edited"),
         "edited": recipe.exclude_edited and col("is_edited"),
         "by the post's author": recipe.exclude_op and col("is_by_op"),
         "author deleted": recipe.exclude_deleted_authors and col("author_hash").is_null(),
+        "post's author deleted": recipe.exclude_deleted_authors and col("post_author_hash").is_null(),
+        "written by a bot": recipe.exclude_bots and (_is_bot(ties)),
         "distinguished": recipe.exclude_distinguished and col("is_distinguished"),
         "stickied": recipe.exclude_stickied and col("is_stickied"),
     }
@@ -96,6 +133,8 @@ def _response_rules(recipe: Recipe) -> dict[str, pl.Expr]:
     if recipe.min_maturity_s > 0:
         maturity_s = col("retrieved_utc") - col("created_utc")
         optional["seen before min_maturity_s"] = (maturity_s < recipe.min_maturity_s).fill_null(True)
+    if recipe.exclude_link_only:
+        optional["nothing but addresses"] = col("is_link_only")
     optional["below min_chars"] = col("n_chars") < recipe.min_chars
     optional["below min_words"] = col("n_words") < recipe.min_words
     if recipe.max_chars is not None:
@@ -105,3 +144,8 @@ def _response_rules(recipe: Recipe) -> dict[str, pl.Expr]:
     if recipe.min_score is not None:
         optional["score below min_score"] = col("score") < recipe.min_score
     return rules | {reason: rule for reason, rule in optional.items() if isinstance(rule, pl.Expr)}
+
+
+def _is_bot(ties: Ties) -> pl.Expr:
+    by_name = pl.col("author_hash").is_in(ties.bots.implode()).fill_null(False)
+    return by_name | pl.col("says_it_is_a_bot").fill_null(False)

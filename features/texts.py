@@ -4,6 +4,7 @@ import polars as pl
 
 from features.clean import prompt_text, response_text
 from features.recipes import Recipe
+from features.responses import newest
 from lurker.schema import COMMENTS, PAIRS, POSTS, check
 from lurker.workspace import Workspace
 
@@ -23,16 +24,10 @@ def join_texts(workspace: Workspace, pairs: pl.DataFrame) -> pl.DataFrame:
     wanted = pl.LazyFrame({"comment_id": pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).unique()})
     known = {name.lower() for name in workspace.subreddits(COMMENTS)}
     subreddits = [name for name in pairs["subreddit"].unique().sort() if name.lower() in known]
-    texts = (
-        workspace.scan(COMMENTS, subreddits)
-        .join(wanted, on="comment_id", how="semi")
-        .select("comment_id", text=response_text(pl.col("body")))
-    )
-    prompts = (
-        workspace.scan(POSTS)
-        .join(pairs.lazy().select("post_id").unique(), on="post_id", how="semi")
-        .select("post_id", prompt=prompt_text(pl.col("title"), pl.col("body")))
-    )
+    found = workspace.scan(COMMENTS, subreddits).join(wanted, on="comment_id", how="semi")
+    texts = newest(found, "comment_id").select("comment_id", text=response_text(pl.col("body")))
+    posts = workspace.scan(POSTS).join(pairs.lazy().select("post_id").unique(), on="post_id", how="semi")
+    prompts = newest(posts, "post_id").select("post_id", prompt=prompt_text(pl.col("title"), pl.col("body")))
     chosen = texts.rename({"comment_id": "chosen_id", "text": "chosen"})
     rejected = texts.rename({"comment_id": "rejected_id", "text": "rejected"})
     joined = pairs.lazy().join(chosen, on="chosen_id", how="left", maintain_order="left")

@@ -52,8 +52,9 @@ def dump(
     of a post. Users' profiles (u_NAME) bear their author's name: they are kept only where you name them.
     """
     from ingest.dumps import ingest_dumps
-    from ingest.normalize import KNOWN_BOTS, RowFilters
+    from ingest.normalize import RowFilters
     from ingest.streams import check_dump
+    from lurker.authors import KNOWN_BOTS
 
     try:
         filters = RowFilters(
@@ -138,9 +139,10 @@ def archive(
     from ingest.archive import ingest_archive
     from ingest.archive_api import PUBLIC_URL, ArchiveClient, ArchiveConfig
     from ingest.live import check_subreddit
-    from ingest.normalize import KNOWN_BOTS, RowFilters
+    from ingest.normalize import RowFilters
     from ingest.rate_limit import Budget, Clock
     from ingest.refresh_report import report_archive
+    from lurker.authors import KNOWN_BOTS
 
     try:
         name = check_subreddit(subreddit)

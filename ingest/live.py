@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ingest.listings import ListingName, TimeSpan, walk_listing
-from ingest.normalize import KNOWN_BOTS, RowFilters
+from ingest.normalize import RowFilters
 from ingest.reddit_api import RedditApi
 from ingest.requestor import UnreadableError
 from ingest.staging import STAGING_VERSION, drop_staged, merge_staged, stage_lines, staged_summary
 from ingest.threads import Thread, read_thread
+from lurker.authors import KNOWN_BOTS
 from lurker.config import fingerprint
 from lurker.errors import LurkerError
 from lurker.progress import progress, say

@@ -3,24 +3,14 @@
 A comment has a body and stands under a link; a submission has a title: told by content, never by a file's name.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 import polars as pl
 
+from lurker.authors import KNOWN_BOTS, hash_authors
 from lurker.schema import COMMENTS, POSTS
 
 REMOVED_TEXTS = ("[deleted]", "[removed]", "[deleted by user]", "[ Removed by Reddit ]", "[removed by reddit]")
-NO_AUTHORS = ("[deleted]", "[removed]", "")
-HASH_HEX_DIGITS = 16
-KNOWN_BOTS = (
-    *("AutoModerator", "sneakpeekbot", "RemindMeBot", "TotesMessenger", "autowikibot", "WikiTextBot", "HelperBot_"),
-    *("WikiSummarizerBot", "imguralbumbot", "autotldr", "GoodBot_BadBot", "B0tRank", "CommonMisspellingBot"),
-    *("RepostSleuthBot", "savevideo", "VettedBot", "AmputatorBot", "haikusbot", "nice-scores", "LinkifyBot"),
-    *("Mentioned_Videos", "FatFingerHelperBot", "timezone_bot", "converter-bot", "stabbot", "gifendore"),
-    *("image_linker_bot", "profanitycounter", "FakespotAnalysisBot"),
-)
-"""Well-known accounts that answer by program: votes on them judge no one's words."""
 _MENTION = r"(?-u:\b)[uU](?:ser)?/[A-Za-z0-9_-]{2,30}"
 _SUBREDDIT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"  # r/reddit.com had a dot, r/u_name may have a dash
 
@@ -154,20 +144,6 @@ def comments(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool
         .select(*COMMENTS.columns)
         .cast(COMMENTS.schema)
     )
-
-
-def hash_authors(names: pl.Series, salt: bytes) -> pl.Series:
-    """Names -> keyed BLAKE2b digests of 16 hex digits; null for deleted and missing authors.
-
-    Source: RFC 7693 (keyed hashing).
-    """
-    unique = names.unique().drop_nulls()
-    unique = unique.filter(~unique.is_in(NO_AUTHORS))
-    digests = [
-        hashlib.blake2b(name.encode(), key=salt, digest_size=HASH_HEX_DIGITS // 2).hexdigest() for name in unique
-    ]
-    hashes = names.replace_strict(unique, pl.Series(digests, dtype=pl.String), default=None, return_dtype=pl.String)
-    return hashes.alias("author_hash")
 
 
 def clean_text(text: pl.Expr, keep_mentions: bool = False) -> pl.Expr:

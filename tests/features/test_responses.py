@@ -1,10 +1,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import polars as pl
 import pytest
 
+from features.copies import read_ties
 from features.recipes import Recipe
 from features.responses import measure_responses, select_responses
+from features.texts import join_texts
+from lurker.authors import hash_authors
+from lurker.schema import COMMENTS
 from lurker.workspace import Workspace
 
 START_UTC = 1_600_000_000
@@ -36,6 +41,8 @@ def test_a_response_is_measured_on_its_cleaned_text(
         ({"is_edited": True}, {"exclude_edited": True}, "edited"),
         ({"author_hash": None}, {"exclude_deleted_authors": True}, "author deleted"),
         ({"score": 1}, {"min_score": 2}, "score below min_score"),
+        ({"body": "I am a bot, and this action was performed."}, {"exclude_bots": True}, "written by a bot"),
+        ({"body": "[a guide](https://x.y/z) www.w.org"}, {"exclude_link_only": True}, "nothing but addresses"),
         ({"body": "x" * 9}, {"min_chars": 10}, "below min_chars"),
         ({"body": "x" * 11}, {"max_chars": 10, "min_chars": 1}, "above max_chars"),
         ({"body": "one two three"}, {"max_words": 2}, "above max_words"),
@@ -65,7 +72,9 @@ def test_each_rule_drops_its_row_under_its_own_reason(
         ({"is_deleted": True}, {}, "post deleted or removed"),
         ({"is_self": False}, {"require_self_post": True}, "post is a link"),
         ({"is_nsfw": True}, {"exclude_nsfw": True}, "post marked over 18"),
-        ({"is_edited": True}, {"exclude_edited": True}, "post edited"),
+        ({"is_edited": True}, {"exclude_edited_posts": True}, "post edited"),
+        ({"author_hash": None}, {"exclude_deleted_authors": True}, "post's author deleted"),
+        ({"subreddit": "beta"}, {}, "post of another subreddit"),
         ({"score": None}, {"min_post_score": 1}, "post score below min_post_score"),
     ],
 )
@@ -94,3 +103,45 @@ def test_a_row_that_breaks_two_rules_counts_once_under_the_first(
         "kept": 1,
     }
     assert kept["comment_id"].to_list() == ["c"]
+
+
+def test_a_known_bot_is_known_by_the_hash_of_its_name(
+    write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
+) -> None:
+    workspace = write_workspace([make_post()], [])
+    bot, human = hash_authors(pl.Series(["sneakpeekbot", "robotics_fan"]), workspace.salt())
+    frame = pl.DataFrame(
+        [make_comment("a", author_hash=bot), make_comment("b", author_hash=human)], schema=COMMENTS.schema
+    )
+    workspace.replace_partition(COMMENTS, "alpha", [frame])
+    recipe = Recipe(name="test", exclude_bots=True)
+    kept, ledger = select_responses(measure_responses(workspace, ["alpha"]), recipe, read_ties(workspace, recipe))
+    assert (kept["comment_id"].to_list(), ledger.dropped) == (["b"], (("written by a bot", 1),))
+
+
+@pytest.mark.parametrize("body", ["I am a bot builder.", "It was performed automatically last year.", "Robots."])
+def test_people_may_speak_of_bots(
+    write_workspace: Callable[..., Workspace],
+    make_post: Callable[..., Any],
+    make_comment: Callable[..., Any],
+    body: str,
+) -> None:
+    workspace = write_workspace([make_post()], [make_comment("a", body=body)])
+    kept, _ = select_responses(measure_responses(workspace, ["alpha"]), Recipe(name="test", exclude_bots=True))
+    assert kept.height == 1
+
+
+def test_an_id_in_two_subreddits_counts_once_and_the_last_seen_stays(
+    write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
+) -> None:
+    later = {"subreddit": "beta", "retrieved_utc": START_UTC + 2_000_000}
+    posts = [make_post("p1"), make_post("p1", title="Another", **later)]
+    comments = [make_comment("a"), make_comment("a", body="Another text.", **later), make_comment("b", **later)]
+    workspace = write_workspace(posts, comments)
+    measured = measure_responses(workspace, ["alpha", "beta"])
+    kept, ledger = select_responses(measured, Recipe(name="test"))
+    assert ledger.dropped == (("id seen twice", 1),)
+    assert kept.select("comment_id", "n_chars", "subreddit").rows() == [("a", 13, "beta"), ("b", 18, "beta")]
+    pair = pl.DataFrame({"post_id": ["p1"], "subreddit": ["beta"], "chosen_id": ["a"], "rejected_id": ["b"]})
+    texts = join_texts(workspace, pair).select("prompt", "chosen", "rejected").row(0)
+    assert texts == ("Another\n\nThe question.", "Another text.", "An answer named b.")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ingest import normalize
 from ingest.normalize import RowFilters
 from ingest.parse import RAW_TYPES, parse_lines
+from lurker.authors import hash_authors
 from lurker.schema import COMMENTS, POSTS, check
 
 SALT = b"a salt"
@@ -215,7 +216,7 @@ def test_whatever_a_row_holds_it_is_kept_whole_or_dropped_with_a_reason(rows):
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from(["[deleted]", "", "ann", "Ann", "bob"]), st.text(min_size=1))))
 def test_hashes_tell_authors_apart_and_name_nobody(names):
-    hashes = normalize.hash_authors(pl.Series("author", names, dtype=pl.String), SALT).to_list()
+    hashes = hash_authors(pl.Series("author", names, dtype=pl.String), SALT).to_list()
     for name, digest in zip(names, hashes, strict=True):
         assert (digest is None) == (name in (None, "[deleted]", "[removed]", ""))
         assert digest is None or re.fullmatch("[0-9a-f]{16}", digest)
@@ -225,4 +226,4 @@ def test_hashes_tell_authors_apart_and_name_nobody(names):
 
 def test_another_salt_gives_another_hash():
     names = pl.Series(["ann"])
-    assert normalize.hash_authors(names, b"one")[0] != normalize.hash_authors(names, b"two")[0]
+    assert hash_authors(names, b"one")[0] != hash_authors(names, b"two")[0]
