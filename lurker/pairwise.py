@@ -36,25 +36,42 @@ def fit_tfidf(training: pl.DataFrame, validation: pl.DataFrame, *, is_adjusted: 
     except ValueError:  # how scikit-learn says that the texts hold no word, or none twice
         return None
 
+    return fit_vectors(training, validation, vectoriser.transform, PENALTIES, is_adjusted=is_adjusted)
+
+
+def fit_vectors(
+    training: pl.DataFrame,
+    validation: pl.DataFrame,
+    vectors: Callable[[Sequence[str]], Any],
+    penalties: Sequence[float],
+    *,
+    is_adjusted: bool = False,
+) -> TextReward:
+    """A logistic regression on the difference of the two responses' vectors.
+
+    vectors: of texts, [n, width]. penalties: inverse strengths of the L2 penalty, of which validation chooses. The
+    rest as `fit_tfidf` has it.
+    """
+
     def differences(pairs: pl.DataFrame) -> Any:
         texts = pl.Series(_texts(pairs))  # a text is in several pairs: each is read once
-        vectors = vectoriser.transform(texts)
+        of_text = vectors(texts)
         places = pl.DataFrame({"text": texts, "place": np.arange(len(texts))})
         chosen, rejected = (
             pairs.select(text=side).join(places, on="text", how="left", maintain_order="left")["place"].to_numpy()
             for side in ("chosen", "rejected")
         )
-        return vectors[chosen] - vectors[rejected]
+        return of_text[chosen] - of_text[rejected]
 
     known, held_out = differences(training), differences(validation)
-    n_words = known.shape[1]
+    width = known.shape[1]
     if is_adjusted:
         known, held_out = _with_nuisance(known, training), _with_nuisance(held_out, validation)
     weight = training["weight"].to_numpy()
-    fits = [fit_logistic(known, weight, penalty) for penalty in PENALTIES]
+    fits = [fit_logistic(known, weight, penalty) for penalty in penalties]
     losses = [float(np.logaddexp(0.0, -(held_out @ fit)).mean()) for fit in fits]
-    best = fits[int(np.argmin(losses))][:n_words]
-    return lambda texts: np.asarray(vectoriser.transform(texts) @ best)
+    best = fits[int(np.argmin(losses))][:width]
+    return lambda texts: np.asarray(vectors(texts) @ best)
 
 
 def fit_logistic(differences: Any, weight: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:

@@ -1,28 +1,42 @@
 """What an accuracy must beat: longer wins, earlier wins, both, and TF-IDF, fitted on the model's own training pairs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from lurker.pairwise import fit_logistic, fit_tfidf
+from lurker.pairwise import TextReward, fit_logistic, fit_tfidf, fit_vectors
 from rm.evaluate import Margins
+
+EMBEDDING_PENALTIES = (0.001, 0.01, 0.1, 1.0)
+"""Inverse strengths of the L2 penalty that embeddings, whose mean square is 1, choose from on validation."""
 
 Predictor = Callable[[pl.DataFrame], Margins]
 """PAIRS in, margins [n_pairs] out: over 0 where it names the chosen response."""
 
 
-def fit_baselines(training: pl.DataFrame, validation: pl.DataFrame) -> dict[str, Predictor]:
+def fit_baselines(
+    training: pl.DataFrame, validation: pl.DataFrame, embed: Callable[[Sequence[str]], Any] | None = None
+) -> dict[str, Predictor]:
     """The baselines by name, those that learn fitted on the given PAIRS.
 
-    `length` and `time` rank only; `both` and `tfidf` are in log-odds. TF-IDF is absent when no word comes twice in
-    the training texts.
+    `length` and `time` rank only; `both`, `tfidf` and `embeddings` are in log-odds. TF-IDF is absent when no word comes
+    twice in the training texts. embed: texts [n] to vectors [n, width] of a model that no vote has touched.
     """
     predictors = {"length": length, "time": time, "both": fit_both(training)}
-    reward = fit_tfidf(training, validation)
-    if reward is None:
-        return predictors
-    return {**predictors, "tfidf": lambda pairs: reward(pairs["chosen"]) - reward(pairs["rejected"])}
+    for name, vector_reward in (
+        ("tfidf", fit_tfidf(training, validation)),
+        ("embeddings", embed and fit_vectors(training, validation, embed, EMBEDDING_PENALTIES)),
+    ):
+        if vector_reward is not None:
+            predictors[name] = partial(_difference, vector_reward)
+    return predictors
+
+
+def _difference(reward: TextReward, pairs: pl.DataFrame) -> Margins:
+    return np.asarray(reward(pairs["chosen"]) - reward(pairs["rejected"]))
 
 
 def length(pairs: pl.DataFrame) -> Margins:

@@ -32,11 +32,14 @@ class Checkpoint:
         model.load_state_dict(_load(folder / _best_name(self.best_step), model), strict=False)
 
 
-def write_checkpoint(folder: Path, model: Any, optimiser: Any, scheduler: Any, state: Checkpoint) -> None:
+def write_checkpoint(
+    folder: Path, model: Any, optimiser: Any, scheduler: Any, state: Checkpoint, nuisance: Any = None
+) -> None:
     """Write all that the next step depends on, in one rename; then drop the best weights it no longer names."""
     content = {
         "state": asdict(state),
         "model": _trained_state(model),
+        "nuisance": nuisance.state_dict() if nuisance is not None else {},
         "optimiser": optimiser.state_dict(),
         "scheduler": scheduler.state_dict(),
         "torch_rng": torch.get_rng_state(),
@@ -48,12 +51,16 @@ def write_checkpoint(folder: Path, model: Any, optimiser: Any, scheduler: Any, s
             path.unlink()
 
 
-def read_checkpoint(folder: Path, model: Any, optimiser: Any, scheduler: Any) -> Checkpoint | None:
+def read_checkpoint(
+    folder: Path, model: Any, optimiser: Any, scheduler: Any, nuisance: Any = None
+) -> Checkpoint | None:
     """Restore what `write_checkpoint` wrote into the given objects; None when there is no checkpoint."""
     if not (folder / CHECKPOINT).exists():
         return None
     content = _load(folder / CHECKPOINT, model)
     model.load_state_dict(content["model"], strict=False)
+    if nuisance is not None:
+        nuisance.load_state_dict(content["nuisance"])
     optimiser.load_state_dict(content["optimiser"])
     scheduler.load_state_dict(content["scheduler"])
     torch.set_rng_state(content["torch_rng"].cpu())

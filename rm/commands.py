@@ -97,6 +97,8 @@ def diagnose_command(
     print_table(f"Run {run} on {pairs} ({split})", [_with_interval(row) for row in found["strata"]])
     error = found["calibration"]["expected_calibration_error"]
     print_table(f"Calibration (error {error:.3f})", [_with_interval(row) for row in found["calibration"]["bins"]])
+    if "counterfactuals" not in found:
+        return
     follows = found["reward_correlations_within_posts"].items()
     print_table("The reward follows, within posts", [{"what": name, "Spearman": value} for name, value in follows])
     print_table("When the text changes, in standard deviations of the reward", found["counterfactuals"])

@@ -46,6 +46,12 @@ class TrainConfig:
     """weight of the penalty (r_chosen + r_rejected)², which keeps rewards around 0"""
     adjusted: bool = False
     """add the pair's confounder_log_odds to its logit in training, so that the text explains what they leave over"""
+    has_nuisance_head: bool = False
+    """train a linear head on what confounders say of a pair beside the reward, and throw it away (after ODIN)"""
+    nuisance_rate: float = 1e-2
+    """learning rate of that head: it starts from nothing, however finely the model is tuned"""
+    reads: Literal["one", "both"] = "one"
+    """one: a reward for each response; both: a pairwise model that reads the two, in both orders"""
     with_delay: bool = False
     """ablation: write each response's delay before its text; what that adds is a shortcut's worth, not taste"""
     warmup_fraction: float = 0.1
@@ -78,8 +84,16 @@ class TrainConfig:
     """seed of subset, initial weights and order"""
 
     def __post_init__(self) -> None:
-        over_0 = ("learning_rate", "epochs", "pairs_per_step", "min_posts_per_step", "accumulation", "max_grad_norm")
-        for name in (*over_0, "tokens_per_batch", "lora_rank", "evaluations_per_epoch", "patience"):
+        over_0 = (
+            "learning_rate",
+            "epochs",
+            "pairs_per_step",
+            "min_posts_per_step",
+            "accumulation",
+            "max_grad_norm",
+            "nuisance_rate",
+        )
+        for name in (*over_0, "tokens_per_batch", "lora_rank", "evaluations_per_epoch", "patience", "nuisance_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be over 0, got {getattr(self, name)}")
         at_least_0 = ("weight_decay", "min_steps", "checkpoint_interval_s", "seed", "margin_per_log_gap")
@@ -92,6 +106,8 @@ class TrainConfig:
             raise ValueError(
                 f"train_layers must be at least 1 and goes with trained=all, got {self.train_layers} and {self.trained}"
             )
+        if self.adjusted and self.has_nuisance_head:
+            raise ValueError("adjusted and has_nuisance_head are two answers to one question: take one of them")
         if not 0 <= self.warmup_fraction < 1:
             raise ValueError(f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
         if not 0 <= self.label_smoothing < 0.5:

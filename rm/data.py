@@ -13,10 +13,11 @@ from lurker.errors import CallError, LurkerError
 from lurker.purged import with_texts
 from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace
-from rm.tokens import Indices, Sequences, encode
+from rm.tokens import Indices, Sequences, encode, encode_both
 
 HARD_TEST = "hard-test"
 CONFOUNDERS = "confounder_log_odds"
+TOLD = ("chars", "delay_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,9 @@ class TokenisedPairs:
     chosen, rejected: [n_pairs] index into sequences. post: [n_pairs] code of the post, its place in post_ids.
     weight: [n_pairs] > 0. confidence: [n_pairs] P(chosen is truly liked more). score_gap: [n_pairs] chosen minus
     rejected. confounder_log_odds: [n_pairs] log-odds that chosen wins given confounders only, 0 where not
-    estimated. is_equal: [n_pairs] the two sides are the same tokens (after cutting): nothing can be learned from it.
+    estimated. nuisance: [n_pairs, 3] what confounders say: those log-odds, the difference of log lengths and of log
+    delays, chosen minus rejected. is_equal: [n_pairs] the two sides are the same tokens (after cutting): nothing can be
+    learned from it.
     """
 
     sequences: Sequences
@@ -40,6 +43,7 @@ class TokenisedPairs:
     score_gap: NDArray[np.float32]
     confounder_log_odds: NDArray[np.float32]
     is_equal: NDArray[np.bool_]
+    nuisance: NDArray[np.float32]
 
 
 def read_pairs(workspace: Workspace, name: str, subreddits: Sequence[str] = ()) -> pl.DataFrame:
@@ -119,17 +123,24 @@ def texts(frame: pl.DataFrame) -> list[str]:
 
 
 def tokenise(
-    frame: pl.DataFrame, tokenizer: Any, max_tokens: int, max_prompt_tokens: int | None = None
+    frame: pl.DataFrame, tokenizer: Any, max_tokens: int, max_prompt_tokens: int | None = None, reads: str = "one"
 ) -> TokenisedPairs:
-    """Tokenise each distinct (post, response) once and express the pairs as indices."""
-    index: dict[tuple[str, str, str], int] = {}
-    sides = []
-    for side in ("chosen", "rejected"):
-        rows = frame.select("post_id", "prompt", side).iter_rows()
-        sides.append(np.array([index.setdefault(row, len(index)) for row in rows], dtype=np.int64))
-    chosen, rejected = sides
-    prompts, responses = ([key[part] for key in index] for part in (1, 2))
-    sequences = encode(tokenizer, prompts, responses, max_tokens, max_prompt_tokens)
+    """Tokenise each distinct (post, response) once and express the pairs as indices.
+
+    reads: both, for a pairwise model: `chosen` is then the sequence in which chosen stands first, `rejected` the one in
+    which it stands second, so the difference of their scores changes its sign when the sides are exchanged.
+    """
+    index: dict[tuple[str, ...], int] = {}
+    places = []
+    for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
+        rows = frame.select("post_id", "prompt", side, *([other] if reads == "both" else [])).iter_rows()
+        places.append(np.array([index.setdefault(row, len(index)) for row in rows], dtype=np.int64))
+    chosen, rejected = places
+    texts = [[key[part] for key in index] for part in range(1, 4 if reads == "both" else 3)]
+    if reads == "both":
+        sequences = encode_both(tokenizer, texts[0], texts[1], texts[2], max_tokens, max_prompt_tokens)
+    else:
+        sequences = encode(tokenizer, texts[0], texts[1], max_tokens, max_prompt_tokens)
     post_ids, post = np.unique(frame["post_id"].to_numpy(), return_inverse=True)
     same = (np.array_equal(sequences.tokens[a], sequences.tokens[b]) for a, b in zip(chosen, rejected, strict=True))
     return TokenisedPairs(
@@ -143,7 +154,14 @@ def tokenise(
         score_gap=_column(frame, "chosen_score") - _column(frame, "rejected_score"),
         confounder_log_odds=_known_log_odds(frame),
         is_equal=np.fromiter(same, dtype=bool, count=chosen.size),
+        nuisance=_nuisance(frame),
     )
+
+
+def _nuisance(frame: pl.DataFrame) -> NDArray[np.float32]:
+    """[n_pairs, 3] as TokenisedPairs has it."""
+    logs = [np.log1p(_column(frame, f"chosen_{name}")) - np.log1p(_column(frame, f"rejected_{name}")) for name in TOLD]
+    return np.column_stack([_known_log_odds(frame), *logs]).astype(np.float32)
 
 
 def _known_log_odds(frame: pl.DataFrame) -> NDArray[np.float32]:

@@ -42,7 +42,8 @@ CONFIDENCE_BINS = tuple((f"{low:.1f} to {low + 0.1:.1f}", low, round(low + 0.1, 
 def diagnose_run(workspace: Workspace, run_id: str, pairs_name: str, split: str) -> dict[str, Any]:
     """What stands behind a run's accuracy on a split: calibration, strata, what the reward follows, counterfactuals.
 
-    Written into the run's folder. The response's delay, where the model reads it, is left as it was when texts change.
+    Written into the run's folder. A pairwise model has no reward that could follow anything. The response's delay,
+    where the model reads it, is left as it was when texts change.
     Errors: as `evaluate_run`.
     """
     folder = finished_run(workspace, run_id)
@@ -51,21 +52,22 @@ def diagnose_run(workspace: Workspace, run_id: str, pairs_name: str, split: str)
     require_disjoint(read_run_pairs(workspace, config).training, frame, pairs_name)
     reward_model = load(folder / "model")
     place(reward_model.model, reward_model.n_parameters)
-    reader = Reader.of(reward_model, config.train)
-    told = with_delays(frame) if config.train.with_delay else frame
     tokenised = tokenise_as(frame, reward_model, config.train)
-    rewards = model_rewards(reader.scorer, tokenised, config.train.tokens_per_batch)
+    rewards = model_rewards(reward_model.scorer(config.train.max_tokens), tokenised, config.train.tokens_per_batch)
     margins = rewards[tokenised.chosen] - rewards[tokenised.rejected]
-    answered = responses(told, rewards, tokenised.chosen, tokenised.rejected)
-    found = {
+    found: dict[str, Any] = {
         "run_id": run_id,
         "pairs": pairs_name,
         "split": split,
         "calibration": calibration(margins, frame["post_id"].to_list()),
         "strata": strata(frame, margins),
-        "reward_correlations_within_posts": correlations(answered),
-        "counterfactuals": counterfactuals(answered, partial(score_texts, reader)),
     }
+    if config.train.reads == "one":
+        reader = Reader.of(reward_model, config.train)
+        told = with_delays(frame) if config.train.with_delay else frame
+        answered = responses(told, rewards, tokenised.chosen, tokenised.rejected)
+        found["reward_correlations_within_posts"] = correlations(answered)
+        found["counterfactuals"] = counterfactuals(answered, partial(score_texts, reader))
     write_json(found, folder / "diagnoses" / f"{pairs_name}-{split}.json")
     return found
 

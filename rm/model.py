@@ -120,6 +120,22 @@ def load(folder: Path) -> RewardModel:
     return _from_pretrained(str(folder))
 
 
+def backbone(spec: str) -> tuple[Any, Any]:
+    """A pretrained model without any head, as it was published, and its tokenizer.
+
+    Errors: CallError for a SPEC that does not load.
+    """
+    from transformers import AutoModel
+
+    reward_model = build(spec, [], 0, seed=0)
+    model = AutoModel.from_pretrained(
+        str(locate(spec)) if spec in PACKAGED else spec, trust_remote_code=False, dtype=torch.float32
+    )
+    if len(reward_model.tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(reward_model.tokenizer))
+    return model, reward_model.tokenizer
+
+
 def silence_dropout(model: nn.Module) -> None:
     """Turn dropout off for training: the two responses of a pair are then judged by the same network.
 

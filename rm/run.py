@@ -4,8 +4,10 @@ import os
 import platform
 import shutil
 import uuid
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,11 @@ from rm.baselines import fit_baselines
 from rm.checkpoint import drop_checkpoint
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, content_digest, read_pairs, split_of, subset, texts, tokenise, with_delays
+from rm.embed import embeddings
 from rm.evaluate import ALL, MODEL, evaluate, model_margins, predictions, require_disjoint
 from rm.forward import Scorer, describe_device, place, training_dtype
 from rm.frozen import freeze_below, with_states
-from rm.model import RewardModel, build, load
+from rm.model import LADDER, RewardModel, build, load
 from rm.tokens import load_tokenizer
 from rm.train import Trained, n_planned_steps, train
 
@@ -118,7 +121,7 @@ def train_run(
     reward_model = RewardModel(merged(model), reward_model.tokenizer)
     scorer = reward_model.scorer(config.train.max_tokens)
     _save_model(reward_model, folder / "model")
-    table = judge(reward_model, scorer, pairs, config.train, run_id, folder)
+    table = judge(reward_model, scorer, pairs, config.train, run_id, folder, embed=_embedder(workspace, config))
     write_parquet(table, folder / "evaluations.parquet")
     result = _result(run_id, config, reward_model, trained, sets[0], pairs, device, table)
     write_json(result, folder / RESULT)
@@ -145,7 +148,8 @@ def evaluate_run(workspace: Workspace, run_id: str, pairs_name: str, split: str)
     reward_model = load(folder / "model")
     place(reward_model.model, reward_model.n_parameters)
     scorer = reward_model.scorer(config.train.max_tokens)
-    table = judge(reward_model, scorer, pairs, config.train, run_id, folder, split)
+    embed = _embedder(workspace, config)
+    table = judge(reward_model, scorer, pairs, config.train, run_id, folder, split, embed)
     path = folder / "evaluations.parquet"
     others = pl.read_parquet(path).filter((pl.col("pairs") != pairs_name) | (pl.col("split") != split))
     write_parquet(pl.concat([others, table]), path)
@@ -202,13 +206,14 @@ def judge(
     run_id: str,
     folder: Path,
     split: str = "test",
+    embed: Callable[[Sequence[str]], Any] | None = None,
 ) -> pl.DataFrame:
     """Judge the model and the baselines on the same pairs; write predictions, return EVALUATIONS.
 
     A pair whose two sides are equal after cutting stays in, as a tie.
     """
     tables = []
-    baselines = fit_baselines(pairs.training, pairs.validation)
+    baselines = fit_baselines(pairs.training, pairs.validation, embed)
     for name, frame in pairs.judged.items():
         tokenised = tokenise_as(frame, reward_model, config)
         margins = model_margins(scorer, tokenised, config.tokens_per_batch)
@@ -218,10 +223,17 @@ def judge(
     return pl.concat(tables) if tables else EVALUATIONS.empty()
 
 
+def _embedder(workspace: Workspace, config: RunConfig) -> Callable[[Sequence[str]], Any] | None:
+    """Frozen embeddings by the model that the run started from; None for one from scratch, which knows nothing yet."""
+    if config.model in LADDER:
+        return None
+    return partial(embeddings, config.model, folder=workspace.root / CACHE)
+
+
 def tokenise_as(frame: pl.DataFrame, reward_model: RewardModel, config: TrainConfig) -> TokenisedPairs:
     """The pairs as the run's model reads them."""
     told = with_delays(frame) if config.with_delay else frame
-    return tokenise(told, reward_model.tokenizer, config.max_tokens, config.max_prompt_tokens)
+    return tokenise(told, reward_model.tokenizer, config.max_tokens, config.max_prompt_tokens, config.reads)
 
 
 def _require_ours(folder: Path, run_id: str, described: dict[str, Any], resume: bool) -> None:

@@ -36,7 +36,15 @@ class Reader:
 
     @staticmethod
     def of(reward_model: RewardModel, config: TrainConfig) -> "Reader":
-        """The reader of a model trained by this config, on the device it is on."""
+        """The reader of a model trained by this config, on the device it is on.
+
+        Errors: CallError for a pairwise model, which gives no single response a reward.
+        """
+        if config.reads == "both":
+            raise CallError(
+                "This run reads two responses at a time (reads=both): it has no reward for one.",
+                "Judge it with `lurker rm evaluate`, or train with `--set reads=one`.",
+            )
         scorer = reward_model.scorer(config.max_tokens)
         return Reader(scorer, reward_model.tokenizer, config.max_tokens, config.max_prompt_tokens, config.with_delay)
 

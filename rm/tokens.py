@@ -160,6 +160,39 @@ def encode(
     return Sequences(tokens, np.array(code, dtype=np.int64), np.array(n_prefix, dtype=np.int64), n_cut)
 
 
+def encode_both(
+    tokenizer: Any,
+    prompts: Sequence[str],
+    firsts: Sequence[str],
+    seconds: Sequence[str],
+    max_tokens: int,
+    max_prompt_tokens: int | None = None,
+) -> Sequences:
+    """The sequence of each (prompt, first, second): `start · prompt · separator · first · separator · second · end`.
+
+    When it is too long the prompt is cut first, then the longer response, down to the other's length.
+    Errors: ValueError when max_tokens leaves no room for a token of each response.
+    """
+    frame = layout(tokenizer)
+    room = max_tokens - frame.n_tokens - len(frame.separator)
+    if room < 2:
+        raise ValueError(f"max_tokens is {max_tokens}, but {max_tokens - room} tokens stand around the texts")
+    known = _token_ids(tokenizer, [*prompts, *firsts, *seconds])
+    codes: dict[str, int] = {}
+    tokens, code, n_prefix, n_cut = [], [], [], 0
+    for prompt, first, second in zip(prompts, firsts, seconds, strict=True):
+        one, other = known[first], known[second]
+        one = one[: max(room // 2, room - len(other))]
+        other = other[: max(room // 2, room - len(one))][: room - len(one)]
+        kept = known[prompt][: room - len(one) - len(other)][:max_prompt_tokens]
+        n_cut += len(kept) + len(one) + len(other) < len(known[prompt]) + len(known[first]) + len(known[second])
+        parts = (frame.start, kept, frame.separator, one, frame.separator, other, frame.end)
+        tokens.append(np.array([token for part in parts for token in part], dtype=np.int32))
+        code.append(codes.setdefault(prompt, len(codes)))
+        n_prefix.append(min(len(frame.start) + len(kept), tokens[-1].size - 1))
+    return Sequences(tokens, np.array(code, dtype=np.int64), np.array(n_prefix, dtype=np.int64), n_cut)
+
+
 def _token_ids(tokenizer: Any, texts: Sequence[str]) -> dict[str, list[int]]:
     unique = sorted(set(texts))
     if not unique:

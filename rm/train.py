@@ -6,13 +6,14 @@ Source: Ouyang et al. 2022 (InstructGPT), section 3.5: all comparisons of a prom
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lurker.errors import CallError, LurkerError
 from rm.checkpoint import Checkpoint, append_metric, cut_metrics, read_checkpoint, save_best, write_checkpoint
@@ -57,9 +58,10 @@ def train(
     model = scorer.model
     plan = _plan(training, config)
     targets = pair_targets(training, config)
-    optimiser = _optimiser(model, config)
+    nuisance = _nuisance_head(training, config)
+    optimiser = _optimiser(model, config, nuisance)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, len(plan), config))
-    state = read_checkpoint(folder, model, optimiser, scheduler) or Checkpoint()
+    state = read_checkpoint(folder, model, optimiser, scheduler, nuisance) or Checkpoint()
     cut_metrics(folder, state.step)
     board = _board(folder, state.step) if config.has_tensorboard else None
     advance(state.step)
@@ -69,14 +71,14 @@ def train(
         pairs, is_evaluation = plan[state.step]
         model.train()
         try:
-            metric, n_tokens = _step(scorer, training, targets, pairs, optimiser, config, state.step)
+            metric, n_tokens = _step(scorer, training, targets, pairs, optimiser, config, state.step, nuisance)
         except RuntimeError as error:
             raise _memory_error(error, state.step, config) from error
         scheduler.step()
         state.step += 1
         state.n_tokens += n_tokens
         if is_evaluation:
-            metric["validation_log_loss"] = validate(scorer, validation, config)
+            metric["validation_log_loss"] = validate(scorer, validation, config, nuisance)
             if metric["validation_log_loss"] < state.best_validation_log_loss:
                 save_best(folder, model, state.step)
                 state.best_step, state.best_validation_log_loss = state.step, metric["validation_log_loss"]
@@ -91,7 +93,7 @@ def train(
         now = time.monotonic()
         state.train_time_s = before_s + now - started
         if is_evaluation or now - saved >= config.checkpoint_interval_s:
-            write_checkpoint(folder, model, optimiser, scheduler, state)
+            write_checkpoint(folder, model, optimiser, scheduler, state, nuisance)
             saved = now
     if board is not None:
         board.close()
@@ -135,14 +137,17 @@ def _offset(pairs: TokenisedPairs, config: TrainConfig) -> NDArray[np.float32]:
 
 
 @torch.no_grad()
-def validate(scorer: Scorer, pairs: TokenisedPairs, config: TrainConfig) -> float:
-    """The mean validation log loss, in nats; with the offset of *adjusted* training, whose best step it chooses.
+def validate(scorer: Scorer, pairs: TokenisedPairs, config: TrainConfig, nuisance: nn.Linear | None = None) -> float:
+    """The mean validation log loss, in nats; with what training adds for confounders, whose best step it chooses.
 
     Errors: LurkerError when it is not finite.
     """
     scorer.model.eval()
     scores = scorer(pairs.sequences, config.tokens_per_batch).cpu()
-    value = float(log_loss(scores[pairs.chosen] - scores[pairs.rejected] + torch.from_numpy(_offset(pairs, config))))
+    known = torch.from_numpy(_offset(pairs, config))
+    if nuisance is not None:
+        known = known + nuisance(torch.from_numpy(pairs.nuisance))[:, 0]
+    value = float(log_loss(scores[pairs.chosen] - scores[pairs.rejected] + known))
     if not math.isfinite(value):
         raise LurkerError(f"The validation log loss is {value}.", "Lower the rate: `--set learning_rate=...`.")
     return value
@@ -156,6 +161,7 @@ def _step(
     optimiser: torch.optim.Optimizer,
     config: TrainConfig,
     step: int,
+    nuisance: nn.Linear | None = None,
 ) -> tuple[dict[str, float], int]:
     """One update from the pairs: a part scores each of its responses once. Returns the step's metrics and tokens."""
     optimiser.zero_grad(set_to_none=True)
@@ -165,7 +171,10 @@ def _step(
         sequences = training.sequences.take(used)
         scores = scorer(sequences, config.tokens_per_batch)
         chosen, rejected = scores[torch.from_numpy(place.reshape(2, -1)).to(scores.device)]
-        held = targets.take(part).to(scores.device)
+        held = targets.take(part)
+        if nuisance is not None:
+            held = replace(held, offset=held.offset + nuisance(torch.from_numpy(training.nuisance[part]))[:, 0])
+        held = held.to(scores.device)
         loss = pair_losses(chosen, rejected, held, config.reward_centring).sum() / pairs.size
         loss.backward()
         value += float(loss.detach())
@@ -221,12 +230,30 @@ def _plan(training: TokenisedPairs, config: TrainConfig) -> list[tuple[Indices, 
     return plan
 
 
-def _optimiser(model: Any, config: TrainConfig) -> torch.optim.AdamW:
+def _nuisance_head(training: TokenisedPairs, config: TrainConfig) -> nn.Linear | None:
+    """The head that takes on what confounders explain, at 0.
+
+    It never becomes a part of the model: what it explains is left out of the reward at test time.
+    Source: Chen et al. 2024 (ODIN), section 3.2, whose length head reads the text; here the confounders are known.
+    """
+    if not config.has_nuisance_head:
+        return None
+    head = nn.Linear(training.nuisance.shape[1], 1, bias=False)
+    nn.init.zeros_(head.weight)
+    return head
+
+
+def _optimiser(model: Any, config: TrainConfig, nuisance: nn.Linear | None = None) -> torch.optim.AdamW:
     """AdamW that decays matrices, not gains and biases. Source: Loshchilov & Hutter 2019."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim >= 2]
     vectors = [parameter for parameter in trained if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    if nuisance is not None:
+        groups.append({"params": [*nuisance.parameters()], "weight_decay": 0.0, "lr": config.nuisance_rate})
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 
-from lurker.errors import LurkerError
+from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, texts, tokenise, with_delays
@@ -20,6 +20,7 @@ from rm.forward import TOKENS_PER_BATCH
 from rm.model import RewardModel, build, learning_rate
 from rm.run import RunConfig, train_run
 from rm.score import Reader, score_texts
+from rm.tokens import encode_both
 from rm.train import pair_targets, train
 
 SLOW = TrainConfig(learning_rate=1e-3, pairs_per_step=6, checkpoint_interval_s=0.0, patience=100, epochs=1)
@@ -107,16 +108,17 @@ def test_a_config_refuses_what_cannot_train(field: str) -> None:
         TrainConfig(**{"learning_rate": 1e-3, field: 0})
 
 
-def prepare_confounded(planted: Callable[..., pl.DataFrame]) -> Prepared:
-    """Pairs of one word each: `soon` beats `later` nine times in ten, and the confounders know it."""
+def prepare_confounded(planted: Callable[..., pl.DataFrame], told: float = 1.0) -> Prepared:
+    """Pairs of one word each: the early one wins nine times in ten, and says `soon` with the probability `told`."""
     rng = np.random.default_rng(0)
     base = pl.concat([planted(200).filter(pl.col("split") == split) for split in ("train", "validation")])
-    is_soon = rng.random(base.height) < 0.9
+    is_early = rng.random(base.height) < 0.9
+    is_soon = is_early == (rng.random(base.height) < told)
     words = [np.where(is_soon, one, other) for one, other in (("soon", "later"), ("later", "soon"))]
     frame = base.with_columns(
         chosen=pl.Series(words[0]),
         rejected=pl.Series(words[1]),
-        confounder_log_odds=pl.Series(np.where(is_soon, np.log(9), -np.log(9))),
+        confounder_log_odds=pl.Series(np.where(is_early, np.log(9), -np.log(9))),
     )
     model = build("scratch-10k", texts(frame), 400, seed=0)
     splits = {split: frame.filter(pl.col("split") == split) for split in ("train", "validation")}
@@ -137,6 +139,95 @@ def test_adjusted_training_leaves_to_the_text_what_confounders_leave_over(
         leads[is_adjusted] = rewards[0] - rewards[1]
     assert leads[False] > 1.5  # log 9 is 2.2
     assert abs(leads[True]) < 0.3
+
+
+def test_a_nuisance_head_takes_on_what_confounders_explain_and_is_thrown_away(
+    planted: Callable[..., pl.DataFrame], tmp_path: Path
+) -> None:
+    leads = {}
+    for has_head in (False, True):
+        model, pairs = prepare_confounded(planted, told=0.8)
+        config = TrainConfig(
+            learning_rate=2e-3, epochs=6, has_nuisance_head=has_head, nuisance_rate=0.1, post_weight="pair"
+        )
+        folder = tmp_path / str(has_head)
+        folder.mkdir()
+        train(model.scorer(64), pairs["train"], pairs["validation"], config, folder, lambda _: None)
+        rewards = score_texts(Reader.of(model, config), ["tea", "tea"], ["soon", "later"])
+        leads[has_head] = rewards[0] - rewards[1]
+    kept = torch.load(tmp_path / "True" / "checkpoint.pt", weights_only=True)
+    assert float(kept["nuisance"]["weight"][0, 0]) > 0.5  # of the log-odds, whose truth is 1
+    assert not any("nuisance" in name for name in kept["model"])
+    assert leads[False] > 0.8
+    assert abs(leads[True]) < 0.4
+    with pytest.raises(ValueError, match="take one of them"):
+        TrainConfig(learning_rate=1e-3, adjusted=True, has_nuisance_head=True)
+
+
+def test_a_pairwise_model_reads_both_responses_and_knows_no_sides(
+    planted: Callable[..., pl.DataFrame], tmp_path: Path
+) -> None:
+    frame = planted(100)
+    model = build("scratch-50k", texts(frame), 400, seed=0)
+    splits = {split: frame.filter(pl.col("split") == split) for split in ("train", "validation", "test")}
+    pairs = {split: tokenise(part, model.tokenizer, 64, reads="both") for split, part in splits.items()}
+    sequences = pairs["test"].sequences
+    assert len(sequences) == 2 * splits["test"].height
+    first = model.tokenizer.decode(sequences.tokens[pairs["test"].chosen[0]])
+    row = splits["test"].row(0, named=True)
+    assert first.index(row["chosen"]) < first.index(row["rejected"])
+    config = TrainConfig(learning_rate=2e-3, pairs_per_step=32, reads="both", epochs=4)
+    scorer = model.scorer(64)
+    train(scorer, pairs["train"], pairs["validation"], config, tmp_path, lambda _: None)
+    margins = model_margins(scorer, pairs["test"], TOKENS_PER_BATCH)
+    assert is_correct(margins).mean() > 0.75
+    sides = splits["test"].rename({"chosen": "rejected", "rejected": "chosen"})
+    turned = model_margins(scorer, tokenise(sides, model.tokenizer, 64, reads="both"), TOKENS_PER_BATCH)
+    assert turned == pytest.approx(-margins, abs=1e-5)
+    with pytest.raises(CallError, match="two responses at a time"):
+        Reader.of(model, config)
+
+
+@pytest.mark.parametrize("max_tokens", [8, 20, 30, 64])
+def test_both_responses_share_the_room_and_the_prompt_goes_first(max_tokens: int) -> None:
+    model = build("scratch-10k", ["the road was long"], 300, seed=0)
+    prompt, short, long = "the road " * 8, "tea", "the long road was long " * 6
+    (cut,) = encode_both(model.tokenizer, [prompt], [short], [long], max_tokens).tokens
+    (other,) = encode_both(model.tokenizer, [prompt], [long], [short], max_tokens).tokens
+    assert cut.size == other.size <= max_tokens
+    said = model.tokenizer.decode(cut)
+    assert short[:1] in said and sorted(cut) == sorted(other)
+
+
+def test_a_disk_that_fills_keeps_the_last_good_checkpoint(workspace: Workspace) -> None:
+    """A real full disk: the process may write no file over a limit, which the second checkpoint passes."""
+    config = RunConfig(pairs="planted", model="scratch-10k", train=SLOW, test_pairs=("planted",))
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from lurker.workspace import Workspace\n"
+        "from lurker.errors import LurkerError; from rm import train as loop; from rm.run import RunConfig, train_run\n"
+        "from rm.config import TrainConfig\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "write, n = loop.write_checkpoint, 0\n"
+        "def write_then_fill(*arguments):\n"
+        "    global n\n"
+        "    n += 1\n"
+        "    if n == 6: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "    write(*arguments)\n"
+        "loop.write_checkpoint = write_then_fill\n"
+        f"config = {config!r}\n"
+        "try: train_run(Workspace(Path(sys.argv[1])), 'full', config, resume=False, is_quiet=True)\n"
+        "except LurkerError as error: sys.exit(str(error))\n"
+    )
+    call = [sys.executable, "-c", code, str(workspace.root)]
+    ended = subprocess.run(call, capture_output=True, text=True, check=False)
+    folder = workspace.root / "runs" / "full"
+    assert ended.returncode == 1 and "the last good checkpoint stays" in ended.stderr, ended.stderr
+    assert "Free some space" in ended.stderr
+    assert not list(folder.glob(".*.tmp")) and not list(folder.glob("*.tmp"))
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["step"] == 5
+    train_run(workspace, "full", config, resume=True, is_quiet=True)
+    train_run(workspace, "whole", config, resume=False, is_quiet=True)
+    assert _losses(workspace, "full") == _losses(workspace, "whole")
 
 
 def test_adjusted_needs_the_confounders_log_odds(planted: Callable[..., pl.DataFrame]) -> None:
