@@ -8,11 +8,22 @@ from typing import Any
 
 import orjson
 import torch
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 
 from lurker.errors import LurkerError
 from lurker.workspace import atomic_path
+from rm.team import Team, is_sharded
 
 CHECKPOINT = "checkpoint.pt"
+ALONE = Team()
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
+FROM_FIRST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
 METRICS = "metrics.jsonl"
 
 
@@ -29,22 +40,33 @@ class Checkpoint:
 
     def load_best(self, folder: Path, model: Any) -> None:
         """Put the weights of the best validation log loss into the model."""
-        model.load_state_dict(_load(folder / _best_name(self.best_step), model), strict=False)
+        _put(model, _load(folder / _best_name(self.best_step), model))
 
 
 def write_checkpoint(
-    folder: Path, model: Any, optimiser: Any, scheduler: Any, state: Checkpoint, nuisance: Any = None
+    folder: Path,
+    model: Any,
+    optimiser: Any,
+    scheduler: Any,
+    state: Checkpoint,
+    nuisance: Any = None,
+    team: Team = ALONE,
 ) -> None:
-    """Write all that the next step depends on, in one rename; then drop the best weights it no longer names."""
+    """Write all that the next step depends on, in one rename; then drop the best weights it no longer names.
+
+    Every process of a team calls it, the first one writes.
+    """
     content = {
         "state": asdict(state),
-        "model": _trained_state(model),
+        "model": trained_state(model),
         "nuisance": nuisance.state_dict() if nuisance is not None else {},
-        "optimiser": optimiser.state_dict(),
+        "optimiser": _optimiser_state(model, optimiser),
         "scheduler": scheduler.state_dict(),
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+    if not team.is_first:
+        return
     _save(content, folder / CHECKPOINT)
     for path in folder.glob("best-*.pt"):
         if path.name != _best_name(state.best_step):
@@ -58,10 +80,13 @@ def read_checkpoint(
     if not (folder / CHECKPOINT).exists():
         return None
     content = _load(folder / CHECKPOINT, model)
-    model.load_state_dict(content["model"], strict=False)
+    _put(model, content["model"])
     if nuisance is not None:
         nuisance.load_state_dict(content["nuisance"])
-    optimiser.load_state_dict(content["optimiser"])
+    if is_sharded(model):
+        set_optimizer_state_dict(model, optimiser, content["optimiser"], options=FROM_FIRST)
+    else:
+        optimiser.load_state_dict(content["optimiser"])
     scheduler.load_state_dict(content["scheduler"])
     torch.set_rng_state(content["torch_rng"].cpu())
     if content["cuda_rng"]:
@@ -69,9 +94,12 @@ def read_checkpoint(
     return Checkpoint(**content["state"])
 
 
-def save_best(folder: Path, model: Any, step: int) -> None:
-    """Keep the weights of this step beside those that the checkpoint on disk names."""
-    _save(_trained_state(model), folder / _best_name(step))
+def save_best(folder: Path, model: Any, step: int, team: Team = ALONE) -> None:
+    """Keep the weights of this step beside those that the checkpoint on disk names; called by every process."""
+    weights = trained_state(model)
+    if team.is_first:
+        _save(weights, folder / _best_name(step))
+    team.wait()
 
 
 def drop_checkpoint(folder: Path) -> None:
@@ -96,10 +124,27 @@ def cut_metrics(folder: Path, step: int) -> None:
         temporary.write_bytes(b"".join(lines))
 
 
-def _trained_state(model: Any) -> dict[str, Any]:
-    """The state without frozen weights, which the next start builds again from the model's SPEC."""
+def trained_state(model: Any) -> dict[str, Any]:
+    """The state without frozen weights, which the next start builds again from the model's SPEC.
+
+    Of a sharded model, whose every process must call this, the first process gets it whole.
+    """
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+    state = get_model_state_dict(model, options=WHOLE) if is_sharded(model) else model.state_dict()
+    return {name: value for name, value in state.items() if name not in frozen}
+
+
+def _put(model: Any, weights: dict[str, Any]) -> None:
+    if is_sharded(model):
+        set_model_state_dict(model, weights, options=FROM_FIRST)
+    else:
+        model.load_state_dict(weights, strict=False)
+
+
+def _optimiser_state(model: Any, optimiser: Any) -> Any:
+    if is_sharded(model):
+        return get_optimizer_state_dict(model, optimiser, options=WHOLE)
+    return optimiser.state_dict()
 
 
 def _save(content: Any, path: Path) -> None:

@@ -53,6 +53,8 @@ def train_command(
     )
     run_id = run or f"{name}-{slug(model)}-{fingerprint(config)[:8]}"
     result = train_run(workspace, run_id, config, resume=resume)
+    if not result:
+        return  # one of several processes: the first reports
     if as_json:
         print_json(result)
         return

@@ -28,6 +28,8 @@ class TrainConfig:
     """rank of LoRA's adapters; their alpha is twice that"""
     is_checkpointed: bool = False
     """gradient checkpointing: layers are computed again in the backward pass, for less memory"""
+    is_sharded: bool = False
+    """with several processes: each holds a part of weights and optimiser (FSDP), not a copy of all (DDP)"""
     is_compiled: bool = False
     """compile the decoder's layers (worth it on a GPU)"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -106,6 +108,8 @@ class TrainConfig:
             raise ValueError(
                 f"train_layers must be at least 1 and goes with trained=all, got {self.train_layers} and {self.trained}"
             )
+        if self.is_sharded and (self.has_nuisance_head or self.trained == "head" or self.train_layers is not None):
+            raise ValueError("is_sharded goes with trained=all or lora, without train_layers and has_nuisance_head")
         if self.adjusted and self.has_nuisance_head:
             raise ValueError("adjusted and has_nuisance_head are two answers to one question: take one of them")
         if not 0 <= self.warmup_fraction < 1:

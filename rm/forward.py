@@ -6,7 +6,7 @@ sequences sorted by length into batches padded on the right. All give the same r
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -31,6 +31,7 @@ from rm.packing import Pack, pack_sequences
 from rm.tokens import Indices, Sequences
 
 TOKENS_PER_BATCH = 8192
+NONE = np.empty(0, dtype=np.int64)
 PROBE_TOLERANCE = 1e-4
 """Packed and plain rewards of the probe may differ by so much, relative to their spread."""
 FAST_BFLOAT16_FROM = 2_000_000
@@ -85,7 +86,8 @@ class Scorer(nn.Module):
     is_packed: whether sequences run without padding; if not, `reason` says why. is_causal: whether they share prompts.
     reads_last_only: whether the last layer computes only the tokens that carry a reward. dtype: what matrices are
     multiplied in. states: what the lower layers give, where they are frozen and were computed before; sequences then
-    hold rows of it instead of tokens.
+    hold rows of it instead of tokens. n_rounds: how many packs to compute, of those there are: for processes that must
+    all compute as many.
     """
 
     def __init__(self, model: Any, pad_token_id: int, max_tokens: int, dtype: torch.dtype = torch.float32) -> None:
@@ -95,6 +97,7 @@ class Scorer(nn.Module):
         self.reads_last_only = True
         self.dtype = torch.float32
         self.states: States | None = None
+        self.n_rounds: Callable[[int], int] | None = None
         self.is_causal = isinstance(getattr(classifier_of(model), "score", None), nn.Module)
         self.reason = _why_not_packed(self, max_tokens)
         self.is_packed = not self.reason
@@ -104,7 +107,11 @@ class Scorer(nn.Module):
         """The reward of each sequence: [n] float32, in the order given, on the model's device, with its graph."""
         places, parts = zip(*self._parts(sequences, tokens_per_batch), strict=True)
         order = torch.from_numpy(np.concatenate(places)).to(parts[0].device)
-        return torch.empty(len(sequences), device=order.device).index_put((order,), torch.cat(parts))
+        rewards = torch.empty(len(sequences), device=order.device)
+        rewards = rewards.index_put((order,), torch.cat(parts)[: order.numel()])
+        for spare in (part for place, part in zip(places, parts, strict=True) if not place.size):
+            rewards = rewards + 0.0 * spare.sum()  # its gradient is 0, but it is computed
+        return rewards
 
     @torch.no_grad()
     def embeddings(self, head: nn.Module, sequences: Sequences, tokens_per_batch: int = TOKENS_PER_BATCH) -> Tensor:
@@ -149,11 +156,18 @@ class Scorer(nn.Module):
         device = next(self.model.parameters()).device
         with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             if self.is_packed:
-                for pack in pack_sequences(sequences, tokens_per_batch, self.is_causal):
-                    yield pack.members, self._packed(pack, device).float()
+                packs = pack_sequences(sequences, tokens_per_batch, self.is_causal)
+                for number in range(self._n_rounds(len(packs))):
+                    pack = packs[number % len(packs)]
+                    yield pack.members if number < len(packs) else NONE, self._packed(pack, device).float()
             else:
-                for batch in micro_batches(sequences.n_tokens, tokens_per_batch):
-                    yield batch, self._padded(sequences, batch, device).float()
+                batches = micro_batches(sequences.n_tokens, tokens_per_batch)
+                for number in range(self._n_rounds(len(batches))):
+                    batch = batches[number % len(batches)]
+                    yield batch if number < len(batches) else NONE, self._padded(sequences, batch, device).float()
+
+    def _n_rounds(self, n_there: int) -> int:
+        return n_there if self.n_rounds is None else self.n_rounds(n_there)
 
     def _packed(self, pack: Pack, device: torch.device, tokens: Indices | None = None) -> Tensor:
         """[n] rewards of the pack's responses, in its order. tokens: of rows, where the pack holds rows."""

@@ -22,7 +22,7 @@ from lurker.schema import EVALUATIONS
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 from rm.adapt import merged, on_embeddings, prepare
 from rm.baselines import fit_baselines
-from rm.checkpoint import drop_checkpoint
+from rm.checkpoint import drop_checkpoint, trained_state
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, content_digest, read_pairs, split_of, subset, texts, tokenise, with_delays
 from rm.embed import embeddings
@@ -30,6 +30,7 @@ from rm.evaluate import ALL, MODEL, evaluate, model_margins, predictions, requir
 from rm.forward import Scorer, describe_device, place, training_dtype
 from rm.frozen import freeze_below, with_states
 from rm.model import LADDER, RewardModel, build, load
+from rm.team import Team, is_sharded, join_team
 from rm.tokens import load_tokenizer
 from rm.train import Trained, n_planned_steps, train
 
@@ -91,9 +92,12 @@ def train_run(
     """Train and judge one run; its result, as in `result.json`. A finished run is not trained again.
 
     is_quiet: no messages and no bar, for the cells of an experiment.
+    Started by a launcher (`rm.team`), all its processes train, and all but the first return nothing.
     Errors: CallError when the run exists and is not to be resumed, or was made otherwise; LurkerError when a split is
     empty or a judged post was trained on.
     """
+    team = join_team()
+    is_quiet = is_quiet or not team.is_first
     tell = _silent if is_quiet else say
     folder = workspace.folder("runs", run_id)
     pairs = read_run_pairs(workspace, config)
@@ -103,21 +107,31 @@ def train_run(
         tell(f"Run {run_id} is finished already: nothing to do.")
         return dict(read_json(folder / RESULT))
     reward_model = _build(workspace, config, pairs.training)
-    write_json(described, folder / "config.json")  # only now: a model that does not load leaves no folder behind
+    team.wait()  # none looks for a free folder any more
+    if team.is_first:
+        write_json(described, folder / "config.json")  # only now: a model that does not load leaves no folder behind
     device = place(reward_model.model, reward_model.n_parameters)
     dtype = training_dtype(config.train.precision, device, reward_model.n_parameters)
     where = describe_device(device, dtype)
     tell(f"{config.model}: {reward_model.n_parameters:,} parameters without embeddings; {where}.")
-    write_json(_environment(where), folder / "env.json")
+    if team.is_first:
+        write_json(_environment(where) | {"n_processes": team.size}, folder / "env.json")
     sets = [tokenise_as(frame, reward_model, config.train) for frame in (pairs.training, pairs.validation)]
     tell(_what_trains(sets[0], pairs.training, config))
     model = prepare(reward_model.model, config.model, config.train)
     scorer = Scorer(model, reward_model.tokenizer.pad_token_id, config.train.max_tokens, dtype)
     tell(_how_it_runs(scorer))
-    trainee, read = _what_is_frozen(workspace, scorer, sets, config.train, is_quiet)
+    trainee, read = _what_is_frozen(workspace, scorer, sets, config.train, is_quiet, team)
     bar = nullcontext(_silent) if is_quiet else progress("Training", n_planned_steps(sets[0], config.train), "steps")
     with bar as advance:
-        trained = train(trainee, read[0], read[1], config.train, folder, advance)
+        trained = train(trainee, read[0], read[1], config.train, folder, advance, team)
+    whole = trained_state(model) if is_sharded(model) else {}
+    if not team.is_first:
+        return {}
+    if whole:
+        model = prepare(_build(workspace, config, pairs.training).model, config.model, config.train)
+        model.load_state_dict(whole, strict=False)
+        model.to(device)
     reward_model = RewardModel(merged(model), reward_model.tokenizer)
     scorer = reward_model.scorer(config.train.max_tokens)
     _save_model(reward_model, folder / "model")
@@ -270,10 +284,12 @@ def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> R
 
 def _what_trains(training: TokenisedPairs, frame: pl.DataFrame, config: RunConfig) -> str:
     n_cut = training.sequences.n_cut
+    limit = config.train.max_prompt_tokens
+    prompts = "" if limit is None else f"prompts of at most {limit:,} tokens; "
     lost = int(training.is_equal.sum())
     return (
         f"{frame.height - lost:,} training pairs of {frame['post_id'].n_unique():,} posts, "
-        f"{len(training.sequences.tokens):,} responses; {n_cut:,} cut to {config.train.max_tokens} tokens; "
+        f"{len(training.sequences.tokens):,} responses; {prompts}{n_cut:,} cut to {config.train.max_tokens} tokens; "
         f"{lost:,} pairs left out whose two sides are equal."
     )
 
@@ -301,10 +317,12 @@ def _save_model(reward_model: RewardModel, folder: Path) -> None:
 
 
 def _what_is_frozen(
-    workspace: Workspace, scorer: Scorer, sets: list[TokenisedPairs], config: TrainConfig, is_quiet: bool
+    workspace: Workspace, scorer: Scorer, sets: list[TokenisedPairs], config: TrainConfig, is_quiet: bool, team: Team
 ) -> tuple[Any, list[TokenisedPairs]]:
     """What trains, and the pairs as it reads them: what frozen layers give is computed once."""
     if config.trained == "head":
+        if team.size > 1:
+            raise CallError("trained=head takes seconds: it is for one process.", "Start it without a launcher.")
         return on_embeddings(scorer, sets, config)
     if config.train_layers is None:
         return scorer, sets
@@ -313,7 +331,11 @@ def _what_is_frozen(
         return scorer, sets
     n_tokens = sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets)
     with nullcontext(_silent) if is_quiet else progress("Frozen layers", n_tokens, "tokens") as advance:
-        return scorer, with_states(scorer, sets, n_layers, config.tokens_per_batch, workspace.root / CACHE, advance)
+        for rank in (0, team.rank):  # the first computes, the others find
+            if team.rank == rank and scorer.states is None:
+                read = with_states(scorer, sets, n_layers, config.tokens_per_batch, workspace.root / CACHE, advance)
+            team.wait()
+    return scorer, read
 
 
 def _environment(device: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Sequences:
 
     tokens: of each sequence. prompt: [n] code of the prompt. n_prefix: [n] leading tokens that come from the prompt and
     what stands before it: for two sequences of one prompt, the shorter prefix is the start of the longer.
-    n_cut: sequences that were longer than the room there was.
+    n_cut: sequences that were longer than the room there was; a prompt's own limit does not count.
     """
 
     tokens: list[Tokens]
@@ -151,8 +151,8 @@ def encode(
     codes: dict[str, int] = {}
     tokens, code, n_prefix, n_cut = [], [], [], 0
     for prompt, response in zip(prompts, responses, strict=True):
-        said, asked = known[response][:room], known[prompt]
-        kept = asked[: room - len(said)][:max_prompt_tokens]
+        said, asked = known[response][:room], known[prompt][:max_prompt_tokens]
+        kept = asked[: room - len(said)]
         n_cut += len(kept) < len(asked) or len(said) < len(known[response])
         tokens.append(np.array([*frame.start, *kept, *frame.separator, *said, *frame.end], dtype=np.int32))
         code.append(codes.setdefault(prompt, len(codes)))
@@ -184,8 +184,9 @@ def encode_both(
         one, other = known[first], known[second]
         one = one[: max(room // 2, room - len(other))]
         other = other[: max(room // 2, room - len(one))][: room - len(one)]
-        kept = known[prompt][: room - len(one) - len(other)][:max_prompt_tokens]
-        n_cut += len(kept) + len(one) + len(other) < len(known[prompt]) + len(known[first]) + len(known[second])
+        asked = known[prompt][:max_prompt_tokens]
+        kept = asked[: room - len(one) - len(other)]
+        n_cut += len(kept) + len(one) + len(other) < len(asked) + len(known[first]) + len(known[second])
         parts = (frame.start, kept, frame.separator, one, frame.separator, other, frame.end)
         tokens.append(np.array([token for part in parts for token in part], dtype=np.int32))
         code.append(codes.setdefault(prompt, len(codes)))

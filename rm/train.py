@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lurker.errors import CallError, LurkerError
-from rm.checkpoint import Checkpoint, append_metric, cut_metrics, read_checkpoint, save_best, write_checkpoint
+from rm.checkpoint import ALONE, Checkpoint, append_metric, cut_metrics, read_checkpoint, save_best, write_checkpoint
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, epoch_steps
 from rm.forward import Scorer
 from rm.loss import Targets, log_loss, pair_losses, smoothed
+from rm.team import Team, wrapped
 from rm.tokens import Indices
 
 
@@ -47,23 +48,25 @@ def train(
     config: TrainConfig,
     folder: Path,
     advance: Callable[[float], None],
+    team: Team = ALONE,
 ) -> Trained:
     """Train the scorer's model (on the device it is on) and leave the weights of the best validation log loss in it.
 
     folder: takes metrics.jsonl (a line a step) and the checkpoint; when it holds one, training goes on from there and
     gives the losses of a run that was never stopped. advance: told about each step done, and at last of those that
-    early stopping saved.
+    early stopping saved. team: the processes that train together; each calls this with the same pairs and config.
     Errors: LurkerError that names the step whose loss is not finite, and its posts.
     """
-    model = scorer.model
+    model, caller = scorer.model, wrapped(scorer, team, config.is_sharded)
     plan = _plan(training, config)
     targets = pair_targets(training, config)
     nuisance = _nuisance_head(training, config)
     optimiser = _optimiser(model, config, nuisance)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, len(plan), config))
     state = read_checkpoint(folder, model, optimiser, scheduler, nuisance) or Checkpoint()
-    cut_metrics(folder, state.step)
-    board = _board(folder, state.step) if config.has_tensorboard else None
+    if team.is_first:
+        cut_metrics(folder, state.step)
+    board = _board(folder, state.step) if config.has_tensorboard and team.is_first else None
     advance(state.step)
     started = saved = time.monotonic()
     before_s = state.train_time_s
@@ -71,29 +74,30 @@ def train(
         pairs, is_evaluation = plan[state.step]
         model.train()
         try:
-            metric, n_tokens = _step(scorer, training, targets, pairs, optimiser, config, state.step, nuisance)
+            metric, n_tokens = _step(caller, training, targets, pairs, optimiser, config, state.step, nuisance, team)
         except RuntimeError as error:
             raise _memory_error(error, state.step, config) from error
         scheduler.step()
         state.step += 1
         state.n_tokens += n_tokens
         if is_evaluation:
-            metric["validation_log_loss"] = validate(scorer, validation, config, nuisance)
+            metric["validation_log_loss"] = validate(scorer, validation, config, nuisance, team)
             if metric["validation_log_loss"] < state.best_validation_log_loss:
-                save_best(folder, model, state.step)
+                save_best(folder, model, state.step, team)
                 state.best_step, state.best_validation_log_loss = state.step, metric["validation_log_loss"]
                 state.n_worse = 0
             else:
                 state.n_worse += 1
-        append_metric(folder, {"step": state.step, **metric})
+        if team.is_first:
+            append_metric(folder, {"step": state.step, **metric})
         if board is not None:
             for name, value in metric.items():
                 board.add_scalar(name, value, state.step)
         advance(1)
         now = time.monotonic()
         state.train_time_s = before_s + now - started
-        if is_evaluation or now - saved >= config.checkpoint_interval_s:
-            write_checkpoint(folder, model, optimiser, scheduler, state, nuisance)
+        if team.most(int(is_evaluation or now - saved >= config.checkpoint_interval_s)):
+            write_checkpoint(folder, model, optimiser, scheduler, state, nuisance, team)
             saved = now
     if board is not None:
         board.close()
@@ -137,13 +141,26 @@ def _offset(pairs: TokenisedPairs, config: TrainConfig) -> NDArray[np.float32]:
 
 
 @torch.no_grad()
-def validate(scorer: Scorer, pairs: TokenisedPairs, config: TrainConfig, nuisance: nn.Linear | None = None) -> float:
+def validate(
+    scorer: Scorer,
+    pairs: TokenisedPairs,
+    config: TrainConfig,
+    nuisance: nn.Linear | None = None,
+    team: Team = ALONE,
+) -> float:
     """The mean validation log loss, in nats; with what training adds for confounders, whose best step it chooses.
 
     Errors: LurkerError when it is not finite.
     """
     scorer.model.eval()
-    scores = scorer(pairs.sequences, config.tokens_per_batch).cpu()
+    numbers = np.arange(len(pairs.sequences))
+    own = team.share(numbers)
+    own = own if own.size else numbers[:1]
+    scores = torch.zeros(numbers.size)
+    scores[torch.from_numpy(own)] = scorer(pairs.sequences.take(own), config.tokens_per_batch).cpu()
+    if not team.share(numbers).size:
+        scores.zero_()
+    scores = team.summed(scores)
     known = torch.from_numpy(_offset(pairs, config))
     if nuisance is not None:
         known = known + nuisance(torch.from_numpy(pairs.nuisance))[:, 0]
@@ -154,7 +171,7 @@ def validate(scorer: Scorer, pairs: TokenisedPairs, config: TrainConfig, nuisanc
 
 
 def _step(
-    scorer: Scorer,
+    scorer: nn.Module,
     training: TokenisedPairs,
     targets: Targets,
     pairs: Indices,
@@ -162,11 +179,16 @@ def _step(
     config: TrainConfig,
     step: int,
     nuisance: nn.Linear | None = None,
+    team: Team = ALONE,
 ) -> tuple[dict[str, float], int]:
     """One update from the pairs: a part scores each of its responses once. Returns the step's metrics and tokens."""
     optimiser.zero_grad(set_to_none=True)
     value, n_tokens = 0.0, 0
-    for part in np.array_split(pairs, min(config.accumulation, pairs.size)):
+    own = team.share(pairs)
+    weight = float(own.size > 0)  # a process without a pair computes one for nothing: all must take part
+    for part in np.array_split(
+        own if own.size else pairs[:1], min(config.accumulation, max(1, pairs.size // team.size))
+    ):
         used, place = np.unique(np.stack([training.chosen[part], training.rejected[part]]), return_inverse=True)
         sequences = training.sequences.take(used)
         scores = scorer(sequences, config.tokens_per_batch)
@@ -175,11 +197,14 @@ def _step(
         if nuisance is not None:
             held = replace(held, offset=held.offset + nuisance(torch.from_numpy(training.nuisance[part]))[:, 0])
         held = held.to(scores.device)
-        loss = pair_losses(chosen, rejected, held, config.reward_centring).sum() / pairs.size
-        loss.backward()
+        loss = weight * pair_losses(chosen, rejected, held, config.reward_centring).sum() / pairs.size
+        (loss * team.size).backward()  # gradients are averaged over processes
         value += float(loss.detach())
         n_tokens += int(sequences.n_tokens.sum())
-    norm = float(torch.nn.utils.clip_grad_norm_(scorer.parameters(), config.max_grad_norm))
+    value, n_tokens = team.total(value), int(team.total(n_tokens))
+    norm = _clip(scorer, config.max_grad_norm)
+    if nuisance is not None and nuisance.weight.grad is not None:
+        nuisance.weight.grad = team.summed(nuisance.weight.grad) / team.size
     if not (math.isfinite(value) and math.isfinite(norm)):
         posts = [training.post_ids[code] for code in np.unique(training.post[pairs])]
         raise LurkerError(
@@ -189,6 +214,12 @@ def _step(
     metric = {"train_log_loss": value, "grad_norm": norm, "learning_rate": float(optimiser.param_groups[0]["lr"])}
     optimiser.step()
     return metric, n_tokens
+
+
+def _clip(scorer: nn.Module, max_norm: float) -> float:
+    """Scale gradients down to the norm; the norm they had, over all processes."""
+    norm = nn.utils.clip_grad_norm_(scorer.parameters(), max_norm)
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 def _memory_error(error: RuntimeError, step: int, config: TrainConfig) -> Exception:
