@@ -54,7 +54,7 @@ def fit_vectors(
     """
 
     def differences(pairs: pl.DataFrame) -> Any:
-        texts = pl.Series(_texts(pairs))  # a text is in several pairs: each is read once
+        texts = _texts(pairs)  # a text is in several pairs: each is read once
         of_text = vectors(texts)
         places = pl.DataFrame({"text": texts, "place": np.arange(len(texts))})
         chosen, rejected = (

@@ -36,7 +36,8 @@ def fit_baselines(
 
 
 def _difference(reward: TextReward, pairs: pl.DataFrame) -> Margins:
-    return np.asarray(reward(pairs["chosen"]) - reward(pairs["rejected"]))
+    chosen, rejected = (reward(pairs[side].to_list()) for side in ("chosen", "rejected"))
+    return np.asarray(chosen - rejected)
 
 
 def length(pairs: pl.DataFrame) -> Margins:

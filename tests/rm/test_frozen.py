@@ -104,7 +104,8 @@ def test_a_run_with_frozen_layers_is_judged_whole(
     config = RunConfig(pairs="planted", model=str(tmp_path / "small"), train=settings, test_pairs=("planted",))
     result = train_run(workspace, "run", config, resume=False, is_quiet=True)
     assert result["steps"] >= 8
-    assert len(list((workspace.root / "cache").iterdir())) == 1
+    assert len(list((workspace.root / "cache").glob("states-*.npy"))) == 1
+    assert "embeddings" in {row["predictor"] for row in result["evaluations"]}
 
 
 def test_nothing_left_to_freeze_is_said(planted: Callable[..., pl.DataFrame]) -> None:
