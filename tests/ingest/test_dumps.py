@@ -3,10 +3,6 @@
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import polars as pl
@@ -184,51 +180,6 @@ def test_no_name_of_an_author_reaches_a_table(workspace, tmp_path, make):
         assert path.is_dir() or b"ann_the_author" not in path.read_bytes()
     for which in (POSTS, COMMENTS):
         assert "ann_the_author" not in table(workspace, which).write_json()
-
-
-def test_killed_at_random_moments_it_goes_on_to_the_same_tables(tmp_path, make):
-    rows = [make.post(f"p{n}") for n in range(300)]
-    rows += [make.comment(n, post=f"p{n % 300}", body="word " * (n % 60)) for n in range(30_000)]
-    path = make.file(tmp_path / "dump.zst", rows, compress=zstandard.ZstdCompressor().compress)
-    script = (
-        "import sys; from pathlib import Path; from ingest import dumps, streams; from lurker import workspace\n"
-        "dumps.blocks = lambda path, advance: streams.blocks(path, advance, block_bytes=200_000)\n"
-        "from ingest.normalize import RowFilters\n"
-        "print('ready', flush=True)\n"
-        "place = workspace.open_workspace(Path(sys.argv[1]), create=True)\n"
-        "dumps.ingest_dumps(place, [Path(sys.argv[2])], RowFilters())\n"
-    )
-    command = [sys.executable, "-c", script]
-    project = Path(__file__).parents[2]
-
-    def start(name):
-        child = subprocess.Popen(
-            [*command, str(tmp_path / name), str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=project
-        )
-        assert child.stdout.readline() == b"ready\n"
-        return child, time.monotonic()
-
-    child, started = start("whole")
-    assert child.wait() == 0, child.stderr.read()
-    takes_s = time.monotonic() - started
-    moments = random.Random(0)
-    n_killed = 0
-    for _ in range(5):  # early enough that a run that goes on is not done before
-        child, _ = start("killed")
-        time.sleep(moments.uniform(0.02, 0.35) * takes_s)
-        n_killed += child.poll() is None
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    assert n_killed >= 3
-    child, _ = start("killed")
-    assert child.wait() == 0, child.stderr.read()
-    whole, killed = open_workspace(tmp_path / "whole"), open_workspace(tmp_path / "killed")
-    assert table(whole, COMMENTS).height == 30_000
-    assert_same(tables(whole), tables(killed))
-    left_over = [path.name for path in killed.root.rglob("*") if path.suffix in (".tmp", ".lines")]
-    assert left_over == []
-    for which in (POSTS, COMMENTS, OBSERVATIONS):
-        assert len(list((killed.root / which.name).rglob("*.parquet"))) == len(killed.files(which))
 
 
 def test_a_slice_of_the_real_files(workspace, tmp_path, make, college):

@@ -1,0 +1,226 @@
+"""kill -9 at random moments: whatever was killed, the same commands end in the tables of an undisturbed run.
+
+Each case runs the real command in a process of its own. The small numbers run always, the large ones with
+`pytest -m slow tests/ingest/test_kills.py`.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import zstandard
+
+from ingest.dumps import ingest_dumps
+from ingest.live import LiveConfig, ingest_reddit
+from ingest.normalize import RowFilters
+from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
+from lurker.workspace import open_workspace
+from tests.ingest.archive_double import served
+from tests.ingest.reddit_double import CLIENT_ID, CLIENT_SECRET, CREATED_UTC, Server, little_reddit
+
+PROJECT = Path(__file__).parents[2]
+TABLES = (POSTS, COMMENTS, OBSERVATIONS)
+SMALL_BLOCKS = (
+    "import sys; from ingest import dumps, streams\n"
+    "blocks = dumps.blocks\n"
+    "dumps.blocks = lambda path, advance: blocks(path, advance, block_bytes=200_000)\n"
+    "from lurker.cli import run; sys.exit(run(sys.argv[1:]))\n"
+)
+"""The command with blocks of which a small file has many."""
+
+
+def start(root, arguments):
+    environment = os.environ | {"praw_client_id": CLIENT_ID, "praw_client_secret": CLIENT_SECRET}
+    command = [sys.executable, "-c", SMALL_BLOCKS, "--workspace", str(root), *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=PROJECT, env=environment, text=True, **pipes)
+
+
+def finish(root, arguments):
+    """Run to the end; seconds, and what was printed."""
+    started = time.monotonic()
+    child = start(root, arguments)
+    out, err = child.communicate()
+    assert child.returncode == 0, err
+    return time.monotonic() - started, json.loads(out)
+
+
+def tables(root, without=()):
+    workspace = open_workspace(root)
+    frames = [check(workspace.scan(table).collect(), table).sort(table.key) for table in TABLES]
+    return [frame.drop("author_hash", *without, strict=False) for frame in frames]
+
+
+def kill_at_random(make_root, arguments, n_kills, seed, is_done, check_end):
+    """Kill the command `n_kills` times; whenever it got to its end, check what it left and begin anew.
+
+    make_root: gives a new workspace. is_done: whether a killed run had ended but for its exit.
+    """
+    moments = random.Random(seed)
+    takes_s, _ = finish(make_root(), arguments)
+    root, n_killed, n_ended = make_root(), 0, 0
+    while n_killed < n_kills:
+        child = start(root, arguments)
+        try:
+            child.communicate(timeout=moments.uniform(0.15, 1.05) * takes_s)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.communicate()
+        assert child.returncode in (0, -signal.SIGKILL)
+        n_killed += child.returncode != 0
+        if child.returncode == 0 or is_done(root):
+            n_ended += 1
+            check_end(root)
+            root = make_root()
+    finish(root, arguments)
+    check_end(root)
+    return n_ended + 1
+
+
+def assert_nothing_left_over(root):
+    workspace = open_workspace(root)
+    assert [path.name for path in root.rglob("*") if path.suffix in (".tmp", ".lines")] == []
+    assert not (root / "staging").exists() or list((root / "staging").iterdir()) == []
+    for table in TABLES:
+        assert len(list((root / table.name).rglob("*.parquet"))) == len(workspace.files(table))
+
+
+@pytest.fixture
+def roots(tmp_path):
+    """roots(template) gives a new workspace each time: none yet, or a copy."""
+    n_made = 0
+
+    def make(template=None):
+        nonlocal n_made
+        n_made += 1
+        root = tmp_path / f"ws{n_made}"
+        if template:
+            shutil.copytree(template, root)
+        return root
+
+    return make
+
+
+@pytest.mark.parametrize("n_kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+def test_ingest_of_dumps(tmp_path, make, roots, n_kills):
+    """Two files with a malformed line each, read side by side."""
+    rows = [make.post(f"p{n}") for n in range(300)]
+    rows += [make.comment(n, post=f"p{n % 300}", body="word " * (n % 60)) for n in range(20_000)]
+    compress = zstandard.ZstdCompressor().compress
+    first = make.file(tmp_path / "first.zst", [*rows[:9_000], b"{broken"], compress=compress)
+    second = make.file(tmp_path / "second.zst", [b'{"id": ', *rows[8_000:]], compress=compress)
+    arguments = ["ingest", "dump", str(first), str(second), "--json"]
+    whole = roots()
+    finish(whole, arguments)
+    wanted = tables(whole)
+    assert wanted[1].height == 20_000
+
+    def check_end(root):
+        _, printed = finish(root, arguments)
+        assert all(report["was_ingested_before"] and report["n_malformed"] == 1 for report in printed["files"])
+        assert len(list((root / "malformed").iterdir())) == 2
+        assert all(left.equals(right) for left, right in zip(tables(root), wanted, strict=True))
+        assert_nothing_left_over(root)
+
+    def is_done(root):
+        return len(list((root / "ingested").glob("*.json"))) == 2
+
+    assert kill_at_random(roots, arguments, n_kills, 0, is_done, check_end) >= 1
+
+
+@pytest.mark.slow
+def test_live_ingest(roots):
+    world = little_reddit(("college", "Emory"), n_posts=15, n_comments=60)
+    n_comments = sum(map(len, world.comments.values()))
+    with Server(world) as server:
+        arguments = ["ingest", "reddit", "college", "emory", "--keep-nsfw", "--reddit-url", server.url, "--json"]
+        whole = roots()
+        finish(whole, arguments)
+        wanted = tables(whole, ("retrieved_utc", "observed_utc"))
+
+        def check_end(root):
+            found = tables(root, ("retrieved_utc", "observed_utc"))
+            assert found[1].height == n_comments
+            assert all(left.equals(right) for left, right in zip(found, wanted, strict=True))  # one look an item
+            assert_nothing_left_over(root)
+
+        def is_done(root):
+            is_merged = (root / "lurker.json").exists() and bool(open_workspace(root).subreddits(COMMENTS))
+            return is_merged and not list((root / "staging").glob("*"))
+
+        assert kill_at_random(roots, arguments, 15, 1, is_done, check_end) >= 1
+
+
+@pytest.mark.slow
+def test_archive_ingest(roots, make):
+    with served() as archive:
+        archive.posts = [make.post(f"p{n}", created_utc=1_500_000_000 + 60 * n) for n in range(900)]
+        archive.comments = [make.comment(n, f"p{n % 900}", created_utc=1_500_000_000 + 7 * n) for n in range(4_000)]
+        arguments = ["ingest", "archive", "college", "--until", "2018-01-01", "--archive-url", archive.url, "--json"]
+        whole = roots()
+        finish(whole, arguments)
+        wanted = tables(whole)
+        assert wanted[1].height == 4_000
+
+        def check_end(root):
+            assert all(left.equals(right) for left, right in zip(tables(root), wanted, strict=True))
+            assert_nothing_left_over(root)
+
+        def is_done(root):
+            is_merged = (root / "lurker.json").exists() and bool(open_workspace(root).subreddits(COMMENTS))
+            return is_merged and not list((root / "staging").glob("*"))
+
+        assert kill_at_random(roots, arguments, 10, 2, is_done, check_end) >= 1
+
+
+@pytest.mark.slow
+def test_refresh_and_purge(roots, make_api, fake_clock, make, tmp_path):
+    """Every item is looked at twice and no more, deleted texts are erased, and the survivors are counted right."""
+    world = little_reddit(("college", "Emory"), n_posts=8, n_comments=120)
+    everything = {name: one for tree in world.comments.values() for name, one in tree.items()}
+    fake_clock.now_utc = CREATED_UTC + 20_000
+    young = roots()
+    with Server(world) as server:
+        workspace = open_workspace(young, create=True)
+        ingest_reddit(workspace, ["college", "emory"], LiveConfig(keep_nsfw=True), make_api(server))
+        ingest_dumps(
+            workspace, [make.file(tmp_path / "dump", [make.post(), make.comment(1), b"{broken"])], RowFilters()
+        )
+        for place, one in enumerate(everything.values()):
+            one["score"] += 5
+            if place % 9 == 0:
+                one["body"] = "[deleted]"
+        arguments = ["ingest", "refresh", "--purge", "--reddit-url", server.url, "--json"]
+        whole = roots(young)
+        _, printed = finish(whole, arguments)
+        assert printed["n_gone"] == -(-len(everything) // 9)
+        wanted = tables(whole, ("retrieved_utc", "observed_utc"))
+        assert wanted[2].height == 2 * (len(everything) + len(world.posts)) + 2
+
+        def check_end(root):
+            _, again = finish(root, arguments)
+            found = tables(root, ("retrieved_utc", "observed_utc"))
+            assert all(left.equals(right) for left, right in zip(found, wanted, strict=True))
+            assert set(found[1].filter(pl.col("is_deleted"))["body"]) <= {"", "[deleted]"}
+            for row, first in zip(again["survivorship"], printed["survivorship"], strict=True):
+                assert (row["kind"], row["subreddit"], row["after"]) == (
+                    first["kind"],
+                    first["subreddit"],
+                    row["before"],
+                )
+            assert_nothing_left_over(root)
+            assert '"text": ""' in next((root / "malformed").iterdir()).read_text()
+
+        def is_done(root):
+            unripe = tables(root)[1].filter(pl.col("retrieved_utc") < CREATED_UTC + 30_000, ~pl.col("is_deleted"))
+            return unripe.filter(pl.col("source") == "reddit").is_empty() and not list((root / "staging").glob("*"))
+
+        assert kill_at_random(lambda: roots(young), arguments, 20, 3, is_done, check_end) >= 1
