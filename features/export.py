@@ -17,6 +17,7 @@ from features.card import dataset_card
 from features.hashing import hash_ids
 from features.store import existing_folder, read_pairs
 from lurker.errors import CallError, LurkerError
+from lurker.purged import note_export
 from lurker.schema import POSTS
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 
@@ -130,6 +131,8 @@ def export_pairs(workspace: Workspace, name: str, format_name: str, out: Path) -
         card = dataset_card(name, format_name, [split for split in SPLITS if n_pairs[split]], manifest, audit)
         (partial / "README.md").write_text(card, encoding="utf-8")
         partial.replace(out)
+        if format_name != "ids":
+            note_export(existing_folder(workspace, name), out)
     except OSError as error:
         raise LurkerError(f"Cannot write {out}: {error}.", "Give another --out.") from error
     finally:

@@ -6,8 +6,8 @@
 - pair sets, the frozen hard test and every other Parquet file with the columns of pairs: see `ingest.purge_pairs`.
 
 Predictions hold ids and margins, no text. Models and tokenizers that were trained on a text are not changed, nor are
-files that were exported from the workspace. A dump that is ingested again with other filters may bring texts back that
-the archive itself kept: purge again then.
+files that were exported from the workspace: the report names both. A dump that is ingested again with other filters
+may bring texts back that the archive itself kept: purge again then.
 
 Each table's partition, each pair set and each file changes at once or not at all. Doing it twice is the same as once,
 and a run that was killed is finished by the next.
@@ -22,7 +22,7 @@ from pathlib import Path
 import polars as pl
 
 from ingest.normalize import is_removed
-from ingest.purge_pairs import pair_files, predictions_of, purge_pairs
+from ingest.purge_pairs import PAIRS_FILE, learned_from, pair_files, predictions_of, purge_pairs
 from ingest.runs import read_run, write_run
 from lurker.progress import progress
 from lurker.schema import COMMENTS, POSTS, Table
@@ -46,6 +46,10 @@ class PurgeReport:
     """File -> pairs that lost a text now."""
     n_predictions: int = 0
     """Predictions on pairs that lost a text, now or before; they stay."""
+    runs: list[str] = field(default_factory=list)
+    """Runs that were trained on pairs that lost a text since; their models stay."""
+    exports: list[str] = field(default_factory=list)
+    """Copies of such sets and models outside the workspace; they stay."""
 
 
 def purge(workspace: Workspace) -> PurgeReport:
@@ -64,6 +68,9 @@ def purge(workspace: Workspace) -> PurgeReport:
         for path in pair_files(workspace):
             n_pairs, ids = purge_pairs(workspace, path, gone_posts, gone_comments)
             purged |= ids
+            if ids and path.name == PAIRS_FILE:
+                runs, copies = learned_from(workspace, path)
+                report.runs, report.exports = [*report.runs, *runs], [*report.exports, *copies]
             if n_pairs:
                 report.pairs[str(path.relative_to(workspace.root))] = n_pairs
         report.n_predictions = predictions_of(workspace, purged)

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from lurker.digest import frame_sha256
+from lurker.purged import exports_before
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 
 TEXT_OF = {"prompt": "post_id", "chosen": "chosen_id", "rejected": "rejected_id"}
@@ -110,3 +111,18 @@ def predictions_of(workspace: Workspace, pair_ids: set[str]) -> int:
     wanted = pl.Series(sorted(pair_ids), dtype=pl.String).implode()
     files = sorted((workspace.root / "runs").glob("*/predictions/*.parquet"))
     return sum(pl.scan_parquet(path).select(pl.col("pair_id").is_in(wanted).sum()).collect().item() for path in files)
+
+
+def learned_from(workspace: Workspace, path: Path) -> tuple[list[str], list[str]]:
+    """What a purge of a pair set cannot reach: ids of runs that were trained on it before, and copies it went to.
+
+    path: the set's file, which was last written by the purge. A run's model holds no text but has learned from it.
+    """
+    purged_utc = path.stat().st_mtime
+    copies = exports_before(path.parent, purged_utc)
+    runs = []
+    for config in sorted((workspace.root / "runs").glob("*/config.json")):
+        if read_json(config).get("pairs") == path.parent.name and config.stat().st_mtime < purged_utc:
+            runs.append(config.parent.name)
+            copies += exports_before(config.parent, purged_utc)
+    return runs, copies

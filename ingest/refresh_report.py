@@ -78,6 +78,12 @@ def report_refresh(
             say(f"Pairs without a text keep their row in {files}: build the sets anew before you train on them.")
         if erased.n_predictions:
             say(f"{erased.n_predictions:,} predictions on pairs without a text stay: they hold ids and margins only.")
+        if erased.runs:
+            say(f"Models that learned from such texts stay: runs {', '.join(erased.runs)}. Train them anew.")
+        if erased.exports:
+            say(
+                f"Copies outside this workspace still hold them: {', '.join(erased.exports)}. Delete them, export anew."
+            )
     print_table("Survivorship: share of items that are not deleted or removed, by score", _by_subreddit(survivors))
     if looked.n_absent:
         say(f"Reddit did not answer for {looked.n_absent:,} items: they stay as they were.")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lurker.errors import CallError, LurkerError
+from lurker.purged import note_export
 from lurker.workspace import Workspace, read_json
 from rm.config import TrainConfig
 from rm.model import RewardModel, load
@@ -41,6 +42,7 @@ def export_run(workspace: Workspace, run_id: str, out: Path) -> Path:
         (temporary / "README.md").write_text(model_card(run_id, described, read_json(source / "result.json")), "utf-8")
         _require_equal_scores(reward_model, temporary, train)
         temporary.rename(out)
+        note_export(source, out)
     except OSError as error:
         raise LurkerError(f"Cannot write {out}: {error}.", "Free some space, or name another folder.") from error
     finally:

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from features.build import build_pairs
+from features.export import export_pairs
 from features.hard_test import HARD_TEST
 from features.recipes import preset
 from features.store import read_pairs
@@ -16,9 +17,11 @@ from ingest.normalize import RowFilters
 from ingest.purge import erased, purge
 from ingest.runs import read_run
 from ingest.staging import stage_lines
+from lurker.cli import run
 from lurker.digest import frame_sha256
+from lurker.purged import note_export
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, PREDICTIONS, check
-from lurker.workspace import open_workspace, read_json, write_parquet
+from lurker.workspace import open_workspace, read_json, write_json, write_parquet
 from tests.ingest.conftest import row_maker
 
 N_POSTS, N_COMMENTS = 60, 900
@@ -216,6 +219,39 @@ def test_a_purge_that_is_stopped_before_any_rename_is_finished_by_the_next(fille
         shutil.rmtree(copy)
         stop += 1
     assert stop > 15
+
+
+def test_runs_and_exports_that_cannot_be_reached_are_named(full, tmp_path, capsys):
+    """Whatever was made of the texts before the purge; not what is made after it, nor what holds no text."""
+    write_json({"pairs": "naive"}, full.folder("runs", "before") / "config.json")
+    write_json({"pairs": "elsewhere"}, full.folder("runs", "other") / "config.json")
+    note_export(full.folder("runs", "before"), tmp_path)
+    for name, out in (("trl", "shared"), ("trl", "deleted"), ("ids", "ids")):
+        export_pairs(full, "second", name, tmp_path / out)
+    shutil.rmtree(tmp_path / "deleted")
+    report = purge(full)
+    assert (report.runs, report.exports) == (["before"], [str(tmp_path), str(tmp_path / "shared")])
+    write_json({"pairs": "naive"}, full.folder("runs", "after") / "config.json")
+    export_pairs(full, "second", "trl", tmp_path / "anew")
+    assert run(["--workspace", str(full.root), "ingest", "refresh", "--purge", "--limit", "0"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "stay: runs before. Train" in said
+    assert f"hold them: {tmp_path}, {tmp_path / 'shared'}. Delete" in said
+    build_pairs(full, "naive", preset("naive"))
+    assert purge(full).runs == []
+
+
+def test_votes_of_the_arena_lose_their_texts_too(full):
+    pairs = pl.read_parquet(full.folder("pairs", "naive") / "pairs.parquet")
+    votes = full.root / "votes" / "arena.parquet"
+    write_parquet(pairs.with_columns(recipe=pl.lit("arena")), votes)
+    report = purge(full)
+    assert report.pairs["votes/arena.parquet"] == report.pairs["pairs/naive/pairs.parquet"] > 0
+    kept = pl.read_parquet(votes)
+    assert kept.drop("prompt", "chosen", "rejected", "recipe").equals(
+        pairs.drop("prompt", "chosen", "rejected", "recipe")
+    )
+    assert not {word(name) for name in GONE_COMMENTS | GONE_POSTS} & all_words(full.root)
 
 
 def test_a_damaged_set_is_not_made_whole(full):
