@@ -140,7 +140,7 @@ def archive(
     from ingest.archive_api import PUBLIC_URL, ArchiveClient, ArchiveConfig
     from ingest.live import check_subreddit
     from ingest.normalize import RowFilters
-    from ingest.rate_limit import Budget, Clock
+    from ingest.rate_limit import Clock, shared_budget
     from ingest.refresh_report import report_archive
     from lurker.authors import KNOWN_BOTS
 
@@ -157,7 +157,7 @@ def archive(
     except ValueError as error:
         raise CallError(f"{error}.", "See `lurker ingest archive --help`.") from error
     clock = Clock()
-    client = ArchiveClient(config, Budget(config.limits, clock, random.Random()))
+    client = ArchiveClient(config, shared_budget(config.url, config.limits, clock, random.Random()))
     workspace = open_workspace(ctx.obj, create=True)
     found = ingest_archive(workspace, client, name, filters, int(clock.now()))
     report_archive(workspace, found, NEXT, as_json=as_json)
@@ -181,7 +181,7 @@ def ids(
     """Read posts and comments by their ids; a stopped run goes on with the same command."""
     from ingest.archive_api import PUBLIC_URL, ArchiveClient, ArchiveConfig
     from ingest.by_ids import ask_archive, ask_reddit, ingest_ids, read_fullnames
-    from ingest.rate_limit import Budget, Clock
+    from ingest.rate_limit import Clock, shared_budget
 
     fullnames = read_fullnames(file)
     clock, rng = Clock(), random.Random()
@@ -193,7 +193,7 @@ def ids(
             ask = ask_reddit(RedditApi(ApiConfig(url=reddit_url or None), clock, rng))
         else:
             config = ArchiveConfig(url=archive_url or PUBLIC_URL)
-            ask = ask_archive(ArchiveClient(config, Budget(config.limits, clock, rng)))
+            ask = ask_archive(ArchiveClient(config, shared_budget(config.url, config.limits, clock, rng)))
     except ValueError as error:
         raise CallError(f"{error}.", "See `lurker ingest ids --help`.") from error
     workspace = open_workspace(ctx.obj, create=True)

@@ -71,8 +71,7 @@ class Budget:
             slot = max(self.clock.monotonic(), self._next_slot, self._held_until)
             self._next_slot = slot + self._gap_s
         while (wait_s := max(slot, self._held_until) - self.clock.monotonic()) > 0:  # a hold may come while we wait
-            self.waited_s += wait_s
-            self.clock.sleep(wait_s)
+            self._sleep(wait_s)
 
     def update(self, headers: Mapping[str, str]) -> None:
         """Set the pace by an answer's headers; those that are absent or nonsense change nothing."""
@@ -99,8 +98,25 @@ class Budget:
         """
         ceiling_s = min(self.config.backoff_cap_s, self.config.backoff_base_s * 2.0 ** (n_faults - 1))
         wait_s = min(asked_s or 0.0, self.config.longest_wait_s) + self._rng.uniform(0.0, ceiling_s)
-        self.waited_s += wait_s
+        self._sleep(wait_s)
+
+    def _sleep(self, wait_s: float) -> None:
+        with self._lock:
+            self.waited_s += wait_s
         self.clock.sleep(wait_s)
+
+
+_budgets: dict[tuple[str, RateLimitConfig, Clock], Budget] = {}
+_budgets_lock = threading.Lock()
+
+
+def shared_budget(server: str, config: RateLimitConfig, clock: Clock, rng: random.Random) -> Budget:
+    """The one budget of this process for a server's limit: whoever calls it shares the pace and every hold.
+
+    server: names the limit. Another pace or clock makes a budget of its own. rng: draws the jitter of a new one.
+    """
+    with _budgets_lock:
+        return _budgets.setdefault((server, config, clock), Budget(config, clock, rng))
 
 
 def seconds(text: str | None) -> float | None:

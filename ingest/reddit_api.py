@@ -21,7 +21,7 @@ import praw
 from praw.config import Config
 
 from ingest.parse import RAW_TYPES
-from ingest.rate_limit import Budget, Clock
+from ingest.rate_limit import Clock, shared_budget
 from ingest.requestor import ApiConfig, BoundedRequestor, FaultError, UnauthorizedError, UnreadableError
 from lurker import __version__
 from lurker.errors import CallError, LurkerError
@@ -45,7 +45,7 @@ class RedditApi:
         """
         self.config = config
         self.clock = clock
-        self.budget = Budget(config.limits, clock, rng)
+        self.budget = shared_budget(config.url or "reddit.com", config.limits, clock, rng)
         self.n_calls = 0
         self.n_faults = 0
         self._reddit = self._connect()

@@ -15,6 +15,8 @@ from typer.core import TyperCommand, TyperGroup
 from lurker import __version__
 from lurker.errors import LurkerError
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
 MOUNTED = {
     "demo": ("lurker.demo:app", "A simulated Reddit through everything, in minutes; says how to open the dashboard."),
     "ingest": ("ingest.commands:app", "Reddit's dumps or a simulated Reddit into posts, comments and observations."),
@@ -76,6 +78,8 @@ def run(arguments: list[str]) -> int:
     """Run one command line in this process; its exit code: 0 done, 1 the work failed, 2 the call was wrong."""
     try:
         code = app(_hoist_workspace(arguments), standalone_mode=False)
+        if code == INTERRUPTED:  # Typer's own answer to Ctrl-C
+            return _interrupted()
         return code if isinstance(code, int) else 0
     except LurkerError as error:
         _complain(error.message, error.next_step)
@@ -127,4 +131,4 @@ def _complain(message: str, next_step: str) -> None:
 
 def _interrupted() -> int:
     sys.stderr.write("stopped. What was finished is kept: the same command goes on from there.\n")
-    return 130
+    return INTERRUPTED

@@ -145,6 +145,25 @@ def test_ingest_of_dumps(tmp_path, make, roots, n_kills):
     assert kill_at_random(roots, arguments, n_kills, 0, is_done, check_end) >= 1
 
 
+def test_ctrl_c_says_how_to_go_on(tmp_path, make, roots):
+    rows = [make.comment(n, body="word " * 40) for n in range(60_000)]
+    path = make.file(tmp_path / "dump.zst", rows, compress=zstandard.ZstdCompressor().compress)
+    root, arguments = roots(), ["ingest", "dump", str(path), "--json"]
+    child = start(root, arguments)
+    while not list(root.glob("staging/*/*.json")):  # the first block is staged
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate()
+    assert (child.returncode, out) == (130, "")
+    assert "the same command goes on from there" in err
+    assert "Traceback" not in err
+    staged = [summary.stat().st_mtime_ns for summary in root.glob("staging/*/000000.json")]
+    assert len(staged) == 1
+    _, printed = finish(root, arguments)
+    assert printed["files"][0]["n_comments"] == 60_000 == tables(root)[1].height
+
+
 @pytest.mark.slow
 def test_live_ingest(roots):
     world = little_reddit(("college", "Emory"), n_posts=15, n_comments=60)

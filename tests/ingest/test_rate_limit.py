@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.rate_limit import Budget, Clock, RateLimitConfig, retry_after_s, seconds
+from ingest.rate_limit import Budget, Clock, RateLimitConfig, retry_after_s, seconds, shared_budget
 
 
 def budget(fake_clock, **config):
@@ -130,3 +130,19 @@ def test_no_header_breaks_the_reader(text, now_utc):
 def test_a_config_refuses_negative_values():
     with pytest.raises(ValueError, match="gap_s must be at least 0, got -1"):
         RateLimitConfig(gap_s=-1)
+
+
+def test_all_who_call_one_server_share_its_budget(fake_clock):
+    """Two clients of a process with a worker each make no more calls than one; another server has its own pace."""
+    clock, rng, config = fake_clock.clock(), random.Random(0), RateLimitConfig(gap_s=1.0)
+    one, other = (shared_budget("http://reddit", config, clock, rng) for _ in range(2))
+    elsewhere = shared_budget("http://archive", config, clock, rng)
+    for _ in range(3):
+        one.acquire()
+        other.acquire()
+    assert fake_clock.time_s == 5.0
+    one.update(limits(0, 60))
+    elsewhere.acquire()
+    assert fake_clock.time_s == 5.0
+    other.acquire()
+    assert fake_clock.time_s == 65.0
