@@ -71,11 +71,11 @@ def kill_at_random(make_root, arguments, n_kills, seed, is_done, check_end):
     while n_killed < n_kills:
         child = start(root, arguments)
         try:
-            child.communicate(timeout=moments.uniform(0.15, 1.05) * takes_s)
+            _, err = child.communicate(timeout=moments.uniform(0.15, 1.05) * takes_s)
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGKILL)
-            child.communicate()
-        assert child.returncode in (0, -signal.SIGKILL)
+            _, err = child.communicate()
+        assert child.returncode in (0, -signal.SIGKILL), err
         n_killed += child.returncode != 0
         if child.returncode == 0 or is_done(root):
             n_ended += 1
