@@ -25,7 +25,7 @@ from lurker.engine import Engine, run_tasks
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import sql_string
 
-BLOCK_ROWS = 500_000
+BLOCK_ROWS = 100_000
 """Responses of a block, at least; it ends with the post that passes this."""
 COLUMNS = ("comment_id", "post_id", "subreddit", "split", "score", "delay_s", "n_chars", "text_hash")
 """What is looked at of a response."""

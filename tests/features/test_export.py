@@ -74,28 +74,34 @@ def test_weights_offsets_and_label_confidence_survive(pairs: pl.DataFrame, forma
     assert FORMATS[format_name](marked).select(names).equals(marked.select(names))
 
 
-def test_trl_trains_on_the_export(workspace: Workspace, tmp_path: Path) -> None:
+CHAT_TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+
+
+def test_trl_trains_on_both_of_its_exports(workspace: Workspace, tmp_path: Path) -> None:
     import trl
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
     from rm.tokens import train_tokenizer
 
-    export_pairs(workspace, "mine", "trl", tmp_path / "out")
-    train = loaded(tmp_path / "out", tmp_path / "cache")["train"].select(range(16))
-    tokenizer = train_tokenizer([*train["chosen"], *train["rejected"]], 300)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        num_labels=1, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    settings = trl.RewardConfig(
-        output_dir=str(tmp_path / "run"), max_steps=2, per_device_train_batch_size=8, max_length=128, use_cpu=True,
-        bf16=False, report_to=[], disable_tqdm=True, save_strategy="no", gradient_checkpointing=False,
-    )  # fmt: skip
-    trainer = trl.RewardTrainer(
-        model=LlamaForSequenceClassification(config), args=settings, train_dataset=train, processing_class=tokenizer
-    )
-    assert trainer.train().training_loss > 0
-    assert len(trainer.train_dataset) == 16
+    tokenizer = None
+    for format_name in ("trl", "trl-conversational"):
+        export_pairs(workspace, "mine", format_name, tmp_path / format_name)
+        train = loaded(tmp_path / format_name, tmp_path / "cache")["train"].select(range(16))
+        if tokenizer is None:
+            tokenizer = train_tokenizer([*train["chosen"], *train["rejected"]], 300)
+            tokenizer.chat_template = CHAT_TEMPLATE
+        config = LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+            num_labels=1, pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
+        settings = trl.RewardConfig(
+            output_dir=str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=8, max_length=256, use_cpu=True,
+            bf16=False, report_to=[], disable_tqdm=True, save_strategy="no", gradient_checkpointing=False,
+        )  # fmt: skip
+        model = LlamaForSequenceClassification(config)
+        trainer = trl.RewardTrainer(model=model, args=settings, train_dataset=train, processing_class=tokenizer)
+        assert trainer.train().training_loss > 0
+        assert len(trainer.train_dataset) == 16
 
 
 def test_shp_hides_which_response_won_behind_a_coin(workspace: Workspace, pairs: pl.DataFrame, tmp_path: Path) -> None:
