@@ -10,7 +10,7 @@ votes came, and a model would read the answer in them.
 
 import polars as pl
 
-GONE = ("[deleted]", "[removed]", "[deleted by user]", "[ removed by reddit ]")
+_GONE = r"(?i)\A(?:\[deleted\]|\[removed\]|\[deleted by user\]|\[ removed by reddit \])\z"
 
 _ENTITIES = {
     "&lt;": "<",
@@ -58,7 +58,7 @@ def clean_text(text: pl.Expr) -> pl.Expr:
     plain = plain.str.replace_all("[\u200b\u200c\u200d\ufeff\u0000]", "").str.replace_all(r"\r\n?", "\n")
     plain = plain.str.replace_all(r"[^\S\n]+(\n|$)", "$1").str.replace_all(r"(\S)[^\S\n]{2,}", "$1 ")
     plain = plain.str.replace_all(r"\n{3,}", "\n\n").str.strip_chars()
-    return pl.when(plain.str.to_lowercase().is_in(GONE)).then(pl.lit("")).otherwise(plain)
+    return plain.str.replace(_GONE, "")  # not a branch: Polars would clean the text once for each side of it
 
 
 def remove_score_talk(text: pl.Expr) -> pl.Expr:
