@@ -105,10 +105,23 @@ def _front_matter(name: str, splits: Sequence[str]) -> list[str]:
 def _audit_lines(name: str, audit: dict[str, Any] | None) -> list[str]:
     if audit is None:
         return [f"Not audited. `lurker pairs audit {name}`, then export again."]
-    header = ("split", "seen", "probe", "pairs", "accuracy", "95 % from", "to", "AUC")
-    keys = ("split", "confounders", "probe", "n_pairs", "accuracy", "accuracy_low", "accuracy_high", "auc")
-    rows = [tuple(cell(row[key]) for key in keys) for row in audit["probes"]]
-    return [audit["verdict"], "", *_table(header, rows)]
+    header = ("community", "split", "seen", "probe", "pairs", "accuracy", "95 % from", "to", "AUC")
+    keys = ("subreddit", "split", "confounders", "probe", "n_pairs", "accuracy", "accuracy_low", "accuracy_high", "auc")
+    # Of a single community what all confounders say together; its parts stand in audit.json.
+    told = [row for row in audit["probes"] if row["subreddit"] == "all" or row["confounders"] == "joint"]
+    probes = [tuple(cell(row[key]) for key in keys) for row in told]
+    before = {row["confounder"]: row["smd"] for row in audit.get("differences_before", [])}
+    differences = [
+        (row["confounder"], cell(before.get(row["confounder"])), cell(row["smd"])) for row in audit["differences"]
+    ]
+    return [
+        *(audit["verdict"], "", *_table(header, probes), ""),
+        *(
+            "Chosen minus rejected, in standard deviations, before balancing where there was any and in these pairs:",
+            "",
+        ),
+        *_table(("confounder", "before", "here"), differences),
+    ]
 
 
 def _ledger_lines(ledger: dict[str, Any]) -> list[str]:

@@ -179,11 +179,14 @@ def test_the_card_tells_recipe_ledger_and_audit(
     verdict = json.loads(capsys.readouterr().out)["verdict"]
     assert run([*call, "export", "mine", "--format", "trl", "--out", str(tmp_path / "after"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["is_audited"]
+    audit = json.loads((workspace.folder("pairs", "mine") / "audit.json").read_text())
     card = (tmp_path / "after/README.md").read_text()
     for words in (
         verdict,
         "| max_pairs_per_post | 4 |",
         "over max_pairs_per_post",
+        f"| log_delay | – | {audit['differences'][0]['smd']:.3f} |",
+        "| all | all | joint | boosting |",
         "## Columns for training",
         "## Terms",
         "## Whom it represents",
