@@ -14,6 +14,7 @@ from features.hard_test import HARD_TEST, freeze_hard_test
 from features.ledger import Ledger
 from features.matching import match_pairs
 from features.neighbours import Means
+from features.noise import check_second_window
 from features.recipes import Recipe, balanced
 from features.responses import REPLY, measure_responses, select_responses
 from features.store import describe_pairs, write_pairs
@@ -21,7 +22,7 @@ from features.texts import attach_texts
 from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
 from lurker.progress import progress, say
-from lurker.schema import COMMENTS
+from lurker.schema import COMMENTS, OBSERVATIONS
 from lurker.workspace import Workspace
 
 
@@ -60,6 +61,7 @@ def build_pairs(
             "balance_rounds": rounds,
             "inputs": fingerprint_inputs(measured),
             "hard_test": hard_test,
+            "second_window": check_second_window(pairs, _looks(workspace, pairs)),
         }
         write_pairs(workspace, name, pairs, manifest)
     say(f"Wrote {pairs.height:,} pairs to {folder}. Next: `lurker pairs audit {name}`.")
@@ -109,6 +111,12 @@ def fingerprint_inputs(measured: pl.DataFrame) -> list[dict[str, Any]]:
         {"subreddit": name, "n_comments": group.height, "sha256": frame_sha256(group)}
         for (name,), group in sorted(seen.group_by("subreddit", maintain_order=True), key=lambda item: item[0])
     ]
+
+
+def _looks(workspace: Workspace, pairs: pl.DataFrame) -> pl.DataFrame:
+    """What was seen of the scores of the pairs' responses, look by look."""
+    ids = pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).unique()
+    return workspace.scan(OBSERVATIONS).join(pl.LazyFrame({"item_id": ids}), on="item_id", how="semi").collect()
 
 
 def _resolve_subreddits(workspace: Workspace, subreddits: Sequence[str] | None) -> list[str]:

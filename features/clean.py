@@ -1,11 +1,14 @@
 """Text as a model reads it: pure Polars expressions, string in, string out.
 
-Treatment of Markdown: what the author marked up (emphasis, lists, quotes, links, code) stays as written, for readers
-voted on it. Only what Reddit's transport adds is undone: escaped entities, zero-width characters, Windows line ends,
-runs of empty lines, of blanks within a line and at its end (indentation stays: in Markdown it is code).
+Treatment of Markdown: what the author marked up stays as written, for readers voted on it: emphasis and lists as their
+marks, quotes as "> " lines (whoever they quote), links as [name](address), code with its fences or its indentation.
+Only what Reddit's transport adds is undone: escaped entities, zero-width characters, Windows line ends, runs of empty
+lines, of blanks within a line and at its end.
 
-Sentences that betray the score ("EDIT: thanks for the gold", "this blew up") are removed: they were written after the
-votes came, and a model would read the answer in them.
+Sentences that betray the score ("EDIT: thanks for the gold", "this blew up") are removed, from prompts and responses
+alike, in quotes and code too: they were written after the votes came, and a model would read the answer in them. A
+sentence runs from a stop or line end to the next. An ordinary sentence that speaks of votes may go along with them;
+what is left is never reworded, and cleaning twice is cleaning once.
 """
 
 import polars as pl
@@ -22,21 +25,29 @@ _ENTITIES = {
     "&amp;": "&",  # last, or "&amp;lt;" would be unescaped twice
 }
 
-_REWARD = r"(?:gold|silver|platinum|awards?|upvotes?|up-votes?|karma|updoots?)"
+_REWARD = r"(?:gold(?:ing)?|silver|platinum|awards?|upvotes?|up-votes?|karma|updoots?|gilding)"
+_DOWN = r"down\s*-?\s*vot(?:e[ds]?|ing)"
+_VOTED = r"(?:down|up)\s*-?\s*vot(?:ed|es)"
 _BETRAYALS = (
     rf"\b(?:thanks?|thank\s+you|thx|ty|tysm|appreciate|grateful)\b[^.!?\n]{{0,60}}\b{_REWARD}\b",
-    r"\bfirst\s+(?:\w+\s+)?(?:gold|silver|platinum)\b",
-    r"\b(?:kind|anonymous|generous)\s+strangers?\b",
-    r"\b(?:this|it|my\s+comment|that)\s+(?:really\s+|kinda\s+|totally\s+|sure\s+)?(?:blew|has\s+blown|got\s+blown)\s+up\b",
-    r"\b(?:top|most\s+upvoted|highest\s+rated)\s+comment\b",
-    r"\b(?:why|all|for|the|so\s+many)\s+(?:\w+\s+){0,3}down\s*-?votes?d?\b",
-    r"\b(?:i'?m|am|being|getting|got|was)\s+(?:\w+\s+)?(?:down|up)\s*-?voted\b",
-    r"\brip\s+(?:my\s+)?inbox\b",
+    rf"\bedit(?:ed)?\b[^.!?\n]{{0,40}}\b(?:{_REWARD}|{_VOTED}|front\s+page)\b",
+    r"\b(?:my|first|a)\s+(?:\w+\s+)?(?:reddit\s+)?(?:gold|silver|platinum)\b(?:\s*[.!?,\n]|\s*$|\s+(?:ever|on\s+reddit|kind))",
+    r"\b(?:kind|generous)\s+(?:internet\s+)?strangers?\b",
+    r"\b(?:this|it|my\s+(?:comment|post|inbox)|that)\s+(?:really\s+|kinda\s+|totally\s+|sure\s+|has\s+|just\s+)*"
+    r"(?:blew|blown|got\s+blown|blowing)\s+up\b",
+    r"\b(?:expect(?:ed|ing)?|think|thought)\s+(?:this|it|that)\s+(?:to|would|was\s+going\s+to)\s+blow\s+up\b",
+    r"\b(?:top|most\s+(?:up|down)voted|highest\s+(?:rated|voted|upvoted))\s+comment\b",
+    rf"\b(?:why|all|for|the|so\s+many|with)\s+(?:\w+\s+){{0,3}}{_DOWN}\b",
+    rf"\b(?:i['’]?m|i\s+am|am|being|getting|got|was|been)\s+(?:\w+\s+)?{_VOTED}\b",
+    r"\b\d+k?\s+(?:up|down)\s*-?\s*votes?\b",
+    r"\b(?:rip|r\.i\.p\.?)\s+(?:to\s+)?(?:my\s+)?inbox\b",
+    r"\binbox\s+(?:is\s+)?(?:exploded|exploding|blew|blown|dead|rip)\b",
+    r"\b(?:made|hit|reached)\s+(?:it\s+to\s+)?the\s+front\s+page\b",
 )
 # Every betrayal holds one of these: a quick search for them spares most texts the slow expressions.
 _STEMS = [
     *("gold", "silver", "platinum", "award", "vote", "karma", "updoot"),
-    *("stranger", "blew", "blown", "comment", "inbox"),
+    *("voting", "gilding", "stranger", "blew", "blow", "comment", "inbox", "front page"),
 ]
 # A sentence runs from the last stop or line end to the next; the regex engine is linear in the text.
 _BETRAYING_SENTENCE = rf"(?i)[^.!?\n]*(?:{'|'.join(_BETRAYALS)})[^.!?\n]*[.!?]*"

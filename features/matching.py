@@ -43,7 +43,7 @@ def match_pairs(responses: pl.DataFrame, recipe: Recipe, means: Means | None = N
             counts.update(found)
             advance(found["responses"])
     pairs = pl.concat(blocks) if blocks else match_block(responses, recipe)[0]
-    pairs = add_label_confidence(pairs, responses)
+    pairs = add_label_confidence(pairs, responses, recipe)
     ledger = Ledger(counts["candidates"])
     within, across = _stages(recipe)
     for reason in (*pair_rules(recipe), *within):

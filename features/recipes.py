@@ -92,6 +92,11 @@ class Recipe:
     """Caliper: largest |difference| of log(characters), nats."""
     newer_must_win: bool = False
     """Keep only pairs whose chosen response was written no earlier than the rejected one."""
+    exposure: Literal["equal", "fitted"] = "equal"
+    """Readers of a response, for label_confidence: as many for each, or as delay, post score and thread size foretell
+    (use that as weight or soft label; a filter on it makes time tell the winner)."""
+    vote_fuzz: float = 0.0
+    """Blur that Reddit lays on the scores it shows, standard deviation, votes."""
     min_label_confidence: float = 0.5
     """Smallest P(chosen is truly liked more | both scores), 0.5-1."""
     length_symmetric: bool = False
@@ -140,7 +145,7 @@ class Recipe:
         _require_at_least(self, 1, "max_pairs_per_post", "min_chars", "min_copy_words")
         _require_at_least(self, 0, "max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
         _require_at_least(self, 0, "min_words", "min_maturity_s", "min_held_out_rank_gap", "validation_fraction")
-        _require_at_least(self, 0, "max_words", "max_chars", "validation_from_utc", "test_from_utc")
+        _require_at_least(self, 0, "max_words", "max_chars", "validation_from_utc", "test_from_utc", "vote_fuzz")
         _require_at_least(self, MIN_COPY_SIMILARITY, "min_copy_similarity")
         _require_at_least(self, 0.5, "min_label_confidence", "max_confounder_probability")
         _require_at_least(self, MIN_TEST_FRACTION, "test_fraction")

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from features.noise import ceiling
 from features.recipes import Recipe
 from lurker.config import to_dict
 from lurker.digest import frame_sha256
@@ -67,6 +68,7 @@ def describe_pairs(pairs: pl.DataFrame, name: str, recipe: Recipe, subreddits: l
         "recipe": to_dict(recipe),
         "subreddits": subreddits,
         "n_pairs": pairs.height,
+        "ceiling": ceiling(pairs),
         "effective_pairs": effective_size(pairs["weight"]),
         "n_posts": pairs["post_id"].n_unique(),
         "n_responses": pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).n_unique(),

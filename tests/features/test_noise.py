@@ -1,7 +1,19 @@
+from typing import Any
+
 import numpy as np
+import polars as pl
 import pytest
 
-from features.noise import GammaPrior, fit_prior, label_confidence
+from features.noise import (
+    GammaPrior,
+    add_label_confidence,
+    ceiling,
+    check_second_window,
+    fit_prior,
+    label_confidence,
+)
+from features.recipes import Recipe
+from lurker.schema import OBSERVATIONS
 
 
 def test_equal_scores_are_a_coin_and_a_large_gap_is_sure() -> None:
@@ -50,3 +62,113 @@ def test_scores_without_spread_say_next_to_nothing() -> None:
 def test_no_scores_are_refused() -> None:
     with pytest.raises(ValueError, match="no scores"):
         fit_prior([])
+
+
+def simulated(n_posts: int = 3_000, *, spread: float, fuzz: float = 0.0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Responses, and pairs of two each; log readers fall with log delay by `spread` a standard deviation.
+
+    responses hold the rate of liking that is true of each.
+    """
+    rng = np.random.default_rng(3)
+    n = 4 * n_posts
+    log_delay = rng.normal(8, 1, n)
+    rates = rng.gamma(1.5, 4.0, n)
+    scores = rng.poisson(rates * np.exp(-spread * (log_delay - 8)))
+    scores = scores + np.rint(rng.normal(0, fuzz, n)).astype(int) if fuzz else scores
+    responses = pl.DataFrame(
+        {
+            "comment_id": [f"c{i:06}" for i in range(n)],
+            "post_id": [f"p{i // 4}" for i in range(n)],
+            "subreddit": "alpha",
+            "score": scores,
+            "log_delay": log_delay,
+            "post_score": 10,
+            "rate": rates,
+        }
+    )
+    first, second = responses.gather_every(2), responses.gather_every(2, 1)
+    swap = first["score"] < second["score"]
+    sides = {}
+    for name in ("comment_id", "score", "rate"):
+        a, b = first[name], second[name]
+        sides[f"chosen_{name}"], sides[f"rejected_{name}"] = b.zip_with(swap, a), a.zip_with(swap, b)
+    pairs = pl.DataFrame({"post_id": first["post_id"], "subreddit": first["subreddit"], **sides, "weight": 1.0})
+    named = {"chosen_comment_id": "chosen_id", "rejected_comment_id": "rejected_id"}
+    return responses, pairs.rename(named).filter(pl.col("chosen_score") > pl.col("rejected_score"))
+
+
+def gap(spread: float, fuzz: float = 0.0, **fields: Any) -> float:
+    """How far the ceiling lies above the share of pairs whose chosen is truly liked more."""
+    responses, pairs = simulated(spread=spread, fuzz=fuzz)
+    judged = add_label_confidence(pairs, responses, Recipe(name="test", **fields)).with_columns(split=pl.lit("train"))
+    truth = float((judged["chosen_rate"] > judged["rejected_rate"]).mean() or 0.0)
+    return float(ceiling(judged)["accuracy"]) - truth
+
+
+def test_the_ceiling_is_the_truth_where_exposure_is_equal_and_lies_above_where_it_varies() -> None:
+    assert abs(gap(0.0)) < 0.01
+    assert gap(1.0) > 0.05
+    assert gap(2.0) > gap(1.0) + 0.05
+
+
+def test_fitted_exposure_takes_most_of_that_away_and_adds_nothing_where_it_is_equal() -> None:
+    assert abs(gap(0.0, exposure="fitted")) < 0.01
+    assert -0.01 < gap(1.0, exposure="fitted") < 0.5 * gap(1.0)
+
+
+def test_votes_that_are_blurred_count_for_less() -> None:
+    prior = GammaPrior(shape=1.5, rate=0.25)
+    sharp, blurred = (label_confidence([8], [4], prior, vote_fuzz=fuzz)[0] for fuzz in (0.0, 4.0))
+    assert sharp > blurred > 0.5
+    assert abs(gap(0.0, fuzz=3.0, vote_fuzz=3.0)) < 0.015 < gap(0.0, fuzz=3.0)
+
+
+def test_more_readers_make_the_same_votes_say_less() -> None:
+    prior = GammaPrior(shape=1.0, rate=0.1)
+    # Five votes of ten readers against four of one: Gamma(6, 10.1) and Gamma(5, 1.1); the winner is liked less.
+    assert label_confidence([5], [4], prior, exposures=([10.0], [1.0])) == pytest.approx([0.5])
+    assert label_confidence([5], [4], prior, exposures=([1.0], [10.0]))[0] > 0.98
+
+
+def looks_of(first: dict[str, int], last: dict[str, int]) -> pl.DataFrame:
+    rows = [
+        (item, "comment", "alpha", utc, score) for utc, seen in ((1, first), (9, last)) for item, score in seen.items()
+    ]
+    return pl.DataFrame(rows, schema=OBSERVATIONS.schema, orient="row")
+
+
+def test_labels_of_the_first_look_are_judged_by_the_votes_that_came_after_it() -> None:
+    pairs = pl.DataFrame(
+        {"post_id": ["p", "p", "q", "q"], "chosen_id": ["a", "b", "d", "g"], "rejected_id": ["b", "c", "e", "h"]}
+    ).with_columns(weight=pl.lit(1.0))
+    first = {"a": 5, "b": 3, "c": 3, "d": 1, "e": 2, "g": 7, "h": 1}
+    last = {"a": 9, "b": 4, "c": 9, "d": 8, "e": 9, "g": 9}
+    # a-b: a led and gained more. b-c: even at first. d-e: e led, both gained seven. g-h: h was seen once.
+    found = check_second_window(pairs, looks_of(first, last))
+    assert found is not None and found["n_pairs"] == 2
+    assert (found["agreement"], found["draws"]) == (0.75, 0.5)
+    assert found["accuracy_if_alike"] == pytest.approx((1 + 0.5**0.5) / 2)
+    assert check_second_window(pairs, looks_of(first, {})) is None
+
+
+def test_two_windows_recover_the_accuracy_of_either() -> None:
+    rng = np.random.default_rng(4)
+    n = 20_000
+    better, worse = 5.0, 4.0  # alike for all pairs, so that nothing hides in an average
+    windows = rng.poisson([[better], [worse]], (2, 2, n))  # window, side, pair
+    pairs = pl.DataFrame({"post_id": [f"p{i}" for i in range(n)], "chosen_id": [f"a{i}" for i in range(n)]})
+    pairs = pairs.with_columns(rejected_id=pl.col("chosen_id").str.replace("a", "b"), weight=pl.lit(1.0))
+    totals = windows.cumsum(axis=0)
+    seen = [
+        {f"{name}{i}": int(totals[window, side, i]) for side, name in enumerate("ab") for i in range(n)}
+        for window in range(2)
+    ]
+    found = check_second_window(pairs, looks_of(*seen))
+    assert found is not None and found["agreement_low"] < found["agreement"] < found["agreement_high"]
+    first = windows[0, 0] - windows[0, 1]
+    later = windows[1, 0] - windows[1, 1]
+    right_first = (first[first != 0] > 0).mean()
+    right_later = (later > 0).mean() + (later == 0).mean() / 2
+    expected = right_first * right_later + (1 - right_first) * (1 - right_later)
+    assert found["agreement"] == pytest.approx(expected, abs=0.01)
+    assert found["accuracy_if_alike"] == pytest.approx((right_first + right_later) / 2, abs=0.01)

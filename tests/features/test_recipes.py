@@ -26,6 +26,11 @@ def test_an_unknown_recipe_lists_the_known() -> None:
         ("validation_fraction=0.95", "must leave posts to train on"),
         ("min_label_confidence=1.5", "at most 1, got 1.5"),
         ("neighbour_order=length", "delay | random"),
+        ("split_by=subreddit", "post | author | time"),
+        ("test_from_utc=5", "test_from_utc needs split_by=time, got split_by=post"),
+        ("min_copy_similarity=0.3", "min_copy_similarity must be at least 0.5, got 0.3"),
+        ("vote_fuzz=-1", "vote_fuzz must be at least 0, got -1"),
+        ("exposure=known", "equal | fitted"),
         ("no_such_field=1", "Unknown field 'no_such_field'"),
         ("max_pairs_per_post=many", "takes int, got 'many'"),
     ],
@@ -42,3 +47,8 @@ def test_a_rule_can_be_switched_off() -> None:
 
 def test_a_recipe_with_every_rule_off_is_valid() -> None:
     assert Recipe(name="free").min_score_gap == 1
+
+
+def test_shp_asks_of_posts_what_its_card_asks_and_of_answers_no_more() -> None:
+    shp = preset("shp")
+    assert (shp.exclude_edited_posts, shp.exclude_edited, shp.exclude_deleted_authors) == (True, False, True)
