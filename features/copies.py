@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from features.clean import clean_text
+from features.language import is_foreign
 from features.near_duplicates import Likeness, join_groups, near_duplicate_groups, words_of
 from features.recipes import Recipe
 from features.splits import split_places
@@ -29,6 +31,8 @@ class Ties:
     """Responses that are near-duplicates of one that stays: comment_id."""
     writers: pl.DataFrame
     """Who stands under which post, as its author or with a response: author_hash, post_id."""
+    foreign: pl.DataFrame
+    """Responses and posts in another language: id, is_post."""
     bots: pl.Series
     """Hashes of well-known bots in this workspace."""
 
@@ -39,6 +43,7 @@ def no_ties() -> Ties:
         pl.DataFrame(schema={"post_id": pl.String, "copy_group": pl.String, "created_utc": pl.Int64}),
         pl.DataFrame(schema={"comment_id": pl.String}),
         pl.DataFrame(schema={"author_hash": pl.String, "post_id": pl.String}),
+        pl.DataFrame(schema={"id": pl.String, "is_post": pl.Boolean}),
         pl.Series("author_hash", [], dtype=pl.String),
     )
 
@@ -51,6 +56,7 @@ def read_ties(workspace: Workspace, recipe: Recipe) -> Ties:
         _copied_posts(workspace, likeness) if recipe.keep_copies_together else none.copied_posts,
         _repeats(workspace, likeness) if recipe.exclude_near_duplicates else none.repeats,
         _writers(workspace) if recipe.split_by == "author" else none.writers,
+        _foreign(workspace, recipe.language, recipe.min_language_probability) if recipe.language else none.foreign,
         hash_authors(pl.Series(KNOWN_BOTS), workspace.salt()) if recipe.exclude_bots else none.bots,
     )
 
@@ -104,10 +110,21 @@ def _writers(workspace: Workspace) -> pl.DataFrame:
     return pl.concat([responses, askers]).filter(pl.col("author_hash").is_not_null()).unique().collect()
 
 
-def _parts(workspace: Workspace, table: Table, text: pl.Expr) -> Iterator[pl.DataFrame]:
+def _foreign(workspace: Workspace, language: str, min_probability: float) -> pl.DataFrame:
+    found = []
+    for table, text in ((POSTS, pl.col("title") + "\n\n" + pl.col("body")), (COMMENTS, pl.col("body"))):
+        for part in _parts(workspace, table, clean_text(text).alias("text"), "Telling languages apart"):
+            ids = part.filter(is_foreign(part["text"], language, min_probability)).select("id")
+            found.append(ids.with_columns(is_post=pl.lit(table is POSTS)))
+    return pl.concat(found)
+
+
+def _parts(
+    workspace: Workspace, table: Table, text: pl.Expr, doing: str = "Looking for copies"
+) -> Iterator[pl.DataFrame]:
     """A file's texts at a time, with ids."""
     files = workspace.files(table)
-    with progress(f"Looking for copies of {table.name}", len(files), "files") as advance:
+    with progress(f"{doing}: {table.name}", len(files), "files") as advance:
         for file in files:
             rows = pl.scan_parquet(file).filter(~pl.col("is_deleted"))
             if table is COMMENTS:

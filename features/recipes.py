@@ -62,6 +62,10 @@ class Recipe:
     """Leave out responses by well-known bots, and those that say they were written by one."""
     exclude_link_only: bool = False
     """Leave out responses that hold nothing but addresses."""
+    language: str | None = None
+    """Leave out responses and posts that are surely in another language, ISO 639 code; needs py3langid."""
+    min_language_probability: float = 0.9
+    """How sure another language must be, probability 0.5-1."""
     exclude_near_duplicates: bool = False
     """Of responses that are nearly the same, anywhere in the workspace, leave out all but one; where one answers a test
     post that one stays."""
@@ -147,7 +151,7 @@ class Recipe:
         _require_at_least(self, 0, "min_words", "min_maturity_s", "min_held_out_rank_gap", "validation_fraction")
         _require_at_least(self, 0, "max_words", "max_chars", "validation_from_utc", "test_from_utc", "vote_fuzz")
         _require_at_least(self, MIN_COPY_SIMILARITY, "min_copy_similarity")
-        _require_at_least(self, 0.5, "min_label_confidence", "max_confounder_probability")
+        _require_at_least(self, 0.5, "min_label_confidence", "max_confounder_probability", "min_language_probability")
         _require_at_least(self, MIN_TEST_FRACTION, "test_fraction")
         if self.n_neighbours > 64:
             raise ValueError(f"n_neighbours is at most 64, got {self.n_neighbours}")
@@ -160,6 +164,7 @@ class Recipe:
             "min_held_out_rank_gap",
             "max_confounder_probability",
             "min_copy_similarity",
+            "min_language_probability",
         ):
             if getattr(self, share) > 1:
                 raise ValueError(f"{share} is a share of at most 1, got {getattr(self, share)}")

@@ -92,6 +92,10 @@ def _rules_on_ties(placed: pl.DataFrame, recipe: Recipe, ties: Ties) -> dict[str
     if recipe.split_by == "author":
         rules["author unknown"] = col("author_hash").is_null() | col("post_author_hash").is_null()
         rules["author stands on a side held out more"] = stands_on_a_side_held_out_more(ties.writers, recipe)
+    if recipe.language is not None:
+        of_posts, of_comments = (ties.foreign.filter(pl.col("is_post") == is_post)["id"] for is_post in (True, False))
+        rules["post in another language"] = col("post_id").is_in(of_posts.implode())
+        rules["in another language"] = col("comment_id").is_in(of_comments.implode())
     if recipe.exclude_near_duplicates:
         rules["near-duplicate of another response"] = col("comment_id").is_in(ties.repeats["comment_id"].implode())
     return rules
