@@ -17,6 +17,7 @@ from features.neighbours import Means
 from features.noise import check_second_window
 from features.recipes import Recipe, balanced
 from features.responses import REPLY, measure_responses, select_responses
+from features.splits import time_cuts
 from features.store import describe_pairs, write_pairs
 from features.texts import attach_texts
 from lurker.digest import frame_sha256
@@ -61,6 +62,7 @@ def build_pairs(
             "balance_rounds": rounds,
             "inputs": fingerprint_inputs(measured),
             "hard_test": hard_test,
+            "time_cuts": _time_cuts(measured, recipe),
             "second_window": check_second_window(pairs, _looks(workspace, pairs)),
         }
         write_pairs(workspace, name, pairs, manifest)
@@ -111,6 +113,13 @@ def fingerprint_inputs(measured: pl.DataFrame) -> list[dict[str, Any]]:
         {"subreddit": name, "n_comments": group.height, "sha256": frame_sha256(group)}
         for (name,), group in sorted(seen.group_by("subreddit", maintain_order=True), key=lambda item: item[0])
     ]
+
+
+def _time_cuts(measured: pl.DataFrame, recipe: Recipe) -> dict[str, int] | None:
+    """Where the splits by time were cut, seconds since 1970; None for other splits."""
+    if recipe.split_by != "time":
+        return None
+    return dataclasses.asdict(time_cuts(measured.unique("post_id")["post_created_utc"], recipe))
 
 
 def _looks(workspace: Workspace, pairs: pl.DataFrame) -> pl.DataFrame:

@@ -57,6 +57,12 @@ def build(
         print_table(f"What each rule dropped: {stage}", _ledger_rows(manifest["ledger"][stage]))
     counts = {"pairs": manifest["n_pairs"], "posts": manifest["n_posts"], "responses": manifest["n_responses"]}
     print_table(f"Pair set {name}", [counts | manifest["pairs_by_split"]])
+    typer.echo(f"Ceiling: no model can agree with more than {manifest['ceiling']['accuracy']:.3f} of these labels.")
+    if (windows := manifest["second_window"]) is not None:
+        typer.echo(
+            f"Later votes agree with the labels of the first look in {windows['agreement']:.3f} "
+            f"[{windows['agreement_low']:.3f}, {windows['agreement_high']:.3f}] of {windows['n_pairs']:,} pairs."
+        )
 
 
 @app.command()

@@ -51,7 +51,8 @@ class Recipe:
     exclude_edited_posts: bool = False
     """Leave out posts that were edited."""
     exclude_edited: bool = False
-    """Leave out responses that were edited; Reddit marks edits from the third minute on."""
+    """Leave out responses that were edited, which Reddit marks from the third minute on. The tables keep whether, not
+    when: an edit after the votes came and one before them go alike."""
     exclude_distinguished: bool = True
     """Leave out responses written as moderator or admin."""
     exclude_stickied: bool = True

@@ -13,6 +13,7 @@ import polars as pl
 
 from features.hashing import SPAN, hash_ids
 from features.recipes import MIN_TEST_FRACTION, Recipe
+from lurker.errors import CallError
 
 SALT = "split"
 SPLITS = ("train", "validation", "test")
@@ -35,7 +36,7 @@ def split_places(post_ids: pl.Series) -> pl.Series:
 def time_cuts(created_utc: pl.Series, recipe: Recipe) -> TimeCuts:
     """The recipe's times, or those after which its shares of the posts were written. created_utc: [n], of posts.
 
-    Errors: ValueError where the cuts are not in order.
+    Errors: CallError where the cuts are not in order.
     """
     times = np.sort(created_utc.drop_nulls().to_numpy())
     held_out = recipe.validation_fraction + recipe.test_fraction
@@ -46,7 +47,10 @@ def time_cuts(created_utc: pl.Series, recipe: Recipe) -> TimeCuts:
     test_from = at(recipe.test_fraction) if recipe.test_from_utc is None else recipe.test_from_utc
     validation_from = at(held_out) if recipe.validation_from_utc is None else recipe.validation_from_utc
     if validation_from > test_from:
-        raise ValueError(f"validation_from_utc ({validation_from}) must not be after test_from_utc ({test_from})")
+        raise CallError(
+            f"validation_from_utc ({validation_from}) must not be after test_from_utc ({test_from}).",
+            "Set both, in order: `--set validation_from_utc=... --set test_from_utc=...`.",
+        )
     return TimeCuts(validation_from, test_from)
 
 

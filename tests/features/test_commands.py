@@ -2,9 +2,12 @@ import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from lurker.cli import run
+from lurker.schema import COMMENTS, OBSERVATIONS, check
+from lurker.workspace import open_workspace
 
 
 @pytest.fixture
@@ -56,3 +59,39 @@ def test_a_wrong_call_is_one_sentence_and_a_next_step(
     error = capsys.readouterr().err
     assert words in error and "Traceback" not in error
     assert not (Path(root) / "pairs").exists()
+
+
+def test_splits_by_author_and_times_out_of_order(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["--workspace", root, "pairs", "build", "mine", "--recipe", "naive"]
+    assert run([*call, "--by", "author", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recipe"]["split_by"] == "author"
+    cuts = ["--set", "validation_from_utc=20", "--set", "test_from_utc=10"]
+    assert run([*call, "--by", "time", *cuts]) == 2
+    assert "validation_from_utc (20) must not be after test_from_utc (10)" in capsys.readouterr().err
+
+
+def test_a_second_look_is_told_beside_the_ceiling(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace = open_workspace(Path(root))
+    comments = workspace.scan(COMMENTS, ["alpha"]).select("comment_id", "subreddit", "score").collect()
+    looks = [
+        comments.select(
+            item_id="comment_id",
+            kind=pl.lit("comment"),
+            subreddit="subreddit",
+            observed_utc=pl.lit(utc, dtype=pl.Int64),
+            score=score,
+        )
+        for utc, score in ((1_600_000_000, pl.col("score") // 2), (1_600_100_000, pl.col("score")))
+    ]
+    workspace.replace_partition(OBSERVATIONS, "alpha", [check(pl.concat(looks), OBSERVATIONS)])
+    assert run(["--workspace", root, "pairs", "build", "mine", "--recipe", "naive", "--subreddit", "alpha"]) == 0
+    shown = capsys.readouterr().out
+    assert "Ceiling: no model can agree with more than 0." in shown
+    assert "Later votes agree with the labels of the first look in " in shown
+
+
+def test_a_workspace_of_an_older_schema_is_named(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (Path(root) / "lurker.json").write_text('{"schema_version": 0}')
+    assert run(["--workspace", root, "pairs", "build", "mine", "--recipe", "naive"]) == 1
+    error = capsys.readouterr().err
+    assert "tables of version 0" in error and "ingest again" in error.lower() and "Traceback" not in error

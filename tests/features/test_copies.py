@@ -133,6 +133,7 @@ def test_by_time_no_answer_in_training_is_younger_than_what_is_held_out(
     manifest = build_pairs(workspace, "x", override(preset("naive"), ["split_by=time"]))
     pairs, _ = read_pairs(workspace, "x")
     late = {line["reason"]: line["n"] for line in manifest["ledger"]["responses"]["dropped"]}
+    assert manifest["time_cuts"]["validation_from_utc"] < manifest["time_cuts"]["test_from_utc"]
     assert late["written after its split's end"] > 0 and late["post feeds the frozen hard test"] > 0
     written = pairs.with_columns(post_utc=pl.col("post_id").replace_strict(times)).with_columns(
         last_utc=pl.col("post_utc") + pl.max_horizontal("chosen_delay_s", "rejected_delay_s")

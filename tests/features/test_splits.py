@@ -5,6 +5,7 @@ import pytest
 from features.hashing import SPAN, hash_ids, hash_sql
 from features.recipes import Recipe
 from features.splits import FEEDS_HARD_TEST, HELD_OUT_COPY, assign_splits
+from lurker.errors import CallError
 
 IDS = pl.Series([f"p{n}" for n in range(5_000)])
 
@@ -96,5 +97,5 @@ def test_by_time_nothing_that_feeds_the_hard_test_nor_a_copy_of_it_is_trained_on
 
 def test_times_that_are_not_in_order_are_named() -> None:
     recipe = Recipe(name="test", split_by="time", validation_from_utc=20, test_from_utc=10)
-    with pytest.raises(ValueError, match=r"validation_from_utc \(20\) must not be after test_from_utc \(10\)"):
+    with pytest.raises(CallError, match=r"validation_from_utc \(20\) must not be after test_from_utc \(10\)"):
         assign_splits(posts_of(IDS), recipe)
