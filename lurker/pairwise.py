@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-PENALTIES = (0.03, 0.3, 3.0)
-"""Inverse strengths of the L2 penalty that TF-IDF chooses from on validation."""
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Inverse strengths of the L2 penalty that TF-IDF chooses from on validation: with steps of 10 the step alone can be
+more than what two recipes differ by."""
 NUISANCE_SCALE = 3.0
 """The nuisance input is multiplied by this, so that the penalty hardly holds its coefficient."""
 
@@ -23,7 +24,8 @@ TextReward = Callable[[Sequence[str]], Rewards]
 def fit_tfidf(training: pl.DataFrame, validation: pl.DataFrame, *, is_adjusted: bool = False) -> TextReward | None:
     """A logistic regression on the difference of the two responses' TF-IDF vectors (words and pairs of words).
 
-    training, validation: PAIRS; the penalty is the one with the lowest log loss on validation. is_adjusted: the
+    training, validation: PAIRS. The penalty is the one with the lowest log loss on validation once its margins are
+    scaled as suits them best there: a penalty shrinks them, and ranking does not care. is_adjusted: the
     pair's confounder_log_odds are one more input, whose coefficient is fitted with the words' and then dropped, so
     that words do not speak for what the confounders explain. None when no word comes twice in the training texts.
     Source: the nuisance head of Chen et al. 2024 (ODIN), section 4, with a known feature in its place.
@@ -68,15 +70,19 @@ def fit_vectors(
     if is_adjusted:
         known, held_out = _with_nuisance(known, training), _with_nuisance(held_out, validation)
     weight = training["weight"].to_numpy()
-    fits = [fit_logistic(known, weight, penalty) for penalty in penalties]
-    losses = [float(np.logaddexp(0.0, -(held_out @ fit)).mean()) for fit in fits]
-    best = fits[int(np.argmin(losses))][:width]
-    return lambda texts: np.asarray(vectors(texts) @ best)
+    fits = fit_logistic(known, weight, penalties)
+    margins = [np.asarray(held_out @ fit) for fit in fits]
+    scales = [_best_scale(margin) for margin in margins]
+    losses = [float(np.logaddexp(0.0, -scale * margin).mean()) for scale, margin in zip(scales, margins, strict=True)]
+    best = int(np.argmin(losses))
+    coefficients = (scales[best] or 1.0) * fits[best][:width]  # what validation denies keeps its order
+    return lambda texts: np.asarray(vectors(texts) @ coefficients)
 
 
-def fit_logistic(differences: Any, weight: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
-    """Coefficients of a logistic regression without intercept on [n_pairs, n_features] chosen minus rejected.
+def fit_logistic(differences: Any, weight: NDArray[np.float64], penalties: Sequence[float]) -> list[Rewards]:
+    """Coefficients of logistic regressions without intercept on [n_pairs, n_features] chosen minus rejected.
 
+    penalties: inverse strengths of the L2 penalty, from the strongest on: each fit starts where the one before ended.
     Without an intercept a pair turned round says the same, so every second one is, to give both classes.
     """
     from scipy.sparse import diags
@@ -84,10 +90,21 @@ def fit_logistic(differences: Any, weight: NDArray[np.float64], penalty: float) 
 
     sign = np.where(np.arange(differences.shape[0]) % 2, -1.0, 1.0)
     turned = diags(sign) @ differences
-    fitted = LogisticRegression(fit_intercept=False, C=penalty, max_iter=1000).fit(
-        turned, sign > 0, sample_weight=weight
-    )
-    return np.asarray(fitted.coef_[0], dtype=np.float64)
+    model = LogisticRegression(fit_intercept=False, max_iter=1000, warm_start=True)
+    fits = []
+    for penalty in penalties:
+        model.set_params(C=penalty).fit(turned, sign > 0, sample_weight=weight)
+        fits.append(np.array(model.coef_[0], dtype=np.float64))
+    return fits
+
+
+def _best_scale(margins: Rewards) -> float:
+    """The factor, at least 0, that gives these margins of chosen over rejected the lowest log loss."""
+    if not margins.any():
+        return 0.0
+    size = float(np.abs(margins).max())
+    (scale,) = fit_logistic(margins[:, None] / size, np.ones(margins.size), (1e3,))
+    return max(0.0, float(scale[0]) / size)
 
 
 def _texts(pairs: pl.DataFrame) -> list[str]:

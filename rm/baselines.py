@@ -57,5 +57,5 @@ def fit_both(training: pl.DataFrame) -> Predictor:
         return np.column_stack([length(pairs), time(pairs)])
 
     scale = differences(training).std(axis=0) + 1e-9  # a constant column stays 0
-    coefficients = fit_logistic(differences(training) / scale, training["weight"].to_numpy(), penalty=1.0)
+    (coefficients,) = fit_logistic(differences(training) / scale, training["weight"].to_numpy(), (1.0,))
     return lambda pairs: np.asarray(differences(pairs) / scale @ coefficients)

@@ -1,5 +1,6 @@
 import numpy as np
 import polars as pl
+import pytest
 
 from lurker.pairwise import fit_tfidf
 
@@ -39,3 +40,14 @@ def test_adjusted_words_do_not_speak_for_the_confounders() -> None:
 def test_without_a_common_word_there_is_no_model() -> None:
     pairs = pl.DataFrame({"chosen": ["one two"], "rejected": ["three four"], "weight": [1.0]})
     assert fit_tfidf(pairs, pairs) is None
+
+
+def test_the_reward_is_in_log_odds_whatever_the_penalty() -> None:
+    training, validation, test = shortcut_pairs(3000, 0), shortcut_pairs(1000, 1), shortcut_pairs(3000, 2)
+    reward = fit_tfidf(training, validation)
+    assert reward is not None
+    margin = np.abs(reward(test["chosen"].to_list()) - reward(test["rejected"].to_list()))
+    right = reward(test["chosen"].to_list()) > reward(test["rejected"].to_list())
+    assert np.mean(1 / (1 + np.exp(-margin))) == pytest.approx(right.mean(), abs=0.03)
+    # Taste (1) and shortcut (2) agree or not: log-odds of 3 or 1.
+    assert np.quantile(margin, (0.2, 0.8)) == pytest.approx([1, 3], abs=0.4)

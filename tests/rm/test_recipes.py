@@ -113,7 +113,7 @@ def test_the_recipe_without_shortcuts_ranks_truth_better_and_leans_less(make: Ca
     assert abs(fair["value"]) < 0.15
     assert leaning["value"] > 0.4
     accuracy = only(differences, measured_on="truth", part="all", measure="accuracy", max_pairs=100)
-    assert accuracy["low"] > 0 and accuracy["mcnemar_p"] < 0.01
+    assert accuracy["low"] > 0 and accuracy["mcnemar_p"] < 0.05
     gapped = only(table, pairs="naive", predictor="tfidf", measured_on="hard-test", part="gap >= 5", max_pairs=None)
     assert 0.5 < gapped["value"] < 1 and gapped["standard_error"] > 0
     seeds = table.filter((pl.col("predictor") == "tfidf") & (pl.col("measured_on") == "hard-test"))
