@@ -1,8 +1,10 @@
 """Dump files -> the workspace: read in blocks, staged as sorted runs, merged by subreddit; a stopped run goes on.
 
-Each block of a file is parsed, filtered and staged by itself under `staging/<fingerprint>/`, its summary written last.
-A run that was stopped finds the summaries and parses only what has none. When every file is staged, one merge replaces
-the partitions, and a record under `ingested/` makes the next run of the same file and filters a matter of reading it.
+The blocks of a file are parsed and filtered side by side. Their rows are held in memory until there are many, then
+staged under `staging/<fingerprint>/` as one sorted run, with a summary, written last, that names the blocks: a run that
+was stopped finds the summaries and parses only blocks that none names, so what it does again takes seconds. When every
+file is read, one merge of what is staged and what is still held replaces the partitions, and a record under `ingested/`
+makes the next run of the same file and filters a matter of reading it.
 """
 
 import hashlib
@@ -18,7 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from ingest.normalize import RowFilters
-from ingest.staging import STAGING_VERSION, drop_staged, merge_staged, stage_lines, staged_summary
+from ingest.staging import (
+    STAGING_VERSION,
+    Batch,
+    add_up,
+    drop_staged,
+    joined,
+    merge_staged,
+    read_batch,
+    side_lines,
+    write_batch,
+)
 from ingest.streams import Block, CutShortError, blocks, check_dump
 from lurker.config import fingerprint
 from lurker.engine import Engine, run_tasks
@@ -30,6 +42,8 @@ from lurker.workspace import Workspace, atomic_path, read_json, write_json
 HEAD_TAIL_BYTES = 1 << 20
 MAX_FILES = 4
 """Read side by side on one machine: a monthly dump needs a window of 2 GiB to decompress."""
+HELD_BYTES = 224 << 20
+"""Rows that are held in memory before they are staged, of all files that are read at once."""
 MAX_PARSERS = 4
 """Threads that parse the blocks of a file: as many as one decompressor keeps busy."""
 
@@ -53,6 +67,14 @@ class FileReport:
     def n_kept(self) -> int:
         """Rows that went to the tables."""
         return self.n_posts + self.n_comments
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file that was read: its report, and its last rows, which are held in memory and not staged."""
+
+    report: FileReport
+    held: list[Batch]
 
 
 def ingest_dumps(
@@ -85,13 +107,14 @@ def ingest_dumps(
             for path, folder, _ in new
         ]
         staged = _stage_here(tasks) if engine == "local" else _stage_on_cluster(tasks, engine)
-        folders = [(folder, record, report) for (_, folder, record), report in zip(new, staged, strict=True)]
-        reports += staged
-        _require_rows(reports, filters, [folder for folder, _, _ in folders])
+        reports += [one.report for one in staged]
+        folders = [folder for _, folder, _ in new]
+        _require_rows(reports, filters, folders)
         if folders:
-            merge_staged(workspace, [folder for folder, _, _ in folders])
-        for folder, record, report in folders:
-            report.malformed_file = _keep_malformed(workspace, folder, report)
+            merge_staged(workspace, folders, [batch for one in staged for batch in one.held])
+        for (_, folder, record), one in zip(new, staged, strict=True):
+            report = one.report
+            report.malformed_file = _keep_malformed(workspace, folder, one)
             write_json({"report": asdict(report), "filters": asdict(filters), "source": source}, record)
             drop_staged(folder)
     return reports
@@ -116,18 +139,19 @@ def _recorded(workspace: Workspace, record: Path) -> FileReport | None:
     return report if is_there else None
 
 
-def _stage_here(tasks: Sequence[dict[str, Any]]) -> list[FileReport]:
+def _stage_here(tasks: Sequence[dict[str, Any]]) -> list[Staged]:
     """Stage files a few at a time on this machine."""
     if not tasks:
         return []
     what = tasks[0]["path"].name if len(tasks) == 1 else f"{len(tasks)} files"
     n_bytes = sum(task["path"].stat().st_size for task in tasks)
+    is_over = threading.Event()
+    stage = partial(_stage, held_bytes=HELD_BYTES // len(tasks), is_over=is_over)
     with (
         progress(f"Reading {what}", n_bytes, unit="bytes") as advance,
         ThreadPoolExecutor(min(len(tasks), os.cpu_count() or 1, MAX_FILES)) as readers,
     ):
-        is_over = threading.Event()
-        futures = [readers.submit(_stage, **task, advance=advance, is_over=is_over) for task in tasks]
+        futures = [readers.submit(stage, **task, advance=advance) for task in tasks]
         try:
             return [future.result() for future in futures]
         finally:
@@ -136,16 +160,16 @@ def _stage_here(tasks: Sequence[dict[str, Any]]) -> list[FileReport]:
                 future.cancel()
 
 
-def _stage_on_cluster(tasks: Sequence[dict[str, Any]], engine: Engine) -> list[FileReport]:
-    """Stage each file as a task of the engine."""
-    reports: dict[int, FileReport] = {}
+def _stage_on_cluster(tasks: Sequence[dict[str, Any]], engine: Engine) -> list[Staged]:
+    """Stage each file, all of it, as a task of the engine."""
+    staged: dict[int, Staged] = {}
     absolute = [{**task, "path": task["path"].resolve(), "folder": task["folder"].resolve()} for task in tasks]
     with progress("Reading", len(tasks), unit="files") as advance:
-        for index, report in run_tasks(_stage, absolute, engine=engine):
-            report.file = str(tasks[index]["path"])
-            reports[index] = report
+        for index, one in run_tasks(_stage, absolute, engine=engine):
+            one.report.file = str(tasks[index]["path"])
+            staged[index] = one
             advance(1)
-    return [reports[index] for index in range(len(tasks))]
+    return [staged[index] for index in range(len(tasks))]
 
 
 def _stage(
@@ -154,32 +178,64 @@ def _stage(
     filters: RowFilters,
     source: str,
     salt: bytes,
+    held_bytes: int = 0,
     advance: Callable[[float], None] = lambda _: None,
     is_over: threading.Event | None = None,
-) -> FileReport:
-    """Stage every block of a file that is not staged yet; blocks are worked on side by side, a few at a time."""
+) -> Staged:
+    """Read every block of a file that is not staged yet; blocks are worked on side by side, a few at a time.
+
+    held_bytes: as many bytes of rows stay in memory; more are staged.
+    """
     check_dump(path)
     folder.mkdir(parents=True, exist_ok=True)
-    for left_over in [*folder.glob("*.lines"), *folder.glob(".*.tmp")]:
-        left_over.unlink()
+    whole = {summary.stem: read_json(summary) for summary in sorted(folder.glob("*.json"))}
+    for path_of_batch in folder.iterdir():  # what a killed run began to stage
+        if path_of_batch.is_file() and path_of_batch.name.split(".")[0] not in whole:
+            path_of_batch.unlink()
+    summaries = [*whole.values()]
+    done = {block for summary in summaries for block in summary["blocks"]}
     n_workers = min(os.cpu_count() or 1, MAX_PARSERS)
     report = FileReport(file=str(path))
-    running: deque[Future[dict[str, Any]]] = deque()
-    stage = partial(_stage_block, folder=folder, filters=filters, source=source, salt=salt)
+    held = _Held(folder, held_bytes)
+    running: deque[tuple[int, Future[Batch]]] = deque()
     with ThreadPoolExecutor(n_workers) as pool:
         try:
             for block in _until_cut(path, advance, report):
-                running.append(pool.submit(stage, block))
+                if block.index not in done:
+                    running.append((block.index, pool.submit(_read_block, block, filters, source, salt)))
                 if len(running) > n_workers:
-                    _add(report, running.popleft().result())
+                    summaries.append(held.add(running.popleft()))
                 if is_over is not None and is_over.is_set():
                     break
             while running:
-                _add(report, running.popleft().result())
+                summaries.append(held.add(running.popleft()))
         finally:
-            for future in running:
+            for _, future in running:
                 future.cancel()
-    return report
+    for name, total in add_up(summaries).items():
+        setattr(report, name, total)
+    return Staged(report, [batch for _, batch in held.batches])
+
+
+@dataclass(slots=True)
+class _Held:
+    """Batches of a file in memory; more than `most_bytes` of them go to the folder as one."""
+
+    folder: Path
+    most_bytes: int
+    batches: list[tuple[int, Batch]] = field(default_factory=list)
+    n_bytes: int = 0
+
+    def add(self, read: tuple[int, Future[Batch]]) -> dict[str, Any]:
+        """Wait for a block's batch and hold it; its summary."""
+        index, batch = read[0], read[1].result()
+        self.batches.append((index, batch))
+        self.n_bytes += sum(int(rows.estimated_size()) for rows in (batch.posts, batch.comments))
+        if self.n_bytes > self.most_bytes:
+            notes = {"blocks": [index for index, _ in self.batches]}
+            write_batch(joined([batch for _, batch in self.batches]), self.folder, f"{notes['blocks'][0]:06d}", notes)
+            self.batches, self.n_bytes = [], 0
+        return batch.summary
 
 
 def _until_cut(path: Path, advance: Callable[[float], None], report: FileReport) -> Iterator[Block]:
@@ -189,21 +245,8 @@ def _until_cut(path: Path, advance: Callable[[float], None], report: FileReport)
         report.is_cut_short = True
 
 
-def _stage_block(block: Block, folder: Path, filters: RowFilters, source: str, salt: bytes) -> dict[str, Any]:
-    """Parse, filter and stage one block; its summary, read back where the block was staged by an earlier run."""
-    name = f"{block.index:06d}"
-    if (summary := staged_summary(folder, name)) is not None:
-        return summary
-    return stage_lines(block.data, folder, name, filters, source, salt, first_line=block.first_line)
-
-
-def _add(report: FileReport, summary: dict[str, Any]) -> None:
-    report.n_rows += summary["n_rows"]
-    report.n_posts += summary["n_posts"]
-    report.n_comments += summary["n_comments"]
-    report.n_malformed += summary["n_malformed"]
-    report.dropped = dict(Counter(report.dropped) + Counter(summary["dropped"]))
-    report.subreddits = dict(Counter(report.subreddits) + Counter(summary["subreddits"]))
+def _read_block(block: Block, filters: RowFilters, source: str, salt: bytes) -> Batch:
+    return read_batch(block.data, filters, source, salt, first_line=block.first_line)
 
 
 def _require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: Sequence[Path]) -> None:
@@ -229,14 +272,15 @@ def _require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: S
     )
 
 
-def _keep_malformed(workspace: Workspace, folder: Path, report: FileReport) -> str | None:
+def _keep_malformed(workspace: Workspace, folder: Path, staged: Staged) -> str | None:
     """Put the unreadable lines of a file into one side file, with their place; its path."""
-    parts = sorted(folder.glob("*.malformed"))
-    if not parts:
+    parts = [part.read_text(encoding="utf-8").splitlines() for part in sorted(folder.glob("*.malformed"))]
+    lines = [json.loads(line) for part in parts for line in part]
+    lines += [line for batch in staged.held for line in side_lines(batch)]
+    if not lines:
         return None
-    kept = workspace.root / "malformed" / f"{Path(report.file).name}-{folder.name}.ndjson"
-    with atomic_path(kept) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for part in parts:
-            for line in part.read_text(encoding="utf-8").splitlines():
-                file.write(json.dumps({"file": report.file, **json.loads(line)}) + "\n")
+    file = staged.report.file
+    kept = workspace.root / "malformed" / f"{Path(file).name}-{folder.name}.ndjson"
+    with atomic_path(kept) as temporary:
+        temporary.write_text("".join(f"{json.dumps({'file': file, **line})}\n" for line in lines), encoding="utf-8")
     return str(kept)

@@ -187,7 +187,7 @@ def _read_threads(
     patience: _Patience,
 ) -> None:
     """Stage every thread that is not staged yet; those that fail get a second chance after the others."""
-    for left_over in [*folder.glob("*.lines"), *folder.glob(".*.tmp")]:
+    for left_over in folder.glob(".*.tmp"):
         left_over.unlink()
     filters = RowFilters(
         keep_nsfw=config.keep_nsfw,

@@ -20,6 +20,8 @@ from lurker.workspace import atomic_path
 Key = tuple[str, str]
 """What ranges are made of: the subreddit in lower case, then the id of the post (of the item, in observations)."""
 FIRST: Key = ("", "")
+Run = Path | pl.DataFrame
+"""A sorted file, or rows in order that never left the memory."""
 
 ORDER = {
     POSTS.name: ("post_id",),
@@ -44,27 +46,36 @@ def write_run(rows: pl.DataFrame, table: Table, path: Path) -> None:
         in_order(rows, table).write_ipc(temporary, compression="uncompressed")
 
 
-def read_run(path: Path) -> pl.DataFrame:
-    """All rows of a run, mapped into memory, not read until they are used."""
-    return pl.DataFrame(_mapped(path))
+def read_run(run: Run) -> pl.DataFrame:
+    """All rows of a run; those of a staged file are mapped into memory, not read until they are used."""
+    if isinstance(run, pl.DataFrame):
+        return run
+    return pl.DataFrame(_mapped(run)) if run.suffix == ".arrow" else pl.read_parquet(run)
 
 
-def ranges(runs: Sequence[Path], table: Table, n_wanted: int) -> list[tuple[Key, Key | None]]:
+def size_bytes(run: Run) -> int:
+    """About how large a run is."""
+    return int(run.estimated_size()) if isinstance(run, pl.DataFrame) else run.stat().st_size
+
+
+def ranges(runs: Sequence[Run], table: Table, n_wanted: int) -> list[tuple[Key, Key | None]]:
     """Cut the keys of all runs into about `n_wanted` ranges [low, high) of nearly equal bytes; None is the end."""
-    n_bytes = {run: run.stat().st_size for run in runs}
-    per_key = max(1, sum(n_bytes.values()) // (n_wanted * KEYS_A_RANGE))
-    keys = sorted(key for run in runs for key in _sampled(run, table, 1 + n_bytes[run] // per_key))
+    sizes = [size_bytes(run) for run in runs]
+    per_key = max(1, sum(sizes) // (n_wanted * KEYS_A_RANGE))
+    keys = sorted(
+        key for run, size in zip(runs, sizes, strict=True) for key in _sampled(run, table, 1 + size // per_key)
+    )
     cuts = sorted({keys[len(keys) * part // n_wanted] for part in range(1, n_wanted)} - {FIRST})
     bounds: list[Key | None] = [*cuts, None]
     return list(zip([FIRST, *cuts], bounds, strict=True))
 
 
-def between(run: Path, table: Table, low: Key, high: Key | None) -> pl.DataFrame:
+def between(run: Run, table: Table, low: Key, high: Key | None) -> pl.DataFrame:
     """The rows of a run whose key is in [low, high)."""
-    if run.suffix == ".arrow":
-        rows = _mapped(run)
-        start, end = _place(rows, table, low), rows.num_rows if high is None else _place(rows, table, high)
-        return pl.DataFrame(rows.slice(start, end - start))
+    if isinstance(run, pl.DataFrame) or run.suffix == ".arrow":
+        rows = read_run(run)
+        start, end = _place(rows, table, low), rows.height if high is None else _place(rows, table, high)
+        return rows.slice(start, end - start)
     name, column = run.parent.name, pl.col(ORDER[table.name][0])
     if low[0] > name or (high is not None and high[0] < name):
         return table.empty()
@@ -76,7 +87,7 @@ def between(run: Path, table: Table, low: Key, high: Key | None) -> pl.DataFrame
     return rows_of_file.collect()
 
 
-def few_runs(runs: Sequence[Path], table: Table, scratch: Path, n_bytes: int) -> list[Path]:
+def few_runs(runs: Sequence[Run], table: Table, scratch: Path, n_bytes: int) -> list[Run]:
     """The runs themselves, or, where there are more than MAX_RUNS, longer ones made of them in `scratch`.
 
     n_bytes: about as much is held in memory at once.
@@ -88,9 +99,9 @@ def few_runs(runs: Sequence[Path], table: Table, scratch: Path, n_bytes: int) ->
     return runs
 
 
-def _longer(runs: Sequence[Path], table: Table, scratch: Path, n_bytes: int) -> Path:
+def _longer(runs: Sequence[Run], table: Table, scratch: Path, n_bytes: int) -> Path:
     path = scratch / f"{len(list(scratch.glob('*.arrow'))):06d}.{table.name}.arrow"
-    n_wanted = 1 + sum(run.stat().st_size for run in runs) // n_bytes
+    n_wanted = 1 + sum(map(size_bytes, runs)) // n_bytes
     with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
         writer = None
         for low, high in ranges(runs, table, n_wanted):
@@ -106,19 +117,22 @@ def _mapped(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _sampled(run: Path, table: Table, n_keys: int) -> Iterator[Key]:
+def _sampled(run: Run, table: Table, n_keys: int) -> Iterator[Key]:
     """About `n_keys` keys of a run, evenly spaced."""
     columns = ["subreddit", ORDER[table.name][0]]
-    rows = read_run(run).select(columns) if run.suffix == ".arrow" else pl.read_parquet(run, columns=columns)
+    if isinstance(run, Path) and run.suffix == ".parquet":
+        rows = pl.read_parquet(run, columns=columns)
+    else:
+        rows = read_run(run).select(columns)
     for subreddit, item in rows.gather_every(max(1, rows.height // n_keys)).iter_rows():
         yield subreddit.lower(), item
 
 
-def _place(rows: pa.Table, table: Table, key: Key) -> int:
+def _place(rows: pl.DataFrame, table: Table, key: Key) -> int:
     """The first row of a run whose key is not below `key`."""
-    subreddits, items = rows.column("subreddit"), rows.column(ORDER[table.name][0])
+    subreddits, items = rows["subreddit"], rows[ORDER[table.name][0]]
 
     def key_of(row: int) -> Key:
-        return subreddits[row].as_py().lower(), items[row].as_py()
+        return subreddits[row].lower(), items[row]
 
-    return bisect_left(range(rows.num_rows), key, key=key_of)
+    return bisect_left(range(rows.height), key, key=key_of)

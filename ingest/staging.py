@@ -9,7 +9,9 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,18 @@ import polars as pl
 
 from ingest import normalize, store
 from ingest.normalize import RowFilters
-from ingest.parse import parse_lines
-from ingest.runs import write_run
+from ingest.parse import Malformed, parse_lines
+from ingest.runs import Run, in_order, write_run
 from lurker.progress import say
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
 from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
-STAGING_VERSION = 2
+STAGING_VERSION = 3
 """Part of the fingerprint: a change of what staged rows mean makes old staged rows and records void."""
 
+COUNTS = ("n_rows", "n_posts", "n_comments", "n_malformed")
+"""What every summary counts, beside the dropped by reason and the kept by subreddit."""
+_NO_COMMENTS = COMMENTS.empty()
 
 DROPPED = ".dropped-"
 """Begins the name of a folder that is on its way out."""
@@ -40,6 +45,56 @@ def staged_summary(folder: Path, name: str) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that belong together: those of the two tables, the lines that nothing can read, and what is told of them."""
+
+    posts: pl.DataFrame
+    comments: pl.DataFrame
+    malformed: tuple[Malformed, ...]
+    summary: dict[str, Any]
+
+
+def read_batch(
+    data: bytes | memoryview, filters: RowFilters, source: str, salt: bytes, *, first_line: int = 1
+) -> Batch:
+    """Parse, filter and normalise lines.
+
+    data: whole lines of JSON objects, each ending in a newline. source: goes into the rows. first_line: its number.
+    """
+    raw, malformed = parse_lines(data, first_line)
+    rows = normalize.with_common_fields(raw).with_columns(normalize.drop_reason(filters))
+    kept = rows.filter(pl.col("drop_reason").is_null())
+    posts = normalize.posts(kept, source, salt, keep_mentions=filters.keep_mentions)
+    comments = normalize.comments(kept, source, salt, keep_mentions=filters.keep_mentions)
+    names = kept["subreddit"].value_counts().with_columns(pl.col("subreddit").str.to_lowercase())
+    summary = {
+        "n_rows": raw.height + len(malformed),
+        "n_posts": posts.height,
+        "n_comments": comments.height,
+        "n_malformed": len(malformed),
+        "dropped": dict(rows["drop_reason"].drop_nulls().value_counts().rows()),
+        "subreddits": dict(names.group_by("subreddit").agg(pl.col("count").sum()).rows()),
+    }
+    return Batch(posts, comments, tuple(malformed), summary)
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of several."""
+    summary = add_up([batch.summary for batch in batches])
+    posts = pl.concat([POSTS.empty(), *(batch.posts for batch in batches)])
+    comments = pl.concat([_NO_COMMENTS, *(batch.comments for batch in batches)])
+    return Batch(posts, comments, tuple(line for batch in batches for line in batch.malformed), summary)
+
+
+def add_up(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sums of what summaries count."""
+    total: dict[str, Any] = {name: sum(one[name] for one in summaries) for name in COUNTS}
+    for name in ("dropped", "subreddits"):
+        total[name] = dict(sum((Counter(one[name]) for one in summaries), Counter[str]()))
+    return total
+
+
 def stage_lines(
     data: bytes,
     folder: Path,
@@ -48,41 +103,43 @@ def stage_lines(
     source: str,
     salt: bytes,
     *,
-    first_line: int = 1,
     notes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Parse, filter and stage one batch of lines; its summary, which is written last.
 
-    data: whole lines of JSON objects, each ending in a newline. name: of the batch, unique in the folder.
-    source: goes into the rows. notes: what else the summary shall keep.
+    data, source: as `read_batch` takes them. name, notes: as `write_batch` does.
     """
-    raw, malformed = parse_lines(data, folder / f"{name}.lines", first_line)
-    rows = normalize.with_common_fields(raw).with_columns(normalize.drop_reason(filters))
-    kept = rows.filter(pl.col("drop_reason").is_null())
-    posts = normalize.posts(kept, source, salt, keep_mentions=filters.keep_mentions)
-    comments = normalize.comments(kept, source, salt, keep_mentions=filters.keep_mentions)
-    write_staged(folder, name, posts, comments)
-    if malformed:
-        with atomic_path(folder / f"{name}.malformed") as temporary, temporary.open("w", encoding="utf-8") as file:
-            for line in malformed:
-                text = _without_names(line.data.decode("utf-8", "backslashreplace"))
-                file.write(json.dumps({"line": line.line, "text": text}, ensure_ascii=True) + "\n")
-    reasons = rows["drop_reason"].drop_nulls().value_counts().rows()
-    summary = {
-        "n_rows": raw.height + len(malformed),
-        "n_posts": posts.height,
-        "n_comments": comments.height,
-        "n_malformed": len(malformed),
-        "dropped": dict(reasons),
-        "subreddits": dict(kept["subreddit"].str.to_lowercase().value_counts().rows()),
-        **(notes or {}),
-    }
+    return write_batch(read_batch(data, filters, source, salt), folder, name, notes)
+
+
+def write_batch(batch: Batch, folder: Path, name: str, notes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write a batch's runs, then its summary, which is returned.
+
+    name: of the batch, unique in the folder. notes: what else the summary shall keep.
+    """
+    write_staged(folder, name, batch.posts, batch.comments)
+    if batch.malformed:
+        with atomic_path(folder / f"{name}.malformed") as temporary:
+            temporary.write_text("".join(f"{json.dumps(line)}\n" for line in side_lines(batch)), encoding="utf-8")
+    summary = {**batch.summary, **(notes or {})}
     write_json(summary, folder / f"{name}.json")
     return summary
 
 
+def side_lines(batch: Batch) -> Iterator[dict[str, Any]]:
+    """The lines of a batch that nothing can read, as a side file keeps them: line (its number) and text."""
+    for line in batch.malformed:
+        yield {"line": line.line, "text": _without_names(line.data.decode("utf-8", "backslashreplace"))}
+
+
 def write_staged(folder: Path, name: str, posts: pl.DataFrame, comments: pl.DataFrame) -> None:
     """Write rows of the two tables, and the looks they are, as runs of a batch."""
+    for table, rows in _tables(posts, comments):
+        write_run(rows, table, folder / f"{name}.{table.name}.arrow")
+
+
+def _tables(posts: pl.DataFrame, comments: pl.DataFrame) -> list[tuple[Table, pl.DataFrame]]:
+    """Rows of the two tables, and the looks they are: those tables that have any."""
     seen = pl.col("retrieved_utc").is_not_null() & pl.col("score").is_not_null()
     looks = [
         rows.filter(seen).select(
@@ -91,9 +148,8 @@ def write_staged(folder: Path, name: str, posts: pl.DataFrame, comments: pl.Data
         )
         for rows, table, kind in ((posts, POSTS, "post"), (comments, COMMENTS, "comment"))
     ]
-    for rows, table in ((pl.concat(looks), OBSERVATIONS), (posts, POSTS), (comments, COMMENTS)):
-        if rows.height:
-            write_run(rows, table, folder / f"{name}.{table.name}.arrow")
+    rows = ((OBSERVATIONS, pl.concat(looks)), (POSTS, posts), (COMMENTS, comments))
+    return [(table, frame) for table, frame in rows if frame.height]
 
 
 def staged_runs(folder: Path, table: Table) -> list[Path]:
@@ -101,12 +157,21 @@ def staged_runs(folder: Path, table: Table) -> list[Path]:
     return sorted(folder.glob(f"*.{table.name}.arrow"))
 
 
-def merge_staged(workspace: Workspace, folders: Sequence[Path]) -> None:
-    """Merge every staged batch of the folders into posts, comments and observations; twice is the same as once."""
-    runs = {table.name: [run for folder in folders for run in staged_runs(folder, table)] for table in store.TABLES}
+def merge_staged(workspace: Workspace, folders: Sequence[Path], held: Sequence[Batch] = ()) -> None:
+    """Merge every staged batch of the folders into posts, comments and observations; twice is the same as once.
+
+    held: batches that are in memory only.
+    """
+    runs: dict[str, list[Run]] = {
+        table.name: [run for folder in folders for run in staged_runs(folder, table)] for table in store.TABLES
+    }
+    say("Merging into the tables ...")
+    if held:
+        batch = joined(held)
+        for table, rows in _tables(batch.posts, batch.comments):
+            runs[table.name].append(in_order(rows, table))
     spill = folders[0] / "spill"
     shutil.rmtree(spill, ignore_errors=True)
-    say("Merging into the tables ...")
     store.merge(workspace, runs, spill)
     shutil.rmtree(spill, ignore_errors=True)
 

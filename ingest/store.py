@@ -8,7 +8,7 @@ Merging the same runs again changes nothing, so a merge that was killed is simpl
 import os
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from ingest.runs import Key, between, few_runs, in_order, ranges, read_run
+from ingest.runs import Key, Run, between, few_runs, in_order, ranges, read_run, size_bytes
 from lurker.progress import progress
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
 from lurker.workspace import Workspace, atomic_path
@@ -40,8 +40,8 @@ NEWEST_FIRST = {
 ties the same way always."""
 
 
-def merge(workspace: Workspace, staged: dict[str, list[Path]], scratch: Path) -> None:
-    """Merge runs (table name -> paths) of observations, posts and comments into the workspace's three tables.
+def merge(workspace: Workspace, staged: dict[str, list[Run]], scratch: Path) -> None:
+    """Merge runs (table name -> runs) of observations, posts and comments into the workspace's three tables.
 
     Of each item the newest retrieval is kept, of its looks (a score seen at a known time) all. Comments of the
     subreddits that got posts are merged again too, because their `is_by_op` may only now be known.
@@ -49,11 +49,11 @@ def merge(workspace: Workspace, staged: dict[str, list[Path]], scratch: Path) ->
     """
     names = _display_names(workspace, [*staged[POSTS.name], *staged[COMMENTS.name]])
     old = {table.name: _files(workspace, table, names) for table in TABLES}
-    n_bytes = sum(path.stat().st_size for runs in (staged, old) for paths in runs.values() for path in paths)
-    with progress("Merging", n_bytes, unit="bytes") as advance:
+    all_bytes = sum(size_bytes(run) for tables in (staged, old) for runs in tables.values() for run in runs)
+    with progress("Merging", all_bytes, unit="bytes") as advance:
         for table in TABLES:
             runs = [*few_runs(staged[table.name], table, scratch, RANGE_BYTES), *old[table.name]]
-            total = sum(run.stat().st_size for run in runs)
+            total = sum(map(size_bytes, runs))
             n_workers = min(os.cpu_count() or 1, MAX_WORKERS)
             range_bytes = min(max(total // n_workers, LEAST_RANGE_BYTES), RANGE_BYTES)
             spans = ranges(runs, table, max(1, round(total / range_bytes))) if runs else []
@@ -68,19 +68,20 @@ def merge(workspace: Workspace, staged: dict[str, list[Path]], scratch: Path) ->
 
 
 def _merge_range(
-    workspace: Workspace, table: Table, runs: Sequence[Path], names: dict[str, str], span: tuple[Key, Key | None]
+    workspace: Workspace, table: Table, runs: Sequence[Run], names: dict[str, str], span: tuple[Key, Key | None]
 ) -> list[tuple[str, dict[str, Any]]]:
     """Write a range of keys as Parquet, a file for each subreddit in it: lower-case name, and the manifest's entry."""
     parts = [part for run in runs if (part := between(run, table, *span)).height]
     if not parts:
         return []
-    rows = pl.concat(parts).with_columns(pl.col("subreddit").str.to_lowercase())
-    rows = _looks(rows) if table is OBSERVATIONS else _newest(rows, table)
+    rows = pl.concat(parts)
+    found = _looks(rows) if table is OBSERVATIONS else _newest(rows, table)
     if table is COMMENTS:
-        rows = _with_op(workspace, rows)
+        found = _with_op(workspace, found)
+    if len(parts) > 1 or found.height < rows.height:  # else they are in order already
+        found = in_order(found, table)
     written = []
-    for part in in_order(rows, table).partition_by("subreddit", maintain_order=True):
-        key = str(part["subreddit"][0])
+    for key, part in _by_subreddit(found):
         name = f"part-{uuid.uuid4().hex[:12]}.parquet"
         named = check(part.with_columns(subreddit=pl.lit(names[key])), table)
         with atomic_path(workspace.partition(table, key) / name) as temporary:
@@ -89,7 +90,16 @@ def _merge_range(
     return written
 
 
-def _display_names(workspace: Workspace, runs: Sequence[Path]) -> dict[str, str]:
+def _by_subreddit(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Cut rows in order where the subreddit, in lower case, changes."""
+    spans = rows.select(pl.col("subreddit").str.to_lowercase().rle()).unnest("subreddit")
+    start = 0
+    for length, key in spans.select("len", "value").iter_rows():
+        yield key, rows.slice(start, length)
+        start += length
+
+
+def _display_names(workspace: Workspace, runs: Sequence[Run]) -> dict[str, str]:
     """Lower-case name -> display name: the one the workspace has, else the most frequent spelling."""
     spellings = Counter[str]()
     for run in runs:
@@ -104,9 +114,9 @@ def _display_names(workspace: Workspace, runs: Sequence[Path]) -> dict[str, str]
 def _newest(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     """One row an item, the newest."""
     key = table.key[0]
-    is_double = rows[key].is_duplicated()
-    if not is_double.any():
+    if rows[key].n_unique() == rows.height:
         return rows
+    is_double = rows[key].is_duplicated()
     others = [name for name in rows.columns if name not in NEWEST_FIRST]
     descending = [*NEWEST_FIRST.values(), *(False for _ in others)]
     doubles = rows.filter(is_double).sort(*NEWEST_FIRST, *others, descending=descending, nulls_last=True)
@@ -116,10 +126,10 @@ def _newest(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
 def _looks(rows: pl.DataFrame) -> pl.DataFrame:
     """One row a look: of two scores seen at the same time, the higher."""
     key = list(OBSERVATIONS.key)
-    is_double = (
-        rows.select(pl.struct(key).is_duplicated()).to_series() if rows["item_id"].is_duplicated().any() else None
-    )
-    if is_double is None or not is_double.any():
+    if rows["item_id"].n_unique() == rows.height:
+        return rows
+    is_double = rows.select(pl.struct(key).is_duplicated()).to_series()
+    if not is_double.any():
         return rows
     doubles = rows.filter(is_double).group_by(key).agg(pl.col("subreddit").min(), pl.col("score").max())
     return pl.concat([rows.filter(~is_double), doubles.select(rows.columns)])
@@ -127,7 +137,7 @@ def _looks(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _with_op(workspace: Workspace, comments: pl.DataFrame) -> pl.DataFrame:
     """Comments with `is_by_op`: as the row says, or where the hash of the post's author is the comment's."""
-    files = _files(workspace, POSTS, comments["subreddit"].unique())
+    files = _files(workspace, POSTS, comments["subreddit"].str.to_lowercase().unique())
     if not files:
         return comments.with_columns(pl.col("is_by_op").fill_null(False))
     posts = (
@@ -138,7 +148,7 @@ def _with_op(workspace: Workspace, comments: pl.DataFrame) -> pl.DataFrame:
         .unique("post_id")
     )
     is_op = (pl.col("author_hash") == pl.col("op_hash")).fill_null(False)
-    joined = comments.join(posts, on="post_id", how="left")
+    joined = comments.join(posts, on="post_id", how="left", maintain_order="left")
     return joined.with_columns(is_by_op=pl.col("is_by_op").fill_null(False) | is_op).drop("op_hash")
 
 

@@ -54,12 +54,12 @@ class Block:
 
     index: 0, 1, ... in the file; the cuts depend on the file only, so a resumed run finds the same blocks.
     first_line: number of its first line in the file, from 1.
-    data: the lines, each ending in a newline.
+    data: the lines, each ending in a newline; its memory is used again when the block is gone.
     """
 
     index: int
     first_line: int
-    data: bytes
+    data: memoryview
 
 
 class CutShortError(Exception):
@@ -103,8 +103,9 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
     Errors: CutShortError after the last whole line of a file that is cut or damaged; its partial line is left out.
     LurkerError when a line is longer than any row of Reddit can be.
     """
-    pieces: list[bytes] = []  # what was read since the last block, joined once
-    n_pending, index, line = 0, 0, 1
+    buffers: list[bytearray] = []
+    buffer = bytearray(block_bytes)
+    n_bytes, n_searched, index, line = 0, 0, 0, 1
     cut: CutShortError | None = None
     chunks = _decompressed(path, advance)
     while True:
@@ -114,34 +115,53 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
             chunk, cut = None, error
         if chunk is None:
             break
-        while n_pending + len(chunk) >= block_bytes and (end := _block_end(chunk, block_bytes - n_pending)):
-            block = Block(index, line, b"".join([*pieces, chunk[:end]]))
-            yield block
-            index, line = index + 1, line + block.data.count(b"\n")
-            pieces, n_pending, chunk = [], 0, chunk[end:]
-        pieces.append(chunk)
-        n_pending += len(chunk)
-        if n_pending > MAX_LINE_BYTES:
+        if (lacking := n_bytes + len(chunk) - len(buffer)) > 0:
+            buffer.extend(bytes(max(lacking, len(buffer) // 8)))
+        buffer[n_bytes : n_bytes + len(chunk)] = chunk
+        n_bytes += len(chunk)
+        while n_bytes >= block_bytes and (end := _block_end(buffer, n_searched, block_bytes, n_bytes)):
+            following = _free(buffers) or bytearray(len(buffer))
+            following[: n_bytes - end] = memoryview(buffer)[end:n_bytes]
+            n_lines = buffer.count(b"\n", 0, end)
+            buffers.append(buffer)
+            yield Block(index, line, memoryview(buffer)[:end])
+            index, line, buffer = index + 1, line + n_lines, following
+            n_bytes, n_searched = n_bytes - end, 0
+        if n_bytes >= block_bytes:
+            n_searched = n_bytes
+        if n_bytes > MAX_LINE_BYTES:
             raise LurkerError(f"{path} is no dump: line {line:,} is over {MAX_LINE_BYTES >> 20} MB long.")
-    data = b"".join(pieces)
-    if cut is None and data and not data.endswith(b"\n"):
-        if _is_json(data[data.rfind(b"\n") + 1 :]):
-            data += b"\n"
+    end = buffer.rfind(b"\n", 0, n_bytes) + 1
+    if cut is None and end < n_bytes:
+        if _is_json(bytes(buffer[end:n_bytes])):
+            buffer[n_bytes : n_bytes + 1] = b"\n"
+            end = n_bytes + 1
         else:
             cut = CutShortError("the file ends inside a line")
-    if end := data.rfind(b"\n") + 1:
-        yield Block(index, line, data[:end])
+    if end:
+        yield Block(index, line, memoryview(buffer)[:end])
     if cut is not None:
         raise cut
 
 
-def _block_end(chunk: bytes, n_left: int) -> int:
-    """Where a block ends that has room for `n_left` more bytes: after the last newline within, else the next; 0: none.
+def _free(buffers: list[bytearray]) -> bytearray | None:
+    """Take a buffer whose block nobody looks at any more: fresh memory costs as much as decompressing does."""
+    for place, buffer in enumerate(buffers):
+        try:
+            buffer.append(0)  # refused while a view of it is alive
+        except BufferError:
+            continue
+        return buffers.pop(place)
+    return None
 
-    So a block without its last line is never longer than it may be.
+
+def _block_end(buffer: bytearray, n_searched: int, block_bytes: int, n_bytes: int) -> int:
+    """Where a block ends: after the last newline within `block_bytes`, else after the next; 0: there is none.
+
+    So a block without its last line is never longer than it may be. n_searched: so many bytes hold no newline.
     """
-    within = chunk.rfind(b"\n", 0, n_left) + 1 if n_left > 0 else 0
-    return within or chunk.find(b"\n", max(n_left, 0)) + 1
+    within = buffer.rfind(b"\n", n_searched, block_bytes) + 1
+    return within or buffer.find(b"\n", max(n_searched, block_bytes), n_bytes) + 1
 
 
 def _is_json(line: bytes) -> bool:

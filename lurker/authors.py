@@ -3,6 +3,7 @@
 import hashlib
 
 import polars as pl
+import pyarrow as pa
 
 NO_AUTHORS = ("[deleted]", "[removed]", "")
 HASH_HEX_DIGITS = 16
@@ -21,10 +22,11 @@ def hash_authors(names: pl.Series, salt: bytes) -> pl.Series:
 
     Source: RFC 7693 (keyed hashing).
     """
-    unique = names.unique().drop_nulls()
-    unique = unique.filter(~unique.is_in(NO_AUTHORS))
-    digests = [
-        hashlib.blake2b(name.encode(), key=salt, digest_size=HASH_HEX_DIGITS // 2).hexdigest() for name in unique
-    ]
-    hashes = names.replace_strict(unique, pl.Series(digests, dtype=pl.String), default=None, return_dtype=pl.String)
-    return hashes.alias("author_hash")
+    coded = names.to_arrow().cast(pa.large_string()).dictionary_encode()
+    keyed = hashlib.blake2b(key=salt, digest_size=HASH_HEX_DIGITS // 2)
+    digests: list[str | None] = []
+    for name in coded.dictionary.to_pylist():
+        digest = keyed.copy()
+        digest.update(name.encode())
+        digests.append(None if name in NO_AUTHORS else digest.hexdigest())
+    return pl.Series("author_hash", digests, dtype=pl.String).gather(pl.Series(coded.indices))

@@ -2,8 +2,6 @@
 
 import json
 import re
-import tempfile
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -20,14 +18,14 @@ SALT = b"a salt"
 
 
 @pytest.fixture
-def read(tmp_path):
+def read():
     """Read raw dicts as a dump's rows: the frame of `with_common_fields`."""
 
     def read(*rows):
         import orjson
 
         data = b"".join(orjson.dumps(row) + b"\n" for row in rows)
-        frame, malformed = parse_lines(data, tmp_path / "block.lines")
+        frame, malformed = parse_lines(data)
         assert not malformed
         return normalize.with_common_fields(frame)
 
@@ -196,8 +194,7 @@ def test_whatever_a_row_holds_it_is_kept_whole_or_dropped_with_a_reason(rows):
     """Every field may be of any type, or absent; a kept row keeps to the schema, and no row is lost."""
     raw = [{**(comment() if is_comment else post()), **fields} for is_comment, fields in rows]
     data = b"".join(json.dumps(row).encode() + b"\n" for row in raw)
-    with tempfile.TemporaryDirectory() as folder:
-        frame, malformed = parse_lines(data, Path(folder) / "block.lines")
+    frame, malformed = parse_lines(data)
     assert (frame.height, malformed) == (len(raw), [])
     found = normalize.with_common_fields(frame).with_columns(normalize.drop_reason(RowFilters()))
     kept = found.filter(pl.col("drop_reason").is_null())

@@ -67,15 +67,16 @@ def test_files_at_once_are_files_one_by_one(files, one_by_one, workspace):
 
 
 def test_a_file_that_fails_stops_the_others_and_the_next_run_goes_on(files, one_by_one, workspace, monkeypatch):
-    stage, broken = dumps._stage_block, dumps._fingerprint(files[3], RowFilters(), "dump")
+    read = dumps._read_block
 
-    def failing(block, folder, **options):
-        if folder.name == broken:
+    def failing(block, *options):
+        if b"1600000003" in bytes(block.data):  # the fourth file's time of retrieval
             raise OSError("the disk is gone")
-        return stage(block, folder=folder, **options)
+        return read(block, *options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(dumps, "_stage_block", failing)
+        patch.setattr(dumps, "_read_block", failing)
+        patch.setattr(dumps, "HELD_BYTES", 0)
         with pytest.raises(OSError, match="the disk is gone"):
             ingest_dumps(workspace, files, RowFilters())
     assert workspace.subreddits(COMMENTS) == []

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+from dataclasses import replace
 
 import pytest
 import zstandard
@@ -27,7 +28,8 @@ FORMATS = {
 
 
 def read(path, **options):
-    return list(streams.blocks(path, lambda _: None, **options))
+    """All blocks, their lines copied: a block's memory is used again when it is gone."""
+    return [replace(block, data=bytes(block.data)) for block in streams.blocks(path, lambda _: None, **options)]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -54,7 +56,7 @@ def test_a_cut_file_keeps_its_whole_lines_and_says_so(tmp_path, name, share):
     seen = []
     with pytest.raises(streams.CutShortError):
         for block in streams.blocks(path, lambda _: None, block_bytes=4_096):
-            seen += block.data.splitlines(keepends=True)
+            seen += bytes(block.data).splitlines(keepends=True)
     assert seen == LINES[: len(seen)]
 
 
@@ -87,7 +89,7 @@ def test_blocks_are_whole_numbered_lines_whatever_their_size(tmp_path_factory, l
     [
         (b"", "is empty"),
         (b"\n \n", "is empty"),
-        (gzip.compress(b""), "is empty"),
+        (gzip.compress(b"", mtime=0), "is empty"),
         (b"\x89PNG\r\n\x1a\n" + bytes(500), "no dump"),
         (b'[{"id": 1}]\n', "no dump"),
         (b"\x28\xb5\x2f\xfd" + b"\xff" * 40, "cannot be decompressed"),
