@@ -42,8 +42,10 @@ from lurker.workspace import Workspace, atomic_path, read_json, write_json
 HEAD_TAIL_BYTES = 1 << 20
 MAX_FILES = 4
 """Read side by side on one machine: a monthly dump needs a window of 2 GiB to decompress."""
-HELD_BYTES = 224 << 20
-"""Rows that are held in memory before they are staged, of all files that are read at once."""
+HELD_BYTES = 128 << 20
+"""Rows of all files read at once that are held before any is staged (by Polars' estimate; they take thrice as much)."""
+HELD_LATER_BYTES = 32 << 20
+"""The same for files so large that some were staged: by then the window of the decompressor needs the memory."""
 MAX_PARSERS = 4
 """Threads that parse the blocks of a file: as many as one decompressor keeps busy."""
 
@@ -219,7 +221,7 @@ def _stage(
 
 @dataclass(slots=True)
 class _Held:
-    """Batches of a file in memory; more than `most_bytes` of them go to the folder as one."""
+    """Batches of a file in memory; more than `most_bytes` of them go to the folder as one, and then fewer are held."""
 
     folder: Path
     most_bytes: int
@@ -235,6 +237,7 @@ class _Held:
             notes = {"blocks": [index for index, _ in self.batches]}
             write_batch(joined([batch for _, batch in self.batches]), self.folder, f"{notes['blocks'][0]:06d}", notes)
             self.batches, self.n_bytes = [], 0
+            self.most_bytes = min(self.most_bytes, HELD_LATER_BYTES)
         return batch.summary
 
 
