@@ -33,9 +33,10 @@ SMALL_BLOCKS = (
     "import sys; from ingest import dumps, streams\n"
     "blocks = dumps.blocks\n"
     "dumps.blocks = lambda path, advance: blocks(path, advance, block_bytes=200_000)\n"
+    "dumps.HELD_BYTES = 500_000\n"
     "from lurker.cli import run; sys.exit(run(sys.argv[1:]))\n"
 )
-"""The command with blocks of which a small file has many."""
+"""The command with blocks, and staged runs of them, of which a small file has many."""
 
 
 def start(root, arguments):

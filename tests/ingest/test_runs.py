@@ -93,6 +93,7 @@ def test_a_merge_in_many_ranges_and_of_many_runs_gives_the_tables_of_one(tmp_pat
     monkeypatch.setattr(store, "RANGE_BYTES", 40_000)
     monkeypatch.setattr(store, "LEAST_RANGE_BYTES", 1)
     monkeypatch.setattr("ingest.dumps.blocks", small_blocks)
+    monkeypatch.setattr("ingest.dumps.HELD_BYTES", 0)
     for path in (old, new):
         ingest_dumps(cut, [path], RowFilters())
     assert len(cut.files(COMMENTS)) > 12
