@@ -16,6 +16,8 @@ class TrainConfig:
     """steps that even a small training set gets: more passes are planned until it has them"""
     pairs_per_step: int = 32
     """pairs of one optimiser step, from whole posts where possible"""
+    steps_of: Literal["posts", "pairs"] = "posts"
+    """posts: a step holds whole posts, which share prompts and responses; pairs: shuffled, as other trainers do"""
     min_posts_per_step: int = 2
     """posts that a full step mixes at least: a post with more than its share of the pairs is spread over steps"""
     accumulation: int = 1

@@ -195,6 +195,12 @@ def tell_delay(responses: pl.Series, delay_s: pl.Series) -> pl.Series:
     return told.select(words.fill_null("[0 seconds] ") + pl.col("response")).to_series()
 
 
+def shuffled_steps(pairs: TokenisedPairs, pairs_per_step: int, seed: int, epoch: int) -> list[Indices]:
+    """Pair indices of each step of one epoch, single pairs in random order: what `epoch_steps` is compared with."""
+    usable = np.random.default_rng([seed, epoch]).permutation(np.flatnonzero(~pairs.is_equal))
+    return np.split(usable, range(pairs_per_step, usable.size, pairs_per_step)) if usable.size else []
+
+
 def epoch_steps(pairs: TokenisedPairs, pairs_per_step: int, seed: int, epoch: int, min_posts: int = 1) -> list[Indices]:
     """Pair indices of each step of one epoch: posts in random order, whole, up to pairs_per_step pairs a step.
 

@@ -18,7 +18,7 @@ from torch import nn
 from lurker.errors import CallError, LurkerError
 from rm.checkpoint import ALONE, Checkpoint, append_metric, cut_metrics, read_checkpoint, save_best, write_checkpoint
 from rm.config import TrainConfig
-from rm.data import TokenisedPairs, epoch_steps
+from rm.data import TokenisedPairs, epoch_steps, shuffled_steps
 from rm.forward import Scorer
 from rm.loss import Targets, log_loss, pair_losses, smoothed
 from rm.team import Team, wrapped
@@ -251,7 +251,10 @@ def _plan(training: TokenisedPairs, config: TrainConfig) -> list[tuple[Indices, 
     plan: list[tuple[Indices, bool]] = []
     epoch = 0
     while epoch < config.epochs or len(plan) < config.min_steps:
-        steps = epoch_steps(training, config.pairs_per_step, config.seed, epoch, config.min_posts_per_step)
+        if config.steps_of == "posts":
+            steps = epoch_steps(training, config.pairs_per_step, config.seed, epoch, config.min_posts_per_step)
+        else:
+            steps = shuffled_steps(training, config.pairs_per_step, config.seed, epoch)
         if not steps:
             raise LurkerError("No pair is left to train on: both sides of each are equal.", "Raise max_tokens.")
         parts = config.evaluations_per_epoch

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
-from rm.data import TokenisedPairs, content_digest, epoch_steps, read_pairs, split_of, subset, tokenise
+from rm.data import TokenisedPairs, content_digest, epoch_steps, read_pairs, shuffled_steps, split_of, subset, tokenise
 from rm.tokens import Sequences, train_tokenizer
 
 
@@ -29,6 +29,7 @@ def pairs_of(post: list[int], is_equal: list[bool] | None = None) -> TokenisedPa
         score_gap=ones,
         confounder_log_odds=0 * ones,
         is_equal=np.array(is_equal or [False] * n_pairs),
+        nuisance=np.zeros((n_pairs, 3), dtype=np.float32),
     )
 
 
@@ -48,6 +49,15 @@ def test_an_epoch_holds_every_usable_pair_once(
     share = max(1, pairs_per_step // min_posts)
     for step in steps[:-1]:  # a full step mixes posts, unless one chunk of a post comes beside another
         assert step.size > pairs_per_step - share
+
+
+def test_shuffled_steps_hold_every_usable_pair_once_in_an_order_of_their_own() -> None:
+    pairs = pairs_of([0] * 30 + [1] * 10, [False] * 39 + [True])
+    first, again, other = (shuffled_steps(pairs, 8, seed=0, epoch=epoch) for epoch in (0, 0, 1))
+    assert [step.size for step in first] == [8, 8, 8, 8, 7]
+    assert sorted(np.concatenate(first)) == list(range(39))
+    assert all((one == two).all() for one, two in zip(first, again, strict=True))
+    assert (np.concatenate(first) != np.concatenate(other)).any()
 
 
 def test_a_post_that_fits_is_not_spread_over_steps() -> None:

@@ -1,0 +1,128 @@
+"""Accuracy against pairs seen: steps of whole posts or shuffled pairs; `python benchmarks/bench_batches.py --help`.
+
+    lurker --workspace DIR ingest simulate && lurker --workspace DIR pairs build matched --recipe matched
+    python benchmarks/bench_batches.py --workspace DIR --pairs matched
+
+Steps of whole posts make shared prompts pay (`rm.train`); that they cost no accuracy is to be shown, not hoped.
+Both ways take the same pairs, the same number a step, and their own best of the same learning rates, chosen on the
+validation split by log loss; the test split is then read once for each, averaged over seeds.
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+
+from lurker.stats import mean_interval
+from lurker.workspace import open_workspace
+from rm.config import TrainConfig
+from rm.data import TokenisedPairs, read_pairs, split_of, subset, texts, tokenise
+from rm.evaluate import Margins, is_correct, model_margins
+from rm.model import build
+from rm.train import train
+
+WAYS: dict[str, dict[str, Any]] = {
+    "whole posts, pairs weigh 1/sqrt(n)": {"steps_of": "posts", "post_weight": "root"},
+    "whole posts, pairs weigh 1": {"steps_of": "posts", "post_weight": "pair"},
+    "shuffled pairs, each weighs 1": {"steps_of": "pairs", "post_weight": "pair"},
+    "shuffled pairs, pairs weigh 1/sqrt(n)": {"steps_of": "pairs", "post_weight": "root"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One training: validation log loss after each evaluation, and what the best weights get right of the test."""
+
+    log_losses: list[float]
+    n_pairs_seen: list[int]
+    is_correct: Margins
+    time_s: float
+
+    @property
+    def best(self) -> float:
+        """The lowest validation log loss."""
+        return min(self.log_losses)
+
+
+def train_once(model: str, frames: dict[str, pl.DataFrame], config: TrainConfig) -> Outcome:
+    """Train a model from scratch; its seed draws weights and order."""
+    reward_model = build(model, texts(frames["train"]), config.vocabulary_size, config.seed)
+    pairs: dict[str, TokenisedPairs] = {
+        name: tokenise(frame, reward_model.tokenizer, config.max_tokens) for name, frame in frames.items()
+    }
+    scorer = reward_model.scorer(config.max_tokens)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        train(scorer, pairs["train"], pairs["validation"], config, Path(folder), lambda _: None)
+        rows = [orjson.loads(line) for line in (Path(folder) / "metrics.jsonl").read_bytes().splitlines()]
+    taken = time.perf_counter() - started
+    judged = [row for row in rows if "validation_log_loss" in row]
+    per_step = frames["train"].height * config.epochs / len(rows)
+    margins = model_margins(scorer, pairs["test"], config.tokens_per_batch)
+    return Outcome(
+        [row["validation_log_loss"] for row in judged],
+        [round(row["step"] * per_step) for row in judged],
+        is_correct(margins),
+        taken,
+    )
+
+
+def main() -> None:
+    """Search and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--pairs", default="matched", help="pair set")
+    parser.add_argument("--model", default="scratch-50k", help="SPEC of the ladder")
+    parser.add_argument("--n-pairs", type=int, default=6000)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rates", default="5e-4,1e-3,2e-3,4e-3", help="learning rates, separated by commas")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    workspace = open_workspace(options.workspace)
+    stored = read_pairs(workspace, options.pairs)
+    frames = {split: split_of(stored, options.pairs, split) for split in ("train", "validation", "test")}
+    frames["train"] = subset(frames["train"], min(options.n_pairs, frames["train"].height), seed=0)
+    posts = frames["test"]["post_id"].to_numpy()
+    say(", ".join(f"{frame.height:,} {split} pairs" for split, frame in frames.items()))
+    say(f"{'':38}{'rate':>8}{'validation':>12}{'test accuracy [95 %]':>26}{'s a run':>9}  validation by pairs seen")
+    kept: dict[str, Margins] = {}
+    for name, way in WAYS.items():
+        base = TrainConfig(
+            learning_rate=1.0, epochs=options.epochs, evaluations_per_epoch=2, patience=100, max_tokens=256, **way
+        )
+        tried = {
+            rate: [
+                train_once(options.model, frames, replace(base, learning_rate=rate, seed=seed))
+                for seed in range(options.seeds)
+            ]
+            for rate in map(float, options.rates.split(","))
+        }
+        rate, best = min(tried.items(), key=lambda item: float(np.mean([run.best for run in item[1]])))
+        kept[name] = np.mean([run.is_correct for run in best], axis=0)
+        estimate = mean_interval(kept[name], posts)
+        seen = zip(best[0].n_pairs_seen, np.mean([run.log_losses for run in best], axis=0), strict=True)
+        curve = "  ".join(f"{n:,}: {value:.4f}" for n, value in seen)
+        interval = f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+        loss, taken = (float(np.mean([getattr(run, what) for run in best])) for what in ("best", "time_s"))
+        say(f"{name:38}{rate:8.0e}{loss:12.4f}{interval:>26}{taken:9.1f}  {curve}")
+    names = list(WAYS)
+    difference = mean_interval(kept[names[0]] - kept[names[2]], posts)
+    say(
+        f"{names[0]}, less {names[2]}: test accuracy {difference.value:+.4f} "
+        f"[{difference.low:+.4f}, {difference.high:+.4f}], paired, clustered by post"
+    )
+
+
+def say(line: str) -> None:
+    """Print one line at once."""
+    print(line, flush=True)  # noqa: T201 - a benchmark's output
+
+
+if __name__ == "__main__":
+    main()
