@@ -1,20 +1,22 @@
-"""The audit of a pair set: how well time and length alone name the winner, with intervals clustered by post."""
+"""The audit of a pair set: how well confounders alone name the winner, with intervals clustered by post.
+
+Of a large set whole posts are judged, as many as `ProbeConfig.max_split_pairs` asks for; the audit says how many.
+"""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn.metrics import roc_auc_score
 
 from features.confounds import add_confounders, orientation, standardised_mean_differences
 from features.context import read_context
 from features.probes import ProbeConfig, cross_validated_probabilities, n_probes, sample_posts
-from features.store import read_pairs
+from features.store import effective_size, read_pairs
 from lurker.errors import LurkerError
 from lurker.progress import progress
 from lurker.schema import SCHEMA_VERSION, TRUTH
-from lurker.stats import Estimate, accuracy_interval
+from lurker.stats import Estimate, accuracy_interval, auc_interval, worst_by_chance
 from lurker.workspace import Workspace, write_json
 
 SPLITS = ("train", "validation", "test")
@@ -28,6 +30,8 @@ class AuditConfig:
     """A clean set's interval ends at or below this; a wider one around 0.5 is underpowered, accuracy 0.5-1."""
     min_posts: int = 5
     """Fewer posts than this in a split carry no interval worth a line, posts."""
+    seed: int = 0
+    """Seed of what the worst of the joint probes reads by chance."""
 
     def __post_init__(self) -> None:
         if not 0.5 < self.max_clean_accuracy <= 1:
@@ -59,14 +63,19 @@ def audit_pairs(
         "recipe": manifest["recipe"]["name"],
         "n_pairs": whole.height,
         "n_posts": whole["post_id"].n_unique(),
+        "n_effective": effective_size(whole["weight"]),
         "n_judged_pairs": pairs.height,
+        "n_judged_posts": pairs["post_id"].n_unique(),
         "pairs_sha256": manifest["pairs_sha256"],
         "probes": rows,
+        "worst_by_chance": _worst_by_chance(pairs, judged, config),
+        "text_margin": text_margin(pairs, judged),
         "differences": standardised_mean_differences(whole),
+        "differences_before": manifest.get("differences_before", []),
         "earlier_wins": _share(whole, pl.col("rejected_delay_s") - pl.col("chosen_delay_s")),
         "longer_wins": _share(whole, pl.col("chosen_chars") - pl.col("rejected_chars")),
         "label_confidence_mean": float(np.average(whole["label_confidence"], weights=whole["weight"])),
-        "verdict": verdict(rows, config),
+        "verdict": _of_sample(whole, pairs) + verdict(rows, config),
         "is_clean": _state(rows, "all", config) == "clean",
     }
     if (truth := true_accuracy(workspace, whole)) is not None:
@@ -76,31 +85,85 @@ def audit_pairs(
 
 
 def summarise_probes(pairs: pl.DataFrame, judged: pl.DataFrame, config: AuditConfig) -> list[dict[str, Any]]:
-    """A row for every probe, over all pairs and in each split with enough posts."""
-    shown = pairs.select("post_id", "split", "weight").with_columns(
+    """A row for every probe, over all pairs and in each split with enough posts; then the joint and the text probes in
+    every subreddit. Rows of all subreddits come first."""
+    shown = _labelled(pairs)
+    parts = [(split, "all") for split in ("all", *SPLITS)]
+    parts += [(split, name) for name in sorted(pairs["subreddit"].unique()) for split in ("all", *SPLITS)]
+    by_probe = [(names, _scored(group, shown)) for names, group in _by_probe(judged)]
+    rows = []
+    for split, subreddit in parts:
+        mine = pl.lit(True) if split == "all" else pl.col("split") == split
+        mine &= pl.lit(True) if subreddit == "all" else pl.col("subreddit") == subreddit
+        for (confounders, probe), scored in by_probe:
+            part = scored.filter(mine)
+            is_asked = subreddit == "all" or confounders in ("joint", "text")
+            if is_asked and ((split, subreddit) == ("all", "all") or part["post_id"].n_unique() >= config.min_posts):
+                names = {"split": split, "subreddit": subreddit, "confounders": confounders, "probe": probe}
+                rows.append(names | _score(part))
+    return rows
+
+
+def _labelled(pairs: pl.DataFrame) -> pl.DataFrame:
+    return pairs.select("post_id", "subreddit", "split", "weight").with_columns(
         label=pl.Series(orientation(pairs["pair_id"])), row=pl.int_range(pl.len())
     )
-    rows = []
-    for (confounders, probe), group in judged.group_by("confounders", "probe", maintain_order=True):
-        scored = group.join(shown, on="row", how="left", maintain_order="left")
-        for split in ("all", *SPLITS):
-            part = scored if split == "all" else scored.filter(pl.col("split") == split)
-            if split == "all" or part["post_id"].n_unique() >= config.min_posts:
-                names = {"split": split, "subreddit": "all", "confounders": confounders, "probe": probe}
-                rows.append(names | _score(part))
-    order = {split: n for n, split in enumerate(("all", *SPLITS))}
-    return sorted(rows, key=lambda row: order[row["split"]])
+
+
+def _by_probe(judged: pl.DataFrame) -> list[tuple[tuple[str, str], pl.DataFrame]]:
+    groups = judged.group_by("confounders", "probe", maintain_order=True)
+    return [((str(confounders), str(probe)), group) for (confounders, probe), group in groups]
+
+
+def _scored(group: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
+    """What one probe said of the pairs it judged, and whether it was right: 1, 0, or 0.5 where it did not say."""
+    scored = group.join(shown, on="row", how="left", maintain_order="left")
+    right = pl.when(pl.col("p_first") == 0.5).then(0.5).otherwise((pl.col("p_first") > 0.5) == pl.col("label"))
+    return scored.with_columns(is_correct=right.cast(pl.Float64))
 
 
 def _score(part: pl.DataFrame) -> dict[str, Any]:
-    """Accuracy with its interval, and AUC (null where only one label occurs). part: p_first, label, post_id, weight."""
-    label, p_first = part["label"].to_numpy(), part["p_first"].to_numpy()
-    is_correct = np.where(p_first == 0.5, 0.5, (p_first > 0.5) == label)
-    accuracy = accuracy_interval(is_correct, part["post_id"], part["weight"])
-    auc = None
-    if np.unique(label).size == 2:
-        auc = float(roc_auc_score(label, p_first, sample_weight=part["weight"].to_numpy()))
-    return {"n_pairs": accuracy.n, "n_posts": accuracy.n_clusters, **_accuracy(accuracy), "auc": auc}
+    """Accuracy and AUC with their intervals; the AUC is null where only one label occurs. part: as of `_scored`."""
+    accuracy = accuracy_interval(part["is_correct"], part["post_id"], part["weight"])
+    auc: dict[str, float | None] = {"auc": None, "auc_low": None, "auc_high": None}
+    if part["label"].n_unique() == 2:
+        area = auc_interval(part["label"], part["p_first"], part["post_id"], part["weight"])
+        auc = {"auc": area.value, "auc_low": area.low, "auc_high": area.high}
+    return {"n_pairs": accuracy.n, "n_posts": accuracy.n_clusters, **_accuracy(accuracy), **auc}
+
+
+def _worst_by_chance(pairs: pl.DataFrame, judged: pl.DataFrame, config: AuditConfig) -> dict[str, float]:
+    """What the more accurate of the joint probes would read if neither knew anything: mean and 95th percentile."""
+    shown = _labelled(pairs)
+    joint = [_scored(group, shown)["is_correct"] for (name, _), group in _by_probe(judged) if name == "joint"]
+    rng = np.random.default_rng(config.seed)
+    mean, high = worst_by_chance(np.stack(joint), pairs["post_id"], pairs["weight"].to_numpy(), rng)
+    return {"mean": mean, "high": high}
+
+
+def text_margin(pairs: pl.DataFrame, judged: pl.DataFrame) -> dict[str, Any]:
+    """The text baseline's accuracy, as it is and where the confounders say nothing, with intervals; and the share of
+    its margin over one half that goes, null where the baseline is not above one half.
+
+    Where they say nothing: weighted by min(p, 1-p) over the p that the boosted joint probe, out of fold, gave the
+    outcome that occurred. Source: overlap weights, Li, Morgan & Zaslavsky 2018, JASA 113(521).
+    """
+    probes = dict(_by_probe(judged))
+    joint = probes["joint", "boosting"].select("row", p_joint="p_first")
+    text = _scored(probes["text", "tfidf"], _labelled(pairs)).join(joint, on="row", maintain_order="left")
+    p = text["p_joint"].to_numpy()
+    overlap = np.minimum(p, 1 - p) / np.clip(np.where(text["label"].to_numpy(), p, 1 - p), 1e-9, None)
+    plain = accuracy_interval(text["is_correct"], text["post_id"], text["weight"])
+    weight = text["weight"].to_numpy() * np.clip(overlap, 1e-9, 1)
+    balanced = accuracy_interval(text["is_correct"], text["post_id"], weight)
+    explained = 1 - (balanced.value - 0.5) / (plain.value - 0.5) if plain.low > 0.5 else None
+    return {"plain": _accuracy(plain), "balanced": _accuracy(balanced), "explained": explained}
+
+
+def _of_sample(whole: pl.DataFrame, judged: pl.DataFrame) -> str:
+    if judged.height == whole.height:
+        return ""
+    return f"Of a sample, {judged.height:,} of {whole.height:,} pairs: "
 
 
 def true_accuracy(workspace: Workspace, pairs: pl.DataFrame) -> dict[str, float] | None:
@@ -122,18 +185,18 @@ def verdict(rows: list[dict[str, Any]], config: AuditConfig) -> str:
     """In words: whether the shortcuts name the winner, over all pairs, and what that says of each split."""
     states = {split: _state(rows, split, config) for split in ("all", *SPLITS)}
     worst = {
-        split: max((row for row in rows if row["split"] == split and row["confounders"] == "joint"), key=_accuracy_key)
+        split: (min if state == "below chance" else max)(_joint(rows, split), key=_accuracy_key)
         for split, state in states.items()
         if state != "absent"
     }
     interval = "{accuracy:.3f} [{accuracy_low:.3f}, {accuracy_high:.3f}]".format(**worst["all"])
     sentence = {
-        "clean": f"Clean: time and length together name the winner {interval} of the time, no better than chance.",
-        "underpowered": f"Underpowered: time and length together reach {interval}; the interval holds 0.5 but is too "
+        "clean": f"Clean: the confounders together name the winner {interval} of the time, no better than chance.",
+        "underpowered": f"Underpowered: the confounders together reach {interval}; the interval holds 0.5 but is too "
         f"wide to call the pairs clean (it must end at or below {config.max_clean_accuracy:g}).",
-        "below chance": f"Not clean: the probe of time and length falls below chance, {interval}, so the pairs differ "
+        "below chance": f"Not clean: the probe of all confounders falls below chance, {interval}, so the pairs differ "
         "between posts in a way that it can read backwards.",
-        "shortcut": f"Not clean: time and length alone name the winner {interval} of the time, without the text.",
+        "shortcut": f"Not clean: the confounders alone name the winner {interval} of the time, without the text.",
     }[states["all"]]
     others = [f"{split} {states[split]}" for split in SPLITS if states[split] not in (states["all"], "absent")]
     return f"{sentence} By split: {', '.join(others)}." if others else sentence
@@ -141,7 +204,7 @@ def verdict(rows: list[dict[str, Any]], config: AuditConfig) -> str:
 
 def _state(rows: list[dict[str, Any]], split: str, config: AuditConfig) -> str:
     """clean | underpowered | shortcut | below chance, by the worst of the joint probes; absent without one."""
-    joint = [row for row in rows if row["split"] == split and row["confounders"] == "joint"]
+    joint = _joint(rows, split)
     if not joint:
         return "absent"
     if any(row["accuracy_low"] > 0.5 for row in joint):
@@ -149,6 +212,11 @@ def _state(rows: list[dict[str, Any]], split: str, config: AuditConfig) -> str:
     if any(row["accuracy_high"] < 0.5 for row in joint):
         return "below chance"
     return "clean" if all(row["accuracy_high"] <= config.max_clean_accuracy for row in joint) else "underpowered"
+
+
+def _joint(rows: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
+    """The rows of the probes of all confounders, over all subreddits."""
+    return [row for row in rows if (row["split"], row["subreddit"], row["confounders"]) == (split, "all", "joint")]
 
 
 def _accuracy_key(row: dict[str, Any]) -> float:

@@ -6,16 +6,14 @@ from typing import Any
 
 import polars as pl
 
+from features.choose import choose_pairs
 from features.context import read_context
 from features.copies import read_ties
-from features.deconfound import adjust_pairs, balance_pairs
-from features.form import FORM
 from features.hard_test import HARD_TEST, freeze_hard_test
 from features.ledger import Ledger
-from features.matching import match_pairs
 from features.neighbours import Means
 from features.noise import check_second_window
-from features.recipes import Recipe, balanced
+from features.recipes import Recipe
 from features.responses import REPLY, measure_responses, select_responses
 from features.splits import time_cuts
 from features.store import describe_pairs, write_pairs
@@ -52,14 +50,16 @@ def build_pairs(
         with progress("Measuring comments", n_comments, "comments") as advance:
             measured = measure_responses(workspace, known, advance)
         responses, response_ledger = select_responses(measured, recipe, read_ties(workspace, recipe))
-        matched, ledgers, rounds = _choose_pairs(workspace, responses, recipe, known, means)
-        if matched.is_empty():
-            raise _no_pairs_left(name, recipe, response_ledger, ledgers["pairs"])
-        pairs = attach_texts(workspace, matched, recipe)
+        chosen = choose_pairs(responses, recipe, lambda: read_context(workspace, known), means)
+        if chosen.pairs.is_empty():
+            raise _no_pairs_left(name, recipe, response_ledger, chosen.ledgers["pairs"])
+        pairs = attach_texts(workspace, chosen.pairs, recipe)
         hard_test = freeze_hard_test(workspace, measured, refreeze=refreeze)
+        ledgers = {"responses": response_ledger} | chosen.ledgers
         manifest = describe_pairs(pairs, name, recipe, known) | {
-            "ledger": {stage: ledger.to_dict() for stage, ledger in ({"responses": response_ledger} | ledgers).items()},
-            "balance_rounds": rounds,
+            "ledger": {stage: ledger.to_dict() for stage, ledger in ledgers.items()},
+            "balance_rounds": chosen.rounds,
+            "differences_before": chosen.differences_before,
             "inputs": fingerprint_inputs(measured),
             "hard_test": hard_test,
             "time_cuts": _time_cuts(measured, recipe),
@@ -68,42 +68,6 @@ def build_pairs(
         write_pairs(workspace, name, pairs, manifest)
     say(f"Wrote {pairs.height:,} pairs to {folder}. Next: `lurker pairs audit {name}`.")
     return manifest
-
-
-def _choose_pairs(
-    workspace: Workspace, responses: pl.DataFrame, recipe: Recipe, subreddits: list[str], means: Means | None
-) -> tuple[pl.DataFrame, dict[str, Ledger], list[dict[str, Any]]]:
-    """The recipe's pairs without texts, a ledger for each pool they come from, and the rounds of balancing."""
-    pool, ledger = match_pairs(responses, recipe, means)
-    if recipe.deconfound == "none" or pool.is_empty():
-        return pool, {"pairs": ledger}, []
-    say("Probing what the confounders say of the outcome.")
-    context = read_context(workspace, subreddits)
-    pool = _add_form(pool, responses)
-    if recipe.deconfound == "balance":
-        pairs, ledger, rounds = balance_pairs(pool, ledger, context, recipe)
-        return pairs.sort("subreddit", "post_id", "pair_id"), {"pairs": ledger}, rounds
-    train = pool.filter(pl.col("split") == "train")
-    ledger = ledger.drop("held out: balanced pairs stand there", pool.height - train.height)
-    rules = dataclasses.replace(
-        balanced(), validation_fraction=recipe.validation_fraction, test_fraction=recipe.test_fraction
-    )
-    held_pool, held_ledger = match_pairs(responses, rules, means)
-    held, held_ledger, rounds = balance_pairs(_add_form(held_pool, responses), held_ledger, context, rules)
-    held_out = held.filter(pl.col("split") != "train")
-    held_ledger = held_ledger.drop("train: adjusted pairs stand there", held.height - held_out.height)
-    adjusted = adjust_pairs(train, context).with_columns(weight=pl.lit(1.0))
-    pairs = pl.concat([adjusted, held_out.with_columns(confounder_log_odds=pl.lit(0.0))], how="diagonal")
-    return pairs.sort("subreddit", "post_id", "pair_id"), {"pairs": ledger, "held-out pairs": held_ledger}, rounds
-
-
-def _add_form(pool: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:
-    """The pairs with the counts of form of both sides."""
-    for side in ("chosen", "rejected"):
-        named = {"comment_id": f"{side}_id"} | {name: f"{side}_{name}" for name in FORM}
-        counts = responses.select("comment_id", *FORM).rename(named)
-        pool = pool.join(counts, on=f"{side}_id", how="left", maintain_order="left")
-    return pool
 
 
 def fingerprint_inputs(measured: pl.DataFrame) -> list[dict[str, Any]]:

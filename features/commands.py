@@ -86,9 +86,19 @@ def audit(
         "accuracy_low",
         "accuracy_high",
         "auc",
+        "auc_low",
+        "auc_high",
     )
-    print_table(f"Audit of {name}", [{column: row[column] for column in columns} for row in found["probes"]])
-    print_table("Chosen minus rejected, in standard deviations", found["differences"])
+    rows = [row for row in found["probes"] if row["subreddit"] == "all"]
+    print_table(f"Audit of {name}", [{column: row[column] for column in columns} for row in rows])
+    of_subreddits = [row for row in found["probes"] if (row["split"], row["confounders"]) == ("all", "joint")]
+    by_subreddit = [{column: row[column] for column in ("subreddit", *columns[2:])} for row in of_subreddits]
+    print_table("All confounders, by subreddit", by_subreddit)
+    before = {row["confounder"]: row["smd"] for row in found["differences_before"]}
+    print_table(
+        "Chosen minus rejected, in standard deviations",
+        [row | ({"before": before.get(row["confounder"])} if before else {}) for row in found["differences"]],
+    )
     typer.echo(found["verdict"])
 
 
@@ -178,7 +188,11 @@ def _audited(one: dict[str, Any]) -> dict[str, Any]:
     audit = one["audit"]
     row: dict[str, Any] = {"pairs": one["pairs"], "n": one["n_pairs"]}
     for group in ("time", "length", "joint"):
-        probes = [probe for probe in audit["probes"] if probe["split"] == "all" and probe["confounders"] == group]
+        probes = [
+            probe
+            for probe in audit["probes"]
+            if (probe["split"], probe["subreddit"], probe["confounders"]) == ("all", "all", group)
+        ]
         best = max(probes, key=lambda probe: float(probe["accuracy"]))
         row["all confounders" if group == "joint" else group] = _shown(best, "accuracy")
     row["earlier wins"], row["longer wins"] = audit["earlier_wins"]["value"], audit["longer_wins"]["value"]

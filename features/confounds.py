@@ -21,6 +21,8 @@ CONFOUNDERS: dict[str, tuple[str, ...]] = {
 }
 """What each group holds of a response; `joint` is all of them and the levels of the post."""
 GROUPS: tuple[Group, ...] = ("time", "order", "length", "form", "calendar", "author", "joint")
+RANKED = ("log_delay", "log_rank", "log_chars", *CONFOUNDERS["form"], "hour", *CONFOUNDERS["author"])
+"""Confounders whose normal scores a probe sees too: of those that are one another's logarithm only one."""
 DIFFERENCES = tuple(name for names in CONFOUNDERS.values() for name in names)
 _OF_CONTEXT = (*CONFOUNDERS["order"], *CONFOUNDERS["calendar"], *CONFOUNDERS["author"])
 SIDES = ("chosen", "rejected")
@@ -62,8 +64,9 @@ def orientation(pair_ids: pl.Series) -> NDArray[np.bool_]:
 def confounder_matrix(pairs: pl.DataFrame, group: Group, chosen_first: NDArray[np.bool_]) -> NDArray[np.float64]:
     """What a probe sees: [n, k]. pairs: as of `add_confounders`. chosen_first: [n], whether chosen is shown first.
 
-    Of every confounder the difference (first minus second as shown) and the level (mean of both); in time, order and
-    length also which of the two is larger. joint: all groups, the levels of the post, and its subreddit's number.
+    Of every confounder the difference (first minus second as shown), the level (mean of both) and the difference of
+    the normal scores, without which a linear probe was seen to miss what another one found; in time, order and length
+    also which of the two is larger. joint: all groups, the levels of the post, and its subreddit's number.
     """
     shown = np.where(chosen_first, 1.0, -1.0)
     columns: list[NDArray[np.float64]] = []
@@ -73,12 +76,26 @@ def confounder_matrix(pairs: pl.DataFrame, group: Group, chosen_first: NDArray[n
         for confounder in confounders:
             chosen, rejected = (pairs[f"{side}_{confounder}"].to_numpy().astype(np.float64) for side in SIDES)
             columns += [shown * (chosen - rejected), (chosen + rejected) / 2]
+            if confounder in RANKED:
+                scores = normal_scores(chosen, rejected)
+                columns.append(shown * (scores[0] - scores[1]))
         if name in ("time", "order", "length"):
             columns.append(shown * np.sign(chosen - rejected))
     if group == "joint":
         columns += [pairs[name].to_numpy().astype(np.float64) for name in POST_CONTEXT]
         columns.append(pairs["subreddit"].rank("dense").to_numpy().astype(np.float64))
     return np.column_stack(columns)
+
+
+def normal_scores(
+    chosen: NDArray[np.float64], rejected: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both sides as quantiles of the normal distribution by their rank among all of them, ties alike. [n] each."""
+    from scipy.stats import norm, rankdata
+
+    both = np.concatenate([chosen, rejected])
+    scores = norm.ppf((rankdata(both) - 0.5) / max(both.size, 1))
+    return scores[: chosen.size], scores[chosen.size :]
 
 
 def standardised_mean_differences(pairs: pl.DataFrame) -> list[dict[str, str | float]]:

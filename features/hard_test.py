@@ -1,4 +1,7 @@
-"""The frozen hard test: test posts, tight calipers, confident labels, balanced signs; one for each subreddit.
+"""The frozen hard test: test posts, tight calipers, confident labels, thinned until no confounder names the winner.
+
+What the confounders say is learned from the subreddit's other posts, signs of delay and length are balanced exactly,
+and every pair weighs 1. One for each subreddit.
 
 Comparisons across recipes, sizes and communities all use it, so it is built once, at the first build that touches a
 subreddit, and kept: a later build reuses it unchanged and says so in a line when today's input would give another.
@@ -8,8 +11,9 @@ from typing import Any
 
 import polars as pl
 
+from features.choose import choose_pairs
+from features.context import read_context
 from features.ledger import total
-from features.matching import match_pairs
 from features.recipes import hard_test
 from features.responses import select_responses
 from features.store import describe_pairs, write_pairs
@@ -54,9 +58,11 @@ def _hard_pairs(workspace: Workspace, measured: pl.DataFrame) -> tuple[pl.DataFr
     """Today's hard test of one subreddit and its ledgers."""
     recipe = hard_test()
     responses, response_ledger = select_responses(measured, recipe)
-    matched, pair_ledger = match_pairs(responses, recipe)
-    ledger = {"responses": response_ledger.to_dict(), "pairs": pair_ledger.to_dict()}
-    return attach_texts(workspace, matched, recipe), ledger
+    # Of this subreddit alone, so that its test is the same whatever else is ingested or built.
+    subreddit = measured["subreddit"].unique().to_list()
+    chosen = choose_pairs(responses, recipe, lambda: read_context(workspace, subreddit))
+    ledger = {"responses": response_ledger.to_dict(), "pairs": chosen.ledgers["pairs"].to_dict()}
+    return attach_texts(workspace, chosen.pairs, recipe), ledger
 
 
 def _read_frozen(workspace: Workspace) -> tuple[dict[str, pl.DataFrame], Ledgers]:

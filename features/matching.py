@@ -104,16 +104,17 @@ def _stages(recipe: Recipe) -> tuple[dict[str, PairRule], dict[str, PairRule]]:
     rules: list[tuple[str, PairRule, bool]] = [
         ("label confidence below min_label_confidence", _confident, recipe.min_label_confidence > 0.5),
         ("length signs balanced", _length_symmetric, recipe.length_symmetric),
+        ("over max_pool_pairs_per_response", _cap_pool_per_response, recipe.max_pool_pairs_per_response is not None),
         ("over max_pool_pairs_per_post", _cap_pool, recipe.max_pool_pairs_per_post is not None),
     ]
     if recipe.deconfound != "balance":
         rules += [
             ("over max_pairs_per_response", cap_per_response, recipe.max_pairs_per_response is not None),
             ("over max_pairs_per_post", cap_per_post, recipe.max_pairs_per_post is not None),
-            ("signs balanced", _balance_signs, recipe.balance_signs),
+            ("signs balanced", balance_signs, recipe.balance_signs),
         ]
     asked = {reason: rule for reason, rule, is_asked in rules if is_asked}
-    caps = (_cap_pool, cap_per_response, cap_per_post)
+    caps = (_cap_pool_per_response, _cap_pool, cap_per_response, cap_per_post)
     within = dict(takewhile(lambda item: item[1] in caps, asked.items()))
     return within, {reason: rule for reason, rule in asked.items() if reason not in within}
 
@@ -131,22 +132,37 @@ def _length_symmetric(pairs: pl.DataFrame, _: Recipe) -> pl.DataFrame:
     return thin_to_mirror(pairs, [sign(difference)], within=[pl.col("split"), size])
 
 
-def _balance_signs(pairs: pl.DataFrame, _: Recipe) -> pl.DataFrame:
+def balance_signs(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """Pairs thinned until earlier and later, longer and shorter are chosen equally often, in every subreddit.
+
+    Where nothing else takes out the delay it is done at every size of its difference.
+    """
+    if not recipe.balance_signs:
+        return pairs
     time = sign(pl.col("chosen_delay_s") - pl.col("rejected_delay_s"))
     length = sign(pl.col("chosen_chars") - pl.col("rejected_chars"))
     log_delay_difference = pl.col("chosen_delay_s").log1p() - pl.col("rejected_delay_s").log1p()
     size = (log_delay_difference.abs() / DELAY_BIN_NATS).floor().cast(pl.Int64)
-    return thin_to_mirror(pairs, [time, length], within=[pl.col("subreddit"), size])
+    within = [pl.col("subreddit")] if recipe.deconfound == "balance" else [pl.col("subreddit"), size]
+    return thin_to_mirror(pairs, [time, length], within=within)
 
 
 def cap_per_response(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """Pairs that are among the first of both their responses in the order of pair_hash."""
-    if recipe.max_pairs_per_response is None:
+    return _first_of_responses(pairs, recipe.max_pairs_per_response)
+
+
+def _cap_pool_per_response(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    return _first_of_responses(pairs, recipe.max_pool_pairs_per_response)
+
+
+def _first_of_responses(pairs: pl.DataFrame, n_pairs: int | None) -> pl.DataFrame:
+    if n_pairs is None:
         return pairs
     ordered = pairs.sort("pair_hash", "pair_id").with_row_index("_n")
     roles = [ordered.select("_n", pl.col(role).alias("response")) for role in ("chosen_id", "rejected_id")]
     places = pl.concat(roles).sort("_n", "response").with_columns(place=pl.int_range(pl.len()).over("response"))
-    over = places.filter(pl.col("place") >= recipe.max_pairs_per_response).select("_n").unique()
+    over = places.filter(pl.col("place") >= n_pairs).select("_n").unique()
     return ordered.join(over, on="_n", how="anti").drop("_n")
 
 

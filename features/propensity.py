@@ -1,22 +1,28 @@
-"""How likely is it that the earlier of two responses wins, given confounders only: cross-fitted by post, calibrated.
+"""How likely is it that the earlier of two responses wins, given confounders only: cross-fitted by post.
 
-A pair's probability comes from models that saw neither its post nor, for any pair, a test post: boosted trees on all
-confounders of the audit, then a logistic calibration within the pair's own split, so that what is peculiar to the few
-posts of a small split is taken out too.
+Boosted trees on all confounders of the audit, then a logistic regression on their log-odds, the same confounders and
+what they say of one another: trees alone were seen to leave sums of collinear confounders (delay against rank) that a
+linear probe finds. Both are fitted on other posts, and never on a test post.
 """
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from features.confounds import confounder_matrix
+from features.confounds import confounder_matrix, normal_scores
+from features.context import POST_CONTEXT
 from features.hashing import hash_ids
 
-CALIBRATED_ON = ("log_delay", "log_rank", "log_chars")
-"""Confounders whose differences the calibration within a split sees beside the log-odds."""
+MAX_TERM = 4.0
+"""Terms of the logistic regression are held within this many standard deviations: no pair decides alone."""
+Part = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,16 +31,16 @@ class PropensityConfig:
 
     n_folds: int = 5
     """Parts the posts are cut into, parts."""
-    max_train_pairs: int = 50_000
-    """Most pairs a model is trained on, chosen by hash, pairs."""
-    n_boosting_rounds: int = 120
-    """Trees, trees."""
+    n_boosting_rounds: int = 200
+    """Most trees, trees."""
+    min_pairs_per_tree: int = 400
+    """Pairs to learn from for every tree: where there are few, many trees would learn their noise, pairs."""
     learning_rate: float = 0.07
     """Shrinkage of each tree."""
     min_pairs_per_leaf: int = 80
     """Smallest leaf, pairs."""
-    min_split_pairs: int = 200
-    """Smaller splits are not calibrated on their own, pairs."""
+    penalty: float = 30.0
+    """Ridge penalty of the logistic regression on standardised terms."""
     clip: float = 0.02
     """Probabilities are held within [clip, 1 - clip]."""
 
@@ -50,22 +56,21 @@ def is_earlier_chosen(pairs: pl.DataFrame) -> NDArray[np.bool_]:
     return pairs.select((delay < 0) | tie).to_series().to_numpy()
 
 
-def earlier_wins_probability(pairs: pl.DataFrame, config: PropensityConfig) -> NDArray[np.float64]:
-    """P(the earlier one wins | confounders). [n]. pairs: as of `add_confounders`, sorted by pair_id."""
-    earlier_won = is_earlier_chosen(pairs)
-    X = confounder_matrix(pairs, "joint", earlier_won)
-    is_test = (pairs["split"] == "test").to_numpy()
-    folds = hash_ids(pairs["post_id"], "propensity-fold") % config.n_folds
-    order = np.argsort(hash_ids(pairs["pair_id"], "propensity-sample"), kind="stable")
-    p = np.full(pairs.height, 0.5)
-    # One thread: sums in one order, so that no byte of the pairs hangs on the machine.
-    with threadpool_limits(1):
-        for fold in range(config.n_folds):
-            learn, apply = (folds != fold) & ~is_test, (folds == fold) & ~is_test
-            p[apply] = _boosted(X, earlier_won, order[learn[order]][: config.max_train_pairs], apply, config)
-        learn = ~is_test if not is_test.all() else is_test
-        p[is_test] = _boosted(X, earlier_won, order[learn[order]][: config.max_train_pairs], is_test, config)
-        p = _calibrated(pairs, p, earlier_won, folds, config)
+def earlier_wins_probability(
+    pairs: pl.DataFrame, config: PropensityConfig, salt: str = "propensity-fold"
+) -> NDArray[np.float64]:
+    """P(the earlier one wins | confounders). [n]. pairs: as of `add_confounders`, sorted by pair_id. salt of the folds.
+
+    The log-odds the logistic regression learns from are out of fold, as in stacking: the trees behind those of other
+    posts saw this post's labels, which moves its own probability by less than a thousandth.
+    """
+    labels = is_earlier_chosen(pairs)
+    X = confounder_matrix(pairs, "joint", labels)
+    parts = _parts(pairs, config, salt)
+    p = _out_of_fold(lambda n_learned: _boosting(n_learned, config), X, labels, parts)
+    safe = np.clip(p, config.clip, 1 - config.clip)
+    Z = np.column_stack([np.log(safe / (1 - safe)), _terms(pairs, X, labels)])
+    p = _out_of_fold(lambda _: _logistic(config), Z, labels, parts)
     return np.clip(p, config.clip, 1 - config.clip)
 
 
@@ -75,20 +80,46 @@ def chosen_log_odds(pairs: pl.DataFrame, config: PropensityConfig) -> NDArray[np
     return np.where(is_earlier_chosen(pairs), 1.0, -1.0) * np.log(p / (1 - p))
 
 
-def _boosted(
+def _parts(pairs: pl.DataFrame, config: PropensityConfig, salt: str) -> list[Part]:
+    """(learned from, applied to): folds of the posts that are no test posts, then those for the test posts."""
+    folds = hash_ids(pairs["post_id"], salt) % config.n_folds
+    is_test = (pairs["split"] == "test").to_numpy()
+    of_folds = [((folds != fold) & ~is_test, (folds == fold) & ~is_test) for fold in range(config.n_folds)]
+    return [part for part in (*of_folds, (~is_test, is_test)) if part[1].any()]
+
+
+def _out_of_fold(
+    make: Callable[[int], Any],
     X: NDArray[np.float64],
     labels: NDArray[np.bool_],
-    learn: NDArray[np.int64],
-    apply: NDArray[np.bool_],
-    config: PropensityConfig,
+    parts: list[Part],
 ) -> NDArray[np.float64]:
-    """P(label) of the rows `apply`; one half where nothing is there to learn from."""
+    """P(label) of every row from the model of its part; one half where there is nothing to learn from. [n].
+
+    make: the model for so many rows to learn from.
+    """
+
+    def predict(part: Part) -> NDArray[np.float64]:
+        learn, apply = part
+        if np.unique(labels[learn]).size < 2:
+            return np.full(int(apply.sum()), 0.5)
+        # One thread a model: sums in one order, so that no byte of the pairs hangs on the machine.
+        with threadpool_limits(1):
+            model = make(int(learn.sum())).fit(X[learn], labels[learn])
+            return np.asarray(model.predict_proba(X[apply])[:, 1], dtype=np.float64)
+
+    p = np.full(labels.size, 0.5)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (_, apply), found in zip(parts, pool.map(predict, parts), strict=True):
+            p[apply] = found
+    return p
+
+
+def _boosting(n_learned: int, config: PropensityConfig) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    if not apply.any() or np.unique(labels[learn]).size < 2:
-        return np.full(int(apply.sum()), 0.5)
-    model = HistGradientBoostingClassifier(
-        max_iter=config.n_boosting_rounds,
+    return HistGradientBoostingClassifier(
+        max_iter=max(1, min(config.n_boosting_rounds, n_learned // config.min_pairs_per_tree)),
         learning_rate=config.learning_rate,
         max_leaf_nodes=15,
         min_samples_leaf=config.min_pairs_per_leaf,
@@ -96,32 +127,25 @@ def _boosted(
         early_stopping=False,
         random_state=0,
     )
-    model.fit(X[learn], labels[learn])
-    return np.asarray(model.predict_proba(X[apply])[:, 1], dtype=np.float64)
 
 
-def _calibrated(
-    pairs: pl.DataFrame,
-    p: NDArray[np.float64],
-    labels: NDArray[np.bool_],
-    folds: NDArray[np.int64],
-    config: PropensityConfig,
-) -> NDArray[np.float64]:
-    """Probabilities put right within each split by logistic regressions that saw the split's other folds."""
+def _logistic(config: PropensityConfig) -> Any:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
+    return LogisticRegression(C=1 / config.penalty, max_iter=300)
+
+
+def _terms(pairs: pl.DataFrame, X: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """All confounders, the subreddits, and time, order and length times the levels they may turn round at. [n, k]."""
     shown = np.where(labels, 1.0, -1.0)
-    safe = np.clip(p, config.clip, 1 - config.clip)
-    differences = [shown * (pairs[f"chosen_{c}"] - pairs[f"rejected_{c}"]).to_numpy() for c in CALIBRATED_ON]
-    Z = StandardScaler().fit_transform(np.column_stack([np.log(safe / (1 - safe)), *differences]))
-    calibrated = p.copy()
-    for split in sorted(pairs["split"].unique()):
-        mine = (pairs["split"] == split).to_numpy()
-        if mine.sum() < config.min_split_pairs:
-            continue
-        for fold in range(config.n_folds):
-            learn, apply = mine & (folds != fold), mine & (folds == fold)
-            if apply.any() and np.unique(labels[learn]).size == 2:
-                calibrated[apply] = LogisticRegression().fit(Z[learn], labels[learn]).predict_proba(Z[apply])[:, 1]
-    return calibrated
+    core, levels = [], [normal_scores(*[pairs[name].to_numpy().astype(np.float64)] * 2)[0] for name in POST_CONTEXT]
+    for name in ("log_delay", "log_rank", "log_chars"):
+        chosen, rejected = (pairs[f"{side}_{name}"].to_numpy().astype(np.float64) for side in ("chosen", "rejected"))
+        scores = normal_scores(chosen, rejected)
+        core += [shown * (scores[0] - scores[1]), shown * np.sign(chosen - rejected)]
+        levels.append((scores[0] + scores[1]) / 2)
+    subreddits = [(pairs["subreddit"] == name).to_numpy() for name in sorted(pairs["subreddit"].unique())]
+    Z = np.column_stack([X, *levels, *subreddits, *(one * level for one in core for level in levels)])
+    spread = Z.std(axis=0)
+    standardised = (Z - Z.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return np.asarray(np.clip(standardised, -MAX_TERM, MAX_TERM), dtype=np.float64)

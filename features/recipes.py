@@ -113,15 +113,17 @@ class Recipe:
     deconfound: Literal["none", "balance", "adjust"] = "none"
     """balance: thin and weight until the confounders say nothing; adjust: publish what they say of every training
     pair as confounder_log_odds, and hold out balanced pairs."""
+    max_pool_pairs_per_response: int | None = None
+    """Most candidate pairs one response may be in, before thinning, pairs. Caps that first bind after thinning were
+    seen to bring back what thinning took out: who has many pairs left depends on the outcomes."""
     max_pool_pairs_per_post: int | None = None
     """Most candidate pairs from one post, before thinning, pairs."""
     max_confounder_probability: float = 0.85
     """Pairs whose outcome the confounders foretell more surely go: they have no mirror image, probability 0.5-1."""
     n_balance_rounds: int = 3
     """Most times the pairs that are kept are probed, thinned again where the probe beats one half, and weighted."""
-    weighting: Literal["none", "cross-fitted", "moments"] = "moments"
-    """Of balanced pairs: all 1; from a last probe that saw other posts only; or those, changed as little as makes
-    chosen and rejected alike on average in each split (some 25 figures fitted on the split's own labels)."""
+    weighting: Literal["none", "cross-fitted"] = "none"
+    """Of balanced pairs: all 1; or what a last probe, of other posts, says of those that are kept."""
 
     max_pairs_per_response: int | None = None
     """Most pairs one response may be in, pairs."""
@@ -146,11 +148,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _require_at_least(self, 1, "n_neighbours", "min_score_gap", "min_held_out_score_gap", "min_score_ratio")
-        _require_at_least(self, 1, "n_balance_rounds", "max_pool_pairs_per_post", "max_pairs_per_response")
-        _require_at_least(self, 1, "max_pairs_per_post", "min_chars", "min_copy_words")
+        _require_at_least(self, 1, "max_pool_pairs_per_response", "max_pool_pairs_per_post")
+        _require_at_least(self, 1, "max_pairs_per_response", "max_pairs_per_post", "min_chars", "min_copy_words")
         _require_at_least(self, 0, "max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
         _require_at_least(self, 0, "min_words", "min_maturity_s", "min_held_out_rank_gap", "validation_fraction")
         _require_at_least(self, 0, "max_words", "max_chars", "validation_from_utc", "test_from_utc", "vote_fuzz")
+        _require_at_least(self, 0, "n_balance_rounds")
         _require_at_least(self, MIN_COPY_SIMILARITY, "min_copy_similarity")
         _require_at_least(self, 0.5, "min_label_confidence", "max_confounder_probability", "min_language_probability")
         _require_at_least(self, MIN_TEST_FRACTION, "test_fraction")
@@ -274,13 +277,22 @@ def matched() -> Recipe:
 
 
 def hard_test() -> Recipe:
-    """The frozen test: test posts, `matched` calipers, labels that two noisy scores make likely, balanced signs."""
+    """The frozen test: test posts, close in time and length, labels that two noisy scores make likely, thinned as
+    `balanced` is, balanced signs. Its pairs weigh 1, so every accuracy on it is a plain share."""
     return dataclasses.replace(
         matched(),
         name="hard-test",
+        max_log_delay_difference=math.log(1.5),
+        max_log_length_difference=math.log(1.5),
         min_label_confidence=0.7,
         max_pairs_per_response=3,
         max_pairs_per_post=20,
+        min_chars=20,
+        exclude_op=True,
+        deconfound="balance",
+        max_pool_pairs_per_response=6,
+        max_pool_pairs_per_post=48,
+        n_balance_rounds=0,
         balance_signs=True,
         test_posts_only=True,
     )
@@ -297,9 +309,10 @@ def balanced() -> Recipe:
         exclude_near_duplicates=True,
         neighbour_order="delay",
         n_neighbours=64,
-        max_log_delay_difference=1.0,
+        max_log_delay_difference=1.5,
         deconfound="balance",
-        max_pool_pairs_per_post=60,
+        max_pool_pairs_per_response=6,
+        max_pool_pairs_per_post=24,
         max_pairs_per_response=3,
         max_pairs_per_post=10,
     )

@@ -128,7 +128,7 @@ def _response_rules(recipe: Recipe, ties: Ties) -> dict[str, pl.Expr]:
         "distinguished": recipe.exclude_distinguished and col("is_distinguished"),
         "stickied": recipe.exclude_stickied and col("is_stickied"),
     }
-    if recipe.test_posts_only:
+    if recipe.test_posts_only and recipe.deconfound == "none":  # deconfounding learns from the others first
         optional["not a test post"] = col("split") != "test"
     if recipe.created_before_utc is not None:
         optional["post too new"] = col("post_created_utc") >= recipe.created_before_utc

@@ -69,7 +69,7 @@ def describe_pairs(pairs: pl.DataFrame, name: str, recipe: Recipe, subreddits: l
         "subreddits": subreddits,
         "n_pairs": pairs.height,
         "ceiling": ceiling(pairs),
-        "effective_pairs": effective_size(pairs["weight"]),
+        "n_effective": effective_size(pairs["weight"]),
         "n_posts": pairs["post_id"].n_unique(),
         "n_responses": pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).n_unique(),
         "pairs_by_split": {split: by_split.get(split, 0) for split in ("train", "validation", "test")},

@@ -78,7 +78,8 @@ def answer(workspace: Workspace, recipe: str) -> dict[str, Any]:
         return next(
             _interval(row)
             for row in audit["probes"]
-            if (row["split"], row["confounders"], row["probe"]) == ("all", confounders, "boosting")
+            if (row["split"], row["subreddit"], row["confounders"]) == ("all", "all", confounders)
+            and row["probe"] == "boosting"
         )
 
     def hard(predictor: str) -> str:

@@ -69,6 +69,62 @@ def accuracy_interval(
     return Estimate(share, low, high, values.size, n_clusters)
 
 
+def auc_interval(
+    labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95
+) -> Estimate:
+    """The area under the ROC curve, P(a positive scores higher than a negative), with an interval clustered by post.
+
+    labels: [n] truth values. scores: [n]. clusters: [n], any labels. weights: [n], > 0. Equal scores count half.
+    Source: Obuchowski 1997, Biometrics 53(2), 567-578: the variance of the sums of DeLong's placements by cluster.
+    Errors: ValueError when one of the two labels does not occur.
+    """
+    positive, score = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if positive.all() or not positive.any():
+        raise ValueError("an AUC needs positives and negatives")
+    weight = np.ones_like(score) if weights is None else np.asarray(weights, dtype=np.float64)
+    codes = np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
+    n_clusters = int(codes.max()) + 1
+    placement = np.empty_like(score)
+    placement[positive] = _share_below(score[~positive], weight[~positive], score[positive])
+    placement[~positive] = 1 - _share_below(score[positive], weight[positive], score[~positive])
+    auc = float(np.clip(np.average(placement[positive], weights=weight[positive]), 0.0, 1.0))
+    if n_clusters < 2:
+        return Estimate(auc, 0.0, 1.0, score.size, n_clusters)
+    total = np.where(positive, weight[positive].sum(), weight[~positive].sum())
+    sums = np.bincount(codes, weights=weight / total * (placement - auc), minlength=n_clusters)
+    error = float(np.sqrt(n_clusters / (n_clusters - 1) * np.sum(sums**2)))
+    half = float(scipy_stats.t.ppf(0.5 + level / 2, df=n_clusters - 1)) * error
+    return Estimate(auc, max(auc - half, 0.0), min(auc + half, 1.0), score.size, n_clusters)
+
+
+def _share_below(
+    of: NDArray[np.float64], weights: NDArray[np.float64], points: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """For each point the weighted share of the values that lie below it, equal ones counting half. [points]."""
+    order = np.argsort(of, kind="stable")
+    reached = np.concatenate([[0.0], np.cumsum(weights[order])]) / weights.sum()
+    below, up_to = (reached[np.searchsorted(of[order], points, side=side)] for side in ("left", "right"))
+    return np.asarray((below + up_to) / 2, dtype=np.float64)
+
+
+def worst_by_chance(
+    is_correct: ArrayLike, clusters: ArrayLike, weights: ArrayLike, rng: np.random.Generator, n_draws: int = 2_000
+) -> tuple[float, float]:
+    """What the most accurate of k classifiers reads where none knows anything: the mean and the 95th percentile.
+
+    is_correct: [k, n] of 0, 0.5 or 1, of k classifiers judged on the same pairs. clusters, weights: [n]. Every draw
+    turns the labels of each cluster round or not, which keeps how pairs and classifiers depend on one another.
+    Source: the sign-flip test of clusters, Canay, Romano & Shaikh 2017, Econometrica 85(3), 1013-1030.
+    """
+    values, weight = np.atleast_2d(np.asarray(is_correct, dtype=np.float64)), np.asarray(weights, dtype=np.float64)
+    codes = np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
+    sums = np.stack([np.bincount(codes, weights=weight * (row - 0.5)) for row in values])
+    worst = np.empty(n_draws)
+    for draw in range(n_draws):  # one at a time: signs of all draws at once would take n_draws · clusters bytes
+        worst[draw] = np.max(sums @ rng.choice([-1.0, 1.0], sums.shape[1])) / weight.sum()
+    return 0.5 + float(worst.mean()), 0.5 + float(np.quantile(worst, 0.95))
+
+
 def mean_interval(
     values: ArrayLike, clusters: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95
 ) -> Estimate:

@@ -38,7 +38,8 @@ def test_the_hard_test_keeps_its_promises(workspace: Workspace) -> None:
     assert (time, length) == (0, 0)
     assert ((pairs["chosen_delay_s"] - pairs["rejected_delay_s"]).abs() <= 3_600).all()
     ratio = (pairs["chosen_chars"].log() - pairs["rejected_chars"].log()).abs()
-    assert ratio.max() <= math.log(1.25) + 1e-12
+    assert ratio.max() <= math.log(1.5) + 1e-12
+    assert (pairs["weight"] == 1).all()
     assert own["hard_test"] == manifest["hard_test"] and set(own["hard_test"]) == {"alpha", "beta"}
     ledger = own["ledger"]["pairs"]
     assert ledger["input"] == pairs.height + sum(line["n"] for line in ledger["dropped"])

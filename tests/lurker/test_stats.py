@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lurker.stats import accuracy_interval, mean_interval
+from lurker.stats import accuracy_interval, auc_interval, mean_interval, worst_by_chance
 
 
 def test_share_by_hand() -> None:
@@ -68,3 +68,38 @@ def test_mean_interval_of_a_paired_difference() -> None:
     estimate = mean_interval([0.2, 0.2, 0.2, 0.2], [1, 2, 3, 4])
     assert (estimate.low, estimate.high) == pytest.approx((0.2, 0.2))
     assert mean_interval([1.0, -1.0], ["one", "one"]).high == float("inf")
+
+
+def test_auc_by_hand_ties_count_half_and_weights_count() -> None:
+    assert auc_interval([1, 1, 0, 0], [0.9, 0.4, 0.4, 0.1], range(4)).value == pytest.approx(3.5 / 4)
+    assert auc_interval([1, 1, 0], [0.9, 0.1, 0.5], range(3), weights=[3, 1, 1]).value == pytest.approx(0.75)
+    with pytest.raises(ValueError, match="positives and negatives"):
+        auc_interval([1, 1], [0.1, 0.2], range(2))
+
+
+def test_auc_intervals_hold_the_truth_as_often_as_they_say_and_widen_with_clusters() -> None:
+    rng = np.random.default_rng(0)
+    posts = np.repeat(np.arange(80), 10)
+    held, widths, naive = 0, [], []
+    for _ in range(200):
+        effect = rng.normal(size=80)[posts]  # one draw a post: its pairs say the same
+        label = rng.random(80)[posts] < 0.5
+        found = auc_interval(label, effect + 0.1 * rng.normal(size=800), posts)
+        held += found.low <= 0.5 <= found.high
+        widths.append(found.high - found.low)
+        alone = auc_interval(label, effect, np.arange(800))
+        naive.append(alone.high - alone.low)
+    assert 180 <= held <= 198
+    assert np.mean(widths) > 2 * np.mean(naive)
+
+
+def test_the_worst_of_several_reads_above_one_half_by_chance() -> None:
+    rng = np.random.default_rng(0)
+    guesses = rng.integers(0, 2, (2, 10_000))
+    clusters, weights = np.arange(10_000), np.ones(10_000)
+    mean, high = worst_by_chance(guesses, clusters, weights, np.random.default_rng(1))
+    # The larger of two normal draws with this standard error lies 0.564 of it above the mean.
+    assert mean == pytest.approx(0.5 + 0.564 * 0.005, abs=0.0004)
+    assert high == pytest.approx(0.5 + 1.955 * 0.005, abs=0.0006)
+    alone = worst_by_chance(guesses[0], clusters, weights, np.random.default_rng(1))[0]
+    assert alone == pytest.approx(0.5, abs=0.0004)
