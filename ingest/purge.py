@@ -26,7 +26,7 @@ from ingest.purge_pairs import PAIRS_FILE, learned_from, pair_files, predictions
 from ingest.runs import read_run, write_run
 from lurker.progress import progress
 from lurker.schema import COMMENTS, POSTS, Table
-from lurker.workspace import Workspace, atomic_path
+from lurker.workspace import CACHE, Workspace, atomic_path
 
 TEXTS = {POSTS.name: ("title", "body"), COMMENTS.name: ("body",)}
 """Erased to the empty string; `author_hash` and `flair` become null with them."""
@@ -74,6 +74,7 @@ def purge(workspace: Workspace) -> PurgeReport:
             if n_pairs:
                 report.pairs[str(path.relative_to(workspace.root))] = n_pairs
         report.n_predictions = predictions_of(workspace, purged)
+        shutil.rmtree(workspace.root / CACHE, ignore_errors=True)  # states and embeddings of texts that may be gone
     return report
 
 

@@ -27,6 +27,8 @@ MARKER = "lurker.json"
 PATTERN_CHARACTERS = "*?["
 """Characters by which readers of Parquet take a path for a pattern of many."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+CACHE = "cache"
+"""Folder of a workspace for what can be computed again: it may be removed at any time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from lurker.config import fingerprint, to_dict
 from lurker.errors import CallError, LurkerError
 from lurker.progress import progress, say
 from lurker.schema import EVALUATIONS
-from lurker.workspace import Workspace, read_json, write_json, write_parquet
+from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parquet
 from rm.adapt import merged, on_embeddings, prepare
 from rm.baselines import fit_baselines
 from rm.checkpoint import drop_checkpoint, trained_state
@@ -35,8 +35,6 @@ from rm.tokens import load_tokenizer
 from rm.train import Trained, n_planned_steps, train
 
 RESULT = "result.json"
-CACHE = "cache"
-"""Folder of a workspace for what can be computed again: it may be removed at any time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -114,6 +114,14 @@ def pair_sets(workspace):
     }
 
 
+def test_what_models_computed_of_texts_goes_too(tmp_path):
+    workspace = open_workspace(tmp_path / "workspace", create=True)
+    (workspace.root / "cache").mkdir()
+    (workspace.root / "cache" / "states.npy").write_bytes(b"of a text")
+    purge(workspace)
+    assert not (workspace.root / "cache").exists()
+
+
 def test_readers_leave_out_what_has_no_text(full):
     purge(full)
     has_texts = pl.all_horizontal(pl.col("prompt", "chosen", "rejected") != "")

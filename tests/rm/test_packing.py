@@ -25,6 +25,8 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+from rm.adapt import prepare
+from rm.config import TrainConfig
 from rm.forward import Scorer, training_dtype
 from rm.layers import has_fast_bfloat16
 from rm.packing import pack_sequences
@@ -226,3 +228,16 @@ def test_a_packed_model_still_serves_ordinary_calls() -> None:
     before = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     Scorer(model, 0, max_tokens=64)
     assert torch.allclose(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits, before, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_losses_and_gradients() -> None:
+    model = tiny("llama")
+    scorer = Scorer(model, 0, max_tokens=64)
+    sequences = some_sequences(1)
+    loss, gradient = loss_and_gradient(scorer, sequences, 100_000)
+    prepare(model, "tiny", TrainConfig(learning_rate=1e-3, is_compiled=True))
+    for tokens_per_batch in (100_000, 80):  # packs of other sizes, which compile once
+        compiled_loss, compiled_gradient = loss_and_gradient(scorer, sequences, tokens_per_batch)
+        assert compiled_loss == pytest.approx(loss, abs=1e-5)
+        assert float((compiled_gradient - gradient).abs().max()) < 1e-4
