@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import polars as pl
 import pytest
@@ -47,7 +48,7 @@ def rows(make, is_later=False):
     for n in range(N_COMMENTS):
         name = f"c{n}"
         meta = {"was_deleted_later": True} if is_later and name in GONE_COMMENTS else {}
-        fields = {"body": f"I think {word(name)} is " + "so " * (n % 5) + "true", "score": (n * 37) % 101}
+        fields = {"body": f"I think {word(name)} is " + "so " * (n % 5) + "true", "score": crc32(name.encode()) % 101}
         created = 1_500_000_000 + n % N_POSTS * 100_000 + 600 + n // N_POSTS
         yield make.comment(n, f"p{n % N_POSTS}", **fields, **look, created_utc=created, author=f"user_{n}", _meta=meta)
 
