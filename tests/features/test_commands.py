@@ -5,9 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from features.audit import audit_pairs
+from features.probes import ProbeConfig
 from lurker.cli import run
 from lurker.schema import COMMENTS, OBSERVATIONS, check
-from lurker.workspace import open_workspace
+from lurker.workspace import Workspace, open_workspace
 
 
 @pytest.fixture
@@ -23,6 +25,7 @@ def test_build_and_compare_speak_json(root: str, tmp_path: Path, capsys: pytest.
     manifest = json.loads(capsys.readouterr().out)
     assert (manifest["recipe"]["max_pairs_per_post"], manifest["recipe"]["min_score_gap"]) == (7, 3)
     assert manifest["subreddits"] == ["alpha"]
+    audit_pairs(Workspace(Path(root)), "mine", probes=ProbeConfig(n_folds=3, n_repeats=1, n_boosting_rounds=15))
     assert run(["--workspace", root, "pairs", "compare", "mine", "hard-test", "--json"]) == 0
     sets = json.loads(capsys.readouterr().out)["sets"]
     assert [one["pairs"] for one in sets] == ["mine", "hard-test"]

@@ -8,8 +8,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from features.audit import audit_pairs
 from features.build import build_pairs
 from features.compare import compare_sets, text_answers
+from features.probes import ProbeConfig
 from features.recipes import preset
 from features.store import read_pairs
 from lurker.cli import run
@@ -28,6 +30,9 @@ def built(simulate: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
         workspace.replace_partition(table, "alpha", [check(pl.DataFrame(rows, schema=table.schema), table)])
     build_pairs(workspace, "naive", dataclasses.replace(preset("naive"), max_pairs_per_post=8))
     build_pairs(workspace, "matched", preset("matched"))
+    quick = ProbeConfig(n_folds=3, n_repeats=1, n_boosting_rounds=15, max_text_pairs=1_500)
+    for name in ("naive", "matched", "hard-test"):
+        audit_pairs(workspace, name, probes=quick)
     return root
 
 
