@@ -42,8 +42,8 @@ there was to vote on.
 
 - A score is a noisy count that Reddit blurs on purpose; `label_confidence` says how sure each label is if both
   responses had the same readers, and its mean is an upper bound on any model's accuracy.
-- Responses that more people saw had more votes to win. The audit above says how well time and length alone name the
-  winner; what confounders it did not see it cannot speak of.
+- Responses that more people saw had more votes to win. The audit above says how well confounders alone name the winner;
+  of those it did not see it cannot speak.
 - Texts may be offensive, wrong, or about real people.
 """
 

@@ -69,7 +69,7 @@ def build(
 def audit(
     ctx: typer.Context, name: str = typer.Argument(help="Name of the pair set."), as_json: bool = JSON_OPTION
 ) -> None:
-    """How well time and length alone name the winner, without reading a word."""
+    """How well confounders alone name the winner, without reading a word."""
     from features.audit import audit_pairs
 
     found = audit_pairs(open_workspace(ctx.obj), name)

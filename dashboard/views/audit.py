@@ -8,7 +8,7 @@ from dashboard import charts, documents, layout
 
 def render() -> None:
     """Verdicts, probes, balance and ledgers of the chosen pair sets, side by side."""
-    workspace = layout.begin("Audit", "How far time and length alone name the winner, before a word is read.")
+    workspace = layout.begin("Audit", "How far confounders alone name the winner, before a word is read.")
     names = workspace.names("pairs", "manifest.json")
     if not names:
         layout.missing("There are no pairs yet.", [layout.BUILD_PAIRS, layout.AUDIT_PAIRS])
