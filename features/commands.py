@@ -207,7 +207,7 @@ def _taught(one: dict[str, Any]) -> dict[str, Any]:
         "trained on": one["pairs"],
         "recipe": one["recipe"],
         "training pairs": one["n_train_pairs"],
-        "effective, all splits": round(one["effective_pairs"]),
+        "effective, all splits": round(one["n_effective"]),
         "posts": one["n_posts"],
         "TF-IDF on the hard test": _shown(one["hard_test"]),
         "more than the first": _shown(one["lead"], sign="+"),

@@ -54,7 +54,7 @@ def compare_sets(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
             "pairs": name,
             "recipe": manifest["recipe"]["name"],
             "n_pairs": pairs.height,
-            "effective_pairs": effective_size(pairs["weight"]),
+            "n_effective": effective_size(pairs["weight"]),
             "n_train_pairs": pairs.filter(pl.col("split") == "train").height,
             "n_posts": pairs["post_id"].n_unique(),
         }

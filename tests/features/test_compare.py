@@ -52,7 +52,7 @@ def test_every_set_is_judged_on_the_same_hard_pairs(built: Path) -> None:
     # Words tell the quality here: what the truth allows is not passed, and half of the way to it is made.
     truth = frozen["audit"]["truth"]["accuracy"]
     assert 0.5 + (truth - 0.5) / 2 < matched["hard_test"]["value"] < truth + 0.03
-    assert naive["effective_pairs"] == pytest.approx(naive["n_pairs"])
+    assert naive["n_effective"] == pytest.approx(naive["n_pairs"])
 
 
 def test_a_person_reads_both_tables(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
