@@ -146,9 +146,7 @@ def ingest_reddit(
             folders[folder] = report
         if any(report.n_posts + report.n_comments for report in reports):
             merge_staged(workspace, list(folders))
-        for folder, report in folders.items():
-            if not report.failed:
-                drop_staged(folder)
+        drop_staged(*(folder for folder, report in folders.items() if not report.failed))
     return reports
 
 

@@ -102,7 +102,7 @@ def refresh(workspace: Workspace, connect: Callable[[], "RedditApi"], config: Re
             _look(workspace, connect(), chosen.to_list(), folder, report)
         if folder.exists():
             _merge_looks(workspace, folder, config, report)
-            drop_staged(folder)
+        drop_staged(folder)
     return report
 
 

@@ -176,16 +176,18 @@ def merge_staged(workspace: Workspace, folders: Sequence[Path], held: Sequence[B
     shutil.rmtree(spill, ignore_errors=True)
 
 
-def drop_staged(folder: Path) -> None:
-    """Remove a folder of batches whose rows are in the tables, with what an earlier, killed removal left of others.
+def drop_staged(*folders: Path) -> None:
+    """Remove folders of batches whose rows are in the tables, with what an earlier, killed removal left of others.
 
-    It is renamed first: a half removed folder must not be taken for one whose batches are whole.
+    All are renamed first: a half removed folder must not be taken for one whose batches are whole, and a kill between
+    two of them must not have one read again.
     """
-    dropped = folder.with_name(f"{DROPPED}{uuid.uuid4().hex[:8]}")
-    if folder.exists():
-        folder.rename(dropped)
-    for left_over in folder.parent.glob(f"{DROPPED}*"):
-        shutil.rmtree(left_over, ignore_errors=True)
+    for folder in folders:
+        if folder.exists():
+            folder.rename(folder.with_name(f"{DROPPED}{uuid.uuid4().hex[:8]}"))
+    for staging in {folder.parent for folder in folders}:
+        for left_over in staging.glob(f"{DROPPED}*"):
+            shutil.rmtree(left_over, ignore_errors=True)
 
 
 def _without_names(line: str) -> str:
