@@ -1,4 +1,7 @@
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,17 +184,34 @@ def many_responses(n: int) -> pl.DataFrame:
     )
 
 
+@contextmanager
+def most_bytes(folder: Path) -> Iterator[list[int]]:
+    """One number: the most bytes that the files of the folder's folders had, looked at all the time from a thread."""
+    found, is_over = [0], threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(0.002):
+            with suppress(FileNotFoundError):  # a file that goes while it is looked at
+                found[0] = max(found[0], sum(file.stat().st_size for file in folder.glob("*/*")))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        is_over.set()
+        watcher.join()
+
+
 def test_what_does_not_fit_is_spilled_to_disk_and_the_pairs_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(neighbours, "BLOCK_ROWS", 50_000)
     responses, rules = many_responses(1_000_000), recipe(n_neighbours=1, max_delay_difference_s=600)
-    n_spilled_bytes, limited = 0, []
     means = neighbours.Means(memory_limit="100MB", temp_folder=tmp_path)
-    for block, _ in neighbours.match_blocks(responses, rules, matching.match_block, means):
-        limited.append(block)
-        n_spilled_bytes = max(n_spilled_bytes, sum(file.stat().st_size for file in tmp_path.glob("lurker-*/*")))
-    assert n_spilled_bytes > 1_000_000
+    with most_bytes(tmp_path) as spilled:
+        limited = [block for block, _ in neighbours.match_blocks(responses, rules, matching.match_block, means)]
+    assert spilled[0] > 1_000_000
     assert list(tmp_path.iterdir()) == []  # and nothing of it is left behind
     roomy, _ = match_pairs(responses, rules)
     assert roomy.height > 50_000
