@@ -72,7 +72,7 @@ def fit_vectors(
     weight = training["weight"].to_numpy()
     fits = fit_logistic(known, weight, penalties)
     margins = [np.asarray(held_out @ fit) for fit in fits]
-    scales = [_best_scale(margin) for margin in margins]
+    scales = [best_scale(margin) for margin in margins]
     losses = [float(np.logaddexp(0.0, -scale * margin).mean()) for scale, margin in zip(scales, margins, strict=True)]
     best = int(np.argmin(losses))
     coefficients = (scales[best] or 1.0) * fits[best][:width]  # what validation denies keeps its order
@@ -98,7 +98,7 @@ def fit_logistic(differences: Any, weight: NDArray[np.float64], penalties: Seque
     return fits
 
 
-def _best_scale(margins: Rewards) -> float:
+def best_scale(margins: Rewards) -> float:
     """The factor, at least 0, that gives these margins of chosen over rejected the lowest log loss."""
     if not margins.any():
         return 0.0

@@ -27,12 +27,18 @@ def train_command(
     run: str | None = typer.Option(None, "--run", help="Id of the run; made from the call when absent."),
     resume: bool = typer.Option(False, "--resume", help="Go on with a run that was stopped."),
     max_pairs: int | None = typer.Option(None, "--max-pairs", min=2, help="Training pairs; all when absent."),
+    validation: str | None = typer.Option(
+        None, "--validation", help="Pair set whose validation split chooses the best step; NAME when absent."
+    ),
+    test: list[str] | None = typer.Option(
+        None, "--test", help="Pair set judged on, its test split; NAME and hard-test when absent. Repeatable."
+    ),
     subreddit: list[str] | None = SUBREDDITS,
     seed: int = typer.Option(0, "--seed", min=0, help="Seed of subset, initial weights and order."),
     settings: list[str] | None = SETTINGS,
     as_json: bool = JSON,
 ) -> None:
-    """Train a reward model and judge it, beside the baselines, on NAME's test split and on the hard test."""
+    """Train a reward model; judge it, beside the baselines, on NAME's test split and the hard test, or on others."""
     workspace = open_workspace(ctx.obj)
     from lurker.config import fingerprint
     from rm.adapt import train_config
@@ -49,7 +55,8 @@ def train_command(
         train=train_config(model, seed, settings or []),
         subreddits=tuple(subreddit or ()),
         max_pairs=max_pairs,
-        test_pairs=(name, *hard_test),
+        validation_pairs=validation,
+        test_pairs=tuple(test) if test else (name, *hard_test),
     )
     run_id = run or f"{name}-{slug(model)}-{fingerprint(config)[:8]}"
     result = train_run(workspace, run_id, config, resume=resume)

@@ -26,6 +26,9 @@ class TrainConfig:
     """weights that train: all; LoRA's adapters of every linear layer and the head; the head on fixed embeddings"""
     train_layers: int | None = None
     """train the head and this many last layers only: what is below runs once and is cached in the workspace"""
+    pooling: Literal["own", "mean"] = "own"
+    """what the head reads: own: what the model's classifier does; mean: of a BERT, the mean of all tokens, through one
+    more layer, which always trains"""
     lora_rank: int = 16
     """rank of LoRA's adapters; their alpha is twice that"""
     is_checkpointed: bool = False

@@ -142,6 +142,52 @@ def recipes_command(
     _print_recipes(table, differences, manifest)
 
 
+@app.command("search")
+def search_command(
+    ctx: typer.Context,
+    name: str = typer.Argument(..., metavar="NAME", help="Pair set whose validation split judges; trained on too."),
+    model: str = MODEL,
+    stages: list[str] = typer.Option(
+        ...,
+        "--try",
+        help="Candidates of a stage: `field=value field=value | field=value`; pairs and max_pairs are fields too. "
+        "Repeatable: each stage goes on from the best of the one before.",
+    ),
+    seed: int = typer.Option(0, "--seed", min=0, help="Seed of every candidate."),
+    engine: str = ENGINE,
+    workers: int | None = WORKERS,
+    experiment: str | None = typer.Option(None, "--name", help="Name of the experiment; NAME-search."),
+    settings: list[str] | None = SETTINGS,
+    as_json: bool = JSON,
+) -> None:
+    """Find a way to train on validation pairs alone, one field after another; finished cells are not run again."""
+    workspace = open_workspace(ctx.obj)
+    from rm.search import SearchConfig, run_search
+
+    config = _checked(
+        SearchConfig, pairs=name, model=model, stages=tuple(stages), settings=tuple(settings or ()), seed=seed
+    )
+    title = experiment or f"{name}-search"
+    table = run_search(workspace, title, config, _engine(engine), workers)
+    if as_json:
+        print_json(_experiment_report(workspace, title, table.to_dicts()))
+        return
+    shown = [
+        {
+            "stage": row["stage"],
+            "candidate": row["candidate"],
+            "log loss": f"{row['log_loss']:.4f}",
+            "accuracy": f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]",
+            "best step": f"{row['best_step']} of {row['steps']}",
+            "seconds": round(row["train_time_s"]),
+            "kept": "yes" if row["is_kept"] else "",
+        }
+        for row in table.to_dicts()
+    ]
+    print_table(f"Validation of {name} (experiment {title})", shown)
+    say(f"Best: {' '.join(f'--set {setting}' for setting in table.filter('is_kept')['settings'][-1].split())}")
+
+
 def _print_recipes(table: Any, differences: Any, manifest: dict[str, Any]) -> None:
     from rm.recipe_tables import accuracy_summary, difference_summary, following_summary, truth_summary
 

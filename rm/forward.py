@@ -176,6 +176,7 @@ class Scorer(nn.Module):
         is_checkpointed = any(getattr(layer, "gradient_checkpointing", False) for layer in layers) and self.training
         # recomputed layers must not see other hooks, nor a layer that is left out
         reads_last_only = self.reads_last_only and not is_checkpointed and tokens is None
+        n_read = pack.read.size
         pack, mask = shared_attention.serve(pack, device, len(layers) - 1 if reads_last_only else None)
         rows, states = pack.ids, self.states
         if states is not None:
@@ -195,10 +196,10 @@ class Scorer(nn.Module):
             if self.is_causal:
                 out = backbone(input_ids=ids[None], position_ids=positions[None], use_cache=False).last_hidden_state
                 scores: Tensor = classifier.score(out[0, read])
-                return scores[:, 0]
+                return scores[:n_read, 0]
             within.enter_context(first_tokens(backbone, read))
             scores = classifier(input_ids=ids[None], position_ids=positions[None] + _first_position(backbone)).logits
-            return scores[:, 0]
+            return scores[:n_read, 0]
 
     def _padded(self, sequences: Sequences, batch: Indices, device: torch.device) -> Tensor:
         """[n] rewards of the batch's sequences, in its order."""

@@ -7,7 +7,7 @@ the K responses of a prompt in one batch; the tree mask is that of Cai et al. 20
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,20 +46,21 @@ class Pack:
         is_read[self.read] = True
         return [(queries[is_read[queries]], keys) for queries, keys in self.rows]
 
-    def padded(self, multiple: int) -> "Pack":
-        """The pack with tokens at its end that nothing reads, up to a multiple of tokens; without rows."""
-        n_more = -self.ids.size % multiple
+    def padded(self, n_tokens: int, n_read: int) -> "Pack":
+        """The pack with tokens at its end that see nothing and that nothing sees, the first of them read as the others.
+
+        n_tokens, n_read: of the padded pack; there is a new token for each new one that is read.
+        """
+        n_more, end = n_tokens - self.ids.size, self.ids.size
         zeros = np.zeros(n_more, dtype=np.int64)
-        return Pack(
+        return replace(
+            self,
             ids=np.append(self.ids, zeros),
             positions=np.append(self.positions, zeros),
             group=np.append(self.group, zeros - 1),
             branch=np.append(self.branch, zeros),
             visible=np.append(self.visible, zeros + 1),
-            read=self.read,
-            members=self.members,
-            rows=[],
-            is_causal=self.is_causal,
+            read=np.append(self.read, np.arange(end, end + n_read - self.read.size)),
         )
 
 
@@ -72,27 +73,28 @@ def pack_sequences(sequences: Sequences, tokens_per_pack: int, is_causal: bool =
     if not is_causal:
         numbers = np.arange(len(sequences))
         sequences = Sequences(sequences.tokens, numbers, np.zeros_like(numbers))
+    n_own = sequences.n_own  # counted once: an encoder has as many groups as sequences
     packs: list[Pack] = []
     current: list[tuple[Tokens, Indices]] = []
     n_tokens = 0
-    for trunk, members in _groups(sequences, tokens_per_pack):
-        size = trunk.size + int(sequences.n_own[members].sum())
+    for trunk, members in _groups(sequences, n_own, tokens_per_pack):
+        size = trunk.size + int(n_own[members].sum())
         if current and n_tokens + size > tokens_per_pack:
-            packs.append(_pack(sequences, current, is_causal))
+            packs.append(_pack(sequences, n_own, current, is_causal))
             current, n_tokens = [], 0
         current.append((trunk, members))
         n_tokens += size
-    return [*packs, _pack(sequences, current, is_causal)] if current else packs
+    return [*packs, _pack(sequences, n_own, current, is_causal)] if current else packs
 
 
-def _groups(sequences: Sequences, tokens_per_pack: int) -> Iterator[tuple[Tokens, Indices]]:
+def _groups(sequences: Sequences, n_own: Indices, tokens_per_pack: int) -> Iterator[tuple[Tokens, Indices]]:
     """Each prompt's longest kept start, and the responses to it, cut into parts that fit."""
     order = np.argsort(sequences.prompt, kind="stable")
     ends = np.flatnonzero(np.diff(sequences.prompt[order])) + 1
     for group in np.split(order, ends) if order.size else []:
         longest = group[np.argmax(sequences.n_prefix[group])]
         trunk = sequences.tokens[longest][: sequences.n_prefix[longest]]
-        for members in _cut(group, sequences.n_own[group], tokens_per_pack - trunk.size):
+        for members in _cut(group, n_own[group], tokens_per_pack - trunk.size):
             yield trunk, members
 
 
@@ -109,7 +111,7 @@ def _cut(members: Indices, sizes: Indices, room: int) -> list[Indices]:
     return np.split(members, starts[1:])
 
 
-def _pack(sequences: Sequences, groups: list[tuple[Tokens, Indices]], is_causal: bool) -> Pack:
+def _pack(sequences: Sequences, n_own: Indices, groups: list[tuple[Tokens, Indices]], is_causal: bool) -> Pack:
     ids, positions, group_of, branch_of, visible = [], [], [], [], []
     read: list[int] = []
     rows: list[tuple[Indices, Indices]] = []
@@ -132,7 +134,7 @@ def _pack(sequences: Sequences, groups: list[tuple[Tokens, Indices]], is_causal:
             end += own.size
             read.append(end - 1 if is_causal else end - own.size)
         group_of.append(np.full(end - first + trunk.size, number))
-        sizes = sequences.n_own[members]
+        sizes = n_own[members]
         for part in _cut(np.arange(members.size), sizes, max(BRANCH_TOKENS_PER_ROW, trunk.size)):
             start = first + int(sizes[: part[0]].sum())
             own_places = np.arange(start, start + int(sizes[part].sum()))

@@ -30,6 +30,7 @@ from rm.evaluate import ALL, MODEL, evaluate, model_margins, predictions, requir
 from rm.forward import Scorer, describe_device, place, training_dtype
 from rm.frozen import freeze_below, with_states
 from rm.model import LADDER, RewardModel, build, load
+from rm.pooling import add_mean_pooling
 from rm.team import Team, is_sharded, join_team
 from rm.tokens import load_tokenizer
 from rm.train import Trained, n_planned_steps, train
@@ -51,6 +52,8 @@ class RunConfig:
     """communities trained on; all of the pair set when empty"""
     max_pairs: int | None = None
     """training pairs, a nested subset by hash of their post; all when absent"""
+    validation_pairs: str | None = None
+    """pair set whose validation split chooses the best step; that trained on when absent"""
     test_pairs: tuple[str, ...] = ()
     """pair sets whose test split it is judged on"""
     test_subreddits: tuple[str, ...] = ()
@@ -197,7 +200,8 @@ def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
     """The run's training subset, validation pairs and judged pairs, none of whose posts trained or chose the model."""
     frame = read_pairs(workspace, config.pairs, config.subreddits)
     training = subset(split_of(frame, config.pairs, "train"), config.max_pairs, config.train.seed)
-    validation = split_of(frame, config.pairs, "validation")
+    validation = _validation(workspace, config, frame)
+    require_disjoint(training, validation, config.validation_pairs or config.pairs)
     validation = subset(validation, min(config.train.max_validation_pairs, validation.height), seed=0)
     if training.height < 2:
         raise LurkerError(f"Pair set {config.pairs} has {training.height} training pair here.", "Take more posts.")
@@ -208,6 +212,12 @@ def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
         judged[name] = split_of(tested, name, "test")
         require_disjoint(pl.concat([training, validation]), judged[name], name)
     return RunPairs(training, validation, judged)
+
+
+def _validation(workspace: Workspace, config: RunConfig, trained_on: pl.DataFrame) -> pl.DataFrame:
+    name = config.validation_pairs or config.pairs
+    frame = trained_on if name == config.pairs else read_pairs(workspace, name, config.subreddits)
+    return split_of(frame, name, "validation")
 
 
 def judge(
@@ -224,6 +234,8 @@ def judge(
 
     A pair whose two sides are equal after cutting stays in, as a tie.
     """
+    if not pairs.judged:
+        return EVALUATIONS.empty()
     tables = []
     baselines = fit_baselines(pairs.training, pairs.validation, embed)
     for name, frame in pairs.judged.items():
@@ -232,7 +244,7 @@ def judge(
         write_parquet(predictions(frame, margins), folder / "predictions" / f"{name}-{split}.parquet")
         everyone = {MODEL: margins, **{baseline: predict(frame) for baseline, predict in baselines.items()}}
         tables.append(evaluate(frame, everyone, run_id, name, split))
-    return pl.concat(tables) if tables else EVALUATIONS.empty()
+    return pl.concat(tables)
 
 
 def _embedder(workspace: Workspace, config: RunConfig) -> Callable[[Sequence[str]], Any] | None:
@@ -277,6 +289,8 @@ def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> R
             f"{config.model} reads at most {n_positions:,} tokens, max_tokens is {config.train.max_tokens:,}.",
             f"Add `--set max_tokens={n_positions}`.",
         )
+    if config.train.pooling == "mean":
+        add_mean_pooling(reward_model.model)
     return reward_model
 
 
@@ -324,7 +338,7 @@ def _what_is_frozen(
         return on_embeddings(scorer, sets, config)
     if config.train_layers is None:
         return scorer, sets
-    n_layers = freeze_below(scorer.model, config.train_layers)
+    n_layers = freeze_below(scorer.model, config.train_layers + (config.pooling == "mean"))
     if not scorer.is_packed:
         return scorer, sets
     n_tokens = sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets)

@@ -30,7 +30,15 @@ from rm.config import TrainConfig
 from rm.forward import Scorer, training_dtype
 from rm.layers import has_fast_bfloat16
 from rm.packing import pack_sequences
-from rm.shared_attention import GPU_PAD_TOKENS, RowMask, block_mask, masked, serve
+from rm.shared_attention import (
+    GPU_PAD_TOKENS,
+    SIZES_PER_DOUBLING,
+    RowMask,
+    block_mask,
+    filled_up,
+    masked,
+    serve,
+)
 from rm.tokens import Sequences
 
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "pad_token_id": 0}
@@ -159,12 +167,19 @@ def test_prompts_are_computed_once() -> None:
 def test_the_kernel_follows_the_device() -> None:
     (pack,) = pack_sequences(some_sequences(5), 100_000)
     same, rows = serve(pack, torch.device("cpu"), last_layer=2)
-    assert same is pack and isinstance(rows, RowMask) and rows.last is not None
+    assert same.ids.size == filled_up(pack.ids.size + same.read.size - pack.read.size)
+    assert isinstance(rows, RowMask) and rows.last is not None
     assert isinstance(serve(pack, torch.device("cpu"), last_layer=None)[1], RowMask)
-    assert isinstance(block_mask(pack.padded(128), torch.device("cpu")), BlockMask)
+    assert isinstance(block_mask(pack.padded(128, pack.read.size), torch.device("cpu")), BlockMask)
     if torch.cuda.is_available():
         padded, mask = serve(pack, torch.device("cuda"), last_layer=2)
         assert isinstance(mask, BlockMask) and padded.ids.size % GPU_PAD_TOKENS == 0
+
+
+def test_packs_have_few_sizes() -> None:
+    sizes = [filled_up(size) for size in range(1, 8193)]
+    assert all(size <= filled <= size * 17 / 16 + 1 for size, filled in enumerate(sizes, 1))
+    assert len({size for size in sizes if size > 4096}) == SIZES_PER_DOUBLING
 
 
 @pytest.mark.parametrize("family", ["llama", "bert"])
@@ -197,7 +212,7 @@ def test_the_mask_for_flex_attention_gives_the_same_rewards(family: str) -> None
     scorer = Scorer(tiny(family), 0, max_tokens=64)
     sequences = some_sequences(5, n_posts=3)
     (pack,) = pack_sequences(sequences, 100_000)
-    pack = pack.padded(64)
+    pack = pack.padded(64, pack.read.size)
     mask = block_mask(pack, torch.device("cpu"))
     ids, positions = (torch.from_numpy(array)[None] for array in (pack.ids, pack.positions))
     decoder = getattr(scorer.model, scorer.model.base_model_prefix)
