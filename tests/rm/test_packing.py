@@ -170,7 +170,7 @@ def test_the_kernel_follows_the_device() -> None:
     assert same.ids.size == filled_up(pack.ids.size + same.read.size - pack.read.size)
     assert isinstance(rows, RowMask) and rows.last is not None
     assert isinstance(serve(pack, torch.device("cpu"), last_layer=None)[1], RowMask)
-    assert isinstance(block_mask(pack.padded(128, pack.read.size), torch.device("cpu")), BlockMask)
+    assert isinstance(block_mask(pack.padded(512, pack.read.size), torch.device("cpu")), BlockMask)
     if torch.cuda.is_available():
         padded, mask = serve(pack, torch.device("cuda"), last_layer=2)
         assert isinstance(mask, BlockMask) and padded.ids.size % GPU_PAD_TOKENS == 0
@@ -212,7 +212,7 @@ def test_the_mask_for_flex_attention_gives_the_same_rewards(family: str) -> None
     scorer = Scorer(tiny(family), 0, max_tokens=64)
     sequences = some_sequences(5, n_posts=3)
     (pack,) = pack_sequences(sequences, 100_000)
-    pack = pack.padded(64, pack.read.size)
+    pack = pack.padded(512, pack.read.size)
     mask = block_mask(pack, torch.device("cpu"))
     ids, positions = (torch.from_numpy(array)[None] for array in (pack.ids, pack.positions))
     decoder = getattr(scorer.model, scorer.model.base_model_prefix)
