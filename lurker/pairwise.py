@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lurker.progress import ignore
+
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Inverse strengths of the L2 penalty that TF-IDF chooses from on validation: with steps of 10 the step alone can be
 more than what two recipes differ by."""
@@ -21,7 +23,13 @@ TextReward = Callable[[Sequence[str]], Rewards]
 """Texts in, a reward for each out, in log-odds: the difference of two is the log-odds that the first is preferred."""
 
 
-def fit_tfidf(training: pl.DataFrame, validation: pl.DataFrame, *, is_adjusted: bool = False) -> TextReward | None:
+def fit_tfidf(
+    training: pl.DataFrame,
+    validation: pl.DataFrame,
+    *,
+    is_adjusted: bool = False,
+    advance: Callable[[float], None] = ignore,
+) -> TextReward | None:
     """A logistic regression on the difference of the two responses' TF-IDF vectors (words and pairs of words).
 
     training, validation: PAIRS. The penalty is the one with the lowest log loss on validation once its margins are
@@ -38,7 +46,7 @@ def fit_tfidf(training: pl.DataFrame, validation: pl.DataFrame, *, is_adjusted: 
     except ValueError:  # how scikit-learn says that the texts hold no word, or none twice
         return None
 
-    return fit_vectors(training, validation, vectoriser.transform, PENALTIES, is_adjusted=is_adjusted)
+    return fit_vectors(training, validation, vectoriser.transform, PENALTIES, is_adjusted=is_adjusted, advance=advance)
 
 
 def fit_vectors(
@@ -48,6 +56,7 @@ def fit_vectors(
     penalties: Sequence[float],
     *,
     is_adjusted: bool = False,
+    advance: Callable[[float], None] = ignore,
 ) -> TextReward:
     """A logistic regression on the difference of the two responses' vectors.
 
@@ -70,7 +79,7 @@ def fit_vectors(
     if is_adjusted:
         known, held_out = _with_nuisance(known, training), _with_nuisance(held_out, validation)
     weight = training["weight"].to_numpy()
-    fits = fit_logistic(known, weight, penalties)
+    fits = fit_logistic(known, weight, penalties, advance)
     margins = [np.asarray(held_out @ fit) for fit in fits]
     scales = [best_scale(margin) for margin in margins]
     losses = [float(np.logaddexp(0.0, -scale * margin).mean()) for scale, margin in zip(scales, margins, strict=True)]
@@ -79,7 +88,12 @@ def fit_vectors(
     return lambda texts: np.asarray(vectors(texts) @ coefficients)
 
 
-def fit_logistic(differences: Any, weight: NDArray[np.float64], penalties: Sequence[float]) -> list[Rewards]:
+def fit_logistic(
+    differences: Any,
+    weight: NDArray[np.float64],
+    penalties: Sequence[float],
+    advance: Callable[[float], None] = ignore,
+) -> list[Rewards]:
     """Coefficients of logistic regressions without intercept on [n_pairs, n_features] chosen minus rejected.
 
     penalties: inverse strengths of the L2 penalty, from the strongest on: each fit starts where the one before ended.
@@ -88,6 +102,8 @@ def fit_logistic(differences: Any, weight: NDArray[np.float64], penalties: Seque
     from scipy.sparse import diags
     from sklearn.linear_model import LogisticRegression
 
+    if differences.shape[0] == 1:  # a single pair is taken both ways
+        differences, weight = differences[[0, 0]], weight[[0, 0]] / 2
     sign = np.where(np.arange(differences.shape[0]) % 2, -1.0, 1.0)
     turned = diags(sign) @ differences
     model = LogisticRegression(fit_intercept=False, max_iter=1000, warm_start=True)
@@ -95,6 +111,7 @@ def fit_logistic(differences: Any, weight: NDArray[np.float64], penalties: Seque
     for penalty in penalties:
         model.set_params(C=penalty).fit(turned, sign > 0, sample_weight=weight)
         fits.append(np.array(model.coef_[0], dtype=np.float64))
+        advance(1)
     return fits
 
 

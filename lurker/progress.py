@@ -18,12 +18,21 @@ def say(message: str) -> None:
     console.print(message, highlight=False)
 
 
+def ignore(_: float) -> None:
+    """An `advance` that nobody watches."""
+
+
 @contextmanager
-def progress(description: str, total: float, unit: str = "items") -> Iterator[Callable[[float], None]]:
+def progress(
+    description: str, total: float, unit: str = "items", *, is_quiet: bool = False
+) -> Iterator[Callable[[float], None]]:
     """A bar for work of a known size; yields `advance(amount)`.
 
-    unit: what is counted; "bytes" is shown in kB, MB and GB.
+    unit: what is counted; "bytes" is shown in kB, MB and GB. is_quiet: nothing is shown.
     """
+    if is_quiet:
+        yield ignore
+        return
     if not console.is_terminal:
         with _log_lines(description, total, unit) as advance:
             yield advance

@@ -7,28 +7,37 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lurker.pairwise import TextReward, fit_logistic, fit_tfidf, fit_vectors
+from lurker.pairwise import PENALTIES, TextReward, fit_logistic, fit_tfidf, fit_vectors
+from lurker.progress import ignore
 from rm.evaluate import Margins
 
 EMBEDDING_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 """Inverse strengths of the L2 penalty that embeddings, whose mean square is 1, choose from on validation."""
+BASELINES = ("length", "time", "both", "tfidf", "embeddings")
+"""Their names."""
+N_FITS = len(PENALTIES) + len(EMBEDDING_PENALTIES)
+"""Fits of all baselines together, a penalty each."""
 
 Predictor = Callable[[pl.DataFrame], Margins]
 """PAIRS in, margins [n_pairs] out: over 0 where it names the chosen response."""
 
 
 def fit_baselines(
-    training: pl.DataFrame, validation: pl.DataFrame, embed: Callable[[Sequence[str]], Any] | None = None
+    training: pl.DataFrame,
+    validation: pl.DataFrame,
+    embed: Callable[[Sequence[str]], Any] | None = None,
+    advance: Callable[[float], None] = ignore,
 ) -> dict[str, Predictor]:
     """The baselines by name, those that learn fitted on the given PAIRS.
 
     `length` and `time` rank only; `both`, `tfidf` and `embeddings` are in log-odds. TF-IDF is absent when no word comes
-    twice in the training texts. embed: texts [n] to vectors [n, width] of a model that no vote has touched.
+    twice in the training texts. embed: texts [n] to vectors [n, width] of a model that no vote has touched. advance:
+    told of each fit, of N_FITS.
     """
     predictors = {"length": length, "time": time, "both": fit_both(training)}
     for name, vector_reward in (
-        ("tfidf", fit_tfidf(training, validation)),
-        ("embeddings", embed and fit_vectors(training, validation, embed, EMBEDDING_PENALTIES)),
+        ("tfidf", fit_tfidf(training, validation, advance=advance)),
+        ("embeddings", embed and fit_vectors(training, validation, embed, EMBEDDING_PENALTIES, advance=advance)),
     ):
         if vector_reward is not None:
             predictors[name] = partial(_difference, vector_reward)

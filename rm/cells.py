@@ -15,7 +15,8 @@ from lurker.workspace import Workspace, read_json, write_json
 from rm.data import HARD_TEST, content_digest, split_of, texts
 from rm.evaluate import MODEL
 from rm.model import LADDER
-from rm.run import RESULT, RunConfig, train_run
+from rm.run import train_run
+from rm.runs import RESULT, RunConfig
 from rm.tokens import train_tokenizer
 
 TFIDF = "tfidf"

@@ -54,6 +54,8 @@ def write_checkpoint(
 ) -> None:
     """Write all that the next step depends on, in one rename; then drop the best weights it no longer names.
 
+    No state of a random generator is among it: each step seeds its own.
+
     Every process of a team calls it, the first one writes.
     """
     content = {
@@ -62,8 +64,6 @@ def write_checkpoint(
         "nuisance": nuisance.state_dict() if nuisance is not None else {},
         "optimiser": _optimiser_state(model, optimiser),
         "scheduler": scheduler.state_dict(),
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     if not team.is_first:
         return
@@ -88,9 +88,6 @@ def read_checkpoint(
     else:
         optimiser.load_state_dict(content["optimiser"])
     scheduler.load_state_dict(content["scheduler"])
-    torch.set_rng_state(content["torch_rng"].cpu())
-    if content["cuda_rng"]:
-        torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
     return Checkpoint(**content["state"])
 
 

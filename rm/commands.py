@@ -45,7 +45,8 @@ def train_command(
     from rm.cells import slug
     from rm.data import HARD_TEST
     from rm.model import check_spec
-    from rm.run import RunConfig, train_run
+    from rm.run import train_run
+    from rm.runs import RunConfig
 
     check_spec(model)
     hard_test = (HARD_TEST,) if HARD_TEST in workspace.names("pairs", "manifest.json") and name != HARD_TEST else ()
@@ -78,7 +79,7 @@ def evaluate_command(
 ) -> None:
     """Judge a run, beside the baselines, on a split of any pair set, by subreddit."""
     workspace = open_workspace(ctx.obj)
-    from rm.run import evaluate_run
+    from rm.judge import evaluate_run
 
     table = evaluate_run(workspace, run, pairs, _split(split))
     if as_json:
@@ -116,13 +117,17 @@ def diagnose_command(
 @app.command("compare")
 def compare_command(
     ctx: typer.Context,
-    first: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
-    second: str = typer.Argument(..., metavar="OTHER", help="Id of the run it is compared with."),
+    first: str = typer.Argument(..., metavar="RUN", help="Id of a finished run; of several seeds: RUN,RUN,RUN."),
+    second: str = typer.Argument(
+        ...,
+        metavar="OTHER",
+        help="Run(s) it is compared with, or its baseline: length | time | both | tfidf | embeddings.",
+    ),
     pairs: str = typer.Option(..., "--pairs", help="Pair set that both have judged."),
     split: str = typer.Option("test", "--split", help="train | validation | test: its split."),
     as_json: bool = JSON,
 ) -> None:
-    """Is one run better than another on the same pairs, or is it chance?"""
+    """Is one run better than another, or than a baseline, on the same pairs, or is it chance?"""
     workspace = open_workspace(ctx.obj)
     from dataclasses import asdict
 
@@ -169,7 +174,7 @@ def score_command(
     from lurker.workspace import read_json
     from rm.forward import describe_device, place
     from rm.model import load
-    from rm.run import finished_run, run_config
+    from rm.runs import finished_run, run_config
     from rm.score import Reader, is_parquet, score_file
 
     folder = finished_run(workspace, run)

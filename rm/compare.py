@@ -1,4 +1,4 @@
-"""Two runs on the same pairs: is one better, or is it chance?"""
+"""Two runs, or a run and a baseline, on the same pairs: is one better, or is it chance?"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,10 @@ from scipy.stats import binomtest
 from lurker.errors import CallError, LurkerError
 from lurker.stats import mean_interval
 from lurker.workspace import Workspace
+from rm.baselines import BASELINES
 from rm.data import read_pairs
-from rm.run import finished_run
+from rm.evaluate import MODEL
+from rm.runs import finished_run, predictions_file
 
 N_RESAMPLES = 10_000
 
@@ -22,8 +24,9 @@ class Comparison:
     """The difference of two accuracies, first minus second, on the same pairs.
 
     low, high: its 95 % interval from a t statistic clustered by post; bootstrap_*: from resampled posts.
-    mcnemar_p: two-sided, of pairs that only one run gets right; it takes pairs as independent, so it is too sure
-    where a post has many: the clustered intervals decide.
+    mcnemar_p: two-sided, of pairs that only one of them gets right; it takes pairs as independent, so it is too sure
+    where a post has many: the clustered intervals decide. Of several seeds together there are pairs that are right in
+    part; it then counts which of the two gets a pair right more often.
     """
 
     n_pairs: int
@@ -72,19 +75,18 @@ def mcnemar_p(difference: NDArray[np.float64]) -> float:
 
 
 def compare_runs(workspace: Workspace, first: str, second: str, pairs: str, split: str) -> Comparison:
-    """Compare two finished runs on the pairs of a split that both have judged.
+    """Compare two predictors on the pairs of a split that both have judged.
 
-    Errors: CallError when a run has not judged them; LurkerError when they judged different pairs.
+    first: a run, or several that differ by seed, as `RUN,RUN`: what they get right is averaged pair by pair. second:
+    the same, or the name of a baseline of the first's runs.
+    Errors: CallError when a run has not judged them or has no such baseline; LurkerError when they judged other pairs.
     """
-    tables = []
-    for run_id in (first, second):
-        path = finished_run(workspace, run_id) / "predictions" / f"{pairs}-{split}.parquet"
-        if not path.exists():
-            raise CallError(
-                f"Run {run_id} has not judged {pairs} ({split}).",
-                f"Judge it: `lurker rm evaluate {run_id} --pairs {pairs} --split {split}`.",
-            )
-        tables.append(pl.read_parquet(path).select("pair_id", "is_correct"))
+    firsts = _named(first)
+    if second in BASELINES:
+        seconds = [_judged(workspace, run_id, pairs, split, second) for run_id in firsts]
+    else:
+        seconds = [_judged(workspace, run_id, pairs, split) for run_id in _named(second)]
+    tables = [_mean([_judged(workspace, run_id, pairs, split) for run_id in firsts]), _mean(seconds)]
     posts = read_pairs(workspace, pairs).select("pair_id", "post_id")
     both = tables[0].join(tables[1], on="pair_id", suffix="_second").join(posts, on="pair_id").sort("pair_id")
     if not both.height == tables[0].height == tables[1].height:
@@ -94,6 +96,28 @@ def compare_runs(workspace: Workspace, first: str, second: str, pairs: str, spli
             f"Judge both on the same: `lurker rm evaluate RUN --pairs {pairs} --split {split}`.",
         )
     return compare(both["is_correct"].to_numpy(), both["is_correct_second"].to_numpy(), both["post_id"].to_numpy())
+
+
+def _named(runs: str) -> list[str]:
+    return [run_id.strip() for run_id in runs.split(",") if run_id.strip()]
+
+
+def _judged(workspace: Workspace, run_id: str, pairs: str, split: str, predictor: str = MODEL) -> pl.DataFrame:
+    """What a run's model, or a baseline of it, got right: pair_id, is_correct."""
+    path = predictions_file(finished_run(workspace, run_id), pairs, split, predictor)
+    if not path.exists():
+        whose = "" if predictor == MODEL else f" with the baseline {predictor}"
+        raise CallError(
+            f"Run {run_id} has not judged {pairs} ({split}){whose}.",
+            f"Judge it: `lurker rm evaluate {run_id} --pairs {pairs} --split {split}`.",
+        )
+    return pl.read_parquet(path).select("pair_id", "is_correct")
+
+
+def _mean(tables: list[pl.DataFrame]) -> pl.DataFrame:
+    """The mean of is_correct over tables, of the pairs that all of them hold."""
+    held = pl.concat(tables).group_by("pair_id").agg(pl.col("is_correct").mean(), n=pl.len())
+    return held.filter(pl.col("n") == len(tables)).drop("n")
 
 
 def _bootstrap(values: NDArray[np.float64], clusters: NDArray[np.int64], seed: int) -> tuple[float, float]:

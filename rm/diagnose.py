@@ -15,8 +15,9 @@ from rm.counterfactual import counterfactuals
 from rm.data import read_pairs, split_of, with_delays
 from rm.evaluate import Margins, is_correct, model_rewards, require_disjoint
 from rm.forward import place
+from rm.judge import tokenise_as
 from rm.model import load
-from rm.run import finished_run, read_run_pairs, run_config, tokenise_as
+from rm.runs import finished_run, read_run_pairs, run_config
 from rm.score import Reader, score_texts
 
 N_BINS = 10
@@ -26,6 +27,13 @@ LENGTH_BINS = (
     ("within 1.25 times", -np.log(1.25), np.log(1.25)),
     ("chosen longer", np.log(1.25), np.log(2)),
     ("chosen 2 times longer", np.log(2), np.inf),
+)
+LONGER_BINS = (
+    ("under 200 characters", 0, 200),
+    ("200 to 499", 200, 500),
+    ("500 to 999", 500, 1000),
+    ("1,000 to 1,999", 1000, 2000),
+    ("2,000 and more", 2000, np.inf),
 )
 DELAY_BINS = (
     ("chosen over 1 h earlier", -np.inf, -3600),
@@ -98,17 +106,19 @@ def calibration(margins: Margins, posts: Sequence[str], n_bins: int = N_BINS) ->
 
 
 def strata(frame: pl.DataFrame, margins: Margins) -> list[dict[str, Any]]:
-    """Accuracy and log loss by length, delay, score gap, label confidence and subreddit: one row a part that has pairs.
+    """Accuracy and log loss by what pairs differ in and by subreddit: one row a part that has pairs.
 
     frame: PAIRS, [n_pairs]. Length and delay keep their sign: a model that took a shortcut is right where the shortcut
-    points to the chosen response and wrong where it does not.
+    points to the chosen response and wrong where it does not. The longer response's length shows what long texts do.
     """
     length = np.log(frame["chosen_chars"].clip(1).to_numpy() / frame["rejected_chars"].clip(1).to_numpy())
+    longer = frame.select(pl.max_horizontal("chosen_chars", "rejected_chars")).to_series().to_numpy()
     delay = (frame["chosen_delay_s"] - frame["rejected_delay_s"]).to_numpy()
     gap = (frame["chosen_score"] - frame["rejected_score"]).to_numpy()
     parts: list[tuple[str, str, NDArray[np.bool_]]] = []
     for by, values, bins in (
         ("length", length, LENGTH_BINS),
+        ("longer response", longer, LONGER_BINS),
         ("delay", delay, DELAY_BINS),
         ("score gap", gap, GAP_BINS),
         ("label confidence", frame["label_confidence"].to_numpy(), CONFIDENCE_BINS),

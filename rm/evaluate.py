@@ -1,6 +1,6 @@
 """How well predictors name the winner: margins of the model and the baselines on the same pairs, with intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import polars as pl
@@ -8,38 +8,57 @@ import torch
 from numpy.typing import NDArray
 
 from lurker.errors import LurkerError
+from lurker.progress import ignore
 from lurker.schema import EVALUATIONS, PREDICTIONS, check
 from lurker.stats import accuracy_interval
 from rm.data import TokenisedPairs
 from rm.forward import Scorer
+from rm.tokens import Indices, Sequences
 
 Margins = NDArray[np.float64]
 MODEL = "model"
 ALL = "all"
+BATCHES_PER_BLOCK = 8
+"""Batches that are laid out together when pairs are judged: what is held does not grow with their number."""
 TIMELESS = ("length", "time")
 """Predictors that rank and give no probability: they have no log loss."""
 
 
-def model_margins(scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int) -> Margins:
+def model_margins(
+    scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int, advance: Callable[[float], None] = ignore
+) -> Margins:
     """Reward of chosen minus reward of rejected, [n_pairs], in log-odds; each response is scored once.
 
     Errors: LurkerError when a reward is not finite.
     """
-    scores = model_rewards(scorer, pairs, tokens_per_batch)
+    scores = model_rewards(scorer, pairs, tokens_per_batch, advance)
     return np.asarray(scores[pairs.chosen] - scores[pairs.rejected])
 
 
 @torch.no_grad()
-def model_rewards(scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int) -> Margins:
-    """The reward of each of the pairs' sequences, [n_sequences].
+def model_rewards(
+    scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int, advance: Callable[[float], None] = ignore
+) -> Margins:
+    """The reward of each of the pairs' sequences, [n_sequences]; advance is told of tokens.
 
     Errors: LurkerError when one is not finite.
     """
     scorer.model.eval()
-    scores = scorer(pairs.sequences, tokens_per_batch).cpu().numpy().astype(np.float64)
+    scores = np.empty(len(pairs.sequences))
+    for block in _blocks(pairs.sequences, BATCHES_PER_BLOCK * tokens_per_batch):
+        part = pairs.sequences.take(block)
+        scores[block] = scorer(part, tokens_per_batch).cpu().numpy()
+        advance(int(part.n_tokens.sum()))
     if not np.isfinite(scores).all():
         raise LurkerError(f"The model's reward of {int((~np.isfinite(scores)).sum()):,} responses is not a number.")
-    return np.asarray(scores)
+    return scores
+
+
+def _blocks(sequences: Sequences, tokens_per_block: int) -> list[Indices]:
+    """Numbers of the sequences, those of one prompt together, in blocks of about so many tokens."""
+    order = np.argsort(sequences.prompt, kind="stable")
+    ends = np.cumsum(sequences.n_tokens[order]) // tokens_per_block
+    return np.split(order, np.flatnonzero(np.diff(ends)) + 1)
 
 
 def predictions(frame: pl.DataFrame, margins: Margins) -> pl.DataFrame:

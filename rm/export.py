@@ -11,8 +11,8 @@ from lurker.errors import CallError, LurkerError
 from lurker.purged import note_export
 from lurker.workspace import Workspace, read_json
 from rm.config import TrainConfig
-from rm.model import RewardModel, load
-from rm.run import finished_run, run_config
+from rm.model import load
+from rm.runs import finished_run, run_config
 from rm.score import Reader, score_texts
 from rm.tokens import encode, layout
 
@@ -25,8 +25,8 @@ def export_run(workspace: Workspace, run_id: str, out: Path) -> Path:
 
     `tokenizer(prompt, response)` gives the very tokens that the model was trained on, which two texts are scored to
     show before the folder is named.
-    Errors: CallError when there is no such run or the folder exists; LurkerError when the exported model scores
-    otherwise or cannot be written.
+    Errors: CallError when there is no such run, it reads pairs, or the folder exists; LurkerError when the exported
+    model scores otherwise or cannot be written.
     """
     source = finished_run(workspace, run_id)
     if out.exists():
@@ -34,13 +34,14 @@ def export_run(workspace: Workspace, run_id: str, out: Path) -> Path:
     described = read_json(source / "config.json")
     reward_model = load(source / "model")
     train = run_config(described).train
+    reader = Reader.of(reward_model, train)
     temporary = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         tokenizer = self_laying(reward_model.tokenizer, train.max_tokens)
         reward_model.model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(model_card(run_id, described, read_json(source / "result.json")), "utf-8")
-        _require_equal_scores(reward_model, temporary, train)
+        _require_equal_scores(reader, temporary, train)
         temporary.rename(out)
         note_export(source, out)
     except OSError as error:
@@ -141,7 +142,7 @@ train: {train["trained"]}, at most {train["max_tokens"]:,} tokens, learning rate
 
 
 @torch.no_grad()
-def _require_equal_scores(reward_model: RewardModel, folder: Path, train: TrainConfig) -> None:
+def _require_equal_scores(reader: Reader, folder: Path, train: TrainConfig) -> None:
     """Score the probes through transformers alone; a limit of the prompt is the caller's to keep, so without a prompt.
 
     Errors: LurkerError when tokens or rewards differ.
@@ -154,11 +155,11 @@ def _require_equal_scores(reward_model: RewardModel, folder: Path, train: TrainC
     if train.max_prompt_tokens is not None:
         prompts = [""] * len(responses)
     batch = tokenizer(prompts, responses, padding=True, return_tensors="pt")
-    expected = encode(reward_model.tokenizer, prompts, responses, train.max_tokens)
+    expected = encode(reader.tokenizer, prompts, responses, train.max_tokens)
     for ids, mask, tokens in zip(batch["input_ids"], batch["attention_mask"], expected.tokens, strict=True):
         if ids[mask.bool()].tolist() != tokens.tolist():
             raise LurkerError("The exported tokenizer lays texts out otherwise than the run's.")
     rewards = model(**batch).logits[:, 0].tolist()
-    ours = score_texts(Reader.of(reward_model, train), prompts, responses)
+    ours = score_texts(reader, prompts, responses)
     if max(abs(a - b) for a, b in zip(rewards, ours, strict=True)) > TOLERANCE:
         raise LurkerError(f"The exported model gives {rewards}, the run's gives {ours}.")

@@ -25,7 +25,8 @@ from rm.evaluate import require_disjoint
 from rm.forward import place
 from rm.model import check_spec, load
 from rm.recipe_tables import Judge, Place, Rewards, difference_table, make_judge, recipe_table
-from rm.run import RunConfig, read_run_pairs, train_run
+from rm.run import train_run
+from rm.runs import RunConfig, read_run_pairs
 from rm.score import Reader, score_texts
 
 

@@ -4,10 +4,6 @@ import os
 import platform
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,71 +11,24 @@ import polars as pl
 import torch
 
 from lurker import __version__
-from lurker.config import fingerprint, to_dict
+from lurker.config import to_dict
 from lurker.errors import CallError, LurkerError
 from lurker.progress import progress, say
-from lurker.schema import EVALUATIONS
 from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parquet
 from rm.adapt import merged, on_embeddings, prepare
-from rm.baselines import fit_baselines
 from rm.checkpoint import drop_checkpoint, trained_state
 from rm.config import TrainConfig
-from rm.data import TokenisedPairs, content_digest, read_pairs, split_of, subset, texts, tokenise, with_delays
-from rm.embed import embeddings
-from rm.evaluate import ALL, MODEL, evaluate, model_margins, predictions, require_disjoint
+from rm.data import TokenisedPairs, texts, with_delays
+from rm.evaluate import ALL
 from rm.forward import Scorer, describe_device, place, training_dtype
 from rm.frozen import freeze_below, with_states
-from rm.model import LADDER, RewardModel, build, load
+from rm.judge import judge, tokenise_as
+from rm.model import RewardModel, build
 from rm.pooling import add_mean_pooling
+from rm.runs import RESULT, RunConfig, RunPairs, read_run_pairs
 from rm.team import Team, is_sharded, join_team
 from rm.tokens import load_tokenizer
 from rm.train import Trained, n_planned_steps, train
-
-RESULT = "result.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunConfig:
-    """What makes a run: two runs with the same fingerprint are the same run."""
-
-    pairs: str
-    """pair set trained on"""
-    model: str
-    """SPEC: a name of the ladder, a Hugging Face id or a local folder"""
-    train: TrainConfig
-    """how it is trained"""
-    subreddits: tuple[str, ...] = ()
-    """communities trained on; all of the pair set when empty"""
-    max_pairs: int | None = None
-    """training pairs, a nested subset by hash of their post; all when absent"""
-    validation_pairs: str | None = None
-    """pair set whose validation split chooses the best step; that trained on when absent"""
-    test_pairs: tuple[str, ...] = ()
-    """pair sets whose test split it is judged on"""
-    test_subreddits: tuple[str, ...] = ()
-    """communities judged on; all of the test pairs when empty"""
-    tokenizer: str | None = None
-    """folder of a tokenizer shared by the runs of an experiment; trained on the run's own texts when absent"""
-
-    def __post_init__(self) -> None:
-        if self.max_pairs is not None and self.max_pairs < 2:
-            raise ValueError(f"max_pairs must be at least 2, got {self.max_pairs}")
-
-
-@dataclass(frozen=True, slots=True)
-class RunPairs:
-    """The pairs of a run: what trains, what chooses, what judges (by name of the pair set)."""
-
-    training: pl.DataFrame
-    validation: pl.DataFrame
-    judged: dict[str, pl.DataFrame]
-
-    @property
-    def digest(self) -> str:
-        """Changes when a pair set was built anew with another content."""
-        return fingerprint(
-            *(content_digest(frame) for frame in (self.training, self.validation, *self.judged.values()))
-        )
 
 
 def train_run(
@@ -123,8 +72,7 @@ def train_run(
     scorer = Scorer(model, reward_model.tokenizer.pad_token_id, config.train.max_tokens, dtype)
     tell(_how_it_runs(scorer))
     trainee, read = _what_is_frozen(workspace, scorer, sets, config.train, is_quiet, team)
-    bar = nullcontext(_silent) if is_quiet else progress("Training", n_planned_steps(sets[0], config.train), "steps")
-    with bar as advance:
+    with progress("Training", n_planned_steps(sets[0], config.train), "steps", is_quiet=is_quiet) as advance:
         trained = train(trainee, read[0], read[1], config.train, folder, advance, team)
     whole = trained_state(model) if is_sharded(model) else {}
     if not team.is_first:
@@ -136,128 +84,12 @@ def train_run(
     reward_model = RewardModel(merged(model), reward_model.tokenizer)
     scorer = reward_model.scorer(config.train.max_tokens)
     _save_model(reward_model, folder / "model")
-    table = judge(reward_model, scorer, pairs, config.train, run_id, folder, embed=_embedder(workspace, config))
+    table = judge(reward_model, scorer, pairs, config, run_id, folder, workspace.root / CACHE, is_quiet=is_quiet)
     write_parquet(table, folder / "evaluations.parquet")
     result = _result(run_id, config, reward_model, trained, sets[0], pairs, device, table)
     write_json(result, folder / RESULT)
     drop_checkpoint(folder)
     return result
-
-
-def evaluate_run(workspace: Workspace, run_id: str, pairs_name: str, split: str) -> pl.DataFrame:
-    """Judge a finished run on a split of any pair set, all its subreddits; adds to the run's predictions and table.
-
-    The baselines are fitted again on the run's own training pairs.
-    Errors: CallError when there is no such run or pair set; LurkerError when the pairs it was trained on have changed
-    or a judged post is among them.
-    """
-    folder = finished_run(workspace, run_id)
-    described = read_json(folder / "config.json")
-    config = run_config(described)
-    trained_on = read_run_pairs(workspace, config)
-    if trained_on.digest != described["data_digest"]:
-        raise LurkerError(f"The pair sets that run {run_id} used were built anew since.", "Train a new run on them.")
-    frame = split_of(read_pairs(workspace, pairs_name), pairs_name, split)
-    require_disjoint(trained_on.training, frame, pairs_name)
-    pairs = replace(trained_on, judged={pairs_name: frame})
-    reward_model = load(folder / "model")
-    place(reward_model.model, reward_model.n_parameters)
-    scorer = reward_model.scorer(config.train.max_tokens)
-    embed = _embedder(workspace, config)
-    table = judge(reward_model, scorer, pairs, config.train, run_id, folder, split, embed)
-    path = folder / "evaluations.parquet"
-    others = pl.read_parquet(path).filter((pl.col("pairs") != pairs_name) | (pl.col("split") != split))
-    write_parquet(pl.concat([others, table]), path)
-    return table
-
-
-def finished_run(workspace: Workspace, run_id: str) -> Path:
-    """The folder of a finished run.
-
-    Errors: CallError that lists the runs there are.
-    """
-    folder = workspace.folder("runs", run_id)
-    if not (folder / RESULT).exists():
-        have = ", ".join(workspace.names("runs", RESULT)) or "none yet"
-        raise CallError(
-            f"There is no finished run {run_id!r} in {workspace.root} (it has: {have}).",
-            "Train one: `lurker rm train NAME --model SPEC`.",
-        )
-    return folder
-
-
-def run_config(described: dict[str, Any]) -> RunConfig:
-    """The RunConfig that a run's config.json holds."""
-    names = {field.name for field in fields(RunConfig)}
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in described.items()
-    }
-    values["train"] = TrainConfig(**described["train"])
-    return RunConfig(**{name: value for name, value in values.items() if name in names})
-
-
-def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
-    """The run's training subset, validation pairs and judged pairs, none of whose posts trained or chose the model."""
-    frame = read_pairs(workspace, config.pairs, config.subreddits)
-    training = subset(split_of(frame, config.pairs, "train"), config.max_pairs, config.train.seed)
-    validation = _validation(workspace, config, frame)
-    require_disjoint(training, validation, config.validation_pairs or config.pairs)
-    validation = subset(validation, min(config.train.max_validation_pairs, validation.height), seed=0)
-    if training.height < 2:
-        raise LurkerError(f"Pair set {config.pairs} has {training.height} training pair here.", "Take more posts.")
-    judged = {}
-    for name in config.test_pairs:
-        subreddits = config.test_subreddits or tuple(training["subreddit"].unique().sort())
-        tested = read_pairs(workspace, name).filter(pl.col("subreddit").is_in(subreddits))
-        judged[name] = split_of(tested, name, "test")
-        require_disjoint(pl.concat([training, validation]), judged[name], name)
-    return RunPairs(training, validation, judged)
-
-
-def _validation(workspace: Workspace, config: RunConfig, trained_on: pl.DataFrame) -> pl.DataFrame:
-    name = config.validation_pairs or config.pairs
-    frame = trained_on if name == config.pairs else read_pairs(workspace, name, config.subreddits)
-    return split_of(frame, name, "validation")
-
-
-def judge(
-    reward_model: RewardModel,
-    scorer: Scorer,
-    pairs: RunPairs,
-    config: TrainConfig,
-    run_id: str,
-    folder: Path,
-    split: str = "test",
-    embed: Callable[[Sequence[str]], Any] | None = None,
-) -> pl.DataFrame:
-    """Judge the model and the baselines on the same pairs; write predictions, return EVALUATIONS.
-
-    A pair whose two sides are equal after cutting stays in, as a tie.
-    """
-    if not pairs.judged:
-        return EVALUATIONS.empty()
-    tables = []
-    baselines = fit_baselines(pairs.training, pairs.validation, embed)
-    for name, frame in pairs.judged.items():
-        tokenised = tokenise_as(frame, reward_model, config)
-        margins = model_margins(scorer, tokenised, config.tokens_per_batch)
-        write_parquet(predictions(frame, margins), folder / "predictions" / f"{name}-{split}.parquet")
-        everyone = {MODEL: margins, **{baseline: predict(frame) for baseline, predict in baselines.items()}}
-        tables.append(evaluate(frame, everyone, run_id, name, split))
-    return pl.concat(tables)
-
-
-def _embedder(workspace: Workspace, config: RunConfig) -> Callable[[Sequence[str]], Any] | None:
-    """Frozen embeddings by the model that the run started from; None for one from scratch, which knows nothing yet."""
-    if config.model in LADDER:
-        return None
-    return partial(embeddings, config.model, folder=workspace.root / CACHE)
-
-
-def tokenise_as(frame: pl.DataFrame, reward_model: RewardModel, config: TrainConfig) -> TokenisedPairs:
-    """The pairs as the run's model reads them."""
-    told = with_delays(frame) if config.with_delay else frame
-    return tokenise(told, reward_model.tokenizer, config.max_tokens, config.max_prompt_tokens, config.reads)
 
 
 def _require_ours(folder: Path, run_id: str, described: dict[str, Any], resume: bool) -> None:
@@ -342,7 +174,7 @@ def _what_is_frozen(
     if not scorer.is_packed:
         return scorer, sets
     n_tokens = sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets)
-    with nullcontext(_silent) if is_quiet else progress("Frozen layers", n_tokens, "tokens") as advance:
+    with progress("Frozen layers", n_tokens, "tokens", is_quiet=is_quiet) as advance:
         for rank in (0, team.rank):  # the first computes, the others find
             if team.rank == rank and scorer.states is None:
                 read = with_states(scorer, sets, n_layers, config.tokens_per_batch, workspace.root / CACHE, advance)

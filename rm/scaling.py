@@ -26,7 +26,7 @@ from rm.cells import (
 from rm.data import read_pairs, split_of
 from rm.evaluate import ALL
 from rm.model import check_spec
-from rm.run import RunConfig
+from rm.runs import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

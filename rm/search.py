@@ -24,8 +24,10 @@ from rm.cells import Cell, cell, run_waiting
 from rm.data import CONFOUNDERS, content_digest, read_pairs, split_of
 from rm.evaluate import is_correct, model_margins, predictions
 from rm.forward import place
+from rm.judge import tokenise_as
 from rm.model import check_spec, load
-from rm.run import RESULT, RunConfig, tokenise_as, train_run
+from rm.run import train_run
+from rm.runs import RESULT, RunConfig, predictions_file
 
 RUN_FIELDS = ("pairs", "max_pairs")
 """What a candidate may name besides the fields of TrainConfig."""
@@ -76,7 +78,7 @@ def run_search(
         tried = [plan(workspace, name, config, stage, best, says) for says in candidates.split("|")]
         run_waiting(
             list({one.cell.run_id: one.cell for one in tried}.values()),
-            is_done=lambda ran: _predictions(workspace, ran.run_id, config.pairs).exists(),
+            is_done=lambda ran: _judged(workspace, ran.run_id, config.pairs).exists(),
             function=run_search_cell,
             task=lambda ran: {"root": str(workspace.root.resolve()), "ran": ran, "judged_on": config.pairs},
             engine=engine,
@@ -126,7 +128,7 @@ def run_search_cell(root: str, ran: Cell, judged_on: str) -> str:
     train = ran.config.train
     tokenised = tokenise_as(frame, reward_model, train)
     margins = model_margins(reward_model.scorer(train.max_tokens), tokenised, train.tokens_per_batch)
-    write_parquet(predictions(frame, margins), _predictions(workspace, ran.run_id, judged_on))
+    write_parquet(predictions(frame, margins), _judged(workspace, ran.run_id, judged_on))
     return ran.run_id
 
 
@@ -137,13 +139,13 @@ def _field(setting: str) -> tuple[str, str]:
     return field, value
 
 
-def _predictions(workspace: Workspace, run_id: str, judged_on: str) -> Path:
-    return workspace.folder("runs", run_id) / "predictions" / f"{judged_on}-validation.parquet"
+def _judged(workspace: Workspace, run_id: str, pairs: str) -> Path:
+    return predictions_file(workspace.folder("runs", run_id), pairs, "validation")
 
 
 def _row(workspace: Workspace, one: Candidate, judged_on: str, judged: pl.DataFrame) -> dict[str, Any]:
     table = judged.select("pair_id", "post_id").join(
-        pl.read_parquet(_predictions(workspace, one.cell.run_id, judged_on)),
+        pl.read_parquet(_judged(workspace, one.cell.run_id, judged_on)),
         on="pair_id",
         how="left",
         maintain_order="left",

@@ -73,6 +73,7 @@ def train(
     while state.step < len(plan) and state.n_worse < config.patience:
         pairs, is_evaluation = plan[state.step]
         model.train()
+        torch.manual_seed(step_seed(config.seed, state.step, team.rank))
         try:
             metric, n_tokens = _step(caller, training, targets, pairs, optimiser, config, state.step, nuisance, team)
         except RuntimeError as error:
@@ -106,6 +107,11 @@ def train(
     return Trained(
         state.step, state.best_step, state.best_validation_log_loss, round(state.train_time_s, 3), state.n_tokens
     )
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of one step's dropout in one process: the same when the step is done again after a kill."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def n_planned_steps(training: TokenisedPairs, config: TrainConfig) -> int:

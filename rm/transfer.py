@@ -16,7 +16,7 @@ from rm.cells import Cell, accuracy_rows, cell, data_digest, evaluations, mean_a
 from rm.data import read_pairs, split_of
 from rm.evaluate import ALL
 from rm.model import check_spec
-from rm.run import RunConfig
+from rm.runs import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

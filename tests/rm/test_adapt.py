@@ -15,7 +15,8 @@ from rm.config import TrainConfig
 from rm.data import texts, tokenise
 from rm.forward import Scorer
 from rm.model import RewardModel, build
-from rm.run import RunConfig, train_run
+from rm.run import train_run
+from rm.runs import RunConfig
 from rm.tokens import train_tokenizer
 from rm.train import train
 

@@ -59,6 +59,16 @@ def test_evaluate_refuses_posts_that_were_trained_on(
     assert "posts of planted were trained on" in capsys.readouterr().err
 
 
+def test_a_pairwise_model_is_not_exported(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(workspace, "rm", "train", "planted", "--run", "both", *QUICK, "--set", "reads=both") == 0
+    capsys.readouterr()
+    assert call(workspace, "rm", "export", "both", "--out", str(tmp_path / "out")) == 2
+    assert "This run reads two responses at a time (reads=both): it has no reward for one." in capsys.readouterr().err
+    assert not list(tmp_path.glob("*out*"))
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_score_adds_a_reward_to_every_row(
     trained: tuple[Workspace, dict[str, object]], tmp_path: Path, ending: str

@@ -43,11 +43,14 @@ def test_strata_cover_every_pair_once_and_show_a_shortcut(planted: Callable[...,
     frame = planted(60, ("alpha", "beta"))
     margins = (frame["rejected_delay_s"] - frame["chosen_delay_s"]).to_numpy() / 1000.0  # it says that earlier wins
     rows = strata(frame, margins)
-    for by in ("length", "delay", "score gap", "label confidence", "subreddit"):
+    for by in ("length", "longer response", "delay", "score gap", "label confidence", "subreddit"):
         assert sum(row["n_pairs"] for row in rows if row["by"] == by) == frame.height
     accuracy = {row["part"]: row["accuracy"] for row in rows}
     assert accuracy["chosen over 1 h earlier"] == 1.0
     assert accuracy["chosen over 1 h later"] == 0.0
+    longer = frame.select(pl.max_horizontal("chosen_chars", "rejected_chars")).to_series()
+    counts = {row["part"]: row["n_pairs"] for row in rows if row["by"] == "longer response"}
+    assert counts["under 200 characters"] == (longer < 200).sum()
 
 
 def answered_by(reward: pl.Expr) -> pl.DataFrame:
@@ -142,6 +145,21 @@ def test_runs_are_diagnosed_compared_and_exported(
     assert compared["n_pairs"] == 144 and compared["low"] <= compared["difference"] <= compared["high"]
     assert call("compare", "first", "second", "--pairs", "planted", "--split", "validation") == 2
     assert "has not judged" in capsys.readouterr().err
+    assert call("compare", "first,second", "tfidf", "--pairs", "planted", "--json") == 0
+    compared = json.loads(capsys.readouterr().out)
+    table = pl.read_parquet(judged.root / "runs/first/evaluations.parquet").filter(
+        (pl.col("pairs") == "planted") & (pl.col("subreddit") == "all")
+    )
+    accuracy = dict(table.select("predictor", "accuracy").rows())
+    assert compared["second_accuracy"] == pytest.approx(accuracy["tfidf"])
+    alone = [
+        read_json(judged.root / f"runs/{name}/result.json")["evaluations"][0]["accuracy"]
+        for name in ("first", "second")
+    ]
+    assert compared["first_accuracy"] == pytest.approx(sum(alone) / 2)
+    if "embeddings" not in accuracy:  # a model from scratch has none
+        assert call("compare", "first", "embeddings", "--pairs", "planted") == 2
+        assert "has not judged planted (test) with the baseline embeddings" in capsys.readouterr().err
 
     out = tmp_path / "exported"
     assert call("export", "first", "--out", str(out)) == 0

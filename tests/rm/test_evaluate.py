@@ -67,3 +67,11 @@ def test_tfidf_is_absent_where_no_text_has_a_word(planted: Callable[..., pl.Data
     frame = planted(10).with_columns(chosen=pl.lit("   "), rejected=pl.lit("✨"))
     train, validation = (frame.filter(pl.col("split") == split) for split in ("train", "validation"))
     assert sorted(fit_baselines(train, validation)) == ["both", "length", "time"]
+
+
+def test_baselines_of_a_single_pair_are_fitted_or_absent(planted: Callable[..., pl.DataFrame]) -> None:
+    frame = planted(10)
+    training, validation = (frame.filter(pl.col("split") == split) for split in ("train", "validation"))
+    for few in ((training.head(2), validation.head(1)), (training, validation.head(1)), (training.head(1), validation)):
+        margins = fit_baselines(*few)["both"](validation)
+        assert np.isfinite(margins).all() and margins.shape == (validation.height,)

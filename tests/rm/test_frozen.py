@@ -23,7 +23,8 @@ from rm.config import TrainConfig
 from rm.data import TokenisedPairs, texts, tokenise
 from rm.forward import Scorer
 from rm.frozen import freeze_below, with_states
-from rm.run import RunConfig, train_run
+from rm.run import train_run
+from rm.runs import RunConfig
 from rm.tokens import train_tokenizer
 from rm.train import train
 

@@ -66,9 +66,10 @@ def test_an_exported_model_scores_the_same_through_transformers(tmp_path: Path) 
     assert scores == pytest.approx(ours, abs=1e-4)
 
 
-def test_a_model_without_padding_token_gets_its_own_not_the_end_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_pad", [True, False])
+def test_a_model_without_padding_token_gets_its_own_not_the_end_token(has_pad: bool, tmp_path: Path) -> None:
     tokenizer = train_tokenizer(TEXTS, 400)
-    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.eos_token if has_pad else None
     config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=64)
     GPT2LMHeadModel(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)

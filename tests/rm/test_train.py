@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,20 @@ import orjson
 import polars as pl
 import pytest
 import torch
+from transformers import BertConfig, BertForSequenceClassification
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, texts, tokenise, with_delays
 from rm.evaluate import is_correct, model_margins
-from rm.forward import TOKENS_PER_BATCH
+from rm.forward import TOKENS_PER_BATCH, Scorer
 from rm.model import RewardModel, build, learning_rate
-from rm.run import RunConfig, train_run
+from rm.run import train_run
+from rm.runs import RunConfig
 from rm.score import Reader, score_texts
-from rm.tokens import encode_both
-from rm.train import pair_targets, train
+from rm.tokens import encode_both, train_tokenizer
+from rm.train import pair_targets, step_seed, train
 
 SLOW = TrainConfig(learning_rate=1e-3, pairs_per_step=6, checkpoint_interval_s=0.0, patience=100, epochs=1)
 Prepared = tuple[RewardModel, dict[str, TokenisedPairs]]
@@ -75,7 +78,7 @@ def test_a_killed_run_goes_on_with_the_losses_of_one_never_stopped(workspace: Wo
     whole = train_run(workspace, "whole", config, resume=False, is_quiet=True)
     code = (
         "import sys; from pathlib import Path; from lurker.workspace import Workspace\n"
-        "from rm.run import RunConfig, train_run; from rm.config import TrainConfig\n"
+        "from rm.run import train_run; from rm.runs import RunConfig; from rm.config import TrainConfig\n"
         f"config = {config!r}\n"
         "train_run(Workspace(Path(sys.argv[1])), 'killed', config, resume=False, is_quiet=True)\n"
     )
@@ -98,6 +101,34 @@ def _losses(workspace: Workspace, run_id: str) -> list[tuple[int, float, float |
     lines = (workspace.root / "runs" / run_id / "metrics.jsonl").read_bytes().splitlines()
     rows = [orjson.loads(line) for line in lines]
     return [(row["step"], row["train_log_loss"], row.get("validation_log_loss")) for row in rows]
+
+
+def test_dropout_is_the_same_when_a_step_is_done_again(planted: Callable[..., pl.DataFrame], tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(texts(planted(10)), 400)
+    pairs = tokenise(planted(10), tokenizer, 64)
+    config = replace(SLOW, has_dropout=True, epochs=1, min_steps=12, checkpoint_interval_s=0.0)
+
+    def scorer() -> Scorer:
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+        model = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=1, **sizes))
+        return Scorer(model, tokenizer.pad_token_id, 64)
+
+    def stop_at_7(_: float) -> None:
+        metrics = tmp_path / "stopped/metrics.jsonl"
+        if metrics.exists() and metrics.read_bytes().count(b"\n") == 7:
+            raise KeyboardInterrupt
+
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    train(scorer(), pairs, pairs, config, tmp_path / "whole", lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        train(scorer(), pairs, pairs, config, tmp_path / "stopped", stop_at_7)
+    torch.manual_seed(99)
+    train(scorer(), pairs, pairs, config, tmp_path / "stopped", lambda _: None)
+    whole, stopped = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "stopped"))
+    assert whole == stopped and whole.count(b"\n") >= 12
+    assert len({step_seed(0, step, rank) for step in range(9) for rank in range(3)}) == 27
 
 
 @pytest.mark.parametrize(
@@ -204,7 +235,8 @@ def test_a_disk_that_fills_keeps_the_last_good_checkpoint(workspace: Workspace) 
     config = RunConfig(pairs="planted", model="scratch-10k", train=SLOW, test_pairs=("planted",))
     code = (
         "import resource, signal, sys; from pathlib import Path; from lurker.workspace import Workspace\n"
-        "from lurker.errors import LurkerError; from rm import train as loop; from rm.run import RunConfig, train_run\n"
+        "from lurker.errors import LurkerError; from rm import train as loop; from rm.run import train_run\n"
+        "from rm.runs import RunConfig\n"
         "from rm.config import TrainConfig\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "write, n = loop.write_checkpoint, 0\n"
