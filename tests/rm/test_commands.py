@@ -62,7 +62,22 @@ def test_evaluate_refuses_posts_that_were_trained_on(
 def test_a_pairwise_model_is_not_exported(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(workspace, "rm", "train", "planted", "--run", "both", *QUICK, "--set", "reads=both") == 0
+    assert (
+        call(
+            workspace,
+            "rm",
+            "train",
+            "planted",
+            "--model",
+            "scratch-10k",
+            "--run",
+            "both",
+            *QUICK,
+            "--set",
+            "reads=both",
+        )
+        == 0
+    )
     capsys.readouterr()
     assert call(workspace, "rm", "export", "both", "--out", str(tmp_path / "out")) == 2
     assert "This run reads two responses at a time (reads=both): it has no reward for one." in capsys.readouterr().err
