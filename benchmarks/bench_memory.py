@@ -115,9 +115,8 @@ def measure(model: str, n_responses: int, n_steps: int) -> tuple[float, float, f
         if len(held) >= n_steps:
             raise StopIteration
 
-    with tempfile.TemporaryDirectory() as folder:
-        with contextlib.suppress(StopIteration):
-            train(scorer, pairs, few, config, Path(folder), stop)
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(StopIteration):
+        train(scorer, pairs, few, config, Path(folder), stop)
     trained = memory_mb("VmHWM") - before
     new_peak()
     model_margins(scorer, pairs, config.tokens_per_batch)
