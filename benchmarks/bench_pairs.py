@@ -43,9 +43,12 @@ def write_responses(path: Path, n_comments: int, huge_threads: list[int]) -> Non
 
 def ours(path: Path, memory_limit: str) -> int:
     """Pairs found by `features.matching`, written beside the input."""
+    from features.blocks import Means, batches, connect, parquet_sql, whole_blocks
+    from features.matching import COLUMNS as LOOKED_AT
     from features.matching import match_block
-    from features.neighbours import Means, match_blocks
+    from features.noise import GammaPrior, Votes
     from features.recipes import Recipe
+    from lurker.engine import map_in_order
 
     recipe = Recipe(
         name="bench",
@@ -55,10 +58,14 @@ def ours(path: Path, memory_limit: str) -> int:
         max_log_length_difference=math.log(1.25),
     )
     n_pairs = 0
-    means = Means(memory_limit=memory_limit, temp_folder=path.parent)
-    for number, (pairs, _) in enumerate(match_blocks(path, recipe, match_block, means)):
-        pairs.write_parquet(path.with_name(f"pairs-{number}.parquet"))
-        n_pairs += pairs.height
+    votes = {"synthetic": Votes(GammaPrior(shape=1.0, rate=0.1))}
+    query = f"SELECT {', '.join(LOOKED_AT)} FROM {parquet_sql([path])} ORDER BY subreddit, post_id, delay_s, comment_id"
+    with connect(Means(memory_limit=memory_limit, temp_folder=path.parent)) as connection:
+        blocks = ({"block": block} for block in whole_blocks(batches(connection, query), "post_id", "subreddit"))
+        found = map_in_order(match_block, blocks, shared={"recipe": recipe, "votes": votes})
+        for number, (pairs, _) in enumerate(found):
+            pairs.write_parquet(path.with_name(f"pairs-{number}.parquet"))
+            n_pairs += pairs.height
     return n_pairs
 
 

@@ -1,28 +1,26 @@
 """Build a pair set: comments -> eligible responses -> candidate pairs -> caps -> texts, every dropped row counted."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
 
+from features.blocks import Blocks, Means, staging
 from features.choose import choose_pairs
-from features.context import read_context
 from features.copies import read_ties
 from features.hard_test import HARD_TEST, freeze_hard_test
 from features.ledger import Ledger
-from features.neighbours import Means
-from features.noise import check_second_window
+from features.noise import check_second_window, second_window
 from features.recipes import Recipe
-from features.responses import REPLY, measure_responses, select_responses
-from features.splits import time_cuts
-from features.store import describe_pairs, write_pairs
+from features.responses import REPLY, measure_responses
+from features.splits import with_time_cuts
+from features.store import describe_blocks, stream_pairs
 from features.texts import attach_texts
-from lurker.digest import frame_sha256
+from lurker.engine import running
 from lurker.errors import CallError, LurkerError
 from lurker.progress import progress, say
-from lurker.schema import COMMENTS, OBSERVATIONS
-from lurker.workspace import Workspace
+from lurker.schema import COMMENTS
+from lurker.workspace import Workspace, write_json
 
 
 def build_pairs(
@@ -43,53 +41,54 @@ def build_pairs(
     """
     if name == HARD_TEST:
         raise CallError(f"{HARD_TEST!r} is the frozen test that every build keeps.", "Take another name.")
-    folder = workspace.folder("pairs", name)
-    with workspace.lock("pairs build"):
+    means = means or Means()
+    target = workspace.folder("pairs", name)
+    with workspace.lock("pairs build"), running(means.engine), staging(means) as folder:
         known = _resolve_subreddits(workspace, subreddits)
         n_comments = sum(workspace.manifest(COMMENTS, subreddit)["n_rows"] for subreddit in known)
         with progress("Measuring comments", n_comments, "comments") as advance:
-            measured = measure_responses(workspace, known, advance)
-        responses, response_ledger = select_responses(measured, recipe, read_ties(workspace, recipe))
-        chosen = choose_pairs(responses, recipe, lambda: read_context(workspace, known), means)
-        if chosen.pairs.is_empty():
-            raise _no_pairs_left(name, recipe, response_ledger, chosen.ledgers["pairs"])
-        pairs = attach_texts(workspace, chosen.pairs, recipe)
-        hard_test = freeze_hard_test(workspace, measured, refreeze=refreeze)
-        ledgers = {"responses": response_ledger} | chosen.ledgers
-        manifest = describe_pairs(pairs, name, recipe, known) | {
-            "ledger": {stage: ledger.to_dict() for stage, ledger in ledgers.items()},
+            measured = measure_responses(workspace, known, folder, means, advance)
+        ties = read_ties(workspace, recipe, means)
+        rules = with_time_cuts(recipe, measured.post_times)
+        chosen = choose_pairs(measured.blocks, rules, ties, folder / "set", means)
+        if chosen.pairs.n_rows == 0:
+            raise _no_pairs_left(name, recipe, chosen.ledgers["responses"], chosen.ledgers["pairs"])
+        hard_test = freeze_hard_test(workspace, measured.blocks, folder / "hard", means, refreeze=refreeze)
+        with progress("Joining texts", chosen.pairs.n_rows, "pairs") as advance:
+            parts = _counted(attach_texts(workspace, chosen.pairs, recipe, means), advance)
+            sha256 = stream_pairs(workspace, name, parts)
+        manifest = describe_blocks(chosen.pairs, sha256, name, recipe, known) | {
+            "ledger": {stage: ledger.to_dict() for stage, ledger in chosen.ledgers.items()},
             "balance_rounds": chosen.rounds,
             "differences_before": chosen.differences_before,
-            "inputs": fingerprint_inputs(measured),
+            "inputs": measured.inputs,
             "hard_test": hard_test,
-            "time_cuts": _time_cuts(measured, recipe),
-            "second_window": check_second_window(pairs, _looks(workspace, pairs)),
+            "time_cuts": _time_cuts(rules),
+            "second_window": check_second_window(_later_votes(chosen.pairs)),
         }
-        write_pairs(workspace, name, pairs, manifest)
-    say(f"Wrote {pairs.height:,} pairs to {folder}. Next: `lurker pairs audit {name}`.")
+        write_json(manifest, target / "manifest.json")
+    say(f"Wrote {manifest['n_pairs']:,} pairs to {target}. Next: `lurker pairs audit {name}`.")
     return manifest
 
 
-def fingerprint_inputs(measured: pl.DataFrame) -> list[dict[str, Any]]:
-    """For every subreddit: comments and a SHA-256 of all that the rules saw of them and their posts."""
-    seen = measured.drop("text_hash")
-    return [
-        {"subreddit": name, "n_comments": group.height, "sha256": frame_sha256(group)}
-        for (name,), group in sorted(seen.group_by("subreddit", maintain_order=True), key=lambda item: item[0])
-    ]
+def _counted(parts: Iterable[pl.DataFrame], advance: Callable[[float], None]) -> Iterator[pl.DataFrame]:
+    for part in parts:
+        yield part
+        advance(part.height)
 
 
-def _time_cuts(measured: pl.DataFrame, recipe: Recipe) -> dict[str, int] | None:
+def _time_cuts(rules: Recipe) -> dict[str, int | None] | None:
     """Where the splits by time were cut, seconds since 1970; None for other splits."""
-    if recipe.split_by != "time":
+    if rules.split_by != "time":
         return None
-    return dataclasses.asdict(time_cuts(measured.unique("post_id")["post_created_utc"], recipe))
+    return {name: getattr(rules, name) for name in ("validation_from_utc", "test_from_utc")}
 
 
-def _looks(workspace: Workspace, pairs: pl.DataFrame) -> pl.DataFrame:
-    """What was seen of the scores of the pairs' responses, look by look."""
-    ids = pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).unique()
-    return workspace.scan(OBSERVATIONS).join(pl.LazyFrame({"item_id": ids}), on="item_id", how="semi").collect()
+def _later_votes(pairs: Blocks) -> pl.DataFrame:
+    """What the second windows of the pairs say; numbers only, of those whose responses were seen twice."""
+    return pl.concat(
+        second_window(block if "weight" in block.columns else block.with_columns(weight=pl.lit(1.0))) for block in pairs
+    )
 
 
 def _resolve_subreddits(workspace: Workspace, subreddits: Sequence[str] | None) -> list[str]:

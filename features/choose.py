@@ -1,98 +1,152 @@
 """The pairs of a recipe, without texts: matched, then deconfounded where the recipe says so, then its last rules."""
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from features.confounds import add_confounders, standardised_mean_differences
+from features.blocks import Blocks, Means, map_blocks, write_block
+from features.confounds import OF_CONTEXT, standardised_mean_differences
+from features.context import POST_CONTEXT
+from features.copies import Ties
 from features.deconfound import adjust_pairs, balance_pairs
 from features.form import FORM
-from features.ledger import Ledger
-from features.matching import balance_signs, match_pairs
-from features.neighbours import Means
+from features.hashing import SPAN, hash_ids
+from features.ledger import Ledger, add_up
+from features.matching import COLUMNS, ORDER, balance_pairs_by, match_pairs, signs_mirror
+from features.noise import Votes, VoteSums, fit_votes
+from features.propensity import PropensityConfig, sample_pairs
 from features.recipes import Recipe, balanced
+from features.responses import response_rules, select_responses
 from lurker.progress import say
 
-ORDER = ("subreddit", "post_id", "pair_id")
+KEPT = (*COLUMNS, *FORM, *OF_CONTEXT, *POST_CONTEXT, "log_delay", "post_score", "first_score", "later_votes")
+"""What goes on of a response that may be in a pair."""
+MAX_VOTERS = 500_000
+"""Responses of a subreddit that fitted exposure is learned from, at most and about."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chosen:
     """The pairs of a recipe and how they came to be."""
 
-    pairs: pl.DataFrame
+    pairs: Blocks
     """Sorted by subreddit, post and pair; weight where the recipe gives one, confounder_log_odds of adjusted pairs."""
     ledgers: dict[str, Ledger]
-    """Of every pool of candidate pairs, by name; what they keep adds up to the pairs."""
+    """Of the responses, and of every pool of candidate pairs; what the pools keep adds up to the pairs."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
     """What each round of balancing found: round, n_pairs, accuracy, low."""
     differences_before: list[dict[str, Any]] = field(default_factory=list)
-    """Standardised mean differences of the candidate pairs before they were thinned or adjusted: confounder, smd."""
+    """Standardised mean differences of the candidate pairs before they were thinned or adjusted: confounder, smd; of
+    those that are learned from where there are more."""
 
 
 def choose_pairs(
-    responses: pl.DataFrame, recipe: Recipe, read: Callable[[], pl.DataFrame], means: Means | None = None
+    measured: Blocks, recipe: Recipe, ties: Ties, folder: Path, means: Means, *, own_records: bool = False
 ) -> Chosen:
-    """The pairs that the recipe makes of the responses.
+    """The pairs that the recipe makes of the measured comments.
 
-    responses: as of `select_responses`. read: gives what `read_context` does, where it is needed. Deconfounding learns
-    from the posts outside the test, so of a recipe of test posts only the others go at the end.
+    measured: as of `measure_responses`. recipe: with both times where it splits by time. folder: to put blocks in.
+    own_records: know authors by what they wrote in the same subreddit only. Deconfounding learns from the posts outside
+    the test, so of a recipe of test posts only the others go at the end.
     """
-    pool, ledger = match_pairs(responses, recipe, means)
-    if recipe.deconfound == "none" or pool.is_empty():
-        return Chosen(pairs=pool, ledgers={"pairs": ledger})
+    responses, told = map_blocks(
+        _select, measured, folder / "responses", means, recipe=recipe, ties=ties, own_records=own_records
+    )
+    selected = add_up((ledger for ledger, _ in told), response_rules(recipe, ties))
+    votes = _fit_votes(responses, [sums for _, sums in told], recipe)
+    pool, ledger = match_pairs(responses, recipe, votes, folder / "pool", means)
+    if recipe.deconfound == "none" or pool.n_rows == 0:
+        return Chosen(pairs=pool, ledgers={"responses": selected, "pairs": ledger})
     say("Probing what the confounders say of the outcome.")
-    context, pool = read(), add_form(pool, responses)
-    before = standardised_mean_differences(add_confounders(pool.with_columns(weight=pl.lit(1.0)), context))
+    sample = sample_pairs(pool, PropensityConfig().max_learned_pairs)
+    before = standardised_mean_differences(sample.with_columns(weight=pl.lit(1.0)))
     if recipe.deconfound == "balance":
-        return _balanced(pool, ledger, recipe, context, before)
-    return _adjusted(pool, ledger, responses, recipe, context, before, means)
+        pairs, ledger, rounds = _balanced(pool, ledger, recipe, folder, means)
+        ledgers = {"pairs": ledger}
+    else:
+        pairs, ledgers, rounds = _adjusted(pool, ledger, responses, recipe, votes, folder, means)
+    return Chosen(pairs=pairs, ledgers={"responses": selected} | ledgers, rounds=rounds, differences_before=before)
+
+
+def _select(
+    block: pl.DataFrame, recipe: Recipe, ties: Ties, own_records: bool
+) -> tuple[pl.DataFrame, tuple[Ledger, VoteSums]]:
+    if own_records:
+        block = block.with_columns(author_n_earlier="own_n_earlier", author_score_earlier="own_score_earlier")
+    kept, ledger = select_responses(block, recipe, ties)
+    kept = kept.select(KEPT).with_columns(pl.col("post_created_utc").cast(pl.Float64))
+    return kept, (ledger, VoteSums.of(kept["score"]))
+
+
+def _fit_votes(responses: Blocks, sums: list[VoteSums], recipe: Recipe) -> dict[str, Votes]:
+    """What votes tell in each subreddit that has responses."""
+    votes = {}
+    for subreddit in dict.fromkeys(responses.subreddits):
+        total = VoteSums(0, 0, 0)
+        for name, of_block in zip(responses.subreddits, sums, strict=True):
+            total = total.plus(of_block) if name == subreddit else total
+        if total.n:
+            sample = pl.DataFrame() if recipe.exposure == "equal" else _sample(responses.of(subreddit), total.n)
+            votes[subreddit] = fit_votes(total, sample, recipe)
+    return votes
+
+
+def _sample(responses: Blocks, n: int) -> pl.DataFrame:
+    """What exposure is learned from: all posts, or those that come first by a hash."""
+    kept = []
+    for block in responses:
+        posts = block.select(pl.col("post_id").unique())
+        first = posts.filter(pl.Series(hash_ids(posts["post_id"], "voters")) / SPAN < MAX_VOTERS / n)
+        seen = block.select("post_id", "score", "log_delay", "post_score")
+        kept.append(seen.join(first, on="post_id", how="semi", maintain_order="left"))
+    return pl.concat(kept)
 
 
 def _balanced(
-    pool: pl.DataFrame, ledger: Ledger, recipe: Recipe, context: pl.DataFrame, before: list[dict[str, Any]]
-) -> Chosen:
-    pairs, ledger, rounds = balance_pairs(pool, ledger, context, recipe)
+    pool: Blocks, ledger: Ledger, recipe: Recipe, folder: Path, means: Means
+) -> tuple[Blocks, Ledger, list[dict[str, Any]]]:
+    pairs, ledger, rounds = balance_pairs(pool, ledger, recipe, folder, means)
     if recipe.test_posts_only:
-        kept = pairs.filter(split="test")
-        ledger, pairs = ledger.drop("not a test post", pairs.height - kept.height), kept
-    kept = balance_signs(pairs, recipe)
-    ledger = ledger.drop("signs balanced", pairs.height - kept.height)
-    return Chosen(pairs=kept.sort(ORDER), ledgers={"pairs": ledger}, rounds=rounds, differences_before=before)
+        pairs, n_dropped = map_blocks(_only, pairs, folder / "test", means, splits=("test",))
+        ledger = ledger.drop("not a test post", sum(n_dropped))
+    if recipe.balance_signs:
+        mirror = signs_mirror(recipe)
+        pairs, counts = balance_pairs_by(mirror, pairs, recipe, {}, folder / "signs", means)
+        ledger = ledger.drop(mirror.reason, sum(one[mirror.reason] for one in counts))
+    return pairs, ledger, rounds
+
+
+def _only(block: pl.DataFrame, splits: tuple[str, ...]) -> tuple[pl.DataFrame, int]:
+    """The pairs of these splits, and how many are of others."""
+    kept = block.filter(pl.col("split").is_in(splits))
+    return kept, block.height - kept.height
 
 
 def _adjusted(
-    pool: pl.DataFrame,
+    pool: Blocks,
     ledger: Ledger,
-    responses: pl.DataFrame,
+    responses: Blocks,
     recipe: Recipe,
-    context: pl.DataFrame,
-    before: list[dict[str, Any]],
-    means: Means | None,
-) -> Chosen:
+    votes: dict[str, Votes],
+    folder: Path,
+    means: Means,
+) -> tuple[Blocks, dict[str, Ledger], list[dict[str, Any]]]:
     """Training pairs with their log-odds; held out, the pairs of `balanced`."""
-    train = pool.filter(split="train")
-    ledger = ledger.drop("held out: balanced pairs stand there", pool.height - train.height)
-    rules = dataclasses.replace(
-        balanced(), validation_fraction=recipe.validation_fraction, test_fraction=recipe.test_fraction
-    )
-    held_pool, held_ledger = match_pairs(responses, rules, means)
-    held, held_ledger, rounds = balance_pairs(add_form(held_pool, responses), held_ledger, context, rules)
-    held_out = held.filter(pl.col("split") != "train")
-    held_ledger = held_ledger.drop("train: adjusted pairs stand there", held.height - held_out.height)
-    adjusted = adjust_pairs(train, context).with_columns(weight=pl.lit(1.0))
-    pairs = pl.concat([adjusted, held_out.with_columns(confounder_log_odds=pl.lit(0.0))], how="diagonal")
-    ledgers = {"pairs": ledger, "held-out pairs": held_ledger}
-    return Chosen(pairs=pairs.sort(ORDER), ledgers=ledgers, rounds=rounds, differences_before=before)
-
-
-def add_form(pool: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:
-    """The pairs with the counts of form of both sides."""
-    for side in ("chosen", "rejected"):
-        named = {"comment_id": f"{side}_id"} | {name: f"{side}_{name}" for name in FORM}
-        counts = responses.select("comment_id", *FORM).rename(named)
-        pool = pool.join(counts, on=f"{side}_id", how="left", maintain_order="left")
-    return pool
+    train, n_held_out = map_blocks(_only, pool, folder / "train", means, splits=("train",))
+    ledger = ledger.drop("held out: balanced pairs stand there", sum(n_held_out))
+    same = {name: getattr(recipe, name) for name in ("validation_fraction", "test_fraction", "exposure", "vote_fuzz")}
+    rules = dataclasses.replace(balanced(), **same)
+    held_pool, held_ledger = match_pairs(responses, rules, votes, folder / "held-pool", means)
+    held, held_ledger, rounds = balance_pairs(held_pool, held_ledger, rules, folder / "held", means)
+    held_out, n_train = map_blocks(_only, held, folder / "held-out", means, splits=("validation", "test"))
+    held_ledger = held_ledger.drop("train: adjusted pairs stand there", sum(n_train))
+    adjusted = adjust_pairs(train, folder / "adjusted", means)
+    (folder / "together").mkdir()
+    files = []
+    for file, block, others in zip(adjusted.files, adjusted, held_out, strict=True):
+        both = pl.concat([block, others.with_columns(confounder_log_odds=pl.lit(0.0))], how="diagonal")
+        files.append(write_block(both.sort(ORDER), folder / "together" / file.name))
+    return Blocks(tuple(files), adjusted.subreddits), {"pairs": ledger, "held-out pairs": held_ledger}, rounds

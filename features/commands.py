@@ -39,8 +39,8 @@ def build(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Turn responses into pairs by a recipe, and freeze the hard test of new subreddits."""
+    from features.blocks import Means
     from features.build import build_pairs
-    from features.neighbours import Means
     from features.recipes import preset
     from lurker.config import from_toml, override
 

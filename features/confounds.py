@@ -1,5 +1,7 @@
 """What moves a score without taste, as numbers a probe can read: the text's words are never looked at."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -24,7 +26,7 @@ GROUPS: tuple[Group, ...] = ("time", "order", "length", "form", "calendar", "aut
 RANKED = ("log_delay", "log_rank", "log_chars", *CONFOUNDERS["form"], "hour", *CONFOUNDERS["author"])
 """Confounders whose normal scores a probe sees too: of those that are one another's logarithm only one."""
 DIFFERENCES = tuple(name for names in CONFOUNDERS.values() for name in names)
-_OF_CONTEXT = (*CONFOUNDERS["order"], *CONFOUNDERS["calendar"], *CONFOUNDERS["author"])
+OF_CONTEXT = (*CONFOUNDERS["order"], *CONFOUNDERS["calendar"], *CONFOUNDERS["author"])
 SIDES = ("chosen", "rejected")
 
 
@@ -36,14 +38,14 @@ def add_confounders(pairs: pl.DataFrame, context: pl.DataFrame) -> pl.DataFrame:
     (pairs without texts yet), else of the texts. Logs are of 1 + count, log_chars of characters, nats.
     """
     for side in SIDES:
-        named = context.select("comment_id", *_OF_CONTEXT).rename(
-            {"comment_id": f"{side}_id", **{name: f"{side}_{name}" for name in _OF_CONTEXT}}
+        named = context.select("comment_id", *OF_CONTEXT).rename(
+            {"comment_id": f"{side}_id", **{name: f"{side}_{name}" for name in OF_CONTEXT}}
         )
         pairs = pairs.join(named, on=f"{side}_id", how="left", maintain_order="left")
     of_post = context.select("post_id", *POST_CONTEXT).unique("post_id", keep="first", maintain_order=True)
     pairs = pairs.join(of_post, on="post_id", how="left", maintain_order="left")
     pairs = pairs.with_columns(pl.col(POST_CONTEXT).fill_null(0.0))
-    for name in _OF_CONTEXT:
+    for name in OF_CONTEXT:
         chosen, rejected = (pl.col(f"{side}_{name}") for side in SIDES)
         pairs = pairs.with_columns(chosen.fill_null(rejected).fill_null(0.0), rejected.fill_null(chosen).fill_null(0.0))
     columns: dict[str, pl.Expr] = {}
@@ -61,12 +63,51 @@ def orientation(pair_ids: pl.Series) -> NDArray[np.bool_]:
     return (hash_ids(pair_ids, "orientation") & 1).astype(bool)
 
 
-def confounder_matrix(pairs: pl.DataFrame, group: Group, chosen_first: NDArray[np.bool_]) -> NDArray[np.float64]:
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What values are ranked among and which subreddits there are: learned of some pairs, applied to any."""
+
+    values: dict[str, NDArray[np.float64]]
+    """Of both sides of every ranked confounder and of every level of the post, sorted."""
+    subreddits: tuple[str, ...]
+    """Sorted."""
+
+    @classmethod
+    def of(cls, pairs: pl.DataFrame, names: Iterable[str] = (*RANKED, *POST_CONTEXT)) -> "Scale":
+        """The scale of these pairs, as of `add_confounders`."""
+        sides = {name: [name, name] if name in POST_CONTEXT else [f"{side}_{name}" for side in SIDES] for name in names}
+        values = {name: np.sort(np.concatenate([_floats(pairs, one) for one in two])) for name, two in sides.items()}
+        return cls(values, tuple(sorted(pairs["subreddit"].unique())))
+
+    def normal_scores(self, name: str, of: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Quantiles of the normal distribution by the rank among the scale's values, ties alike. [n]."""
+        from scipy.stats import norm
+
+        values = self.values[name]
+        half = 0.5 / max(values.size, 1)
+        rank = (np.searchsorted(values, of, "left") + np.searchsorted(values, of, "right") + 1) / 2
+        share = np.clip((rank - 0.5) / max(values.size, 1), half, 1 - half)
+        return np.asarray(norm.ppf(share), dtype=np.float64)
+
+    def subreddit_numbers(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
+        """The place of each pair's subreddit, from 1. [n]."""
+        places = np.searchsorted(np.array(self.subreddits), pairs["subreddit"].to_numpy().astype(str))
+        return places.astype(np.float64) + 1
+
+
+def _floats(pairs: pl.DataFrame, name: str) -> NDArray[np.float64]:
+    return pairs[name].to_numpy().astype(np.float64)
+
+
+def confounder_matrix(
+    pairs: pl.DataFrame, group: Group, chosen_first: NDArray[np.bool_], scale: Scale | None = None
+) -> NDArray[np.float64]:
     """What a probe sees: [n, k]. pairs: as of `add_confounders`. chosen_first: [n], whether chosen is shown first.
 
     Of every confounder the difference (first minus second as shown), the level (mean of both) and the difference of
     the normal scores, without which a linear probe was seen to miss what another one found; in time, order and length
-    also which of the two is larger. joint: all groups, the levels of the post, and its subreddit's number.
+    also which of the two is larger. joint: all groups, the levels of the post, and its subreddit's number. scale: of
+    other pairs; of these where None.
     """
     shown = np.where(chosen_first, 1.0, -1.0)
     columns: list[NDArray[np.float64]] = []
@@ -74,28 +115,18 @@ def confounder_matrix(pairs: pl.DataFrame, group: Group, chosen_first: NDArray[n
         if group not in (name, "joint"):
             continue
         for confounder in confounders:
-            chosen, rejected = (pairs[f"{side}_{confounder}"].to_numpy().astype(np.float64) for side in SIDES)
+            chosen, rejected = (_floats(pairs, f"{side}_{confounder}") for side in SIDES)
             columns += [shown * (chosen - rejected), (chosen + rejected) / 2]
             if confounder in RANKED:
-                scores = normal_scores(chosen, rejected)
+                ranked = scale or Scale.of(pairs, [confounder])
+                scores = [ranked.normal_scores(confounder, side) for side in (chosen, rejected)]
                 columns.append(shown * (scores[0] - scores[1]))
         if name in ("time", "order", "length"):
             columns.append(shown * np.sign(chosen - rejected))
     if group == "joint":
-        columns += [pairs[name].to_numpy().astype(np.float64) for name in POST_CONTEXT]
-        columns.append(pairs["subreddit"].rank("dense").to_numpy().astype(np.float64))
+        columns += [_floats(pairs, name) for name in POST_CONTEXT]
+        columns.append((scale or Scale.of(pairs, [])).subreddit_numbers(pairs))
     return np.column_stack(columns)
-
-
-def normal_scores(
-    chosen: NDArray[np.float64], rejected: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both sides as quantiles of the normal distribution by their rank among all of them, ties alike. [n] each."""
-    from scipy.stats import norm, rankdata
-
-    both = np.concatenate([chosen, rejected])
-    scores = norm.ppf((rankdata(both) - 0.5) / max(both.size, 1))
-    return scores[: chosen.size], scores[chosen.size :]
 
 
 def standardised_mean_differences(pairs: pl.DataFrame) -> list[dict[str, str | float]]:

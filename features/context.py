@@ -24,46 +24,63 @@ def read_context(workspace: Workspace, subreddits: Sequence[str]) -> pl.DataFram
     found = [name for name in subreddits if name.lower() in known]
     comments = workspace.scan(COMMENTS, found).select(names).collect()
     in_order = comments.filter("is_top_level").sort("post_id", "created_utc", "comment_id")
-    rank = pl.int_range(pl.len()).over("post_id").cast(pl.Float64)
-    placed = in_order.with_columns(
-        thread_rank=rank,
-        log_rank=rank.log1p(),
+    asked = in_order.join(posts.collect(), on="post_id", how="left", maintain_order="left")
+    records = author_records(asked, comments)
+    context = add_places(asked).join(records, on="comment_id", how="left")
+    context = context.with_columns(
+        pl.col("post_created_utc").cast(pl.Float64),
+        pl.col("author_n_earlier", "author_score_earlier").fill_null(0.0),
+    )
+    return context.sort("comment_id").drop("created_utc", "author_hash", "score", "is_top_level", "post_score")
+
+
+def add_places(comments: pl.DataFrame) -> pl.DataFrame:
+    """Comments of whole posts with their place in the thread and on the clock, and the levels of their post.
+
+    comments: sorted by post_id, created_utc, comment_id; with is_top_level, post_score. Replies have no thread_rank.
+    """
+    is_top_level = pl.col("is_top_level").cast(pl.Int64)
+    rank = (is_top_level.cum_sum().over("post_id") - 1).cast(pl.Float64)
+    return comments.with_columns(
+        thread_rank=pl.when("is_top_level").then(rank),
+        log_rank=pl.when("is_top_level").then(rank.log1p()),
         hour=(pl.col("created_utc") % 86_400) / 3_600,
         weekday=((pl.col("created_utc") // 86_400 + 3) % 7).cast(pl.Float64),
-        log_thread_size=pl.len().over("post_id").cast(pl.Float64).log(),
-    ).join(posts.collect(), on="post_id", how="left", maintain_order="left")
-    placed = placed.with_columns(
-        pl.col("post_created_utc").cast(pl.Float64),
+        log_thread_size=is_top_level.sum().over("post_id").cast(pl.Float64).log(),
         log_post_score=pl.col("post_score").clip(0).fill_null(0).cast(pl.Float64).log1p(),
-        _post_utc=pl.col("post_created_utc"),
     )
-    return _add_record(placed, comments).sort("comment_id").drop("created_utc", "author_hash", "score", "is_top_level")
 
 
-def _add_record(placed: pl.DataFrame, comments: pl.DataFrame) -> pl.DataFrame:
-    """Every response with its author's record at the time of the post."""
-    written = comments.drop_nulls(["author_hash", "score"]).sort("author_hash", "created_utc", "comment_id")
+def author_records(asked: pl.DataFrame, written: pl.DataFrame, by: Sequence[str] = ("author_hash",)) -> pl.DataFrame:
+    """What the authors of the responses had written before the post was: for those who had, by comment_id.
+
+    asked: comment_id, author_hash, post_created_utc. written: all that these authors wrote, with score. by: an author
+    within what. The sums run in one order, by time and id, so an author's record is the same among whichever others.
+    """
+    known = written.drop_nulls(["author_hash", "score"]).sort(*by, "created_utc", "comment_id")
     signed = pl.col("score").sign() * pl.col("score").abs().cast(pl.Float64).log1p()
-    record = written.select(
-        "author_hash",
+    record = known.select(
+        *by,
         pl.col("created_utc").alias("_utc"),
-        _n=pl.int_range(1, pl.len() + 1).over("author_hash"),
-        _sum=signed.cum_sum().over("author_hash"),
-    ).sort("_utc", "author_hash", "_n")
-    asked = placed.sort("_post_utc", "comment_id").filter(pl.col("_post_utc").is_not_null())
+        _n=pl.int_range(1, pl.len() + 1).over(by),
+        _sum=signed.cum_sum().over(by),
+    ).sort("_utc", *by, "_n")
     # A backward asof join takes the last comment strictly before the post: the running count and sum up to it.
-    met = asked.select("comment_id", "author_hash", "_post_utc").join_asof(
-        record,
-        left_on="_post_utc",
-        right_on="_utc",
-        by="author_hash",
-        allow_exact_matches=False,
-        check_sortedness=False,
+    met = (
+        asked.filter(pl.col("post_created_utc").is_not_null())
+        .select("comment_id", *by, "post_created_utc")
+        .sort("post_created_utc", "comment_id")
+        .join_asof(
+            record,
+            left_on="post_created_utc",
+            right_on="_utc",
+            by=list(by),
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
     )
-    kept = met.select(
+    return met.filter(pl.col("_n").is_not_null()).select(
         "comment_id",
-        author_n_earlier=pl.col("_n").fill_null(0).cast(pl.Float64).log1p(),
-        author_score_earlier=(pl.col("_sum") / pl.col("_n")).fill_null(0.0),
+        author_n_earlier=pl.col("_n").cast(pl.Float64).log1p(),
+        author_score_earlier=pl.col("_sum") / pl.col("_n"),
     )
-    joined = placed.drop("_post_utc", "post_score").join(kept, on="comment_id", how="left")
-    return joined.with_columns(pl.col("author_n_earlier", "author_score_earlier").fill_null(0.0))

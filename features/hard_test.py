@@ -7,81 +7,107 @@ Comparisons across recipes, sizes and communities all use it, so it is built onc
 subreddit, and kept: a later build reuses it unchanged and says so in a line when today's input would give another.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from features.blocks import Blocks, Means
 from features.choose import choose_pairs
-from features.context import read_context
+from features.copies import no_ties
 from features.ledger import total
 from features.recipes import hard_test
-from features.responses import select_responses
-from features.store import describe_pairs, write_pairs
+from features.store import describe_blocks, read_parts, stream_pairs, write_parts
 from features.texts import attach_texts
-from lurker.digest import frame_sha256
+from lurker.digest import FrameDigest
 from lurker.progress import progress, say
-from lurker.schema import PAIRS, check
-from lurker.workspace import Workspace, read_json
+from lurker.schema import PAIRS
+from lurker.workspace import Workspace, read_json, write_json
 
 HARD_TEST = "hard-test"
-Ledgers = dict[str, dict[str, Any]]
+EMPTY_SHA256 = FrameDigest().hexdigest()
 
 
-def freeze_hard_test(workspace: Workspace, measured: pl.DataFrame, *, refreeze: bool = False) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The hard test of one subreddit: a file that holds it, its digest and its ledgers."""
+
+    path: Path
+    sha256: str
+    ledger: dict[str, Any]
+
+
+def freeze_hard_test(
+    workspace: Workspace, measured: Blocks, folder: Path, means: Means, *, refreeze: bool = False
+) -> dict[str, str]:
     """Freeze the hard test of every subreddit in `measured` that has none; return subreddit -> SHA-256 of its pairs.
 
-    refreeze: take today's test where it differs from the frozen one.
+    refreeze: take today's test where it differs from the frozen one. folder: to put blocks in.
     """
-    frozen, ledgers = _read_frozen(workspace)
-    before = dict(frozen)
-    subreddits = measured["subreddit"].unique().sort().to_list()
+    before = _read_frozen(workspace)
+    frozen = dict(before)
+    subreddits = sorted(set(measured.subreddits))
     changed, too_small = [], []
     with progress("Hard test", len(subreddits), "subreddits") as advance:
-        for subreddit in subreddits:
-            fresh, ledger = _hard_pairs(workspace, measured.filter(pl.col("subreddit") == subreddit))
+        for number, subreddit in enumerate(subreddits):
+            fresh = _hard_pairs(workspace, measured.of(subreddit), folder / str(number), means)
             advance(1)
-            if subreddit in frozen and not fresh.equals(frozen[subreddit]):
+            if subreddit in frozen and fresh.sha256 != frozen[subreddit].sha256:
                 changed.append(subreddit)
                 if not refreeze:
                     continue
-            if fresh.is_empty():
+            if fresh.sha256 == EMPTY_SHA256:
                 too_small.append(subreddit)
-            frozen[subreddit], ledgers[subreddit] = fresh, ledger
+            frozen[subreddit] = fresh if subreddit in changed or subreddit not in before else before[subreddit]
     _report(changed, too_small, refreeze)
-    frozen = {name: frozen[name] for name in sorted(frozen) if not frozen[name].is_empty()}
-    if list(frozen) != sorted(before) or any(not frozen[name].equals(before[name]) for name in frozen):
-        _write_frozen(workspace, frozen, {name: ledgers[name] for name in frozen})
-    return {name: frame_sha256(pairs) for name, pairs in frozen.items() if name in subreddits}
+    frozen = {name: frozen[name] for name in sorted(frozen) if frozen[name].sha256 != EMPTY_SHA256}
+    if frozen != before:
+        _write_frozen(workspace, frozen)
+    return {name: one.sha256 for name, one in frozen.items() if name in subreddits}
 
 
-def _hard_pairs(workspace: Workspace, measured: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Today's hard test of one subreddit and its ledgers."""
+def _hard_pairs(workspace: Workspace, measured: Blocks, folder: Path, means: Means) -> Frozen:
+    """Today's hard test of one subreddit."""
     recipe = hard_test()
-    responses, response_ledger = select_responses(measured, recipe)
     # Of this subreddit alone, so that its test is the same whatever else is ingested or built.
-    subreddit = measured["subreddit"].unique().to_list()
-    chosen = choose_pairs(responses, recipe, lambda: read_context(workspace, subreddit))
-    ledger = {"responses": response_ledger.to_dict(), "pairs": chosen.ledgers["pairs"].to_dict()}
-    return attach_texts(workspace, chosen.pairs, recipe), ledger
+    chosen = choose_pairs(measured, recipe, no_ties(), folder, means, own_records=True)
+    sha256 = write_parts(folder / "hard.parquet", attach_texts(workspace, chosen.pairs, recipe, means))
+    return Frozen(folder / "hard.parquet", sha256, {name: one.to_dict() for name, one in chosen.ledgers.items()})
 
 
-def _read_frozen(workspace: Workspace) -> tuple[dict[str, pl.DataFrame], Ledgers]:
+def _read_frozen(workspace: Workspace) -> dict[str, Frozen]:
     folder = workspace.folder("pairs", HARD_TEST)
     if not (folder / "manifest.json").exists():
-        return {}, {}
-    pairs = check(pl.read_parquet(folder / "pairs.parquet"), PAIRS)
-    by_subreddit = {name: group for (name,), group in pairs.group_by("subreddit", maintain_order=True)}
-    return by_subreddit, read_json(folder / "manifest.json")["ledger_by_subreddit"]
+        return {}
+    manifest = read_json(folder / "manifest.json")
+    return {
+        name: Frozen(folder / "pairs.parquet", sha256, manifest["ledger_by_subreddit"][name])
+        for name, sha256 in manifest["hard_test"].items()
+    }
 
 
-def _write_frozen(workspace: Workspace, frozen: dict[str, pl.DataFrame], ledgers: Ledgers) -> None:
-    pairs = pl.concat([PAIRS.empty(), *frozen.values()])
-    manifest = describe_pairs(pairs, HARD_TEST, hard_test(), list(frozen)) | {
+def _write_frozen(workspace: Workspace, frozen: dict[str, Frozen]) -> None:
+    sha256 = stream_pairs(workspace, HARD_TEST, _parts(frozen))
+    path = workspace.folder("pairs", HARD_TEST)
+    numbers = [name for name in PAIRS.columns if name not in ("prompt", "chosen", "rejected")]
+    pairs = pl.read_parquet(path / "pairs.parquet", columns=numbers)
+    ledgers = {name: one.ledger for name, one in frozen.items()}
+    manifest = describe_blocks([pairs], sha256, HARD_TEST, hard_test(), list(frozen)) | {
         "ledger": {stage: total([ledger[stage] for ledger in ledgers.values()]) for stage in ("responses", "pairs")},
         "ledger_by_subreddit": ledgers,
-        "hard_test": {name: frame_sha256(group) for name, group in frozen.items()},
+        "hard_test": {name: one.sha256 for name, one in frozen.items()},
     }
-    write_pairs(workspace, HARD_TEST, pairs, manifest)
+    write_json(manifest, path / "manifest.json")
+
+
+def _parts(frozen: dict[str, Frozen]) -> Iterator[pl.DataFrame]:
+    """The pairs of each subreddit, from the frozen file or from today's."""
+    for name, one in frozen.items():
+        for part in read_parts(one.path):
+            if not (mine := part.filter(pl.col("subreddit") == name)).is_empty():
+                yield mine
 
 
 def _report(changed: list[str], too_small: list[str], refreeze: bool) -> None:

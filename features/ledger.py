@@ -1,5 +1,7 @@
 """What each rule dropped: a row that goes is counted under one reason, and the counts add up to the input."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +43,18 @@ def apply_rules(rows: pl.DataFrame, rules: dict[str, pl.Expr]) -> tuple[pl.DataF
     for reason in rules:
         ledger = ledger.drop(reason, counts.get(reason, 0))
     return judged.filter(pl.col("_reason").is_null()).drop("_reason"), ledger
+
+
+def add_up(ledgers: Iterable[Ledger], reasons: Iterable[str]) -> Ledger:
+    """One ledger of all; reasons in the order given."""
+    n_input, counts = 0, Counter[str]()
+    for ledger in ledgers:
+        n_input += ledger.n_input
+        counts.update(dict(ledger.dropped))
+    whole = Ledger(n_input)
+    for reason in reasons:
+        whole = whole.drop(reason, counts[reason])
+    return whole
 
 
 def total(ledgers: list[dict[str, Any]]) -> dict[str, Any]:

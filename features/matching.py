@@ -1,26 +1,32 @@
 """Pairs of a post's neighbouring responses: rules decide which candidates stay, then caps.
 
 One implementation serves every recipe; the order of neighbours and the rules are the recipe's fields. A block holds
-posts whole, so what looks within a post (most rules, the caps) is done block by block, and the rest on what is left.
+posts whole, so nearly everything is done block by block; what balances over all pairs (`features.balance`) stands
+between two passes over the blocks.
 """
 
 from collections import Counter
 from collections.abc import Callable
-from itertools import takewhile
+from pathlib import Path
 
-import duckdb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.balance import sign, thin_to_mirror
-from features.hashing import hash_sql
+from features.balance import Mirror, mirror_limits, sign, thin_to_limits
+from features.blocks import Blocks, Means, map_blocks
+from features.confounds import add_confounders
+from features.form import FORM
+from features.hashing import quick_hashes
 from features.ledger import Ledger
-from features.neighbours import Means, candidates, match_blocks, pair_rules
-from features.noise import add_label_confidence
+from features.neighbours import candidates, in_neighbour_order, pair_rules
+from features.noise import Votes, add_label_confidence
 from features.recipes import Recipe
 from lurker.progress import progress
 
+COLUMNS = ("comment_id", "post_id", "subreddit", "split", "score", "delay_s", "n_chars", "text_hash")
+"""What every recipe looks at of a response."""
+ORDER = ("subreddit", "post_id", "pair_id")
 LENGTH_BIN_NATS = 0.1
 """Width of the bins of |log length difference| in which `length_symmetric` balances."""
 DELAY_BIN_NATS = 0.05
@@ -29,56 +35,83 @@ finds that the earlier one wins where the difference is large and loses where it
 PairRule = Callable[[pl.DataFrame, Recipe], pl.DataFrame]
 
 
-def match_pairs(responses: pl.DataFrame, recipe: Recipe, means: Means | None = None) -> tuple[pl.DataFrame, Ledger]:
+def match_pairs(
+    responses: Blocks, recipe: Recipe, votes: dict[str, Votes], folder: Path, means: Means
+) -> tuple[Blocks, Ledger]:
     """Pairs of responses without their texts, sorted by post and pair, and the ledger of every candidate pair.
 
-    Of a recipe that balances these are the pool to thin: the caps come after that (`features.deconfound`).
-    responses: as of `select_responses`. The result depends on the set of rows only: not on their order, the means,
-    the number of threads or how the input was cut into files.
+    Of a recipe that balances these are the pool to thin, with the confounders of both sides: the caps come after that
+    (`features.deconfound`). responses: as of `select_responses`. votes: as of `fit_votes`. folder: to put the pairs in.
     """
-    blocks, counts = [], Counter[str]()
-    with progress("Pairing responses", responses.height, "responses") as advance:
-        for pairs, found in match_blocks(responses, recipe, match_block, means or Means()):
-            blocks.append(pairs)
-            counts.update(found)
-            advance(found["responses"])
-    pairs = pl.concat(blocks) if blocks else match_block(responses, recipe)[0]
-    pairs = add_label_confidence(pairs, responses, recipe)
-    ledger = Ledger(counts["candidates"])
-    within, across = _stages(recipe)
-    for reason in (*pair_rules(recipe), *within):
-        ledger = ledger.drop(reason, counts[reason])
-    for reason, rule in across.items():
-        kept = rule(pairs, recipe)
-        ledger, pairs = ledger.drop(reason, pairs.height - kept.height), kept
-    return pairs.sort("subreddit", "post_id", "pair_id"), ledger
+    with progress("Pairing responses", len(responses.files), "blocks of posts") as advance:
+        pairs, counts = map_blocks(
+            match_block, responses, folder / "matched", means, lambda _: advance(1), recipe=recipe, votes=votes
+        )
+    stages = _stages(recipe)
+    reasons = [*pair_rules(recipe), *stages[0][1]]
+    for number, (mirror, rules) in enumerate(stages[1:]):
+        assert mirror is not None
+        pairs, more = balance_pairs_by(mirror, pairs, recipe, rules, folder / f"balanced-{number}", means)
+        counts += more
+        reasons += [mirror.reason, *rules]
+    total = sum(counts, Counter[str]())
+    ledger = Ledger(total["candidates"])
+    for reason in reasons:
+        ledger = ledger.drop(reason, total[reason])
+    return pairs, ledger
 
 
-def match_block(block: pl.DataFrame, recipe: Recipe) -> tuple[pl.DataFrame, Counter[str]]:
-    """The pairs of a block of whole posts after all that looks within posts.
+def match_block(block: pl.DataFrame, recipe: Recipe, votes: dict[str, Votes]) -> tuple[pl.DataFrame, Counter[str]]:
+    """The pairs of a block of whole posts after all that looks within posts, up to what is balanced over all pairs.
 
-    Beside them how many responses and candidates there were, and how many pairs went by each rule.
+    Beside them how many candidates there were, and how many pairs went by each rule.
     """
+    block = in_neighbour_order(block, recipe)
     chosen, rejected, counts = candidates(block, recipe)
-    counts["responses"] = block.height
-    pairs = _orient(block, chosen, rejected)
-    for reason, rule in _stages(recipe)[0].items():
+    pairs = add_label_confidence(_orient(block, chosen, rejected), block, votes, recipe)
+    pairs = _apply(_stages(recipe)[0][1], pairs, recipe, counts)
+    if recipe.deconfound != "none":
+        pairs = add_confounders(_add_form(pairs, block), block)
+    return pairs, counts
+
+
+def balance_pairs_by(
+    mirror: Mirror, pairs: Blocks, recipe: Recipe, rules: dict[str, PairRule], folder: Path, means: Means
+) -> tuple[Blocks, list[Counter[str]]]:
+    """The pairs that a mirror and the rules after it leave, and how many went by each in every block."""
+    limits = mirror_limits(mirror, pairs, folder / "marks", means)
+    kept, counts = map_blocks(
+        _thin_block, pairs, folder / "kept", means, mirror=mirror, limits=limits, rules=rules, recipe=recipe
+    )
+    pairs.remove()
+    return kept, counts
+
+
+def _thin_block(
+    block: pl.DataFrame, mirror: Mirror, limits: pl.DataFrame, rules: dict[str, PairRule], recipe: Recipe
+) -> tuple[pl.DataFrame, Counter[str]]:
+    counts = Counter[str]()
+    kept = thin_to_limits(block, mirror, limits)
+    counts[mirror.reason] = block.height - kept.height
+    return _apply(rules, kept, recipe, counts), counts
+
+
+def _apply(rules: dict[str, PairRule], pairs: pl.DataFrame, recipe: Recipe, counts: Counter[str]) -> pl.DataFrame:
+    """What the rules leave, in order; what goes is counted."""
+    for reason, rule in rules.items():
         kept = rule(pairs, recipe)
         counts[reason] += pairs.height - kept.height
         pairs = kept
-    return pairs, counts
+    return pairs.sort(ORDER)
 
 
 def _orient(block: pl.DataFrame, chosen: NDArray[np.int64], rejected: NDArray[np.int64]) -> pl.DataFrame:
     """Pairs of the rows chosen and rejected of the block, with their id and its hash."""
     of_post = block.select("post_id", pl.col("subreddit", "split").cast(pl.String))[chosen]
+    names = {"comment_id": "id", "score": "score", "delay_s": "delay_s", "n_chars": "chars"}
+    names |= {name: name for name in ("first_score", "later_votes") if name in block.columns}
     sides = [
-        block.select(
-            pl.col("comment_id").alias(f"{side}_id"),
-            pl.col("score").alias(f"{side}_score"),
-            pl.col("delay_s").alias(f"{side}_delay_s"),
-            pl.col("n_chars").alias(f"{side}_chars"),
-        )[rows]
+        block.select(pl.col(name).alias(f"{side}_{new}") for name, new in names.items())[rows]
         for side, rows in (("chosen", chosen), ("rejected", rejected))
     ]
     pairs = pl.concat([of_post, *sides], how="horizontal")
@@ -88,22 +121,23 @@ def _orient(block: pl.DataFrame, chosen: NDArray[np.int64], rejected: NDArray[np
         .otherwise(pl.concat_str("rejected_id", "chosen_id", separator="-"))
     )
     pairs = pairs.with_columns(pair_id=pair_id)
-    return pairs.with_columns(pair_hash=_pair_hashes(pairs.select("pair_id")))
+    return pairs.with_columns(pair_hash=quick_hashes(pairs["pair_id"], "pair"))
 
 
-def _pair_hashes(pairs: pl.DataFrame) -> pl.Series:
-    """Numbers in [0, SPAN) of the pairs' ids: in their order pairs stay where a rule takes some. [n]."""
-    with duckdb.connect(config={"threads": 1}) as connection:  # DuckDB's md5 takes a quarter of Python's time
-        connection.register("_pairs", pairs.to_arrow())
-        found = connection.sql(f"SELECT {hash_sql('pair_id', 'pair')} AS pair_hash FROM _pairs").fetchnumpy()
-    return pl.Series("pair_hash", found["pair_hash"], dtype=pl.Int64)
+def _add_form(pairs: pl.DataFrame, block: pl.DataFrame) -> pl.DataFrame:
+    """The pairs with the counts of form of both sides."""
+    for side in ("chosen", "rejected"):
+        named = {"comment_id": f"{side}_id"} | {name: f"{side}_{name}" for name in FORM}
+        counts = block.select("comment_id", *FORM).rename(named)
+        pairs = pairs.join(counts, on=f"{side}_id", how="left", maintain_order="left")
+    return pairs
 
 
-def _stages(recipe: Recipe) -> tuple[dict[str, PairRule], dict[str, PairRule]]:
-    """Rules on pairs by the reason they give, in their order: those done within posts, and those after them."""
-    rules: list[tuple[str, PairRule, bool]] = [
+def _stages(recipe: Recipe) -> list[tuple[Mirror | None, dict[str, PairRule]]]:
+    """Rules on pairs by the reason they give, in their order, cut before everything that looks at all pairs."""
+    rules: list[tuple[str, PairRule | Mirror, bool]] = [
         ("label confidence below min_label_confidence", _confident, recipe.min_label_confidence > 0.5),
-        ("length signs balanced", _length_symmetric, recipe.length_symmetric),
+        ("length signs balanced", _length_mirror(), recipe.length_symmetric),
         ("over max_pool_pairs_per_response", _cap_pool_per_response, recipe.max_pool_pairs_per_response is not None),
         ("over max_pool_pairs_per_post", _cap_pool, recipe.max_pool_pairs_per_post is not None),
     ]
@@ -111,12 +145,15 @@ def _stages(recipe: Recipe) -> tuple[dict[str, PairRule], dict[str, PairRule]]:
         rules += [
             ("over max_pairs_per_response", cap_per_response, recipe.max_pairs_per_response is not None),
             ("over max_pairs_per_post", cap_per_post, recipe.max_pairs_per_post is not None),
-            ("signs balanced", balance_signs, recipe.balance_signs),
+            ("signs balanced", signs_mirror(recipe), recipe.balance_signs),
         ]
-    asked = {reason: rule for reason, rule, is_asked in rules if is_asked}
-    caps = (_cap_pool_per_response, _cap_pool, cap_per_response, cap_per_post)
-    within = dict(takewhile(lambda item: item[1] in caps, asked.items()))
-    return within, {reason: rule for reason, rule in asked.items() if reason not in within}
+    stages: list[tuple[Mirror | None, dict[str, PairRule]]] = [(None, {})]
+    for reason, rule, is_asked in rules:
+        if is_asked and isinstance(rule, Mirror):
+            stages.append((rule, {}))
+        elif is_asked and not isinstance(rule, Mirror):
+            stages[-1][1][reason] = rule
+    return stages
 
 
 # --- rules on the kept pairs: each pairs, recipe -> pairs
@@ -126,25 +163,24 @@ def _confident(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     return pairs.filter(pl.col("label_confidence") >= recipe.min_label_confidence)
 
 
-def _length_symmetric(pairs: pl.DataFrame, _: Recipe) -> pl.DataFrame:
+def _length_mirror() -> Mirror:
+    """As many longer as shorter winners at every size of the difference."""
     difference = pl.col("chosen_chars").log() - pl.col("rejected_chars").log()
     size = (difference.abs() / LENGTH_BIN_NATS).floor().cast(pl.Int64)
-    return thin_to_mirror(pairs, [sign(difference)], within=[pl.col("split"), size])
+    return Mirror("length signs balanced", (sign(difference),), (pl.col("split"), size))
 
 
-def balance_signs(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
-    """Pairs thinned until earlier and later, longer and shorter are chosen equally often, in every subreddit.
+def signs_mirror(recipe: Recipe) -> Mirror:
+    """Earlier and later, longer and shorter are chosen equally often, in every subreddit.
 
     Where nothing else takes out the delay it is done at every size of its difference.
     """
-    if not recipe.balance_signs:
-        return pairs
     time = sign(pl.col("chosen_delay_s") - pl.col("rejected_delay_s"))
     length = sign(pl.col("chosen_chars") - pl.col("rejected_chars"))
     log_delay_difference = pl.col("chosen_delay_s").log1p() - pl.col("rejected_delay_s").log1p()
     size = (log_delay_difference.abs() / DELAY_BIN_NATS).floor().cast(pl.Int64)
-    within = [pl.col("subreddit")] if recipe.deconfound == "balance" else [pl.col("subreddit"), size]
-    return thin_to_mirror(pairs, [time, length], within=within)
+    within = (pl.col("subreddit"),) if recipe.deconfound == "balance" else (pl.col("subreddit"), size)
+    return Mirror("signs balanced", (time, length), within)
 
 
 def cap_per_response(pairs: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:

@@ -7,9 +7,9 @@ Mining of Massive Datasets, section 3.4 (bands). Runs of 5 words and 0.8 as in L
 data makes language models better".
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from features.hashing import hash_ids
+from features.blocks import Means, connect, parquet_sql, staging, write_block
+from features.hashing import quick_hashes
+from lurker.engine import map_in_order
+from lurker.workspace import sql_string
 
 N_BANDS = 10
 BAND_ROWS = 4
@@ -39,30 +42,89 @@ class Likeness:
 
 
 def near_duplicate_groups(
-    texts: Iterable[pl.DataFrame], reread: Callable[[pl.Series], pl.DataFrame], likeness: Likeness
+    texts: Callable[[], Iterable[pl.DataFrame]], likeness: Likeness, means: Means | None = None
 ) -> pl.DataFrame:
     """Texts that are nearly the same as another: columns id and copy_group (the lowest id of the group), by id.
 
-    texts: parts with columns id (String; of two with one id the first counts) and text. reread: ids -> those texts
-    again, any order; called for the candidates only, so that a part and the signatures are all that memory holds.
+    texts: gives parts with columns id (String) and text; called twice, in any order of rows and parts. Signatures lie
+    on the disk and meet in DuckDB; a few parts, and the ids of what shares a band, are all that memory holds.
     """
-    parts = [(part["id"], _band_keys(*_runs(part["text"], likeness))) for part in texts]
-    if not parts:
-        return pl.DataFrame(schema={"id": pl.String, "copy_group": pl.String})
-    every_id = pl.concat([part_ids for part_ids, _ in parts])
-    order = every_id.arg_sort().filter(every_id.sort().is_first_distinct())
-    ids, keys = every_id.gather(order), np.concatenate([part for _, part in parts])[order.to_numpy()]
-    left, right = _candidates(keys)
-    alike = _similarities(ids, left, right, reread, likeness) >= likeness.min_similarity
-    return join_groups(ids, left[alike], right[alike])
+    means = means or Means()
+    with staging(means) as folder, connect(means) as connection:
+        signed = [
+            _write_batch(folder, "keys", n, keys) for n, keys in enumerate(_map(_signatures, texts(), likeness, means))
+        ]
+        if not signed:
+            return pl.DataFrame(schema={"id": pl.String, "copy_group": pl.String})
+        pairs = folder / "pairs.parquet"
+        connection.execute(f"COPY ({_candidates_sql(signed)}) TO {sql_string(str(pairs))} (FORMAT parquet)")
+        met = connection.sql(
+            f"SELECT a AS id FROM {parquet_sql([pairs])} UNION SELECT b FROM {parquet_sql([pairs])}"
+        ).pl()
+        again = (part.join(met, on="id", how="semi") for part in texts())
+        runs = [_write_batch(folder, "runs", n, sets) for n, sets in enumerate(_map(_run_sets, again, likeness, means))]
+        alike = (
+            connection.sql(_alike_sql(pairs, runs, likeness)).pl()
+            if runs
+            else pl.DataFrame(schema={"a": pl.String, "b": pl.String})
+        )
+    return group_links(alike["a"], alike["b"])
 
 
-def join_groups(ids: pl.Series, left: NDArray[np.int64], right: NDArray[np.int64]) -> pl.DataFrame:
-    """Chains of alike texts as groups: id, copy_group (its lowest id). left, right: [k] places in the sorted ids."""
-    graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(len(ids), len(ids)))
+def _map(
+    function: Callable[..., pl.DataFrame], parts: Iterable[pl.DataFrame], likeness: Likeness, means: Means
+) -> Iterator[pl.DataFrame]:
+    tasks = ({"part": part} for part in parts)
+    return map_in_order(function, tasks, engine=means.engine, shared={"likeness": likeness})
+
+
+def _write_batch(folder: Path, name: str, number: int, rows: pl.DataFrame) -> Path:
+    return write_block(rows, folder / f"{name}-{number:06}.parquet")
+
+
+def _signatures(part: pl.DataFrame, likeness: Likeness) -> pl.DataFrame:
+    """id and a key a band, of the texts that have runs."""
+    keys = _band_keys(*_runs(part["text"], likeness))
+    named = {f"key_{band}": keys[:, band] for band in range(N_BANDS)}
+    return pl.DataFrame({"id": part["id"]} | named).filter(pl.col("key_0") != 0)
+
+
+def _candidates_sql(signed: Sequence[Path]) -> str:
+    """Pairs a < b that share a band's key: each text with the first and with the one before of its bucket."""
+    met = [
+        f"SELECT id, first_value(id) OVER bucket AS first, lag(id) OVER bucket AS before FROM {parquet_sql(signed)} "
+        f"WINDOW bucket AS (PARTITION BY key_{band} ORDER BY id) QUALIFY before IS NOT NULL"
+        for band in range(N_BANDS)
+    ]
+    both = " UNION ALL ".join(f"SELECT {place} AS a, id AS b FROM met" for place in ("first", "before"))
+    return f"WITH met AS ({' UNION ALL '.join(met)}) SELECT DISTINCT a, b FROM ({both}) WHERE a <> b"
+
+
+def _run_sets(part: pl.DataFrame, likeness: Likeness) -> pl.DataFrame:
+    """id and the different runs of each text."""
+    runs, text_of, _ = _runs(part["text"], likeness)
+    flat = pl.DataFrame({"place": text_of, "runs": runs}, schema={"place": pl.Int64, "runs": pl.UInt64})
+    sets = flat.group_by("place").agg(pl.col("runs").unique())
+    return part.select("id", place=pl.int_range(pl.len())).join(sets, on="place").select("id", "runs")
+
+
+def _alike_sql(pairs: Path, runs: Sequence[Path], likeness: Likeness) -> str:
+    """The pairs whose exact Jaccard similarity is high enough; of two texts with one id the smaller set counts."""
+    return (
+        f"WITH sets AS (SELECT id, arg_min(runs, len(runs)) AS runs FROM {parquet_sql(runs)} GROUP BY id), "
+        "judged AS (SELECT a, b, len(list_intersect(x.runs, y.runs)) AS shared, len(x.runs) + len(y.runs) AS total "
+        f"FROM {parquet_sql([pairs])} pairs JOIN sets x ON a = x.id JOIN sets y ON b = y.id) "
+        f"SELECT a, b FROM judged WHERE shared / (total - shared) >= {likeness.min_similarity} ORDER BY a, b"
+    )
+
+
+def group_links(left: pl.Series, right: pl.Series) -> pl.DataFrame:
+    """Chains of linked ids as groups: id, copy_group (its lowest id), by id. left, right: [k]; linked to itself too."""
+    ids = pl.concat([left, right]).unique().sort().alias("id")
+    places = [ids.search_sorted(side).to_numpy().astype(np.int64) for side in (left, right)]
+    graph = coo_array((np.ones(len(left), dtype=np.int8), tuple(places)), shape=(len(ids), len(ids)))
     labels = connected_components(graph, directed=False)[1]
-    in_pair = np.unique(np.concatenate([left, right]))
-    grouped = pl.DataFrame({"id": ids.gather(in_pair), "copy_group": pl.Series(labels[in_pair])})
+    grouped = pl.DataFrame({"id": ids, "copy_group": pl.Series(labels)})
     return grouped.with_columns(copy_group=pl.col("id").min().over("copy_group")).sort("id")
 
 
@@ -80,7 +142,7 @@ def _runs(texts: pl.Series, likeness: Likeness) -> tuple[_Hashes, NDArray[np.int
     if flat.is_empty():
         return np.empty(0, np.uint64), np.empty(0, np.int64), len(texts)
     vocabulary = flat.unique()
-    numbers = pl.Series(hash_ids(vocabulary, "word").astype(np.uint64))
+    numbers = quick_hashes(vocabulary, "word").cast(pl.UInt64)
     hashed = flat.replace_strict(vocabulary, numbers, return_dtype=pl.UInt64).to_numpy()
     k = likeness.run_words
     text_of = np.repeat(np.arange(len(texts)), n_words)
@@ -113,39 +175,3 @@ def _band_keys(runs: _Hashes, text_of: NDArray[np.int64], n_texts: int) -> _Hash
             key = _mixed(key) + np.minimum.reduceat(low * multiplier + high, starts)
         keys[with_runs, band] = _mixed(key) | np.uint64(1)
     return keys
-
-
-def _candidates(keys: _Hashes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of places that share a band's key: each text with the first and with the one before of its bucket."""
-    found = []
-    for band in range(keys.shape[1]):
-        with_runs = np.flatnonzero(keys[:, band])
-        order = with_runs[np.argsort(keys[with_runs, band], kind="stable")]
-        is_first = np.r_[True, keys[order[1:], band] != keys[order[:-1], band]] if len(order) else np.empty(0, bool)
-        firsts = order[np.flatnonzero(is_first)][np.cumsum(is_first) - 1]
-        later = np.flatnonzero(~is_first)
-        found += [np.column_stack([firsts[later], order[later]]), np.column_stack([order[later - 1], order[later]])]
-    pairs = np.unique(np.concatenate(found), axis=0)
-    return pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
-
-
-def _similarities(
-    ids: pl.Series,
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    reread: Callable[[pl.Series], pl.DataFrame],
-    likeness: Likeness,
-) -> NDArray[np.float64]:
-    """Exact Jaccard similarity of the runs of each pair of places. [k]."""
-    if not len(left):
-        return np.empty(0)
-    needed = np.unique(np.concatenate([left, right]))
-    texts = reread(ids.gather(needed)).sort("id")
-    runs, text_of, n_texts = _runs(texts["text"], likeness)
-    bounds = np.searchsorted(text_of, np.arange(n_texts + 1))
-    sets = [np.unique(runs[start:end]) for start, end in pairwise(bounds)]
-    places = zip(np.searchsorted(needed, left), np.searchsorted(needed, right), strict=True)
-    shared = np.array([len(np.intersect1d(sets[a], sets[b], assume_unique=True)) for a, b in places])
-    sizes = np.array([len(one) for one in sets])
-    either = sizes[np.searchsorted(needed, left)] + sizes[np.searchsorted(needed, right)] - shared
-    return np.asarray(shared / either, dtype=np.float64)

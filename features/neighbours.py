@@ -1,135 +1,32 @@
 """Near-linear candidates: the responses of a post in order, each beside its next K, whatever the threads' shape.
 
-DuckDB puts the responses in order, within its memory limit or by way of the disk; whole posts come back in blocks, and
-the k-th neighbours of a block are its columns shifted by k. There is no join of a post with itself, and a block needs
-the memory of its responses, not of its candidates.
+The k-th neighbours of a block of whole posts are its columns shifted by k. There is no join of a post with itself, and
+a block needs the memory of its responses, not of its candidates.
 """
 
-import os
-import tempfile
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-import duckdb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.hashing import hash_sql
+from features.hashing import quick_hashes
 from features.recipes import Recipe
-from lurker.engine import Engine, run_tasks
-from lurker.errors import CallError, LurkerError
-from lurker.workspace import sql_string
 
-BLOCK_ROWS = 100_000
-"""Responses of a block, at least; it ends with the post that passes this."""
-COLUMNS = ("comment_id", "post_id", "subreddit", "split", "score", "delay_s", "n_chars", "text_hash")
-"""What is looked at of a response."""
 Side = Callable[[str], NDArray[Any]]
 """A column of one side of the candidates, by its name: [n]."""
 Rule = Callable[[Side, Side], NDArray[np.bool_]]
 """chosen, rejected -> whether the candidate goes: [n]."""
-BlockMatcher = Callable[[pl.DataFrame, Recipe], tuple[pl.DataFrame, Counter[str]]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Means:
-    """By what means pairs are found; no byte of the result hangs on them."""
-
-    engine: Engine = "local"
-    """local: threads of this process; ray: every block of posts a task of a cluster."""
-    memory_limit: str | None = None
-    """Memory of DuckDB, like 500MB or 8GB; what does not fit goes to the disk. None: four fifths of the machine's."""
-    temp_folder: Path | None = None
-    """Where it spills to; None: a temporary folder of the system."""
-
-    def __post_init__(self) -> None:
-        if self.memory_limit is not None:
-            try:
-                duckdb.connect(config={"memory_limit": self.memory_limit}).close()
-            except duckdb.Error as error:
-                raise CallError(
-                    f"The memory limit takes a size like 500MB or 8GB, got {self.memory_limit!r}."
-                ) from error
-
-
-def match_blocks(
-    responses: pl.DataFrame | Path, recipe: Recipe, match: BlockMatcher, means: Means
-) -> Iterator[tuple[pl.DataFrame, Counter[str]]]:
-    """`match` of every block of posts, in the order of the posts.
-
-    responses: the columns COLUMNS, or a Parquet file of them.
-    """
-    blocks = ordered_blocks(responses, recipe, means)
-    if means.engine == "ray":
-        tasks = [{"block": block, "recipe": recipe} for block in blocks]
-        found = dict(run_tasks(match, tasks, engine="ray"))
-        yield from (found[n] for n in range(len(tasks)))
-        return
-    n_threads = os.cpu_count() or 1
-    waiting: deque[Future[tuple[pl.DataFrame, Counter[str]]]] = deque()
-    with ThreadPoolExecutor(n_threads) as pool:
-        for block in blocks:
-            waiting.append(pool.submit(match, block, recipe))
-            if len(waiting) > n_threads:  # so that blocks do not pile up in memory
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def ordered_blocks(responses: pl.DataFrame | Path, recipe: Recipe, means: Means) -> Iterator[pl.DataFrame]:
-    """The responses in blocks of whole posts, by post, then in the recipe's order of neighbours, ties by id."""
-    place = "delay_s" if recipe.neighbour_order == "delay" else hash_sql("comment_id", "neighbour")
-    with (
-        tempfile.TemporaryDirectory(prefix="lurker-", dir=means.temp_folder) as spill,
-        duckdb.connect(config={"temp_directory": spill, "preserve_insertion_order": False}) as connection,
-    ):
-        if means.memory_limit is not None:
-            connection.execute(f"SET memory_limit = {sql_string(means.memory_limit)}")
-        if isinstance(responses, Path):
-            source = f"read_parquet({sql_string(str(responses))})"
-        else:
-            connection.register("_responses", responses.select(COLUMNS).to_arrow())
-            source = "_responses"
-        # Words that repeat are sorted and spilled as numbers.
-        for word in ("subreddit", "split"):
-            connection.execute(
-                f"CREATE TYPE {word}_word AS ENUM (SELECT DISTINCT {word} FROM {source} ORDER BY {word})"
-            )
-        columns = ", ".join(COLUMNS)
-        ordered = connection.sql(
-            f"SELECT * REPLACE (subreddit::subreddit_word AS subreddit, split::split_word AS split) "
-            f"FROM (SELECT {columns} FROM {source}) ORDER BY post_id, {place}, comment_id"
-        )
-        rest: list[pl.DataFrame] = []
-        for part in _batches(ordered, means):
-            rest.append(part)
-            if sum(one.height for one in rest) < BLOCK_ROWS or part["post_id"][0] == part["post_id"][-1]:
-                continue
-            # Sorted by post: all of the last post that has come so far stands in this part.
-            n_whole = part["post_id"].search_sorted(part["post_id"][-1], side="left")
-            yield pl.concat([*rest[:-1], part.head(n_whole)])
-            rest = [part.slice(n_whole)]
-        if rest:
-            yield pl.concat(rest)
-
-
-def _batches(ordered: duckdb.DuckDBPyRelation, means: Means) -> Iterator[pl.DataFrame]:
-    """The rows of a relation as they come; that memory or disk is full is said in a sentence."""
-    try:
-        for batch in ordered.to_arrow_reader(BLOCK_ROWS // 4):
-            yield pl.DataFrame(batch)
-    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-        memory, folder = means.memory_limit or "this machine's memory", means.temp_folder or tempfile.gettempdir()
-        said = str(error).splitlines()[0]
-        raise LurkerError(
-            f"The responses cannot be sorted within {memory} and the free space of {folder}: {said}.",
-            "Give more with --memory-limit, or name a larger disk in TMPDIR.",
-        ) from error
+def in_neighbour_order(block: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """The responses of whole posts by post, then in the recipe's order of neighbours, ties by id."""
+    if recipe.neighbour_order == "delay":
+        return block.sort("post_id", "delay_s", "comment_id")
+    place = quick_hashes(block["comment_id"], "neighbour")
+    return block.with_columns(_place=place).sort("post_id", "_place", "comment_id").drop("_place")
 
 
 def candidates(block: pl.DataFrame, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64], Counter[str]]:

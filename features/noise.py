@@ -9,7 +9,7 @@ fitted exposure a later winner is the surer one, and a filter (not a weight or a
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -35,6 +35,24 @@ class GammaPrior:
     rate: float
 
 
+class VoteSums(NamedTuple):
+    """Of votes, negative ones as 0. Whole numbers add up to the same sum in any order of rows; floats would not."""
+
+    n: int
+    total: int
+    squares: int
+
+    @classmethod
+    def of(cls, scores: pl.Series) -> "VoteSums":
+        """Of these scores."""
+        counts = scores.cast(pl.Int64).clip(0)
+        return cls(counts.len(), int(counts.sum()), int((counts**2).sum()))
+
+    def plus(self, other: "VoteSums") -> "VoteSums":
+        """Of both."""
+        return VoteSums(self.n + other.n, self.total + other.total, self.squares + other.squares)
+
+
 def fit_prior(scores: ArrayLike, exposures: ArrayLike | None = None, vote_fuzz: float = 0.0) -> GammaPrior:
     """Prior by moments: a score s at exposure e has mean m·e and variance m·e + (m·e)²/shape + vote_fuzz².
 
@@ -48,42 +66,71 @@ def fit_prior(scores: ArrayLike, exposures: ArrayLike | None = None, vote_fuzz: 
     if counts.size == 0:
         raise ValueError("no scores to fit")
     if exposures is None:
-        # Whole numbers add up to the same sum in any order of rows; floats would not.
-        total, total_of_squares = int(counts.sum()), int((counts**2).sum())
-        mean = max(total / counts.size, 1e-9)
-        spread = total_of_squares / counts.size - (total / counts.size) ** 2 - mean - vote_fuzz**2
-    else:
-        e = np.asarray(exposures, dtype=np.float64)
-        mean = max(float(counts.sum() / e.sum()), 1e-9)
-        spread = float((((counts - mean * e) ** 2).sum() - mean * e.sum() - e.size * vote_fuzz**2) / (e**2).sum())
+        return prior_of_sums(VoteSums(counts.size, int(counts.sum()), int((counts**2).sum())), vote_fuzz)
+    e = np.asarray(exposures, dtype=np.float64)
+    mean = max(float(counts.sum() / e.sum()), 1e-9)
+    spread = float((((counts - mean * e) ** 2).sum() - mean * e.sum() - e.size * vote_fuzz**2) / (e**2).sum())
+    return _prior_of_moments(mean, spread)
+
+
+def prior_of_sums(sums: VoteSums, vote_fuzz: float = 0.0) -> GammaPrior:
+    """The prior of equal exposure from sums alone."""
+    raw_mean = sums.total / sums.n
+    mean = max(raw_mean, 1e-9)
+    return _prior_of_moments(mean, sums.squares / sums.n - raw_mean**2 - mean - vote_fuzz**2)
+
+
+def _prior_of_moments(mean: float, spread: float) -> GammaPrior:
     excess = max(spread, MIN_OVERDISPERSION * mean)
     return GammaPrior(shape=mean**2 / excess, rate=mean / excess)
 
 
-def fit_exposure(responses: pl.DataFrame) -> NDArray[np.float64]:
-    """Readers of each response relative to the mean, as far as delay, post score and thread size foretell scores. [n].
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How many readers a response has relative to the mean, as far as delay, post score and thread size foretell."""
 
-    A Poisson regression of the score on log delay, its square, log post score and log responses in the thread, so what
-    the text does to a score is none of it; nor are readers that these do not foretell. responses: score, log_delay,
-    post_score, post_id.
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    model: Any
+    """Poisson regression; None where no response has a vote."""
+    mean: float
+    """Of what it foretells."""
+
+    def of(self, responses: pl.DataFrame) -> NDArray[np.float64]:
+        """Of each response. [n]. responses: of whole posts; log_delay, post_score, post_id."""
+        if self.model is None:
+            return np.ones(responses.height)
+        X = (_readership(responses) - self.centre) / self.spread
+        return np.asarray(self.model.predict(X) / self.mean, dtype=np.float64)
+
+
+def fit_exposure(responses: pl.DataFrame) -> Exposure:
+    """A Poisson regression of the score on log delay, its square, log post score and log responses in the thread.
+
+    So what the text does to a score is none of it; nor are readers that these do not foretell. responses: whole posts;
+    score, log_delay, post_score, post_id.
     Source: Poisson pseudo-likelihood with a log link, Gourieroux, Monfort & Trognon 1984, Econometrica 52(3).
     """
     from sklearn.linear_model import PoissonRegressor
     from threadpoolctl import threadpool_limits
 
-    log_delay = pl.col("log_delay")
-    known = [log_delay, log_delay**2, pl.col("post_score").fill_null(0).clip(0).cast(pl.Float64).log1p()]
-    X = responses.select(
-        *(one.alias(str(n)) for n, one in enumerate(known)), size=pl.len().over("post_id").log()
-    ).to_numpy()
+    X = _readership(responses)
     spread = X.std(axis=0)
-    X = (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    centre, spread = X.mean(axis=0), np.where(spread > 0, spread, 1)
     counts = np.maximum(responses["score"].to_numpy(), 0)
     if counts.sum() == 0:
-        return np.ones(counts.size)
+        return Exposure(centre, spread, None, 1.0)
+    X = (X - centre) / spread
     with threadpool_limits(1):
-        fitted = PoissonRegressor(alpha=1e-6, max_iter=500).fit(X, counts).predict(X)
-    return np.asarray(fitted / fitted.mean(), dtype=np.float64)
+        model = PoissonRegressor(alpha=1e-6, max_iter=500).fit(X, counts)
+        return Exposure(centre, spread, model, float(model.predict(X).mean()))
+
+
+def _readership(responses: pl.DataFrame) -> NDArray[np.float64]:
+    log_delay = pl.col("log_delay")
+    known = [log_delay, log_delay**2, pl.col("post_score").fill_null(0).clip(0).cast(pl.Float64).log1p()]
+    columns = (one.alias(str(n)) for n, one in enumerate(known))
+    return responses.select(*columns, size=pl.len().over("post_id").log()).to_numpy()
 
 
 def label_confidence(
@@ -116,61 +163,79 @@ def label_confidence(
     return np.clip(np.asarray(p_chosen, dtype=np.float64), 0.5, 1.0)
 
 
-def add_label_confidence(pairs: pl.DataFrame, responses: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
-    """The pairs with label_confidence, each from the prior of its subreddit's responses.
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """What scores tell in one community."""
 
-    pairs: subreddit, chosen_id, rejected_id and their scores. responses: subreddit, score; with fitted exposure also
-    comment_id, post_id, log_delay, post_score.
+    prior: GammaPrior
+    exposure: Exposure | None = None
+    """None where it is taken as equal."""
+
+
+def fit_votes(sums: VoteSums, sample: pl.DataFrame, recipe: Recipe) -> Votes:
+    """Of all responses of a community by their sums; with fitted exposure of a sample of whole posts."""
+    if recipe.exposure == "equal":
+        return Votes(prior_of_sums(sums, recipe.vote_fuzz))
+    exposure = fit_exposure(sample)
+    return Votes(fit_prior(sample["score"], exposure.of(sample), recipe.vote_fuzz), exposure)
+
+
+def add_label_confidence(
+    pairs: pl.DataFrame, block: pl.DataFrame, votes: dict[str, Votes], recipe: Recipe
+) -> pl.DataFrame:
+    """The pairs with label_confidence, each by what votes tell in its subreddit.
+
+    pairs: subreddit, chosen_id, rejected_id and their scores. block: their responses, of whole posts; with fitted
+    exposure comment_id, post_id, log_delay, post_score.
     """
     confidence = np.full(pairs.height, 0.5)
     subreddits = pairs["subreddit"].cast(pl.String).to_numpy()
-    for (name,), unsorted in responses.group_by("subreddit"):
-        group = unsorted.sort("comment_id") if recipe.exposure == "fitted" else unsorted
-        rows = np.flatnonzero(subreddits == str(name))
-        mine = pairs[rows]
-        exposures, of_pairs = None, None
-        if recipe.exposure == "fitted":
-            exposures = fit_exposure(group)
-            chosen, rejected = (group["comment_id"].search_sorted(mine[f"{s}_id"]) for s in ("chosen", "rejected"))
-            of_pairs = exposures[chosen.to_numpy()], exposures[rejected.to_numpy()]
-        prior = fit_prior(group["score"], exposures, recipe.vote_fuzz)
+    for name in sorted(set(subreddits)):
+        rows = np.flatnonzero(subreddits == name)
+        mine, known = pairs[rows], votes[name]
+        of_pairs = None
+        if known.exposure is not None:
+            readers = dict(zip(block["comment_id"], known.exposure.of(block), strict=True))
+            chosen, rejected = ([readers[one] for one in mine[f"{side}_id"]] for side in ("chosen", "rejected"))
+            of_pairs = np.array(chosen), np.array(rejected)
         confidence[rows] = label_confidence(
-            mine["chosen_score"], mine["rejected_score"], prior, of_pairs, recipe.vote_fuzz
+            mine["chosen_score"], mine["rejected_score"], known.prior, of_pairs, recipe.vote_fuzz
         )
     return pairs.with_columns(label_confidence=pl.Series(confidence, dtype=pl.Float64))
 
 
-def ceiling(pairs: pl.DataFrame) -> dict[str, Any]:
-    """The weighted mean of label_confidence, over all pairs and by split, and what it is. pairs: of the table."""
-    mean = (pl.col("label_confidence") * pl.col("weight")).sum() / pl.col("weight").sum()
-    by_split = dict(pairs.group_by("split").agg(mean).sort("split").iter_rows())
-    return {"accuracy": pairs.select(mean).item(), "by_split": by_split, "is": CEILING}
+def ceiling(sums: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """The weighted mean of label_confidence, over all pairs and by split, and what it is.
 
-
-def check_second_window(pairs: pl.DataFrame, looks: pl.DataFrame) -> dict[str, Any] | None:
-    """How often the votes that came after the first look prefer the response that led at it, with its interval.
-
-    pairs: post_id, chosen_id, rejected_id, weight. looks: of the table observations. Of the pairs whose two responses
-    were both seen at least twice and differed at their first looks; None without any. agreement: a draw of the later
-    votes counts half. accuracy_if_alike: (1 + √(2·agreement − 1)) / 2, the accuracy of either window's labels were both
-    equally noisy and their noise independent; an upper bound on the mean where pairs differ in noise (Jensen).
+    sums: of the pairs of each split, weight · label_confidence and weight.
     """
-    seen = looks.filter(pl.col("kind") == "comment").sort("item_id", "observed_utc")
-    spans = seen.group_by("item_id").agg(
-        n=pl.len(), first=pl.col("score").first(), later=pl.col("score").last() - pl.col("score").first()
-    )
-    spans = spans.filter(pl.col("n") > 1)
-    both = pairs.select("post_id", "chosen_id", "rejected_id", "weight")
-    for side in ("chosen", "rejected"):
-        named = {"item_id": f"{side}_id", "first": f"{side}_first", "later": f"{side}_later"}
-        both = both.join(spans.drop("n").rename(named), on=f"{side}_id", how="inner", maintain_order="left")
-    lead = pl.col("chosen_first") - pl.col("rejected_first")
-    both = both.filter(lead != 0)
-    if both.is_empty():
+    total, weight = (sum(one) for one in zip(*sums.values(), strict=True)) if sums else (0.0, 0.0)
+    by_split = {split: float(confident / w) for split, (confident, w) in sorted(sums.items())}
+    return {"accuracy": float(total / weight) if weight else None, "by_split": by_split, "is": CEILING}
+
+
+def second_window(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Whether the votes that came after the first look prefer the response that led at it: post_id, agrees, weight.
+
+    pairs: post_id, weight, {chosen,rejected}_first_score and _later_votes, null where a response was not seen twice. Of
+    pairs whose two responses were and differed at their first looks. agrees: 1, 0, or one half for a draw.
+    """
+    lead = pl.col("chosen_first_score") - pl.col("rejected_first_score")
+    gain = (pl.col("chosen_later_votes") - pl.col("rejected_later_votes")).sign() * lead.sign()
+    seen = pairs.filter(lead != 0, gain.is_not_null())
+    return seen.select("post_id", agrees=(gain.cast(pl.Float64) + 1) / 2, weight="weight")
+
+
+def check_second_window(seen: pl.DataFrame) -> dict[str, Any] | None:
+    """How often the later votes agree with the first look, with its interval; None without any.
+
+    seen: as of `second_window`. agreement: a draw of the later votes counts half. accuracy_if_alike:
+    (1 + √(2·agreement − 1)) / 2, the accuracy of either window's labels were both equally noisy and their noise
+    independent; an upper bound on the mean where pairs differ in noise (Jensen).
+    """
+    if seen.is_empty():
         return None
-    gain = (pl.col("chosen_later") - pl.col("rejected_later")).sign() * lead.sign()
-    agrees = (both.select(gain).to_series().to_numpy() + 1) / 2
-    found = accuracy_interval(agrees, both["post_id"], both["weight"])
+    found = accuracy_interval(seen["agrees"], seen["post_id"], seen["weight"])
     alike = (1 + np.sqrt(2 * found.value - 1)) / 2 if found.value >= 0.5 else None
     return {
         "n_pairs": found.n,
@@ -178,7 +243,7 @@ def check_second_window(pairs: pl.DataFrame, looks: pl.DataFrame) -> dict[str, A
         "agreement": found.value,
         "agreement_low": found.low,
         "agreement_high": found.high,
-        "draws": float((agrees == 0.5).mean()),
+        "draws": float((seen["agrees"].to_numpy() == 0.5).mean()),
         "accuracy_if_alike": alike,
     }
 

@@ -16,19 +16,26 @@ import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from features.confounds import confounder_matrix, normal_scores
+from features.blocks import Blocks
+from features.confounds import Scale, confounder_matrix
 from features.context import POST_CONTEXT
-from features.hashing import hash_ids
+from features.hashing import SPAN, hash_ids
 
 MAX_TERM = 4.0
 """Terms of the logistic regression are held within this many standard deviations: no pair decides alone."""
-Part = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+MAX_SUBREDDIT_TERMS = 50
+"""Subreddits that have a term of their own there, the first by name; the trees know all by number."""
+SLICE_PAIRS = 50_000
+"""Pairs whose probability is worked out at a time: a pair takes a kilobyte and a half."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PropensityConfig:
     """How the outcome is modelled."""
 
+    max_learned_pairs: int = 250_000
+    """Pairs that are learned from, at most and about: those of the posts that come first by a hash. A pair takes three
+    kilobytes while it is learned from, pairs."""
     n_folds: int = 5
     """Parts the posts are cut into, parts."""
     n_boosting_rounds: int = 200
@@ -56,63 +63,130 @@ def is_earlier_chosen(pairs: pl.DataFrame) -> NDArray[np.bool_]:
     return pairs.select((delay < 0) | tie).to_series().to_numpy()
 
 
-def earlier_wins_probability(
-    pairs: pl.DataFrame, config: PropensityConfig, salt: str = "propensity-fold"
-) -> NDArray[np.float64]:
-    """P(the earlier one wins | confounders). [n]. pairs: as of `add_confounders`, sorted by pair_id. salt of the folds.
+def sample_pairs(pairs: Blocks, n_most: int) -> pl.DataFrame:
+    """About n_most of the pairs, those of the posts that come first by a hash, or all; sorted by pair_id."""
+    share = n_most / max(pairs.n_rows, 1)
+    return pl.concat(block if share >= 1 else _of_first_posts(block, share) for block in pairs).sort("pair_id")
+
+
+def _of_first_posts(block: pl.DataFrame, share: float) -> pl.DataFrame:
+    posts = block.select(pl.col("post_id").unique())
+    first = posts.filter(pl.Series(hash_ids(posts["post_id"], "learn")) / SPAN < share)
+    return block.join(first, on="post_id", how="semi", maintain_order="left")
+
+
+@dataclass(frozen=True, slots=True)
+class Propensity:
+    """P(the earlier one wins | confounders), each pair's from models that saw other posts than its own."""
+
+    config: PropensityConfig
+    salt: str
+    """Of the folds."""
+    scale: Scale
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    """Of the terms of the logistic regression. [k]."""
+    boosting: dict[int, Any]
+    """The model of each fold; the number after the last fold is that of the test posts."""
+    logistic: dict[int, Any]
+
+    def of(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
+        """Of every pair. [n]. pairs: as of `add_confounders`."""
+        slices = [self._of_slice(part) for part in pairs.iter_slices(SLICE_PAIRS)]
+        return np.concatenate(slices) if slices else np.empty(0)
+
+    def _of_slice(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
+        config, labels, folds = self.config, is_earlier_chosen(pairs), _folds(pairs, self.config, self.salt)
+        X = confounder_matrix(pairs, "joint", labels, self.scale)
+        p = _predict(self.boosting, X, folds)
+        terms = _standardised(_terms(pairs, X, labels, self.scale), self.centre, self.spread)
+        Z = np.column_stack([_log_odds(p, config), terms])
+        return np.clip(_predict(self.logistic, Z, folds), config.clip, 1 - config.clip)
+
+
+def fit_propensity(pairs: pl.DataFrame, config: PropensityConfig, salt: str = "propensity-fold") -> Propensity:
+    """Learn how likely the earlier one wins. pairs: as of `add_confounders`, sorted by pair_id. salt of the folds.
 
     The log-odds the logistic regression learns from are out of fold, as in stacking: the trees behind those of other
     posts saw this post's labels, which moves its own probability by less than a thousandth.
     """
-    labels = is_earlier_chosen(pairs)
-    X = confounder_matrix(pairs, "joint", labels)
-    parts = _parts(pairs, config, salt)
-    p = _out_of_fold(lambda n_learned: _boosting(n_learned, config), X, labels, parts)
-    safe = np.clip(p, config.clip, 1 - config.clip)
-    Z = np.column_stack([np.log(safe / (1 - safe)), _terms(pairs, X, labels)])
-    p = _out_of_fold(lambda _: _logistic(config), Z, labels, parts)
-    return np.clip(p, config.clip, 1 - config.clip)
+    labels, folds, scale = is_earlier_chosen(pairs), _folds(pairs, config, salt), Scale.of(pairs)
+    if pairs.is_empty():
+        return Propensity(config, salt, scale, np.empty(0), np.empty(0), {}, {})
+    X = confounder_matrix(pairs, "joint", labels, scale)
+    boosting = _fit(lambda n_learned: _boosting(n_learned, config), X, labels, folds, config)
+    log_odds = _log_odds(_predict(boosting, X, folds), config)
+    terms = _terms(pairs, X, labels, scale)
+    del X
+    centre, spread = terms.mean(axis=0), terms.std(axis=0)
+    spread = np.where(spread > 0, spread, 1)
+    Z = np.column_stack([log_odds, _standardised(terms, centre, spread)])
+    del terms
+    logistic = _fit(lambda _: _logistic(config), Z, labels, folds, config)
+    return Propensity(config, salt, scale, centre, spread, boosting, logistic)
 
 
-def chosen_log_odds(pairs: pl.DataFrame, config: PropensityConfig) -> NDArray[np.float64]:
+def chosen_log_odds(pairs: pl.DataFrame, propensity: Propensity) -> NDArray[np.float64]:
     """Log-odds that CHOSEN wins, given confounders only, out of fold. [n]. pairs: as above."""
-    p = earlier_wins_probability(pairs, config)
+    p = propensity.of(pairs)
     return np.where(is_earlier_chosen(pairs), 1.0, -1.0) * np.log(p / (1 - p))
 
 
-def _parts(pairs: pl.DataFrame, config: PropensityConfig, salt: str) -> list[Part]:
-    """(learned from, applied to): folds of the posts that are no test posts, then those for the test posts."""
-    folds = hash_ids(pairs["post_id"], salt) % config.n_folds
-    is_test = (pairs["split"] == "test").to_numpy()
-    of_folds = [((folds != fold) & ~is_test, (folds == fold) & ~is_test) for fold in range(config.n_folds)]
-    return [part for part in (*of_folds, (~is_test, is_test)) if part[1].any()]
+def _folds(pairs: pl.DataFrame, config: PropensityConfig, salt: str) -> NDArray[np.int64]:
+    """The fold of each pair's post; n_folds for test posts, which nothing is learned from. [n]."""
+    posts = pairs["post_id"].unique().sort()
+    folds = hash_ids(posts, salt)[posts.search_sorted(pairs["post_id"]).to_numpy()] % config.n_folds
+    return np.where((pairs["split"] == "test").to_numpy(), config.n_folds, folds)
 
 
-def _out_of_fold(
+def _fit(
     make: Callable[[int], Any],
     X: NDArray[np.float64],
     labels: NDArray[np.bool_],
-    parts: list[Part],
-) -> NDArray[np.float64]:
-    """P(label) of every row from the model of its part; one half where there is nothing to learn from. [n].
+    folds: NDArray[np.int64],
+    config: PropensityConfig,
+) -> dict[int, Any]:
+    """The model of each fold, learned from the others; none where there is nothing to learn from.
 
     make: the model for so many rows to learn from.
     """
 
-    def predict(part: Part) -> NDArray[np.float64]:
-        learn, apply = part
+    def fit(fold: int) -> Any:
+        learn = (folds != fold) & (folds != config.n_folds)
         if np.unique(labels[learn]).size < 2:
-            return np.full(int(apply.sum()), 0.5)
+            return None
         # One thread a model: sums in one order, so that no byte of the pairs hangs on the machine.
         with threadpool_limits(1):
-            model = make(int(learn.sum())).fit(X[learn], labels[learn])
-            return np.asarray(model.predict_proba(X[apply])[:, 1], dtype=np.float64)
+            return make(int(learn.sum())).fit(X[learn], labels[learn])
 
-    p = np.full(labels.size, 0.5)
+    numbers = np.unique(folds).tolist()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for (_, apply), found in zip(parts, pool.map(predict, parts), strict=True):
-            p[apply] = found
+        found = dict(zip(numbers, pool.map(fit, numbers), strict=True))
+    return {fold: model for fold, model in found.items() if model is not None}
+
+
+def _predict(models: dict[int, Any], X: NDArray[np.float64], folds: NDArray[np.int64]) -> NDArray[np.float64]:
+    """P(label) of every row from the model of its fold; one half where there is none. [n]."""
+    p = np.full(len(X), 0.5)
+    with threadpool_limits(1):
+        for fold, model in models.items():
+            if (apply := folds == fold).any():
+                p[apply] = model.predict_proba(X[apply])[:, 1]
     return p
+
+
+def _log_odds(p: NDArray[np.float64], config: PropensityConfig) -> NDArray[np.float64]:
+    safe = np.clip(p, config.clip, 1 - config.clip)
+    return np.asarray(np.log(safe / (1 - safe)), dtype=np.float64)
+
+
+def _standardised(
+    terms: NDArray[np.float64], centre: NDArray[np.float64], spread: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """In standard deviations, held within MAX_TERM; the array itself is changed."""
+    terms -= centre
+    terms /= spread
+    return np.clip(terms, -MAX_TERM, MAX_TERM, out=terms)
 
 
 def _boosting(n_learned: int, config: PropensityConfig) -> Any:
@@ -135,17 +209,15 @@ def _logistic(config: PropensityConfig) -> Any:
     return LogisticRegression(C=1 / config.penalty, max_iter=300)
 
 
-def _terms(pairs: pl.DataFrame, X: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _terms(pairs: pl.DataFrame, X: NDArray[np.float64], labels: NDArray[np.bool_], scale: Scale) -> NDArray[np.float64]:
     """All confounders, the subreddits, and time, order and length times the levels they may turn round at. [n, k]."""
     shown = np.where(labels, 1.0, -1.0)
-    core, levels = [], [normal_scores(*[pairs[name].to_numpy().astype(np.float64)] * 2)[0] for name in POST_CONTEXT]
+    core: list[NDArray[np.float64]] = []
+    levels = [scale.normal_scores(name, pairs[name].to_numpy().astype(np.float64)) for name in POST_CONTEXT]
     for name in ("log_delay", "log_rank", "log_chars"):
         chosen, rejected = (pairs[f"{side}_{name}"].to_numpy().astype(np.float64) for side in ("chosen", "rejected"))
-        scores = normal_scores(chosen, rejected)
+        scores = [scale.normal_scores(name, side) for side in (chosen, rejected)]
         core += [shown * (scores[0] - scores[1]), shown * np.sign(chosen - rejected)]
         levels.append((scores[0] + scores[1]) / 2)
-    subreddits = [(pairs["subreddit"] == name).to_numpy() for name in sorted(pairs["subreddit"].unique())]
-    Z = np.column_stack([X, *levels, *subreddits, *(one * level for one in core for level in levels)])
-    spread = Z.std(axis=0)
-    standardised = (Z - Z.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    return np.asarray(np.clip(standardised, -MAX_TERM, MAX_TERM), dtype=np.float64)
+    subreddits = [(pairs["subreddit"] == name).to_numpy() for name in scale.subreddits[:MAX_SUBREDDIT_TERMS]]
+    return np.column_stack([X, *levels, *subreddits, *(one * level for one in core for level in levels)])

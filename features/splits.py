@@ -6,6 +6,7 @@ out of training, so that the hard test's posts and people are both unseen. By ti
 Copies of a post that stands on a more held-out side are left out rather than moved: a post moves never.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,16 @@ def time_cuts(created_utc: pl.Series, recipe: Recipe) -> TimeCuts:
     return TimeCuts(validation_from, test_from)
 
 
+def with_time_cuts(recipe: Recipe, created_utc: pl.Series) -> Recipe:
+    """The recipe with both its times where it splits by time, so that it can be applied to some of the posts.
+
+    created_utc: [n], of all posts. Errors: as `time_cuts`.
+    """
+    if recipe.split_by != "time":
+        return recipe
+    return dataclasses.replace(recipe, **dataclasses.asdict(time_cuts(created_utc, recipe)))
+
+
 def assign_splits(posts: pl.DataFrame, recipe: Recipe, copied_posts: pl.DataFrame | None = None) -> pl.DataFrame:
     """The split of each post: post_id, split (train | validation | test), misplaced; a row a different id, by id.
 
@@ -99,21 +110,29 @@ def _side(recipe: Recipe, created_utc: pl.Series) -> pl.Expr:
     return pl.when(is_test).then(2).when(is_validation).then(1).otherwise(0).cast(pl.Int64)
 
 
-def stands_on_a_side_held_out_more(writers: pl.DataFrame, recipe: Recipe) -> pl.Expr:
-    """Whether a response, or the post it answers, is by someone who stands under a post that is held out more.
+def held_out_sides(writers: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """The most held-out side that each author stands on, for those on one at all: author_hash, side.
 
-    writers: author_hash, post_id over the whole workspace. An expression for frames with
-    author_hash, post_author_hash and split.
+    writers: author_hash, post_id.
     """
     posts = writers["post_id"].unique().sort()
     sides = pl.DataFrame({"post_id": posts, "place": split_places(posts)}).with_columns(
         side=_side(recipe, pl.Series(dtype=pl.Int64))
     )
     held = writers.join(sides, on="post_id").group_by("author_hash").agg(pl.col("side").max())
+    return held.filter(pl.col("side") > 0).sort("author_hash")
+
+
+def stands_on_a_side_held_out_more(authors: pl.DataFrame) -> pl.Expr:
+    """Whether a response, or the post it answers, is by someone who stands under a post that is held out more.
+
+    authors: as of `held_out_sides`, over the whole workspace. An expression for frames with author_hash,
+    post_author_hash and split.
+    """
     own = pl.col("split").replace_strict({name: side for side, name in enumerate(SPLITS)}, return_dtype=pl.Int64)
     conditions = []
     for name in ("author_hash", "post_author_hash"):
         for side in (1, 2):
-            people = held.filter(pl.col("side") == side)["author_hash"]
+            people = authors.filter(pl.col("side") == side)["author_hash"]
             conditions.append(pl.col(name).is_in(people.implode()) & (own < side))
     return pl.any_horizontal(conditions).fill_null(False)

@@ -1,26 +1,53 @@
 """Pair sets on disk: `pairs/NAME/pairs.parquet`, its manifest last, and the audit beside them."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from features.noise import ceiling
 from features.recipes import Recipe
+from features.splits import SPLITS
 from lurker.config import to_dict
-from lurker.digest import frame_sha256
+from lurker.digest import FrameDigest, frame_sha256
 from lurker.errors import LurkerError
 from lurker.purged import with_texts
 from lurker.schema import PAIRS, SCHEMA_VERSION, check
-from lurker.workspace import Workspace, read_json, write_json, write_parquet
+from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
 
 def write_pairs(workspace: Workspace, name: str, pairs: pl.DataFrame, manifest: dict[str, Any]) -> None:
     """Write a pair set; an audit of the set that stood there before goes, for it says nothing of this one."""
+    stream_pairs(workspace, name, [pairs])
+    write_json(manifest, workspace.folder("pairs", name) / "manifest.json")
+
+
+def stream_pairs(workspace: Workspace, name: str, parts: Iterable[pl.DataFrame]) -> str:
+    """Write the pairs of a set, a part at a time, whole or not at all; the manifest has to follow. Their SHA-256."""
     folder = workspace.folder("pairs", name)
     (folder / "audit.json").unlink(missing_ok=True)
-    write_parquet(pairs, folder / "pairs.parquet")
-    write_json(manifest, folder / "manifest.json")
+    with atomic_path(folder / "pairs.parquet") as path:
+        return write_parts(path, parts)
+
+
+def write_parts(path: Path, parts: Iterable[pl.DataFrame]) -> str:
+    """Write the table pairs as Parquet, each part a row group, so that no more than one is held; their SHA-256."""
+    schema, digest = PAIRS.empty().to_arrow().schema, FrameDigest()
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
+        for part in parts:
+            digest.update(part)
+            writer.write_table(part.to_arrow().cast(schema))
+    return digest.hexdigest()
+
+
+def read_parts(path: Path) -> Iterator[pl.DataFrame]:
+    """The table pairs as it was written, a row group at a time."""
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield check(pl.DataFrame(file.read_row_group(number)), PAIRS)
 
 
 def read_pairs(workspace: Workspace, name: str) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -61,17 +88,34 @@ def effective_size(weight: pl.Series) -> float:
 
 def describe_pairs(pairs: pl.DataFrame, name: str, recipe: Recipe, subreddits: list[str]) -> dict[str, Any]:
     """The part of a manifest that the pairs themselves tell."""
-    by_split = dict(pairs.group_by("split").len().iter_rows())
+    return describe_blocks([pairs], frame_sha256(pairs), name, recipe, subreddits)
+
+
+def describe_blocks(
+    blocks: Iterable[pl.DataFrame], pairs_sha256: str, name: str, recipe: Recipe, subreddits: list[str]
+) -> dict[str, Any]:
+    """The same of pairs in blocks of whole posts, with or without texts; without a column `weight` all weigh 1."""
+    n_posts = n_responses = 0
+    by_split = {split: np.zeros(4) for split in SPLITS}
+    for block in blocks:
+        n_posts += block["post_id"].n_unique()
+        n_responses += pl.concat([block["chosen_id"], block["rejected_id"]]).n_unique()
+        for split, sums in by_split.items():
+            mine = block.filter(pl.col("split") == split)
+            weight = mine["weight"].to_numpy() if "weight" in block.columns else np.ones(mine.height)
+            confident = weight * mine["label_confidence"].to_numpy()
+            sums += [mine.height, weight.sum(), (weight**2).sum(), confident.sum()]
+    n_pairs, weights, squares, _ = sum(by_split.values(), np.zeros(4))
     return {
         "schema_version": SCHEMA_VERSION,
         "name": name,
         "recipe": to_dict(recipe),
         "subreddits": subreddits,
-        "n_pairs": pairs.height,
-        "ceiling": ceiling(pairs),
-        "n_effective": effective_size(pairs["weight"]),
-        "n_posts": pairs["post_id"].n_unique(),
-        "n_responses": pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).n_unique(),
-        "pairs_by_split": {split: by_split.get(split, 0) for split in ("train", "validation", "test")},
-        "pairs_sha256": frame_sha256(pairs),
+        "n_pairs": int(n_pairs),
+        "ceiling": ceiling({split: (sums[3], sums[1]) for split, sums in by_split.items() if sums[0]}),
+        "n_effective": float(weights**2 / squares) if squares else 0.0,
+        "n_posts": n_posts,
+        "n_responses": n_responses,
+        "pairs_by_split": {split: int(sums[0]) for split, sums in by_split.items()},
+        "pairs_sha256": pairs_sha256,
     }

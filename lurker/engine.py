@@ -1,13 +1,15 @@
 """Run independent tasks: in processes of this machine, or on a Ray cluster.
 
 A task is a picklable call `function(**task)`; results come back as they finish, so a caller can save each one and a
-stopped experiment goes on where it stopped.
+stopped experiment goes on where it stopped. `map_in_order` is for streams of many small tasks.
 """
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from lurker.errors import CallError
@@ -57,26 +59,96 @@ def run_tasks(
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _run_on_ray(function: Callable[..., Any], tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, Any]]:
+def map_in_order(
+    function: Callable[..., Any],
+    tasks: Iterable[dict[str, Any]],
+    *,
+    engine: Engine = "local",
+    shared: dict[str, Any] | None = None,
+) -> Iterator[Any]:
+    """`function(**task, **shared)` of each task, in their order. A few are under way at a time, so that neither tasks
+    nor results pile up in memory.
+
+    shared: what all tasks are given alike; a cluster is sent it once. engine: "local" uses threads of this process, one
+    a core; "ray" as `run_tasks` does.
+    Errors: the first error of a task ends the run; CallError when Ray is asked for and not installed.
+    """
+    with _submitter(engine, shared or {}) as (submit, n_workers):
+        waiting: deque[Callable[[], Any]] = deque()
+        for task in tasks:
+            waiting.append(submit(function, task))
+            if len(waiting) > n_workers:
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
+
+
+@contextmanager
+def running(engine: Engine) -> Iterator[None]:
+    """Keep one cluster up for all that runs within; of the local engine nothing stays up."""
+    if engine != "ray":
+        yield
+        return
     try:
         import ray
     except ModuleNotFoundError as error:
         raise CallError(
             "--engine ray needs Ray.", "Install it: `pip install -c constraints.txt -e '.[ray]'`."
         ) from error
-    started_here = not ray.is_initialized()
-    if started_here:
-        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, include_dashboard=False)
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, include_dashboard=False)
     try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+Submit = Callable[[Callable[..., Any], dict[str, Any]], Callable[[], Any]]
+"""function, task -> what waits for its result and gives it."""
+
+
+@contextmanager
+def _submitter(engine: Engine, shared: dict[str, Any]) -> Iterator[tuple[Submit, int]]:
+    """How a task is started, and how many run at once."""
+    if engine == "local":
+        n_threads = os.cpu_count() or 1
+        pool = ThreadPoolExecutor(n_threads)
+        try:
+            yield lambda function, task: pool.submit(function, **task, **shared).result, n_threads
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return
+    with running(engine):
+        import ray
+
+        sent = {name: ray.put(value) for name, value in shared.items()}
+
+        def submit(function: Callable[..., Any], task: dict[str, Any]) -> Callable[[], Any]:
+            promised = ray.remote(num_cpus=1)(function).remote(**task, **sent)
+            return lambda: _result(promised)
+
+        yield submit, max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _result(promised: Any) -> Any:
+    """What a task on Ray gave; its error as the task raised it."""
+    import ray
+
+    try:
+        return ray.get(promised)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+def _run_on_ray(function: Callable[..., Any], tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, Any]]:
+    with running("ray"):
+        import ray
+
         remote = ray.remote(num_cpus=1)(function)
         pending = {remote.remote(**task): index for index, task in enumerate(tasks)}
         while pending:
             done, _ = ray.wait(list(pending), num_returns=1)
-            try:
-                result = ray.get(done[0])
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from None
-            yield pending.pop(done[0]), result
-    finally:
-        if started_here:
-            ray.shutdown()
+            yield pending[done[0]], _result(done[0])
+            del pending[done[0]]

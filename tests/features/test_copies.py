@@ -4,6 +4,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from features.blocks import Means
 from features.build import build_pairs
 from features.copies import read_ties
 from features.recipes import Recipe, preset
@@ -38,7 +39,7 @@ def test_copies_of_posts_are_found_across_subreddits(
         make_post("b3", title="Help", body="", author_hash="z"),
         make_post("c1", title="A question", body=LONG, author_hash="w", is_deleted=True),
     ]
-    copied = read_ties(write_workspace(posts, []), Recipe(name="test")).copied_posts
+    copied = read_ties(write_workspace(posts, []), Recipe(name="test"), Means()).copied_posts
     assert copied.select("post_id", "copy_group").rows() == [("a1", "a1"), ("a2", "a1"), ("b1", "b1"), ("b2", "b1")]
 
 
@@ -72,7 +73,7 @@ def test_of_near_duplicate_responses_the_one_that_answers_a_test_post_stays(
         make_comment("d", train, body="Another answer that nobody else has given in so many words so far, I think."),
     ]
     workspace = write_workspace([make_post(train), make_post(test, subreddit="beta")], comments)
-    ties = read_ties(workspace, Recipe(name="test", exclude_near_duplicates=True))
+    ties = read_ties(workspace, Recipe(name="test", exclude_near_duplicates=True), Means())
     assert ties.repeats["comment_id"].to_list() == ["a", "c"]
 
 

@@ -13,7 +13,7 @@ import pytest
 from features.build import build_pairs
 from features.confounds import add_confounders
 from features.context import read_context
-from features.propensity import PropensityConfig, earlier_wins_probability, is_earlier_chosen
+from features.propensity import PropensityConfig, fit_propensity, is_earlier_chosen
 from features.recipes import preset
 from features.store import effective_size, read_pairs
 from lurker.config import override
@@ -114,12 +114,16 @@ def test_order_of_rows_and_files_change_no_byte(
     assert contents[0] == contents[1]
 
 
+def probability(pairs: pl.DataFrame, config: PropensityConfig) -> np.ndarray:
+    return fit_propensity(pairs, config).of(pairs)
+
+
 def test_a_pair_s_probability_knows_nothing_of_its_own_post_or_of_test_labels(workspace: Workspace) -> None:
     build_pairs(workspace, "naive", preset("naive"))
     built, _ = read_pairs(workspace, "naive")
     pairs = add_confounders(built.sort("pair_id"), read_context(workspace, ["alpha", "beta"]))
     config = PropensityConfig(n_boosting_rounds=10)
-    before = earlier_wins_probability(pairs, config)
+    before = probability(pairs, config)
     post = pairs.filter(split="train")["post_id"][0]
     columns = [c.removeprefix("chosen_") for c in pairs.columns if c.startswith("chosen_")]
 
@@ -132,9 +136,9 @@ def test_a_pair_s_probability_knows_nothing_of_its_own_post_or_of_test_labels(wo
     is_test, own = (pairs["split"] == "test").to_numpy(), (pairs["post_id"] == post).to_numpy()
     assert own.sum() > 5
     # Labels of test posts move nothing, neither of others nor of their own.
-    after = earlier_wins_probability(turned(pl.col("split") == "test"), config)
+    after = probability(turned(pl.col("split") == "test"), config)
     np.testing.assert_array_equal(before, after)
     # Its own labels reach a pair only through the log-odds that the logistic regression learned other posts by.
-    after = earlier_wins_probability(turned(pl.col("post_id") == post), config)
+    after = probability(turned(pl.col("post_id") == post), config)
     np.testing.assert_allclose(before[own], after[own], atol=0.003)
     assert np.abs(before - after)[~own & ~is_test].max() > np.abs(before - after)[own].max()

@@ -1,6 +1,6 @@
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from features import matching, neighbours
-from features.matching import match_pairs
+from features import blocks, matching
+from features.blocks import Blocks, Means, batches, connect, whole_blocks, write_block
+from features.ledger import Ledger
+from features.noise import VoteSums, fit_votes
 from features.recipes import Recipe
 from lurker.errors import CallError, LurkerError
 
@@ -35,6 +37,31 @@ def frame(rows: list[Response]) -> pl.DataFrame:
         },
         schema_overrides={"text_hash": pl.UInt64, "delay_s": pl.Int64, "score": pl.Int64, "n_chars": pl.Int64},
     ).with_columns(log_delay=pl.col("delay_s").log1p(), log_chars=pl.col("n_chars").log())
+
+
+def stage(parts: Iterable[pl.DataFrame], folder: Path) -> Blocks:
+    """Blocks on disk of responses in order."""
+    folder.mkdir()
+    found = [
+        (write_block(part, folder / f"{n:06}.parquet"), part["subreddit"][0])
+        for n, part in enumerate(whole_blocks(parts, "post_id", "subreddit"))
+    ]
+    return Blocks(tuple(file for file, _ in found), tuple(name for _, name in found))
+
+
+def match_pairs(responses: pl.DataFrame, rules: Recipe, means: Means | None = None) -> tuple[pl.DataFrame, Ledger]:
+    """`matching.match_pairs` of responses in any order."""
+    means = means or Means()
+    with blocks.staging(means) as folder, connect(means) as connection:
+        connection.register("responses", responses.to_arrow())
+        ordered = batches(connection, "SELECT * FROM responses ORDER BY subreddit, post_id, delay_s, comment_id")
+        staged = stage(ordered, folder / "responses")
+        votes = {
+            str(name): fit_votes(VoteSums.of(group["score"]), group, rules)
+            for (name,), group in responses.group_by("subreddit")
+        }
+        pairs, ledger = matching.match_pairs(staged, rules, votes, folder / "pool", means)
+        return pl.concat(pairs), ledger
 
 
 def recipe(**fields: Any) -> Recipe:
@@ -142,7 +169,7 @@ def test_the_order_of_rows_does_not_matter(rows: list[Response], shuffle: Any) -
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[Response] = [(n % 7, n * 37 % 900, n * 11 % 23, 40 + n % 60) for n in range(200)]
     whole, ledger = match_pairs(frame(rows), recipe())
-    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 40)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 40)
     parts, parts_ledger = match_pairs(frame(rows), recipe())
     assert whole.height > 0
     assert whole.equals(parts)
@@ -185,14 +212,14 @@ def many_responses(n: int) -> pl.DataFrame:
 
 
 @contextmanager
-def most_bytes(folder: Path) -> Iterator[list[int]]:
-    """One number: the most bytes that the files of the folder's folders had, looked at all the time from a thread."""
+def most_bytes(folder: Path, pattern: str) -> Iterator[list[int]]:
+    """One number: the most bytes that the files of that pattern had, looked at all the time from a thread."""
     found, is_over = [0], threading.Event()
 
     def look() -> None:
         while not is_over.wait(0.002):
             with suppress(FileNotFoundError):  # a file that goes while it is looked at
-                found[0] = max(found[0], sum(file.stat().st_size for file in folder.glob("*/*")))
+                found[0] = max(found[0], sum(file.stat().st_size for file in folder.glob(pattern)))
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -203,35 +230,29 @@ def most_bytes(folder: Path) -> Iterator[list[int]]:
         watcher.join()
 
 
-def test_what_does_not_fit_is_spilled_to_disk_and_the_pairs_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 50_000)
+def test_what_does_not_fit_is_spilled_to_disk_and_the_pairs_are_the_same(tmp_path: Path) -> None:
     responses, rules = many_responses(1_000_000), recipe(n_neighbours=1, max_delay_difference_s=600)
-    means = neighbours.Means(memory_limit="100MB", temp_folder=tmp_path)
-    with most_bytes(tmp_path) as spilled:
-        limited = [block for block, _ in neighbours.match_blocks(responses, rules, matching.match_block, means)]
+    with most_bytes(tmp_path, "lurker-spill-*/*") as spilled:
+        limited, ledger = match_pairs(responses, rules, Means(memory_limit="100MB", temp_folder=tmp_path))
     assert spilled[0] > 1_000_000
     assert list(tmp_path.iterdir()) == []  # and nothing of it is left behind
-    roomy, _ = match_pairs(responses, rules)
+    roomy, roomy_ledger = match_pairs(responses, rules)
     assert roomy.height > 50_000
-    assert roomy.drop("label_confidence").equals(
-        pl.concat(limited).select(roomy.drop("label_confidence").columns).sort("subreddit", "post_id", "pair_id")
-    )
+    assert roomy.equals(limited) and ledger == roomy_ledger
 
 
 def test_a_cluster_finds_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 1_000)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 1_000)
     responses, rules = many_responses(5_000), recipe(max_pairs_per_response=3, max_pairs_per_post=50)
     here, ledger = match_pairs(responses, rules)
-    there, there_ledger = match_pairs(responses, rules, neighbours.Means(engine="ray"))
+    there, there_ledger = match_pairs(responses, rules, Means(engine="ray"))
     assert here.height > 100
     assert here.equals(there)
     assert ledger == there_ledger
 
 
 def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 1_000)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 1_000)
     found = []
     for n_cores in (1, 5):
         monkeypatch.setattr("os.cpu_count", lambda n_cores=n_cores: n_cores)
@@ -241,8 +262,8 @@ def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_memory_limit_that_is_none_is_refused_and_one_too_small_is_said(tmp_path: Path) -> None:
-    means = neighbours.Means(memory_limit="10MB", temp_folder=tmp_path)
+    means = Means(memory_limit="10MB", temp_folder=tmp_path)
     with pytest.raises(LurkerError, match="cannot be sorted within 10MB"):
         match_pairs(many_responses(300_000), recipe(), means)
     with pytest.raises(CallError, match="'plenty'"):
-        neighbours.Means(memory_limit="plenty")
+        Means(memory_limit="plenty")

@@ -6,14 +6,16 @@ import pytest
 
 from features.noise import (
     GammaPrior,
+    VoteSums,
     add_label_confidence,
     ceiling,
     check_second_window,
     fit_prior,
+    fit_votes,
     label_confidence,
+    second_window,
 )
 from features.recipes import Recipe
-from lurker.schema import OBSERVATIONS
 
 
 def test_equal_scores_are_a_coin_and_a_large_gap_is_sure() -> None:
@@ -100,9 +102,11 @@ def simulated(n_posts: int = 3_000, *, spread: float, fuzz: float = 0.0) -> tupl
 def gap(spread: float, fuzz: float = 0.0, **fields: Any) -> float:
     """How far the ceiling lies above the share of pairs whose chosen is truly liked more."""
     responses, pairs = simulated(spread=spread, fuzz=fuzz)
-    judged = add_label_confidence(pairs, responses, Recipe(name="test", **fields)).with_columns(split=pl.lit("train"))
+    rules = Recipe(name="test", **fields)
+    votes = {"alpha": fit_votes(VoteSums.of(responses["score"]), responses, rules)}
+    judged = add_label_confidence(pairs, responses, votes, rules)
     truth = float((judged["chosen_rate"] > judged["rejected_rate"]).mean() or 0.0)
-    return float(ceiling(judged)["accuracy"]) - truth
+    return float(ceiling({"train": (judged["label_confidence"].sum(), judged.height)})["accuracy"]) - truth
 
 
 def test_the_ceiling_is_the_truth_where_exposure_is_equal_and_lies_above_where_it_varies() -> None:
@@ -130,11 +134,16 @@ def test_more_readers_make_the_same_votes_say_less() -> None:
     assert label_confidence([5], [4], prior, exposures=([1.0], [10.0]))[0] > 0.98
 
 
-def looks_of(first: dict[str, int], last: dict[str, int]) -> pl.DataFrame:
-    rows = [
-        (item, "comment", "alpha", utc, score) for utc, seen in ((1, first), (9, last)) for item, score in seen.items()
-    ]
-    return pl.DataFrame(rows, schema=OBSERVATIONS.schema, orient="row")
+def judge(pairs: pl.DataFrame, first: dict[str, int], last: dict[str, int]) -> dict[str, Any] | None:
+    """What the second window says of pairs whose responses had these scores at two looks."""
+    later = {item: score - first[item] for item, score in last.items()}
+    seen = {"first_score": {item: first[item] for item in later}, "later_votes": later}
+    columns = {
+        f"{side}_{name}": pl.Series([values.get(item) for item in pairs[f"{side}_id"]], dtype=pl.Int64)
+        for side in ("chosen", "rejected")
+        for name, values in seen.items()
+    }
+    return check_second_window(second_window(pairs.with_columns(**columns)))
 
 
 def test_labels_of_the_first_look_are_judged_by_the_votes_that_came_after_it() -> None:
@@ -144,11 +153,11 @@ def test_labels_of_the_first_look_are_judged_by_the_votes_that_came_after_it() -
     first = {"a": 5, "b": 3, "c": 3, "d": 1, "e": 2, "g": 7, "h": 1}
     last = {"a": 9, "b": 4, "c": 9, "d": 8, "e": 9, "g": 9}
     # a-b: a led and gained more. b-c: even at first. d-e: e led, both gained seven. g-h: h was seen once.
-    found = check_second_window(pairs, looks_of(first, last))
+    found = judge(pairs, first, last)
     assert found is not None and found["n_pairs"] == 2
     assert (found["agreement"], found["draws"]) == (0.75, 0.5)
     assert found["accuracy_if_alike"] == pytest.approx((1 + 0.5**0.5) / 2)
-    assert check_second_window(pairs, looks_of(first, {})) is None
+    assert judge(pairs, first, {}) is None
 
 
 def test_two_windows_recover_the_accuracy_of_either() -> None:
@@ -163,7 +172,7 @@ def test_two_windows_recover_the_accuracy_of_either() -> None:
         {f"{name}{i}": int(totals[window, side, i]) for side, name in enumerate("ab") for i in range(n)}
         for window in range(2)
     ]
-    found = check_second_window(pairs, looks_of(*seen))
+    found = judge(pairs, *seen)
     assert found is not None and found["agreement_low"] < found["agreement"] < found["agreement_high"]
     first = windows[0, 0] - windows[0, 1]
     later = windows[1, 0] - windows[1, 1]

@@ -4,6 +4,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from features.blocks import Means, staging
 from features.copies import read_ties
 from features.recipes import Recipe
 from features.responses import measure_responses, select_responses
@@ -13,6 +14,13 @@ from lurker.schema import COMMENTS
 from lurker.workspace import Workspace
 
 START_UTC = 1_600_000_000
+MEANS = Means()
+
+
+def measured_of(workspace: Workspace, subreddits: list[str]) -> pl.DataFrame:
+    """All that is measured of the comments, in one frame."""
+    with staging(MEANS) as folder:
+        return pl.concat(measure_responses(workspace, subreddits, folder, MEANS).blocks)
 
 
 def test_a_response_is_measured_on_its_cleaned_text(
@@ -20,7 +28,7 @@ def test_a_response_is_measured_on_its_cleaned_text(
 ) -> None:
     body = "Two  words.\n\nEDIT: thanks for the gold!"
     workspace = write_workspace([make_post()], [make_comment("a", body=body, created_utc=START_UTC + 99)])
-    row = measure_responses(workspace, ["alpha"]).row(0, named=True)
+    row = measured_of(workspace, ["alpha"]).row(0, named=True)
     assert (row["n_chars"], row["n_words"], row["delay_s"]) == (len("Two words."), 2, 99)
     assert row["log_delay"] == pytest.approx(4.60517, abs=1e-5)  # log 100
 
@@ -62,7 +70,7 @@ def test_each_rule_drops_its_row_under_its_own_reason(
     reason: str,
 ) -> None:
     workspace = write_workspace([make_post()], [make_comment("a", **changes)])
-    kept, ledger = select_responses(measure_responses(workspace, ["alpha"]), Recipe(name="test", **rules))
+    kept, ledger = select_responses(measured_of(workspace, ["alpha"]), Recipe(name="test", **rules))
     assert (kept.height, ledger.dropped) == (0, ((reason, 1),))
 
 
@@ -87,7 +95,7 @@ def test_a_post_takes_its_responses_along(
     reason: str,
 ) -> None:
     workspace = write_workspace([make_post(**changes)], [make_comment("a"), make_comment("b")])
-    _, ledger = select_responses(measure_responses(workspace, ["alpha"]), Recipe(name="test", **rules))
+    _, ledger = select_responses(measured_of(workspace, ["alpha"]), Recipe(name="test", **rules))
     assert ledger.dropped == ((reason, 2),)
 
 
@@ -96,7 +104,7 @@ def test_a_row_that_breaks_two_rules_counts_once_under_the_first(
 ) -> None:
     rows = [make_comment("a", is_top_level=False, body=""), make_comment("b", body="", score=None), make_comment("c")]
     workspace = write_workspace([make_post()], rows)
-    kept, ledger = select_responses(measure_responses(workspace, ["alpha"]), Recipe(name="test"))
+    kept, ledger = select_responses(measured_of(workspace, ["alpha"]), Recipe(name="test"))
     assert ledger.to_dict() == {
         "input": 3,
         "dropped": [{"reason": "reply to a comment", "n": 1}, {"reason": "empty text", "n": 1}],
@@ -115,7 +123,7 @@ def test_a_known_bot_is_known_by_the_hash_of_its_name(
     )
     workspace.replace_partition(COMMENTS, "alpha", [frame])
     recipe = Recipe(name="test", exclude_bots=True)
-    kept, ledger = select_responses(measure_responses(workspace, ["alpha"]), recipe, read_ties(workspace, recipe))
+    kept, ledger = select_responses(measured_of(workspace, ["alpha"]), recipe, read_ties(workspace, recipe, MEANS))
     assert (kept["comment_id"].to_list(), ledger.dropped) == (["b"], (("written by a bot", 1),))
 
 
@@ -127,7 +135,7 @@ def test_people_may_speak_of_bots(
     body: str,
 ) -> None:
     workspace = write_workspace([make_post()], [make_comment("a", body=body)])
-    kept, _ = select_responses(measure_responses(workspace, ["alpha"]), Recipe(name="test", exclude_bots=True))
+    kept, _ = select_responses(measured_of(workspace, ["alpha"]), Recipe(name="test", exclude_bots=True))
     assert kept.height == 1
 
 
@@ -138,7 +146,7 @@ def test_an_id_in_two_subreddits_counts_once_and_the_last_seen_stays(
     posts = [make_post("p1"), make_post("p1", title="Another", **later)]
     comments = [make_comment("a"), make_comment("a", body="Another text.", **later), make_comment("b", **later)]
     workspace = write_workspace(posts, comments)
-    measured = measure_responses(workspace, ["alpha", "beta"])
+    measured = measured_of(workspace, ["alpha", "beta"])
     kept, ledger = select_responses(measured, Recipe(name="test"))
     assert ledger.dropped == (("id seen twice", 1),)
     assert kept.select("comment_id", "n_chars", "subreddit").rows() == [("a", 13, "beta"), ("b", 18, "beta")]
