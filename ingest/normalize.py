@@ -98,11 +98,13 @@ def drop_reason(filters: RowFilters) -> pl.Expr:
 
 def posts(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool = False) -> pl.DataFrame:
     """Rows of the table posts from the raw submissions among `raw` (of `with_common_fields`)."""
+    rows = raw.filter("is_post")
+    if rows.is_empty():
+        return POSTS.empty()
     body = pl.col("selftext").fill_null("")
     has_text = (pl.col("url").is_null() & pl.col("domain").is_null()) | pl.col("domain").str.starts_with("self.")
     return (
-        raw.filter("is_post")
-        .with_columns(author_hash=hash_authors(raw.filter("is_post")["author"], salt))
+        rows.with_columns(author_hash=hash_authors(rows["author"], salt))
         .with_columns(
             post_id="id",
             title=clean_text(pl.col("title"), keep_mentions),
@@ -129,6 +131,8 @@ def comments(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool
     is_by_op is Reddit's `is_submitter`, null where the row has none: `ingest.store` then compares the authors.
     """
     rows = raw.filter("is_comment")
+    if rows.is_empty():
+        return COMMENTS.empty()
     parent = pl.coalesce("parent_id", pl.lit("t3_") + pl.col("post_id"))
     return (
         rows.with_columns(author_hash=hash_authors(rows["author"], salt))

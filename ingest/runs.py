@@ -31,7 +31,7 @@ ORDER = {
 """How rows are sorted within a subreddit: a thread lies together, ties are broken by id."""
 MAX_RUNS = 256
 """Most runs that are merged at once; more are first merged into longer ones."""
-KEYS_A_RANGE = 16
+KEYS_A_RANGE = 64
 """Sampled keys for each range that is wanted: their quantiles cut ranges of nearly one size."""
 
 

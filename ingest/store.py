@@ -22,10 +22,13 @@ from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
 from lurker.workspace import Workspace, atomic_path
 
 TABLES = (OBSERVATIONS, POSTS, COMMENTS)
-"""Posts come before comments, whose `is_by_op` needs them."""
+STEPS = ((POSTS,), (OBSERVATIONS, COMMENTS))
+"""Posts come before comments, whose `is_by_op` needs them; what is in one step is merged side by side."""
 RANGE_BYTES = 128 << 20
 """Of rows in memory: about half a million comments, a Parquet file of some 50 MB."""
 LEAST_RANGE_BYTES = 16 << 20
+RANGES_A_WORKER = 2
+"""At least, where there are bytes enough: ranges differ, and no core shall wait for the longest."""
 MAX_WORKERS = 4
 """More would hold more than their share of memory."""
 ROWS_PER_GROUP = 128_000
@@ -50,21 +53,26 @@ def merge(workspace: Workspace, staged: dict[str, list[Run]], scratch: Path) -> 
     names = _display_names(workspace, [*staged[POSTS.name], *staged[COMMENTS.name]])
     old = {table.name: _files(workspace, table, names) for table in TABLES}
     all_bytes = sum(size_bytes(run) for tables in (staged, old) for runs in tables.values() for run in runs)
-    with progress("Merging", all_bytes, unit="bytes") as advance:
-        for table in TABLES:
-            runs = [*few_runs(staged[table.name], table, scratch, RANGE_BYTES), *old[table.name]]
-            total = sum(map(size_bytes, runs))
-            n_workers = min(os.cpu_count() or 1, MAX_WORKERS)
-            range_bytes = min(max(total // n_workers, LEAST_RANGE_BYTES), RANGE_BYTES)
-            spans = ranges(runs, table, max(1, round(total / range_bytes))) if runs else []
-            written = defaultdict[str, list[dict[str, Any]]](list)
-            with ThreadPoolExecutor(n_workers) as pool:
-                for files in pool.map(partial(_merge_range, workspace, table, runs, names), spans):
-                    advance(total / len(spans))
-                    for key, file in files:
-                        written[key].append(file)
-            for key, parts in written.items():
-                workspace.commit_partition(table, names[key], parts)
+    n_workers = min(os.cpu_count() or 1, MAX_WORKERS)
+    with progress("Merging", all_bytes, unit="bytes") as advance, ThreadPoolExecutor(n_workers) as pool:
+        for step in STEPS:
+            tasks = []
+            for table in step:
+                runs = [*few_runs(staged[table.name], table, scratch, RANGE_BYTES), *old[table.name]]
+                total = sum(map(size_bytes, runs))
+                range_bytes = min(max(total // (n_workers * RANGES_A_WORKER), LEAST_RANGE_BYTES), RANGE_BYTES)
+                spans = ranges(runs, table, max(1, round(total / range_bytes))) if runs else []
+                merge_range = partial(_merge_range, workspace, table, runs, names)
+                tasks += [(table, total / len(spans), pool.submit(merge_range, span)) for span in spans]
+            written = defaultdict[tuple[str, str], list[dict[str, Any]]](list)
+            for table, n_bytes, task in tasks:
+                for key, file in task.result():
+                    written[table.name, key].append(file)
+                advance(n_bytes)
+            for table in step:
+                for (name, key), files in written.items():
+                    if name == table.name:
+                        workspace.commit_partition(table, names[key], files)
 
 
 def _merge_range(

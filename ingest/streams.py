@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import zstandard
 
+from ingest.json_lines import count_lines
 from lurker.errors import LurkerError
 
 MAX_WINDOW_BYTES = 2**31
-READ_BYTES = 1 << 17
+HEAD_BYTES = 1 << 17
+READ_BYTES = 1 << 14
+"""So little that what it decompresses to is still in the cache when it is copied."""
 BLOCK_BYTES = 16 << 20
 MAX_LINE_BYTES = 256 << 20
-CACHED_BYTES = 1 << 16
-NEWLINE = ord("\n")
 
 
 class _Decoder(Protocol):
@@ -82,7 +82,7 @@ def check_dump(path: Path) -> None:
     try:
         for chunk in _decompressed(path):
             head += chunk
-            if len(head) >= READ_BYTES:
+            if len(head) >= HEAD_BYTES:
                 break
     except CutShortError as error:
         damage = str(error)  # a cut file is read as far as it goes
@@ -126,7 +126,7 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
             following = _free(buffers, n_bytes - end) or bytearray(len(buffer))
             memoryview(following)[: n_bytes - end] = memoryview(buffer)[end:n_bytes]
             buffers.append(buffer)
-            n_lines = _count_lines(memoryview(buffer)[:end])
+            n_lines = count_lines(memoryview(buffer)[:end])
             yield Block(index, line, memoryview(buffer)[:end])
             index, line, buffer = index + 1, line + n_lines, following
             n_bytes, n_searched = n_bytes - end, 0
@@ -145,15 +145,6 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
         yield Block(index, line, memoryview(buffer)[:end])
     if cut is not None:
         raise cut
-
-
-def _count_lines(data: memoryview) -> int:
-    """Newlines in a block, counted in pieces that stay in the cache: three times as fast as `bytes.count`."""
-    numbers = np.frombuffer(data, dtype=np.uint8)
-    return sum(
-        int(np.count_nonzero(numbers[start : start + CACHED_BYTES] == NEWLINE))
-        for start in range(0, len(numbers), CACHED_BYTES)
-    )
 
 
 def _free(buffers: list[bytearray], n_bytes: int) -> bytearray | None:

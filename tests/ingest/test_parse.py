@@ -2,9 +2,11 @@
 
 import json
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest import json_lines
 from ingest.parse import RAW_TYPES, parse_lines
 
 GOOD = [
@@ -21,6 +23,13 @@ GOOD = [
     b'{"body":"no id"}',
 ]
 BAD = [b'{"id":"cut","body":"x', b"[1,2]", b"null", b'{"id":"two"}{"id":"rows"}', b'{"id":"\xff"}', b"\x00\x00", b"}"]
+
+
+@pytest.fixture(params=["compiled", "libraries"], autouse=True)
+def reader(request, monkeypatch):
+    """Every test is of both ways: with the compiled reader in front and without it."""
+    if request.param == "libraries":
+        monkeypatch.setattr(json_lines, "is_built", lambda: False)
 
 
 def test_readable_rows_are_kept_and_the_others_have_their_line():
@@ -50,7 +59,7 @@ _VALUES = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(
