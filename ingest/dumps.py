@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from ingest.staging import (
     side_lines,
     write_batch,
 )
-from ingest.streams import Block, CutShortError, blocks, check_dump
+from ingest.streams import Block, CutShortError, blocks, check_dump, window_bytes
 from lurker.config import fingerprint
 from lurker.engine import Engine, run_tasks
 from lurker.errors import LurkerError
@@ -41,7 +42,9 @@ from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
 HEAD_TAIL_BYTES = 1 << 20
 MAX_FILES = 4
-"""Read side by side on one machine: a monthly dump needs a window of 2 GiB to decompress."""
+"""Read side by side on one machine, at most; fewer where memory is short: a monthly dump has a window of 2 GiB."""
+FILE_BYTES = 800 << 20
+"""Memory for a file beyond its window."""
 HELD_BYTES = 128 << 20
 """Rows of all files read at once that are held before any is staged (by Polars' estimate; they take thrice as much)."""
 HELD_LATER_BYTES = 32 << 20
@@ -151,7 +154,7 @@ def _stage_here(tasks: Sequence[dict[str, Any]]) -> list[Staged]:
     stage = partial(_stage, held_bytes=HELD_BYTES // len(tasks), is_over=is_over)
     with (
         progress(f"Reading {what}", n_bytes, unit="bytes") as advance,
-        ThreadPoolExecutor(min(len(tasks), os.cpu_count() or 1, MAX_FILES)) as readers,
+        ThreadPoolExecutor(_n_readers([task["path"] for task in tasks], _available_bytes())) as readers,
     ):
         futures = [readers.submit(stage, **task, advance=advance) for task in tasks]
         try:
@@ -160,6 +163,24 @@ def _stage_here(tasks: Sequence[dict[str, Any]]) -> list[Staged]:
             is_over.set()  # after an error or Ctrl-C the other files stop too; what is staged stays
             for future in futures:
                 future.cancel()
+
+
+def _n_readers(files: Sequence[Path], available_bytes: int | None) -> int:
+    """How many files are read at once: no more than the cores, nor than the memory holds of the largest."""
+    most = min(len(files), os.cpu_count() or 1, MAX_FILES)
+    if available_bytes is None:
+        return most
+    needed = accumulate(sorted((FILE_BYTES + window_bytes(path) for path in files), reverse=True)[:most])
+    return max(1, sum(n_bytes <= available_bytes for n_bytes in needed))
+
+
+def _available_bytes() -> int | None:
+    """Memory that may be taken without swapping, where Linux tells it."""
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def _stage_on_cluster(tasks: Sequence[dict[str, Any]], engine: Engine) -> list[Staged]:

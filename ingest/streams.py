@@ -26,6 +26,9 @@ READ_BYTES = 1 << 14
 """So little that what it decompresses to is still in the cache when it is copied."""
 BLOCK_BYTES = 16 << 20
 MAX_LINE_BYTES = 256 << 20
+FRAME_HEADER_BYTES = 18
+MOST_RATIO = 40
+"""Dumps are a tenth to a twentieth of their JSON; only made up ones are smaller."""
 
 
 class _Decoder(Protocol):
@@ -97,6 +100,20 @@ def check_dump(path: Path) -> None:
             f"{path} is no dump: no line of it is a JSON object (it starts with {head[:16]!r}).",
             "Dumps are one JSON object a line, plain or compressed by zstd, gzip, bzip2 or xz.",
         )
+
+
+def window_bytes(path: Path) -> int:
+    """Memory that decompressing a file takes: its window, unless the file is too small to fill it.
+
+    Source: RFC 8878, 3.1.1.1.2 (window descriptor).
+    """
+    with path.open("rb") as file:
+        head = file.read(FRAME_HEADER_BYTES)
+    try:
+        window = int(zstandard.get_frame_parameters(head).window_size)
+    except zstandard.ZstdError:
+        return 0
+    return min(window, MOST_RATIO * path.stat().st_size)
 
 
 def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:

@@ -197,3 +197,16 @@ def test_a_slice_of_the_real_files(workspace, tmp_path, make, college):
     assert comments["is_by_op"].sum() > 0
     assert posts["is_self"].all()
     assert table(workspace, OBSERVATIONS).height == comments.height + posts.height
+
+
+@pytest.mark.parametrize(("gigabytes", "n_readers"), [(None, 4), (100, 4), (9, 3), (3, 1), (0.1, 1)])
+def test_as_many_files_are_read_at_once_as_memory_holds(monkeypatch, gigabytes, n_readers):
+    monkeypatch.setattr(dumps, "window_bytes", lambda path: 2 << 30)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    available = None if gigabytes is None else int(gigabytes * 1e9)
+    assert dumps._n_readers([Path("RC_2020-01.zst")] * 9, available) == n_readers
+
+
+def test_the_memory_of_this_machine_is_known():
+    available = dumps._available_bytes()
+    assert available is None or 1 << 20 < available < 1 << 50

@@ -108,3 +108,19 @@ def test_a_missing_file_and_a_folder(tmp_path):
         streams.check_dump(tmp_path / "absent.zst")
     with pytest.raises(LurkerError, match="is a folder"):
         streams.check_dump(tmp_path)
+
+
+def test_the_window_is_known_before_it_is_taken(tmp_path):
+    """A monthly dump names 2 GiB; a small file cannot fill them, and other formats have none to speak of."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=31)
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    rows = frame.compress(b'{"id":"x"}\n' * 50) + frame.flush()
+    small, large, plain = tmp_path / "small", tmp_path / "large", tmp_path / "plain"
+    small.write_bytes(rows)
+    plain.write_bytes(b'{"id":"x"}\n')
+    with large.open("wb") as file:
+        file.write(rows)
+        file.truncate(1 << 30)  # sparse: only its size counts
+    assert streams.window_bytes(small) == streams.MOST_RATIO * len(rows)
+    assert streams.window_bytes(large) == 2 << 30
+    assert streams.window_bytes(plain) == 0
