@@ -281,6 +281,30 @@ RECIPE_DIFFERENCES = Table(
     key=("pairs", "predictor", "max_pairs", "measure", "measured_on", "part"),
 )
 
+SEARCH = Table(
+    "search",
+    {
+        "stage": Column(pl.Int64, "1, 2, ...: each goes on from the best of the one before"),
+        "candidate": Column(pl.String, "field=value that it adds"),
+        "settings": Column(pl.String, "all field=value it trained with"),
+        "run_id": Column(pl.String, "the run's folder"),
+        "n_train_pairs": Column(pl.Int64, "pairs trained on"),
+        "n_validation_pairs": Column(pl.Int64, "pairs that judge it"),
+        "log_loss": Column(pl.Float64, "nats a validation pair, at the best scale of its margins"),
+        "excess": Column(pl.Float64, "its log loss less that of the one kept in its stage, on the same pairs"),
+        "excess_low": Column(pl.Float64, "lower end of the 95 % interval of that, clustered by post"),
+        "excess_high": Column(pl.Float64, "upper end of the 95 % interval of that, clustered by post"),
+        "accuracy": _ACCURACY["accuracy"],
+        "accuracy_low": _ACCURACY["accuracy_low"],
+        "accuracy_high": _ACCURACY["accuracy_high"],
+        "best_step": Column(pl.Int64, "step whose weights were kept"),
+        "steps": Column(pl.Int64, "steps trained"),
+        "train_time_s": Column(pl.Float64, "wall-clock seconds of training"),
+        "is_kept": Column(pl.Boolean, "the best of its stage"),
+    },
+    key=("stage", "candidate"),
+)
+
 WORKSPACE_TABLES = (POSTS, COMMENTS, OBSERVATIONS, TRUTH)
 """Tables kept as Parquet by subreddit."""
 

@@ -177,6 +177,7 @@ def search_command(
             "stage": row["stage"],
             "candidate": row["candidate"],
             "log loss": f"{row['log_loss']:.4f}",
+            "over the best": f"{row['excess']:+.4f} [{row['excess_low']:+.4f}, {row['excess_high']:+.4f}]",
             "accuracy": f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]",
             "best step": f"{row['best_step']} of {row['steps']}",
             "seconds": round(row["train_time_s"]),

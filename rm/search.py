@@ -17,12 +17,13 @@ from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
 from lurker.pairwise import best_scale
-from lurker.stats import accuracy_interval
+from lurker.schema import SEARCH, check
+from lurker.stats import accuracy_interval, mean_interval
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 from rm.adapt import train_config
 from rm.cells import Cell, cell, run_waiting
 from rm.data import CONFOUNDERS, content_digest, read_pairs, split_of
-from rm.evaluate import is_correct, model_margins, predictions
+from rm.evaluate import Margins, is_correct, model_margins, predictions
 from rm.forward import place
 from rm.judge import tokenise_as
 from rm.model import check_spec, load
@@ -66,7 +67,7 @@ class Candidate:
 def run_search(
     workspace: Workspace, name: str, config: SearchConfig, engine: Engine = "local", n_workers: int | None = None
 ) -> pl.DataFrame:
-    """Run the candidates that are not finished; write and return the table of all, a row each, the manifest last.
+    """Run the candidates that are not finished; write and return SEARCH, the manifest last.
 
     Errors: CallError for a pair set, model or field that is not there.
     """
@@ -74,6 +75,7 @@ def run_search(
     judged = split_of(read_pairs(workspace, config.pairs), config.pairs, "validation")
     folder = workspace.folder("experiments", name)
     best, rows = config.settings, []
+    table = SEARCH.empty()
     for stage, candidates in enumerate(config.stages, 1):
         tried = [plan(workspace, name, config, stage, best, says) for says in candidates.split("|")]
         run_waiting(
@@ -84,13 +86,19 @@ def run_search(
             engine=engine,
             n_workers=n_workers,
         )
-        found = [_row(workspace, one, config.pairs, judged) for one in tried]
-        winner = int(np.argmin([row["log_loss"] for row in found]))
-        rows += [row | {"is_kept": number == winner} for number, row in enumerate(found)]
-        best = tried[winner].settings
-        write_parquet(pl.DataFrame(rows), folder / "search.parquet")
+        margins = [_margins(workspace, one, config.pairs, judged) for one in tried]
+        losses = [np.logaddexp(0.0, -best_scale(values) * values) for values in margins]
+        kept = int(np.argmin([values.mean() for values in losses]))
+        rows += [
+            _row(workspace, one, judged["post_id"].to_numpy(), margins[number], losses[number], losses[kept])
+            | {"is_kept": number == kept}
+            for number, one in enumerate(tried)
+        ]
+        best = tried[kept].settings
+        table = check(pl.DataFrame(rows), SEARCH)
+        write_parquet(table, folder / "search.parquet")
     write_json({"kind": "search", "config": to_dict(config), "best": list(best)}, folder / "manifest.json")
-    return pl.DataFrame(rows)
+    return table
 
 
 def plan(
@@ -143,15 +151,17 @@ def _judged(workspace: Workspace, run_id: str, pairs: str) -> Path:
     return predictions_file(workspace.folder("runs", run_id), pairs, "validation")
 
 
-def _row(workspace: Workspace, one: Candidate, judged_on: str, judged: pl.DataFrame) -> dict[str, Any]:
-    table = judged.select("pair_id", "post_id").join(
-        pl.read_parquet(_judged(workspace, one.cell.run_id, judged_on)),
-        on="pair_id",
-        how="left",
-        maintain_order="left",
-    )
-    margins = table["margin"].to_numpy()
-    estimate = accuracy_interval(is_correct(margins), table["post_id"].to_numpy())
+def _margins(workspace: Workspace, one: Candidate, judged_on: str, judged: pl.DataFrame) -> Margins:
+    """The candidate's margins of the judged pairs, in their order."""
+    said = pl.read_parquet(_judged(workspace, one.cell.run_id, judged_on))
+    return judged.select("pair_id").join(said, on="pair_id", how="left", maintain_order="left")["margin"].to_numpy()
+
+
+def _row(
+    workspace: Workspace, one: Candidate, posts: Any, margins: Margins, losses: Margins, kept: Margins
+) -> dict[str, Any]:
+    estimate = accuracy_interval(is_correct(margins), posts)
+    excess = mean_interval(losses - kept, posts)
     result = read_json(workspace.folder("runs", one.cell.run_id) / RESULT)
     return {
         "stage": one.stage,
@@ -160,7 +170,10 @@ def _row(workspace: Workspace, one: Candidate, judged_on: str, judged: pl.DataFr
         "run_id": one.cell.run_id,
         "n_train_pairs": one.cell.n_train_pairs,
         "n_validation_pairs": estimate.n,
-        "log_loss": float(np.logaddexp(0.0, -best_scale(margins) * margins).mean()),
+        "log_loss": float(losses.mean()),
+        "excess": excess.value,
+        "excess_low": excess.low,
+        "excess_high": excess.high,
         "accuracy": estimate.value,
         "accuracy_low": estimate.low,
         "accuracy_high": estimate.high,
