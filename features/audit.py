@@ -11,12 +11,12 @@ import polars as pl
 
 from features.confounds import add_confounders, orientation, standardised_mean_differences
 from features.context import read_context
-from features.probes import ProbeConfig, cross_validated_probabilities, n_probes, sample_posts
+from features.probes import ProbeConfig, forward_probabilities, n_probes, sample_posts
 from features.store import effective_size, read_pairs
 from lurker.errors import LurkerError
 from lurker.progress import progress
 from lurker.schema import SCHEMA_VERSION, TRUTH
-from lurker.stats import Estimate, accuracy_interval, auc_interval, worst_by_chance
+from lurker.stats import Estimate, accuracy_interval, auc_interval, average_estimate, worst_by_chance
 from lurker.workspace import Workspace, write_json
 
 SPLITS = ("train", "validation", "test")
@@ -51,7 +51,7 @@ def audit_pairs(
     pairs = sample_posts(whole, probes)
     try:
         with progress(f"Auditing {name}", n_probes(), "probes") as advance:
-            judged = cross_validated_probabilities(pairs, probes, advance)
+            judged = forward_probabilities(pairs, probes, advance)
     except ValueError as error:
         raise LurkerError(
             f"Pair set {name!r} cannot be audited: {error}.", "Build it from more posts, then audit it again."
@@ -123,21 +123,31 @@ def _scored(group: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
 
 
 def _score(part: pl.DataFrame) -> dict[str, Any]:
-    """Accuracy and AUC with their intervals; the AUC is null where only one label occurs. part: as of `_scored`."""
-    accuracy = accuracy_interval(part["is_correct"], part["post_id"], part["weight"])
+    """Accuracy and AUC with their intervals, averaged over the cuts. part: as of `_scored`.
+
+    The AUC is null where only one label occurs.
+    """
+    cuts = [cut for _, cut in part.group_by("cut", maintain_order=True)]
+    accuracy = average_estimate([accuracy_interval(cut["is_correct"], cut["post_id"], cut["weight"]) for cut in cuts])
     auc: dict[str, float | None] = {"auc": None, "auc_low": None, "auc_high": None}
-    if part["label"].n_unique() == 2:
-        area = auc_interval(part["label"], part["p_first"], part["post_id"], part["weight"])
+    if cuts := [cut for cut in cuts if cut["label"].n_unique() == 2]:
+        areas = [auc_interval(cut["label"], cut["p_first"], cut["post_id"], cut["weight"]) for cut in cuts]
+        area = average_estimate(areas)
         auc = {"auc": area.value, "auc_low": area.low, "auc_high": area.high}
-    return {"n_pairs": accuracy.n, "n_posts": accuracy.n_clusters, **_accuracy(accuracy), **auc}
+    n_pairs, n_posts = part["row"].n_unique(), part["post_id"].n_unique()
+    return {"n_pairs": n_pairs, "n_posts": n_posts, **_accuracy(accuracy), **auc}
 
 
 def _worst_by_chance(pairs: pl.DataFrame, judged: pl.DataFrame, config: AuditConfig) -> dict[str, float]:
     """What the more accurate of the joint probes would read if neither knew anything: mean and 95th percentile."""
-    shown = _labelled(pairs)
-    joint = [_scored(group, shown)["is_correct"] for (name, _), group in _by_probe(judged) if name == "joint"]
+    joint = _scored(judged.filter(pl.col("confounders") == "joint"), _labelled(pairs))
     rng = np.random.default_rng(config.seed)
-    mean, high = worst_by_chance(np.stack(joint), pairs["post_id"], pairs["weight"].to_numpy(), rng)
+    found = []
+    for _, cut in joint.group_by("cut", maintain_order=True):
+        probes = [of_probe for _, of_probe in cut.group_by("probe", maintain_order=True)]  # of the same rows
+        is_correct, first = np.stack([of_probe["is_correct"] for of_probe in probes]), probes[0]
+        found.append(worst_by_chance(is_correct, first["post_id"], first["weight"].to_numpy(), rng))
+    mean, high = np.mean(found, axis=0).tolist()
     return {"mean": mean, "high": high}
 
 
@@ -145,12 +155,12 @@ def text_margin(pairs: pl.DataFrame, judged: pl.DataFrame) -> dict[str, Any]:
     """The text baseline's accuracy, as it is and where the confounders say nothing, with intervals; and the share of
     its margin over one half that goes, null where the baseline is not above one half.
 
-    Where they say nothing: weighted by min(p, 1-p) over the p that the boosted joint probe, out of fold, gave the
+    Where they say nothing: weighted by min(p, 1-p) over the p that the boosted joint probe, of earlier posts, gave the
     outcome that occurred. Source: overlap weights, Li, Morgan & Zaslavsky 2018, JASA 113(521).
     """
     probes = dict(_by_probe(judged))
-    joint = probes["joint", "boosting"].select("row", p_joint="p_first")
-    text = _scored(probes["text", "tfidf"], _labelled(pairs)).join(joint, on="row", maintain_order="left")
+    joint = probes["joint", "boosting"].select("cut", "row", p_joint="p_first")
+    text = _scored(probes["text", "tfidf"], _labelled(pairs)).join(joint, on=("cut", "row"), maintain_order="left")
     p = text["p_joint"].to_numpy()
     overlap = np.minimum(p, 1 - p) / np.clip(np.where(text["label"].to_numpy(), p, 1 - p), 1e-9, None)
     plain = accuracy_interval(text["is_correct"], text["post_id"], text["weight"])

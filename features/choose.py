@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from features.blocks import Blocks, Means, map_blocks, write_block
-from features.confounds import OF_CONTEXT, standardised_mean_differences
+from features.confounds import CONFOUNDERS, OF_CONTEXT, standardised_mean_differences
 from features.context import POST_CONTEXT
 from features.copies import Ties
 from features.deconfound import adjust_pairs, balance_pairs
@@ -75,7 +75,7 @@ def _select(
     block: pl.DataFrame, recipe: Recipe, ties: Ties, own_records: bool
 ) -> tuple[pl.DataFrame, tuple[Ledger, VoteSums]]:
     if own_records:
-        block = block.with_columns(author_n_earlier="own_n_earlier", author_score_earlier="own_score_earlier")
+        block = block.with_columns(pl.col(f"own_{name[7:]}").alias(name) for name in CONFOUNDERS["author"])
     kept, ledger = select_responses(block, recipe, ties)
     kept = kept.select(KEPT).with_columns(pl.col("post_created_utc").cast(pl.Float64))
     return kept, (ledger, VoteSums.of(kept["score"]))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import typer
 
-from lurker.errors import LurkerError
+from lurker.errors import CallError, LurkerError
 from lurker.report import print_json, print_table
 from lurker.workspace import Workspace, open_workspace
 
@@ -67,11 +67,22 @@ def build(
 
 @app.command()
 def audit(
-    ctx: typer.Context, name: str = typer.Argument(help="Name of the pair set."), as_json: bool = JSON_OPTION
+    ctx: typer.Context,
+    name: str = typer.Argument(help="Name of the pair set."),
+    second_opinion: bool = typer.Option(
+        False, "--second-opinion", help="Ask an auditor that shares no code with the first: takes minutes."
+    ),
+    cuts: int | None = typer.Option(None, min=1, help="Of the second opinion: times that all is dealt out anew."),
+    as_json: bool = JSON_OPTION,
 ) -> None:
     """How well confounders alone name the winner, without reading a word."""
     from features.audit import audit_pairs
 
+    if second_opinion:
+        _second_opinion(open_workspace(ctx.obj), name, cuts, as_json=as_json)
+        return
+    if cuts is not None:
+        raise CallError(f"--cuts {cuts} is of the second opinion.", "Give --second-opinion too.")
     found = audit_pairs(open_workspace(ctx.obj), name)
     if as_json:
         print_json(found)
@@ -99,6 +110,18 @@ def audit(
         "Chosen minus rejected, in standard deviations",
         [row | ({"before": before.get(row["confounder"])} if before else {}) for row in found["differences"]],
     )
+    typer.echo(found["verdict"])
+
+
+def _second_opinion(workspace: Workspace, name: str, cuts: int | None, *, as_json: bool) -> None:
+    from features.second_opinion import SecondOpinionConfig, second_opinion
+
+    config = SecondOpinionConfig() if cuts is None else SecondOpinionConfig(n_cuts=cuts)
+    found = second_opinion(workspace, name, config)
+    if as_json:
+        print_json(found)
+        return
+    print_table(f"Second opinion on {name}, mean of {found['n_cuts']} cuts", found["models"])
     typer.echo(found["verdict"])
 
 

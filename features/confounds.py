@@ -15,16 +15,28 @@ from features.hashing import hash_ids
 Group = Literal["time", "order", "length", "form", "calendar", "author", "joint"]
 CONFOUNDERS: dict[str, tuple[str, ...]] = {
     "time": ("log_delay", "delay_s"),
-    "order": ("log_rank", "thread_rank"),
+    "order": ("log_rank", "thread_rank", "log_gap_before", "log_gap_after"),
     "length": ("log_chars", "chars"),
     "form": tuple(f"log_{name[2:]}" for name in FORM),
     "calendar": ("hour", "weekday"),
-    "author": ("author_n_earlier", "author_score_earlier"),
+    "author": (
+        "author_n_earlier",
+        "author_here_earlier",
+        "author_score_earlier",
+        "author_votes_earlier",
+        "author_best_earlier",
+        "author_worst_earlier",
+    ),
 }
 """What each group holds of a response; `joint` is all of them and the levels of the post."""
 GROUPS: tuple[Group, ...] = ("time", "order", "length", "form", "calendar", "author", "joint")
-RANKED = ("log_delay", "log_rank", "log_chars", *CONFOUNDERS["form"], "hour", *CONFOUNDERS["author"])
-"""Confounders whose normal scores a probe sees too: of those that are one another's logarithm only one."""
+RANKED = tuple(
+    name
+    for names in CONFOUNDERS.values()
+    for name in names
+    if name not in ("delay_s", "thread_rank", "chars", "weekday")
+)
+"""Confounders whose normal scores and order a probe sees too: of those that are one another's logarithm only one."""
 DIFFERENCES = tuple(name for names in CONFOUNDERS.values() for name in names)
 OF_CONTEXT = (*CONFOUNDERS["order"], *CONFOUNDERS["calendar"], *CONFOUNDERS["author"])
 SIDES = ("chosen", "rejected")
@@ -104,10 +116,10 @@ def confounder_matrix(
 ) -> NDArray[np.float64]:
     """What a probe sees: [n, k]. pairs: as of `add_confounders`. chosen_first: [n], whether chosen is shown first.
 
-    Of every confounder the difference (first minus second as shown), the level (mean of both) and the difference of
-    the normal scores, without which a linear probe was seen to miss what another one found; in time, order and length
-    also which of the two is larger. joint: all groups, the levels of the post, and its subreddit's number. scale: of
-    other pairs; of these where None.
+    Of every confounder the difference (first minus second as shown) and the level (mean of both); of those in RANKED
+    also the difference of the normal scores, without which a linear probe was seen to miss what another one found, and
+    which of the two is larger. joint: all groups, the levels of the post, and its subreddit's number. scale: of other
+    pairs; of these where None.
     """
     shown = np.where(chosen_first, 1.0, -1.0)
     columns: list[NDArray[np.float64]] = []
@@ -120,9 +132,7 @@ def confounder_matrix(
             if confounder in RANKED:
                 ranked = scale or Scale.of(pairs, [confounder])
                 scores = [ranked.normal_scores(confounder, side) for side in (chosen, rejected)]
-                columns.append(shown * (scores[0] - scores[1]))
-        if name in ("time", "order", "length"):
-            columns.append(shown * np.sign(chosen - rejected))
+                columns += [shown * (scores[0] - scores[1]), shown * np.sign(chosen - rejected)]
     if group == "joint":
         columns += [_floats(pairs, name) for name in POST_CONTEXT]
         columns.append((scale or Scale.of(pairs, [])).subreddit_numbers(pairs))

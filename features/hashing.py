@@ -20,6 +20,11 @@ def hash_ids(ids: pl.Series, salt: str) -> NDArray[np.int64]:
     return np.fromiter((int(digest[:HEX_DIGITS], 16) for digest in digests), dtype=np.int64, count=len(ids))
 
 
+def salted(salt: str, seed: int) -> str:
+    """The salt of the draw of that number; draw 0 is the one without a number."""
+    return f"{salt}-{seed}" if seed else salt
+
+
 def quick_hashes(ids: pl.Series, salt: str) -> pl.Series:
     """The numbers of `hash_ids` in a quarter of the time, by DuckDB's md5. [n]. salt: letters, digits and dashes."""
     with duckdb.connect(config={"threads": 1}) as connection:

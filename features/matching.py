@@ -17,7 +17,7 @@ from features.balance import Mirror, mirror_limits, sign, thin_to_limits
 from features.blocks import Blocks, Means, map_blocks
 from features.confounds import add_confounders
 from features.form import FORM
-from features.hashing import quick_hashes
+from features.hashing import quick_hashes, salted
 from features.ledger import Ledger
 from features.neighbours import candidates, in_neighbour_order, pair_rules
 from features.noise import Votes, add_label_confidence
@@ -68,7 +68,7 @@ def match_block(block: pl.DataFrame, recipe: Recipe, votes: dict[str, Votes]) ->
     """
     block = in_neighbour_order(block, recipe)
     chosen, rejected, counts = candidates(block, recipe)
-    pairs = add_label_confidence(_orient(block, chosen, rejected), block, votes, recipe)
+    pairs = add_label_confidence(_orient(block, chosen, rejected, recipe), block, votes, recipe)
     pairs = _apply(_stages(recipe)[0][1], pairs, recipe, counts)
     if recipe.deconfound != "none":
         pairs = add_confounders(_add_form(pairs, block), block)
@@ -105,7 +105,9 @@ def _apply(rules: dict[str, PairRule], pairs: pl.DataFrame, recipe: Recipe, coun
     return pairs.sort(ORDER)
 
 
-def _orient(block: pl.DataFrame, chosen: NDArray[np.int64], rejected: NDArray[np.int64]) -> pl.DataFrame:
+def _orient(
+    block: pl.DataFrame, chosen: NDArray[np.int64], rejected: NDArray[np.int64], recipe: Recipe
+) -> pl.DataFrame:
     """Pairs of the rows chosen and rejected of the block, with their id and its hash."""
     of_post = block.select("post_id", pl.col("subreddit", "split").cast(pl.String))[chosen]
     names = {"comment_id": "id", "score": "score", "delay_s": "delay_s", "n_chars": "chars"}
@@ -121,7 +123,7 @@ def _orient(block: pl.DataFrame, chosen: NDArray[np.int64], rejected: NDArray[np
         .otherwise(pl.concat_str("rejected_id", "chosen_id", separator="-"))
     )
     pairs = pairs.with_columns(pair_id=pair_id)
-    return pairs.with_columns(pair_hash=quick_hashes(pairs["pair_id"], "pair"))
+    return pairs.with_columns(pair_hash=quick_hashes(pairs["pair_id"], salted("pair", recipe.seed)))
 
 
 def _add_form(pairs: pl.DataFrame, block: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.hashing import quick_hashes
+from features.hashing import quick_hashes, salted
 from features.recipes import Recipe
 
 Side = Callable[[str], NDArray[Any]]
@@ -25,7 +25,7 @@ def in_neighbour_order(block: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """The responses of whole posts by post, then in the recipe's order of neighbours, ties by id."""
     if recipe.neighbour_order == "delay":
         return block.sort("post_id", "delay_s", "comment_id")
-    place = quick_hashes(block["comment_id"], "neighbour")
+    place = quick_hashes(block["comment_id"], salted("neighbour", recipe.seed))
     return block.with_columns(_place=place).sort("post_id", "_place", "comment_id").drop("_place")
 
 

@@ -1,8 +1,10 @@
 """How likely is it that the earlier of two responses wins, given confounders only: cross-fitted by post.
 
-Boosted trees on all confounders of the audit, then a logistic regression on their log-odds, the same confounders and
-what they say of one another: trees alone were seen to leave sums of collinear confounders (delay against rank) that a
-linear probe finds. Both are fitted on other posts, and never on a test post.
+The mean of the log-odds of boosted trees and of a logistic regression, on all confounders of the audit and what they
+say of one another. Either alone leaves what the other finds: trees were seen to leave sums of collinear confounders
+(delay against rank) that a linear probe reads. Their mean foretells better than a regression on top of the trees did
+(log loss .5329 against .5335 on college data), and has no second fit through which a post's own labels could come back.
+Both are fitted on other posts, and never on a test post.
 """
 
 import os
@@ -89,6 +91,8 @@ class Propensity:
     boosting: dict[int, Any]
     """The model of each fold; the number after the last fold is that of the test posts."""
     logistic: dict[int, Any]
+    trees_share: float
+    """Of the log-odds: half; less where the pairs are few, for few trees stay near the share of all pairs."""
 
     def of(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
         """Of every pair. [n]. pairs: as of `add_confounders`."""
@@ -98,32 +102,27 @@ class Propensity:
     def _of_slice(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
         config, labels, folds = self.config, is_earlier_chosen(pairs), _folds(pairs, self.config, self.salt)
         X = confounder_matrix(pairs, "joint", labels, self.scale)
-        p = _predict(self.boosting, X, folds)
+        of_trees = _log_odds(_predict(self.boosting, X, folds), config)
         terms = _standardised(_terms(pairs, X, labels, self.scale), self.centre, self.spread)
-        Z = np.column_stack([_log_odds(p, config), terms])
-        return np.clip(_predict(self.logistic, Z, folds), config.clip, 1 - config.clip)
+        of_terms = _log_odds(_predict(self.logistic, terms, folds), config)
+        mean = self.trees_share * of_trees + (1 - self.trees_share) * of_terms
+        return np.asarray(1 / (1 + np.exp(-mean)), dtype=np.float64)
 
 
 def fit_propensity(pairs: pl.DataFrame, config: PropensityConfig, salt: str = "propensity-fold") -> Propensity:
-    """Learn how likely the earlier one wins. pairs: as of `add_confounders`, sorted by pair_id. salt of the folds.
-
-    The log-odds the logistic regression learns from are out of fold, as in stacking: the trees behind those of other
-    posts saw this post's labels, which moves its own probability by less than a thousandth.
-    """
+    """Learn how likely the earlier one wins. pairs: as of `add_confounders`, sorted by pair_id. salt of the folds."""
     labels, folds, scale = is_earlier_chosen(pairs), _folds(pairs, config, salt), Scale.of(pairs)
     if pairs.is_empty():
-        return Propensity(config, salt, scale, np.empty(0), np.empty(0), {}, {})
+        return Propensity(config, salt, scale, np.empty(0), np.empty(0), {}, {}, 0.5)
     X = confounder_matrix(pairs, "joint", labels, scale)
     boosting = _fit(lambda n_learned: _boosting(n_learned, config), X, labels, folds, config)
-    log_odds = _log_odds(_predict(boosting, X, folds), config)
     terms = _terms(pairs, X, labels, scale)
     del X
     centre, spread = terms.mean(axis=0), terms.std(axis=0)
     spread = np.where(spread > 0, spread, 1)
-    Z = np.column_stack([log_odds, _standardised(terms, centre, spread)])
-    del terms
-    logistic = _fit(lambda _: _logistic(config), Z, labels, folds, config)
-    return Propensity(config, salt, scale, centre, spread, boosting, logistic)
+    logistic = _fit(lambda _: _logistic(config), _standardised(terms, centre, spread), labels, folds, config)
+    trees_share = _n_trees(int((folds != config.n_folds).sum()), config) / config.n_boosting_rounds / 2
+    return Propensity(config, salt, scale, centre, spread, boosting, logistic, trees_share)
 
 
 def chosen_log_odds(pairs: pl.DataFrame, propensity: Propensity) -> NDArray[np.float64]:
@@ -189,11 +188,15 @@ def _standardised(
     return np.clip(terms, -MAX_TERM, MAX_TERM, out=terms)
 
 
+def _n_trees(n_learned: int, config: PropensityConfig) -> int:
+    return max(1, min(config.n_boosting_rounds, n_learned // config.min_pairs_per_tree))
+
+
 def _boosting(n_learned: int, config: PropensityConfig) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return HistGradientBoostingClassifier(
-        max_iter=max(1, min(config.n_boosting_rounds, n_learned // config.min_pairs_per_tree)),
+        max_iter=_n_trees(n_learned, config),
         learning_rate=config.learning_rate,
         max_leaf_nodes=15,
         min_samples_leaf=config.min_pairs_per_leaf,

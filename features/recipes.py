@@ -25,6 +25,9 @@ class Recipe:
 
     name: str
     """Name of the rules; stands in every pair's `recipe` column."""
+    seed: int = 0
+    """Number of the draw: by another one the order of random neighbours, which pairs the caps keep, folds and thinning
+    are drawn anew; never the splits, integer."""
 
     min_post_score: int | None = None
     """Lowest score of a post, votes."""
@@ -114,10 +117,15 @@ class Recipe:
     """balance: thin and weight until the confounders say nothing; adjust: publish what they say of every training
     pair as confounder_log_odds, and hold out balanced pairs."""
     max_pool_pairs_per_response: int | None = None
-    """Most candidate pairs one response may be in, before thinning, pairs. Caps that first bind after thinning were
-    seen to bring back what thinning took out: who has many pairs left depends on the outcomes."""
+    """Most candidate pairs one response may be in, before anything is known of them, pairs."""
     max_pool_pairs_per_post: int | None = None
     """Most candidate pairs from one post, before thinning, pairs."""
+    max_expected_pairs_per_response: float | None = None
+    """Of balanced pairs: most pairs of one response that thinning is expected to leave, pairs. How many it leaves hangs
+    on the outcomes: of who won or lost against the odds more stay. A cap on those that are left takes more of them, and
+    brings back what thinning took out; a cap on those to be expected knows no outcome."""
+    max_expected_pairs_per_post: float | None = None
+    """Of balanced pairs: most pairs of one post that thinning is expected to leave, pairs."""
     max_confounder_probability: float = 0.85
     """Pairs whose outcome the confounders foretell more surely go: they have no mirror image, probability 0.5-1."""
     n_balance_rounds: int = 3
@@ -150,6 +158,7 @@ class Recipe:
         _require_at_least(self, 1, "n_neighbours", "min_score_gap", "min_held_out_score_gap", "min_score_ratio")
         _require_at_least(self, 1, "max_pool_pairs_per_response", "max_pool_pairs_per_post")
         _require_at_least(self, 1, "max_pairs_per_response", "max_pairs_per_post", "min_chars", "min_copy_words")
+        _require_at_least(self, 1, "max_expected_pairs_per_response", "max_expected_pairs_per_post")
         _require_at_least(self, 0, "max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
         _require_at_least(self, 0, "min_words", "min_maturity_s", "min_held_out_rank_gap", "validation_fraction")
         _require_at_least(self, 0, "max_words", "max_chars", "validation_from_utc", "test_from_utc", "vote_fuzz")
@@ -292,6 +301,8 @@ def hard_test() -> Recipe:
         deconfound="balance",
         max_pool_pairs_per_response=6,
         max_pool_pairs_per_post=48,
+        max_expected_pairs_per_response=2.8,
+        max_expected_pairs_per_post=18.0,
         n_balance_rounds=0,
         balance_signs=True,
         test_posts_only=True,
@@ -319,6 +330,8 @@ def balanced() -> Recipe:
         deconfound="balance",
         max_pool_pairs_per_response=6,
         max_pool_pairs_per_post=24,
+        max_expected_pairs_per_response=2.8,
+        max_expected_pairs_per_post=9.0,
         max_pairs_per_response=3,
         max_pairs_per_post=10,
     )

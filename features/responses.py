@@ -10,6 +10,7 @@ import polars as pl
 
 from features.blocks import Blocks, Means, batches, connect, parquet_sql, whole_blocks, write_block
 from features.clean import is_link_only, response_text, says_it_is_a_bot
+from features.confounds import CONFOUNDERS
 from features.context import add_places, author_records
 from features.copies import Ties, no_ties
 from features.form import form_counts
@@ -155,6 +156,7 @@ def _write_records(connection: duckdb.DuckDBPyConnection, files: dict[str, list[
         records = author_records(asked, block, by=["author_hash"])
         own = author_records(asked, block, by=["author_hash", "subreddit"])
         both = records.join(own.rename(lambda name: name.replace("author_", "own_")), on="comment_id", how="left")
+        both = both.with_columns(author_here_earlier="own_n_earlier", own_here_earlier="own_n_earlier")
         paths.append(write_block(both, folder / f"{number:06}.parquet"))
     if not paths:
         paths.append(write_block(_no_records(), folder / "none.parquet"))
@@ -162,7 +164,7 @@ def _write_records(connection: duckdb.DuckDBPyConnection, files: dict[str, list[
 
 
 def _no_records() -> pl.DataFrame:
-    names = ("author_n_earlier", "author_score_earlier", "own_n_earlier", "own_score_earlier")
+    names = [name for author in CONFOUNDERS["author"] for name in (author, author.replace("author_", "own_"))]
     return pl.DataFrame(schema={"comment_id": pl.String, **dict.fromkeys(names, pl.Float64)})
 
 

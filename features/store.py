@@ -20,7 +20,7 @@ from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
 
 def write_pairs(workspace: Workspace, name: str, pairs: pl.DataFrame, manifest: dict[str, Any]) -> None:
-    """Write a pair set; an audit of the set that stood there before goes, for it says nothing of this one."""
+    """Write a pair set; audits of the set that stood there before go, for they say nothing of this one."""
     stream_pairs(workspace, name, [pairs])
     write_json(manifest, workspace.folder("pairs", name) / "manifest.json")
 
@@ -28,7 +28,8 @@ def write_pairs(workspace: Workspace, name: str, pairs: pl.DataFrame, manifest: 
 def stream_pairs(workspace: Workspace, name: str, parts: Iterable[pl.DataFrame]) -> str:
     """Write the pairs of a set, a part at a time, whole or not at all; the manifest has to follow. Their SHA-256."""
     folder = workspace.folder("pairs", name)
-    (folder / "audit.json").unlink(missing_ok=True)
+    for audit in ("audit.json", "second-opinion.json"):
+        (folder / audit).unlink(missing_ok=True)
     with atomic_path(folder / "pairs.parquet") as path:
         return write_parts(path, parts)
 

@@ -76,8 +76,9 @@ def _probes(probes: pl.DataFrame) -> None:
         return
     st.altair_chart(charts.probe_intervals(shown), width="stretch", key="probe_intervals")
     st.caption(
-        "Probes are cross-validated by post; time and length probes never see the text. A pair set is clean when the "
-        f"interval of all confounders together holds 0.5 and is narrow enough to mean it. {layout.COIN_NOTE}"
+        "Probes are judged on posts they have not seen; time and length probes never see the text. A pair set is "
+        "clean when the interval of all confounders together holds 0.5 and is narrow enough to mean it. "
+        + layout.COIN_NOTE
     )
 
 

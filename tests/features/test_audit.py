@@ -16,11 +16,12 @@ from features.confounds import (
     standardised_mean_differences,
 )
 from features.context import POST_CONTEXT
-from features.probes import ProbeConfig, cross_validated_probabilities
+from features.probes import ProbeConfig, _logistic, forward_probabilities, judge_forward
 from features.recipes import preset
 from features.store import describe_pairs, read_pairs, write_pairs
 from lurker.errors import LurkerError
 from lurker.schema import PAIRS, check
+from lurker.stats import accuracy_interval
 from lurker.workspace import Workspace, open_workspace, read_json
 
 FAST = ProbeConfig(n_folds=3, n_repeats=1, n_boosting_rounds=15, max_text_pairs=1_500)
@@ -80,7 +81,7 @@ def in_context(pairs: pl.DataFrame) -> pl.DataFrame:
 
 def probe(pairs: pl.DataFrame) -> list[dict[str, Any]]:
     table = in_context(pairs)
-    return summarise_probes(table, cross_validated_probabilities(table, FAST), AuditConfig())
+    return summarise_probes(table, forward_probabilities(table, FAST), AuditConfig())
 
 
 def pick(rows: list[dict[str, Any]], confounders: str, split: str = "all") -> list[dict[str, Any]]:
@@ -89,11 +90,31 @@ def pick(rows: list[dict[str, Any]], confounders: str, split: str = "all") -> li
 
 def test_labels_that_nothing_tells_read_one_half() -> None:
     rows = probe(random_pairs())
-    for row in (row for row in rows if row["split"] == "all"):
-        assert row["accuracy_low"] <= 0.5 <= row["accuracy_high"], row
-        assert row["auc"] == pytest.approx(0.5, abs=0.04)
+    all_splits = [row for row in rows if row["split"] == "all"]
+    missed = [row for row in all_splits if not row["accuracy_low"] <= 0.5 <= row["accuracy_high"]]
+    assert len(missed) <= 2  # of 15 intervals of 95 %
+    for row in all_splits:
+        assert row["accuracy"] == pytest.approx(0.5, abs=0.03) and row["auc"] == pytest.approx(0.5, abs=0.04), row
     assert verdict(rows, AuditConfig()).startswith("Clean")
     assert "test underpowered" in verdict(rows, AuditConfig())
+
+
+def test_of_noise_an_interval_misses_one_half_as_seldom_as_it_says() -> None:
+    """One that is judged by all other posts misses it three times as often: so this is no matter of course."""
+    rng, n, missed = np.random.default_rng(0), 200, {"forward": 0, "all others": 0}
+    order, trials = np.arange(n), 150
+    for _ in range(trials):
+        X, labels, folds = rng.normal(size=(n, 1)), rng.random(n) < 0.5, rng.integers(0, 5, n)
+        forward = judge_forward(_logistic(FAST), X, labels, np.ones(n), folds, order)
+        others = np.full(n, np.nan)
+        for fold in range(5):
+            parts = (folds == fold).astype(np.int64)
+            others[folds == fold] = judge_forward(_logistic(FAST), X, labels, np.ones(n), parts, order)[folds == fold]
+        for way, p in (("forward", forward), ("all others", others)):
+            judged = ~np.isnan(p)
+            found = accuracy_interval(((p > 0.5) == labels)[judged], order[judged])
+            missed[way] += not found.low <= 0.5 <= found.high
+    assert missed["forward"] <= 0.09 * trials and missed["all others"] > 0.12 * trials
 
 
 def test_a_planted_time_shortcut_is_found_and_length_is_not_blamed() -> None:
@@ -103,7 +124,8 @@ def test_a_planted_time_shortcut_is_found_and_length_is_not_blamed() -> None:
     for group in ("time", "joint"):
         for row in pick(rows, group):
             assert row["accuracy"] == pytest.approx(0.9, abs=0.03), row
-    assert all(row["accuracy_low"] <= 0.5 for row in pick(rows, "length"))
+    for row in pick(rows, "length"):
+        assert row["accuracy_low"] <= 0.5 <= row["accuracy_high"], row
     assert verdict(rows, AuditConfig()).startswith("Not clean")
 
 
@@ -119,11 +141,11 @@ def test_a_level_that_turns_the_shortcut_round_is_found() -> None:
 
 def test_what_a_probe_sees_turns_with_the_side_it_is_shown() -> None:
     pairs = in_context(random_pairs(50))
-    # Of the first confounder difference, level and normal scores, of its plain scale the first two; which is larger.
+    # Of the first confounder difference, level, normal scores and which is larger, of its plain scale the first two.
     for group in ("time", "length"):
         first = confounder_matrix(pairs, group, np.ones(50, dtype=bool))
         second = confounder_matrix(pairs, group, np.zeros(50, dtype=bool))
-        np.testing.assert_allclose(first, second * np.array([-1, 1, -1, -1, 1, -1]))
+        np.testing.assert_allclose(first, second * np.array([-1, 1, -1, -1, -1, 1]))
     assert orientation(pairs["pair_id"]).mean() == pytest.approx(0.5, abs=0.25)
 
 
