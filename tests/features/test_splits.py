@@ -1,8 +1,7 @@
-import duckdb
 import polars as pl
 import pytest
 
-from features.hashing import SPAN, hash_ids, hash_sql
+from features.hashing import SPAN, hash_ids, quick_hashes
 from features.recipes import Recipe
 from features.splits import FEEDS_HARD_TEST, HELD_OUT_COPY, assign_splits
 from lurker.errors import CallError
@@ -16,11 +15,9 @@ def posts_of(ids: pl.Series) -> pl.DataFrame:
 
 
 def test_python_and_sql_agree_on_every_hash() -> None:
-    ids = pl.DataFrame({"id": ["62bgi8", "p0", "", "ü"]})
-    with duckdb.connect() as connection:
-        connection.register("ids", ids.to_arrow())
-        in_sql = [row[0] for row in connection.execute(f"SELECT {hash_sql('id', 'pair')} FROM ids").fetchall()]
-    assert in_sql == hash_ids(ids["id"], "pair").tolist()
+    ids = pl.Series(["62bgi8", "p0", "", "ü"])
+    in_sql = quick_hashes(ids, "pair").to_list()
+    assert in_sql == hash_ids(ids, "pair").tolist()
     assert min(in_sql) >= 0 and max(in_sql) < SPAN
 
 
