@@ -186,7 +186,16 @@ def search_command(
         for row in table.to_dicts()
     ]
     print_table(f"Validation of {name} (experiment {title})", shown)
-    say(f"Best: {' '.join(f'--set {setting}' for setting in table.filter('is_kept')['settings'][-1].split())}")
+    say(f"Best: `lurker rm train {_train_call(table.filter('is_kept')['settings'][-1], name, model)}`")
+
+
+def _train_call(settings: str, name: str, model: str) -> str:
+    """The arguments of `rm train` that a candidate's settings stand for."""
+    fields = dict(setting.split("=", 1) for setting in settings.split())
+    pairs, most = fields.pop("pairs", name), fields.pop("max_pairs", None)
+    call = [pairs, f"--model {model}", *([f"--max-pairs {most}"] if most else [])]
+    call += [f"--validation {name}"] if pairs != name else []
+    return " ".join([*call, *(f"--set {field}={value}" for field, value in fields.items())])
 
 
 def _print_recipes(table: Any, differences: Any, manifest: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from lurker.cli import run
 from lurker.errors import CallError
 from lurker.workspace import Workspace, read_json
 from rm.search import SearchConfig, run_search
@@ -41,6 +42,19 @@ def test_no_test_is_read_and_nothing_runs_twice(workspace: Workspace) -> None:
         assert read_json(workspace.root / "runs" / run_id / "result.json")["evaluations"] == []
     assert run_search(workspace, "found", config, n_workers=1).equals(table)
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_the_command_names_the_call_that_trains_the_best(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["--workspace", str(workspace.root), "experiment", "search", "planted", "--model", "scratch-10k"]
+    call += ["--workers", "1", "--try", "pairs=hard-test | max_pairs=60", *(f"--set={setting}" for setting in QUICK)]
+    assert run(call) == 1  # the hard test has no training pairs
+    assert "hard-test has no train pairs" in capsys.readouterr().err
+    call[call.index("pairs=hard-test | max_pairs=60")] = "max_pairs=60"
+    assert run(call) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "lurker rm train planted --model scratch-10k --max-pairs 60 --set epochs=1 --set min_steps=30" in said
 
 
 def test_what_is_no_candidate_is_refused(workspace: Workspace, tmp_path: Path) -> None:
