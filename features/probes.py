@@ -28,7 +28,7 @@ class ProbeConfig:
     """How the probes are trained."""
 
     n_folds: int = 8
-    """Parts the posts come in; each but the first is judged by probes that saw those before it only, parts."""
+    """Parts the training posts come in; all but the first are judged by probes that saw those before, parts."""
     n_repeats: int = 5
     """Times a small set's posts are cut anew, the figures averaged: one cut moves 1,700 pairs by .02, times."""
     max_repeated_pairs: int = 12_000
@@ -114,10 +114,18 @@ def judge_forward(
 
 
 def _cuts(pairs: pl.DataFrame, config: ProbeConfig) -> list[NDArray[np.int64]]:
-    """The fold of every pair, of each time the posts are cut into more than one. [n] each."""
+    """The fold of every pair, of each time the posts are put in order, where there is more than one. [n] each.
+
+    Training posts come first, in parts; what is held out comes whole after them, so that all of it is judged.
+    """
     n_repeats = config.n_repeats if pairs.height <= config.max_repeated_pairs else 1
     salts = ["fold", *(f"fold-{number}" for number in range(2, n_repeats + 1))]
-    cuts = [hash_ids(pairs["post_id"], salt) % config.n_folds for salt in salts]
+    places = pairs["split"].replace_strict({"train": 0, "validation": 1, "test": 2}, return_dtype=pl.Int64).to_numpy()
+    held_out = places - places.min(initial=2)
+    cuts = []
+    for salt in salts:
+        parts = hash_ids(pairs["post_id"], salt) % config.n_folds
+        cuts.append(np.where(held_out > 0, config.n_folds + held_out, parts))
     return [folds for folds in cuts if np.unique(folds).size > 1]
 
 
@@ -143,7 +151,7 @@ def _logistic(_: ProbeConfig) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression())
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
 
 
 def _boosting(config: ProbeConfig) -> Any:
