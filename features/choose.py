@@ -61,14 +61,18 @@ def choose_pairs(
     if recipe.deconfound == "none" or pool.n_rows == 0:
         return Chosen(pairs=pool, ledgers={"responses": selected, "pairs": ledger})
     say("Probing what the confounders say of the outcome.")
-    sample = sample_pairs(pool, PropensityConfig().max_learned_pairs)
-    before = standardised_mean_differences(sample.with_columns(weight=pl.lit(1.0)))
+    before = _differences(pool)
     if recipe.deconfound == "balance":
         pairs, ledger, rounds = _balanced(pool, ledger, recipe, folder, means)
         ledgers = {"pairs": ledger}
     else:
         pairs, ledgers, rounds = _adjusted(pool, ledger, responses, recipe, votes, folder, means)
     return Chosen(pairs=pairs, ledgers={"responses": selected} | ledgers, rounds=rounds, differences_before=before)
+
+
+def _differences(pool: Blocks) -> list[dict[str, Any]]:
+    sample = sample_pairs(pool, PropensityConfig().max_learned_pairs)
+    return standardised_mean_differences(sample.with_columns(weight=pl.lit(1.0)))
 
 
 def _select(

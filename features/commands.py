@@ -31,10 +31,13 @@ def build(
     by: str | None = typer.Option(None, "--by", help="What decides who is held out: post | author | time."),
     refreeze: bool = typer.Option(False, "--refreeze", help="Replace the frozen hard test where the input changed."),
     engine: Literal["local", "ray"] = typer.Option(
-        "local", help="ray: posts are shared out to the cluster that RAY_ADDRESS names, or to one here."
+        "local", help="ray: blocks of posts are spread over the cluster that RAY_ADDRESS names, or one here."
     ),
     memory_limit: str | None = typer.Option(
-        None, metavar="SIZE", help="Memory for sorting responses, like 2GB; what does not fit goes to the disk."
+        None,
+        metavar="SIZE",
+        help="Memory for joining and sorting, like 2GB; what does not fit goes to the disk (TMPDIR). All else takes "
+        "about 1 GB more, however large the workspace.",
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:

@@ -27,7 +27,9 @@ MAX_TERM = 4.0
 """Terms of the logistic regression are held within this many standard deviations: no pair decides alone."""
 MAX_SUBREDDIT_TERMS = 50
 """Subreddits that have a term of their own there, the first by name; the trees know all by number."""
-SLICE_PAIRS = 50_000
+MANY_PAIRS = 100_000
+"""From so many pairs on the models are fitted one after the other."""
+SLICE_PAIRS = 20_000
 """Pairs whose probability is worked out at a time: a pair takes a kilobyte and a half."""
 
 
@@ -35,7 +37,7 @@ SLICE_PAIRS = 50_000
 class PropensityConfig:
     """How the outcome is modelled."""
 
-    max_learned_pairs: int = 250_000
+    max_learned_pairs: int = 200_000
     """Pairs that are learned from, at most and about: those of the posts that come first by a hash. A pair takes three
     kilobytes while it is learned from, pairs."""
     n_folds: int = 5
@@ -159,7 +161,8 @@ def _fit(
             return make(int(learn.sum())).fit(X[learn], labels[learn])
 
     numbers = np.unique(folds).tolist()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # Every model learns from a copy of its rows: of many only one at a time.
+    with ThreadPoolExecutor(os.cpu_count() if len(X) < MANY_PAIRS else 1) as pool:
         found = dict(zip(numbers, pool.map(fit, numbers), strict=True))
     return {fold: model for fold, model in found.items() if model is not None}
 

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from features.blocks import Means
 from features.build import build_pairs
 from features.recipes import Recipe, preset
 from features.store import read_pairs
@@ -77,15 +78,15 @@ def test_the_manifest_adds_up_and_describes_the_file(workspace: Workspace) -> No
 
 
 @pytest.mark.parametrize("recipe", ["naive", "matched", "litbench"])
-def test_order_of_rows_and_split_into_files_change_no_byte(
+def test_order_of_rows_split_into_files_and_memory_limit_change_no_byte(
     write_workspace: Callable[..., Workspace], simulate: Callable[..., Any], recipe: str
 ) -> None:
     posts, comments, _ = simulate(n_posts=40, n_comments=12, subreddits=("alpha", "beta"))
     rules = override(preset(recipe), ["min_score=none", "min_words=0"])
     contents = []
-    for n_files in (1, 3):
+    for n_files, means in ((1, Means()), (3, Means(memory_limit="100MB"))):
         workspace = write_workspace(posts, comments, n_files=n_files)
-        build_pairs(workspace, "set", rules)
+        build_pairs(workspace, "set", rules, means=means)
         contents.append(
             [
                 (workspace.root / "pairs" / name).read_bytes()

@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from features.blocks import Blocks, Means, write_block
 from features.build import build_pairs
 from features.confounds import add_confounders
 from features.context import read_context
 from features.deconfound import CAPS, CAPS_ON_EXPECTED, _capped, _thin
-from features.propensity import PropensityConfig, fit_propensity, is_earlier_chosen
+from features.propensity import PropensityConfig, fit_propensity, is_earlier_chosen, sample_pairs
 from features.recipes import Recipe, preset
 from features.store import effective_size, read_pairs
 from lurker.config import override
@@ -142,15 +143,15 @@ def test_the_log_odds_take_a_planted_confounder_out_of_a_model(workspace: Worksp
     assert abs(adjusted) < 0.1 * abs(plain)
 
 
-def test_order_of_rows_and_files_change_no_byte(
+def test_order_of_rows_files_memory_limit_and_engine_change_no_byte(
     write_workspace: Callable[..., Workspace], simulate: Callable[..., Any]
 ) -> None:
     posts, comments, _ = simulate(n_posts=40, n_comments=12, subreddits=("alpha", "beta"))
     contents = []
-    for n_files in (1, 3):
+    for n_files, means in ((1, Means()), (3, Means(memory_limit="100MB", engine="ray"))):
         workspace = write_workspace(posts, comments, n_files=n_files)
         for recipe in ("balanced", "adjusted"):
-            build_pairs(workspace, recipe, override(preset(recipe), ["min_chars=1"]))
+            build_pairs(workspace, recipe, override(preset(recipe), ["min_chars=1"]), means=means)
         files = [workspace.root / "pairs" / name / "pairs.parquet" for name in ("balanced", "adjusted")]
         contents.append([path.read_bytes() for path in files])
         random.Random(n_files).shuffle(comments)
@@ -185,3 +186,18 @@ def test_a_pair_s_probability_knows_nothing_of_its_own_post_or_of_test_labels(wo
     after = probability(turned(pl.col("post_id") == post), config)
     np.testing.assert_array_equal(before[own], after[own])
     assert np.abs(before - after)[~own].max() > 0
+
+
+def test_what_a_sample_of_the_posts_teaches_holds_for_the_others(workspace: Workspace, tmp_path: Path) -> None:
+    build_pairs(workspace, "naive", preset("naive"))
+    built, _ = read_pairs(workspace, "naive")
+    pairs = add_confounders(built.sort("pair_id"), read_context(workspace, ["alpha", "beta"]))
+    staged = Blocks((write_block(pairs, tmp_path / "pairs.parquet"),), ("alpha",))
+    assert sample_pairs(staged, pairs.height).equals(pairs)
+    sample = sample_pairs(staged, pairs.height // 2)
+    assert 0.4 < sample.height / pairs.height < 0.6
+    others = pairs.join(sample, on="post_id", how="anti")
+    assert sample["post_id"].n_unique() + others["post_id"].n_unique() == pairs["post_id"].n_unique()
+    found = (probability(sample, PropensityConfig()), fit_propensity(sample, PropensityConfig()).of(others))
+    right = [((p > 0.5) == is_earlier_chosen(one)).mean() for p, one in zip(found, (sample, others), strict=True)]
+    assert right[1] > 0.65 and abs(right[0] - right[1]) < 0.05

@@ -1,0 +1,109 @@
+"""Finding near-duplicate texts, ours against datasketch's MinHash LSH; run `python benchmarks/bench_copies.py --help`.
+
+Both sides read the same Parquet file and find texts that share 0.8 of their runs of five words with another, by 40 hash
+functions in ten bands of four, candidates checked by exact similarity. Each runs in a process of its own, whose peak
+memory is the whole process's, input and interpreter included. A tenth of the texts are another one with a changed end.
+"""
+
+import argparse
+import multiprocessing
+import re
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+LEAST_SIMILARITY, LEAST_WORDS, RUN_WORDS = 0.8, 10, 5
+
+
+def write_texts(path: Path, n_texts: int) -> None:
+    """Texts of about 60 words; every tenth is the one before it with its last two words changed."""
+    rng = np.random.default_rng(0)
+    vocabulary = np.array([f"word{n}" for n in range(20_000)])
+    texts: list[str] = []
+    for n in range(n_texts):
+        if n % 10 == 9:
+            texts.append(" ".join([*texts[-1].split()[:-2], f"x{n}", f"y{n}"]))
+        else:
+            texts.append(" ".join(vocabulary[rng.zipf(1.3, rng.poisson(60) + 3) % 20_000]))
+    pl.DataFrame({"id": [f"t{n:09}" for n in range(n_texts)], "text": texts}).write_parquet(path)
+
+
+def ours(path: Path, memory_limit: str) -> int:
+    """Texts that have a near-duplicate, by `features.near_duplicates`."""
+    from features.blocks import Means, batches, connect, parquet_sql
+    from features.near_duplicates import Likeness, near_duplicate_groups
+
+    means = Means(memory_limit=memory_limit, temp_folder=path.parent)
+
+    def parts() -> Iterator[pl.DataFrame]:
+        with connect(means) as connection:
+            yield from batches(connection, f"SELECT * FROM {parquet_sql([path])}")
+
+    likeness = Likeness(min_similarity=LEAST_SIMILARITY, min_words=LEAST_WORDS, run_words=RUN_WORDS)
+    return near_duplicate_groups(parts, likeness, means).height
+
+
+def datasketch(path: Path, memory_limit: str) -> int:
+    """Texts that have a near-duplicate, as datasketch's documentation does it: insert and query, then compare."""
+    from datasketch import MinHash, MinHashLSH
+
+    frame = pl.read_parquet(path)
+    runs: dict[str, set[bytes]] = {}
+    for name, text in frame.iter_rows():
+        words = re.sub(r"[^\w]+", " ", text.lower()).split()
+        if len(words) >= LEAST_WORDS:
+            runs[name] = {" ".join(words[n : n + RUN_WORDS]).encode() for n in range(len(words) - RUN_WORDS + 1)}
+    found: set[str] = set()
+    index = MinHashLSH(num_perm=40, params=(10, 4))
+    for name, signature in zip(runs, MinHash.generator(runs.values(), num_perm=40), strict=True):
+        for other in index.query(signature):
+            shared = len(runs[name] & runs[other])
+            if shared / (len(runs[name]) + len(runs[other]) - shared) >= LEAST_SIMILARITY:
+                found |= {name, other}
+        index.insert(name, signature)
+    return len(found)
+
+
+CONTENDERS = {"ours": ours, "datasketch": datasketch}
+
+
+def measure(name: str, path: Path, memory_limit: str) -> dict[str, Any]:
+    """Seconds, peak memory of the process (GB) and texts with a near-duplicate, of one contender in this process."""
+    started = time.perf_counter()
+    n_found = CONTENDERS[name](path, memory_limit)
+    time_s = time.perf_counter() - started
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return {"name": name, "time_s": time_s, "peak_gb": peak_gb, "n_found": n_found}
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--texts", type=int, default=100_000, help="texts in all")
+    parser.add_argument("--memory-limit", default="700MB", help="of DuckDB, ours only")
+    parser.add_argument("--ours-only", action="store_true", help="leave datasketch out")
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")  # a process of its own: peak memory is never another's
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "texts.parquet"
+        with context.Pool(1) as pool:
+            pool.apply(write_texts, (path, options.texts))
+        results = []
+        for name in ["ours"] if options.ours_only else list(CONTENDERS):
+            with context.Pool(1) as pool:
+                results.append(pool.apply(measure, (name, path, options.memory_limit)))
+            line = "{name:>10}: {time_s:>7.2f} s  {peak_gb:>6.2f} GB at the peak  {n_found:>9,} texts with a copy"
+            print(f"{options.texts:>9,} texts  {line.format(**results[-1])}", flush=True)  # noqa: T201
+    if len(results) == 2:
+        first, second = results
+        print(f"{second['time_s'] / first['time_s']:.1f} times as fast as {second['name']}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

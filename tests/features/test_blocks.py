@@ -1,0 +1,59 @@
+import random
+
+import polars as pl
+import pytest
+
+from features import blocks
+from features.blocks import whole_blocks
+from lurker.digest import FrameDigest, frame_sha256
+from lurker.engine import Engine, map_in_order
+
+
+def rows(sizes: list[tuple[str, str, int]]) -> pl.DataFrame:
+    """As many rows as said of each subreddit and post, in order."""
+    every = [(subreddit, post) for subreddit, post, n in sizes for _ in range(n)]
+    return pl.DataFrame(every, schema=["subreddit", "post_id"], orient="row").with_row_index("n")
+
+
+@pytest.mark.parametrize("n_batch", [1, 3, 7, 1_000])
+def test_blocks_end_with_a_post_or_a_subreddit_however_rows_come(n_batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 5)
+    there = rows([("a", "p1", 2), ("a", "p2", 4), ("a", "p3", 9), ("a", "p4", 1), ("b", "p4", 2), ("c", "p5", 5)])
+    found = list(whole_blocks(there.iter_slices(n_batch), "post_id", "subreddit"))
+    assert [one.height for one in found] == [6, 9, 1, 2, 5]
+    assert pl.concat(found).equals(there)
+
+
+def test_no_rows_make_no_block() -> None:
+    assert list(whole_blocks([], "post_id", "subreddit")) == []
+
+
+def test_a_digest_is_the_same_however_rows_are_cut() -> None:
+    frame = pl.DataFrame({"n": range(120_000), "text": "a,\nb"})
+    digest, start = FrameDigest(), 0
+    while start < frame.height:
+        size = random.Random(start).randrange(1, 70_000)
+        digest.update(frame.slice(start, size))
+        start += size
+    assert digest.n_rows == 120_000
+    assert digest.hexdigest() == frame_sha256(frame) != frame_sha256(frame.reverse())
+
+
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_results_of_a_stream_come_in_order_and_few_tasks_are_taken_ahead(engine: Engine) -> None:
+    taken = []
+
+    def tasks():  # type: ignore[no-untyped-def]
+        for x in range(40):
+            taken.append(x)
+            yield {"x": x}
+
+    ahead = []
+    for place, found in enumerate(map_in_order(add, tasks(), engine=engine, shared={"y": 100})):
+        assert found == place + 100
+        ahead.append(len(taken) - place)
+    assert len(ahead) == 40 and max(ahead) < 30
