@@ -22,9 +22,12 @@ Rule = Callable[[Side, Side], NDArray[np.bool_]]
 
 
 def in_neighbour_order(block: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
-    """The responses of whole posts by post, then in the recipe's order of neighbours, ties by id."""
+    """The responses of whole posts by post, then in the recipe's order of neighbours, ties by id.
+
+    block: by post, time and id.
+    """
     if recipe.neighbour_order == "delay":
-        return block.sort("post_id", "delay_s", "comment_id")
+        return block
     place = quick_hashes(block["comment_id"], salted("neighbour", recipe.seed))
     return block.with_columns(_place=place).sort("post_id", "_place", "comment_id").drop("_place")
 
