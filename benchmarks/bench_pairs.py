@@ -59,8 +59,14 @@ def ours(path: Path, memory_limit: str) -> int:
     )
     n_pairs = 0
     votes = {"synthetic": Votes(GammaPrior(shape=1.0, rate=0.1))}
-    query = f"SELECT {', '.join(LOOKED_AT)} FROM {parquet_sql([path])} ORDER BY subreddit, post_id, delay_s, comment_id"
+    query = (
+        "SELECT * REPLACE (subreddit::subreddit_word AS subreddit, split::split_word AS split) "
+        f"FROM (SELECT {', '.join(LOOKED_AT)} FROM {parquet_sql([path])}) "
+        "ORDER BY subreddit, post_id, delay_s, comment_id"
+    )
     with connect(Means(memory_limit=memory_limit, temp_folder=path.parent)) as connection:
+        connection.execute("CREATE TYPE subreddit_word AS ENUM ('synthetic')")  # as the build does
+        connection.execute("CREATE TYPE split_word AS ENUM ('train')")
         blocks = ({"block": block} for block in whole_blocks(batches(connection, query), "post_id", "subreddit"))
         found = map_in_order(match_block, blocks, shared={"recipe": recipe, "votes": votes})
         for number, (pairs, _) in enumerate(found):

@@ -66,6 +66,8 @@ def measure_responses(
         files["records"] = _write_records(connection, files, folder / "records")
         files["looks"] = [folder / "looks.parquet"]
         _copy(connection, _looks_sql(workspace), files["looks"][0])
+        names = ", ".join(sql_string(name) for name in sorted(subreddits))
+        connection.execute(f"CREATE TYPE subreddit_word AS ENUM ({names})")  # sorted and spilled as a number
         ordered = whole_blocks(batches(connection, _ordered_sql(files, subreddits)), "post_id", "subreddit")
         measured = _write_measured(ordered, folder / "measured", means)
     for path in (path for paths in files.values() for path in paths):
@@ -180,7 +182,7 @@ def _ordered_sql(files: dict[str, list[Path]], subreddits: Sequence[str]) -> str
     if len(subreddits) > 1:  # within one an id stands once
         is_twice = f"(comment_id, subreddit) IN ({twice})"
     return (
-        f"SELECT *, {is_twice} AS is_twice FROM {comments} comments "
+        f"SELECT * REPLACE (subreddit::subreddit_word AS subreddit), {is_twice} AS is_twice FROM {comments} comments "
         + "".join(
             f"LEFT JOIN {parquet_sql(files[name])} {name} USING ({key}) "
             for name, key in (("posts", "post_id"), ("records", "comment_id"), ("looks", "comment_id"))
@@ -210,6 +212,7 @@ def _write_measured(ordered: Iterable[pl.DataFrame], folder: Path, means: Means)
 def _finish(block: pl.DataFrame) -> pl.DataFrame:
     delay_s = pl.col("created_utc") - pl.col("post_created_utc")
     timed = block.with_columns(
+        pl.col("subreddit").cast(pl.String),
         delay_s=delay_s,
         log_delay=pl.when(delay_s >= 0).then(delay_s).cast(pl.Float64).log1p(),
         log_chars=pl.when(pl.col("n_chars") > 0).then("n_chars").cast(pl.Float64).log(),

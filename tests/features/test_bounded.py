@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -102,7 +103,9 @@ def build(workspace: Workspace, name: str, folder: Path, *options: str) -> tuple
     bytes that DuckDB had spilled."""
     folder.mkdir()
     command = [sys.executable, "-m", "lurker", "--workspace", str(workspace.root), "pairs", "build", name, *options]
-    process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(folder)}, stdout=subprocess.DEVNULL)
+    # Ray's sockets need a short path.
+    places = {"TMPDIR": str(folder), "RAY_TMPDIR": tempfile.gettempdir()}
+    process = subprocess.Popen(command, env=os.environ | places, stdout=subprocess.DEVNULL)
     own = others = 0.0
     spilled = 0
     while True:

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from lurker.cli import run
+from lurker.engine import Engine
 from lurker.errors import CallError, LurkerError
 from lurker.schema import PAIRS, RECIPE_DIFFERENCES, RECIPES, TRUTH, check
 from lurker.workspace import Workspace, open_workspace, read_json, write_json, write_parquet
@@ -86,6 +87,9 @@ def make(tmp_path: Path) -> Callable[..., Workspace]:
     return made
 
 
+ENGINES: tuple[Engine, ...] = ("local", "ray")
+
+
 def config(**changes: object) -> RecipesConfig:
     return RecipesConfig(**{"pairs": ("naive", "balanced"), "n_seeds": 2, **changes})  # type: ignore[arg-type]
 
@@ -143,6 +147,13 @@ def test_a_finished_cell_is_not_run_again_and_a_changed_set_is(make: Callable[..
     pl.read_parquet(path).with_columns(confounder_log_odds=pl.lit(0.5)).write_parquet(path)
     run_recipes(workspace, "r", config(), n_workers=1)
     assert len(list((workspace.root / "experiments/r/rewards").iterdir())) == 3
+
+
+def test_a_cluster_finds_the_same(make: Callable[..., Workspace]) -> None:
+    workspace = make()
+    here, there = (run_recipes(workspace, engine, config(n_seeds=1), engine=engine, n_workers=1) for engine in ENGINES)
+    for one, other in zip(here, there, strict=True):
+        assert one.drop("run_id", strict=False).equals(other.drop("run_id", strict=False))
 
 
 def test_a_set_with_log_odds_trains_adjusted(make: Callable[..., Workspace]) -> None:
