@@ -77,16 +77,16 @@ def mcnemar_p(difference: NDArray[np.float64]) -> float:
 def compare_runs(workspace: Workspace, first: str, second: str, pairs: str, split: str) -> Comparison:
     """Compare two predictors on the pairs of a split that both have judged.
 
-    first: a run, or several that differ by seed, as `RUN,RUN`: what they get right is averaged pair by pair. second:
-    the same, or the name of a baseline of the first's runs.
+    first, second: a run, or several that differ by seed, as `RUN,RUN`: what they get right is averaged pair by pair.
+    `RUN:tfidf` is a baseline that was fitted on the run's training pairs; as second, `tfidf` is that of the first.
     Errors: CallError when a run has not judged them or has no such baseline; LurkerError when they judged other pairs.
     """
     firsts = _named(first)
-    if second in BASELINES:
-        seconds = [_judged(workspace, run_id, pairs, split, second) for run_id in firsts]
-    else:
-        seconds = [_judged(workspace, run_id, pairs, split) for run_id in _named(second)]
-    tables = [_mean([_judged(workspace, run_id, pairs, split) for run_id in firsts]), _mean(seconds)]
+    seconds = [(run_id, second) for run_id, _ in firsts] if second in BASELINES else _named(second)
+    tables = [
+        _mean([_judged(workspace, run_id, pairs, split, predictor) for run_id, predictor in named])
+        for named in (firsts, seconds)
+    ]
     posts = read_pairs(workspace, pairs).select("pair_id", "post_id")
     both = tables[0].join(tables[1], on="pair_id", suffix="_second").join(posts, on="pair_id").sort("pair_id")
     if not both.height == tables[0].height == tables[1].height:
@@ -98,8 +98,15 @@ def compare_runs(workspace: Workspace, first: str, second: str, pairs: str, spli
     return compare(both["is_correct"].to_numpy(), both["is_correct_second"].to_numpy(), both["post_id"].to_numpy())
 
 
-def _named(runs: str) -> list[str]:
-    return [run_id.strip() for run_id in runs.split(",") if run_id.strip()]
+def _named(runs: str) -> list[tuple[str, str]]:
+    """Run and predictor of each that is named."""
+    named = []
+    for part in runs.split(","):
+        run_id, _, predictor = part.strip().partition(":")
+        if predictor and predictor not in BASELINES:
+            raise CallError(f"Run {run_id} has no baseline {predictor!r}.", f"Baselines: {', '.join(BASELINES)}.")
+        named.append((run_id, predictor or MODEL))
+    return named
 
 
 def _judged(workspace: Workspace, run_id: str, pairs: str, split: str, predictor: str = MODEL) -> pl.DataFrame:

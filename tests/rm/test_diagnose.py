@@ -157,6 +157,10 @@ def test_runs_are_diagnosed_compared_and_exported(
         for name in ("first", "second")
     ]
     assert compared["first_accuracy"] == pytest.approx(sum(alone) / 2)
+    assert call("compare", "first", "second:both", "--pairs", "planted", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["second_accuracy"] == pytest.approx(accuracy["both"])
+    assert call("compare", "first", "second:luck", "--pairs", "planted") == 2
+    assert "has no baseline 'luck'" in capsys.readouterr().err
     if "embeddings" not in accuracy:  # a model from scratch has none
         assert call("compare", "first", "embeddings", "--pairs", "planted") == 2
         assert "has not judged planted (test) with the baseline embeddings" in capsys.readouterr().err
