@@ -65,12 +65,26 @@ def read_ties(workspace: Workspace, recipe: Recipe, means: Means) -> Ties:
 
 
 def _copied_posts(workspace: Workspace, likeness: Likeness, means: Means) -> pl.DataFrame:
-    """Posts whose title and body are nearly the same, or the same and by one author however short: crossposts."""
+    """Posts that are one to a reader: crossposts by Reddit's word, titles and bodies that are nearly the same, or the
+    same and by one author however short.
+    """
     near = near_duplicate_groups(lambda: _texts(workspace, POSTS, means), likeness, means)
     same = _same_posts(workspace, means)
-    links = pl.concat([near.select("id", "copy_group"), same.rename({"post_id": "id"})])
+    links = pl.concat([near.select("id", "copy_group"), same.rename({"post_id": "id"}), _crossposts(workspace, means)])
     grouped = group_links(links["id"], links["copy_group"]).rename({"id": "post_id"})
     return _with_columns_of(workspace, POSTS, grouped, "min(created_utc) AS created_utc", means)
+
+
+def _crossposts(workspace: Workspace, means: Means) -> pl.DataFrame:
+    """Posts that show another again, with its id, whether it is here or not: id, copy_group."""
+    if not (files := workspace.files(POSTS)):
+        return pl.DataFrame(schema={"id": pl.String, "copy_group": pl.String})
+    with connect(means) as connection:
+        found: pl.DataFrame = connection.sql(
+            f"SELECT post_id AS id, crosspost_of AS copy_group FROM {parquet_sql(files)} "
+            "WHERE crosspost_of IS NOT NULL AND NOT is_deleted"
+        ).pl()
+    return found
 
 
 def _same_posts(workspace: Workspace, means: Means) -> pl.DataFrame:

@@ -118,6 +118,7 @@ def posts(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool = 
             | pl.col("removed_by_category").is_not_null()
             | _was_deleted_later(),
             flair=clean_text(pl.col("link_flair_text"), keep_mentions),
+            crosspost_of=pl.col("crosspost_parent").str.strip_prefix("t3_"),
             **_item_columns(source),
         )
         .select(*POSTS.columns)

@@ -42,6 +42,7 @@ RAW_TYPES = {
     "url": "VARCHAR",
     "link_flair_text": "VARCHAR",
     "removed_by_category": "VARCHAR",
+    "crosspost_parent": "VARCHAR",
     "link_id": "VARCHAR",
     "parent_id": "VARCHAR",
     "body": "VARCHAR",

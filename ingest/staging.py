@@ -25,7 +25,7 @@ from lurker.progress import say
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
 from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
-STAGING_VERSION = 3
+STAGING_VERSION = 4
 """Part of the fingerprint: a change of what staged rows mean makes old staged rows and records void."""
 
 COUNTS = ("n_rows", "n_posts", "n_comments", "n_malformed")

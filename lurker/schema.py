@@ -11,7 +11,7 @@ import polars as pl
 
 from lurker.errors import LurkerError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,9 @@ POSTS = Table(
         "is_edited": _ITEM["is_edited"],
         "is_deleted": _ITEM["is_deleted"],
         "flair": Column(pl.String, "link flair", nullable=True),
+        "crosspost_of": Column(
+            pl.String, "post_id of the post that it shows again; null when it is none", nullable=True
+        ),
         "source": _ITEM["source"],
         "retrieved_utc": _ITEM["retrieved_utc"],
     },

@@ -276,7 +276,7 @@ def _write_items(workspace: Workspace, community: str) -> None:
     posts = [
         item
         | {"post_id": f"{community}{index}", "title": "t", "upvote_ratio": 0.9, "n_comments": 3, "is_self": True}
-        | {"is_nsfw": False, "flair": None}
+        | {"is_nsfw": False, "flair": None, "crosspost_of": None}
         for index in range(20)
     ]
     comments = [

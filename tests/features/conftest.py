@@ -32,6 +32,7 @@ def post(post_id: str = "p1", **changes: Any) -> Row:
         "is_edited": False,
         "is_deleted": False,
         "flair": None,
+        "crosspost_of": None,
         "source": "dump",
         "retrieved_utc": START_UTC + 1_000_000,
     }

@@ -43,6 +43,21 @@ def test_copies_of_posts_are_found_across_subreddits(
     assert copied.select("post_id", "copy_group").rows() == [("a1", "a1"), ("a2", "a1"), ("b1", "b1"), ("b2", "b1")]
 
 
+def test_crossposts_are_tied_though_their_words_differ_and_the_first_is_not_here(
+    write_workspace: Callable[..., Workspace], make_post: Callable[..., Any]
+) -> None:
+    posts = [
+        make_post("a", title="Look", crosspost_of="elsewhere"),
+        make_post("b", title="What do you say to that?", crosspost_of="elsewhere", subreddit="beta"),
+        make_post("c", title="First"),
+        make_post("d", title="Again", crosspost_of="c", subreddit="beta"),
+        make_post("e", title="Alone"),
+    ]
+    copied = read_ties(write_workspace(posts, []), Recipe(name="test"), Means()).copied_posts
+    groups = dict(copied.select("post_id", "copy_group").rows())
+    assert groups == {"a": "a", "b": "a", "c": "c", "d": "c"}
+
+
 def test_a_post_and_its_crosspost_stand_on_one_side(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
 ) -> None:

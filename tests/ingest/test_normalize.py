@@ -105,7 +105,18 @@ def test_oddities_of_every_era(read, fields, expected):
     [
         ({"selftext": None, "url": "https://example.org", "domain": "example.org"}, {"body": "", "is_self": False}),
         ({"domain": "self.college", "url": "https://reddit.com/x"}, {"is_self": True}),
-        ({}, {"is_self": True, "is_nsfw": False, "n_comments": None, "flair": None, "upvote_ratio": None}),
+        (
+            {},
+            {
+                "is_self": True,
+                "is_nsfw": False,
+                "n_comments": None,
+                "flair": None,
+                "upvote_ratio": None,
+                "crosspost_of": None,
+            },
+        ),
+        ({"crosspost_parent": "t3_abc"}, {"crosspost_of": "abc"}),
         ({"is_self": False}, {"is_self": False}),
         ({"selftext": "[removed]"}, {"is_deleted": True}),
         ({"removed_by_category": "moderator"}, {"is_deleted": True}),
