@@ -148,7 +148,7 @@ class Workspace:
 
     @contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
-        """Hold the workspace for one writer of posts, comments and observations.
+        """Hold the workspace for one writer of posts, comments and observations, after sweeping up what a killed one left.
 
         Errors: LurkerError that names the process which holds it.
         """
@@ -164,6 +164,9 @@ class Workspace:
             file.truncate()
             file.write(f"`lurker {purpose}` (process {os.getpid()})")
             file.flush()
+            for name in (*(table.name for table in WORKSPACE_TABLES), "ingested", "malformed"):
+                for left_over in (self.root / name).rglob(".*.tmp"):
+                    left_over.unlink(missing_ok=True)
             try:
                 yield
             finally:

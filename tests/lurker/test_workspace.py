@@ -139,3 +139,22 @@ def test_a_path_that_reads_as_a_pattern_is_refused(tmp_path, name):
     with pytest.raises(CallError, match="reads as a pattern"):
         open_workspace(tmp_path / name, create=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_writer_sweeps_up_what_a_killed_one_left(tmp_path):
+    workspace = open_workspace(tmp_path / "ws", create=True)
+    left = [
+        workspace.root / name
+        for name in (
+            "comments/college/.manifest.json.1a.tmp",
+            "posts/x/.part.parquet.2b.tmp",
+            "ingested/.a.json.3c.tmp",
+        )
+    ]
+    kept = workspace.root / "pairs" / "mine" / ".pairs.parquet.4d.tmp"  # a build that goes on beside
+    for path in (*left, kept):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    with workspace.lock("a test"):
+        assert not any(path.exists() for path in left)
+        assert kept.exists()
