@@ -148,7 +148,7 @@ class Workspace:
 
     @contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
-        """Hold the workspace for one writer of posts, comments and observations, after sweeping up what a killed one left.
+        """Hold the workspace for one writer of posts, comments and observations; what a killed one left is swept up.
 
         Errors: LurkerError that names the process which holds it.
         """
