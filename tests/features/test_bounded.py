@@ -18,7 +18,7 @@ N_POSTS, N_COMMENTS = 30_000, 20
 """600,000 comments of 500 characters. Built in whole frames, `naive` of twice as many took 5.4 GB."""
 LIMIT_MB = 150
 OVERHEAD_MB = 1_000
-"""What the command may take above DuckDB's limit, whatever the size of the workspace , as its help says."""
+"""What the command may take above DuckDB's limit, whatever the size of the workspace, as its help says."""
 
 
 def write_texts(rng: np.random.Generator, n: int, mean_words: int) -> pl.Series:
@@ -37,7 +37,8 @@ def write_large(root: Path, n_posts: int = N_POSTS) -> Workspace:
 
     def posts(first: int, n: int) -> pl.DataFrame:
         number = pl.int_range(first, first + n)
-        kinds = {"is_self": True, "is_nsfw": False, "flair": None, "upvote_ratio": 0.9, "n_comments": N_COMMENTS}
+        kinds = {"is_self": True, "is_nsfw": False, "flair": None, "crosspost_of": None}
+        kinds |= {"upvote_ratio": 0.9, "n_comments": N_COMMENTS}
         rows = pl.select(
             post_id=pl.format("p{}", number.cast(pl.String).str.zfill(8)), created_utc=1_600_000_000 + 60 * number
         ).with_columns(
