@@ -5,6 +5,8 @@ ends. Every stage reads blocks and writes blocks, a few at a time, so what it ho
 Where a block ends hangs on the rows alone: not on the memory limit, the engine, the threads or the files of the input.
 """
 
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +28,8 @@ BLOCK_ROWS = 50_000
 """Rows of a block, at least; it ends with the post that passes this, or with the subreddit."""
 BATCH_ROWS = 20_000
 """Rows that DuckDB hands over at a time; texts are read so many at a time too."""
+_OURS = re.compile(r"lurker-(?:blocks|spill)-(\d+)-")
+"""Begins the name of a folder of ours, with the process that made it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +87,9 @@ class Blocks:
 @contextmanager
 def staging(means: Means) -> Iterator[Path]:
     """A folder for blocks, gone at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="lurker-", dir=means.temp_folder))
+    place = means.temp_folder or Path(tempfile.gettempdir())
+    _sweep(place)
+    folder = Path(tempfile.mkdtemp(prefix=f"lurker-blocks-{os.getpid()}-", dir=place))
     try:
         yield folder
     except OSError as error:
@@ -92,6 +98,23 @@ def staging(means: Means) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Remove folders of builds that were killed: they may hold texts."""
+    for folder in place.glob("lurker-*"):
+        if (made_by := _OURS.match(folder.name)) and not _is_alive(int(made_by[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def map_blocks(
@@ -132,7 +155,7 @@ def write_block(rows: pl.DataFrame, path: Path) -> Path:
 def connect(means: Means) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB within the memory limit; that memory or disk is full is said in a sentence."""
     folder = means.temp_folder or Path(tempfile.gettempdir())
-    with tempfile.TemporaryDirectory(prefix="lurker-spill-", dir=folder) as spill:
+    with tempfile.TemporaryDirectory(prefix=f"lurker-spill-{os.getpid()}-", dir=folder) as spill:
         config: dict[str, Any] = {"temp_directory": spill, "preserve_insertion_order": False}
         if means.memory_limit is not None:
             config["memory_limit"] = means.memory_limit

@@ -1,10 +1,13 @@
+import os
 import random
+import subprocess
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from features import blocks
-from features.blocks import whole_blocks
+from features.blocks import Means, staging, whole_blocks
 from lurker.digest import FrameDigest, frame_sha256
 from lurker.engine import Engine, map_in_order
 
@@ -57,3 +60,15 @@ def test_results_of_a_stream_come_in_order_and_few_tasks_are_taken_ahead(engine:
         assert found == place + 100
         ahead.append(len(taken) - place)
     assert len(ahead) == 40 and max(ahead) < 30
+
+
+def test_folders_of_killed_builds_are_swept_and_others_stay(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    gone = [tmp_path / f"lurker-{kind}-{ended.pid}-x1" for kind in ("blocks", "spill")]
+    kept = [tmp_path / f"lurker-blocks-{os.getpid()}-x2", tmp_path / "lurker-notes", tmp_path / "other"]
+    for folder in (*gone, *kept):
+        folder.mkdir()
+        (folder / "texts.parquet").touch()
+    with staging(Means(temp_folder=tmp_path)) as folder:
+        assert sorted(tmp_path.iterdir()) == sorted([*kept, folder])
