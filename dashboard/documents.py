@@ -163,15 +163,21 @@ def widest_split(probes: pl.DataFrame) -> str:
 
 
 def joint_probe(audit: Audit) -> dict[str, Any] | None:
-    """The strongest probe that sees all confounders, over all communities and the most pairs; None without one."""
+    """The probe of all confounders that decides, over all communities and the most pairs; None without one.
+
+    It is the strongest, unless that finds nothing and another is surely below chance: then the pairs are not clean.
+    """
     if audit.probes.is_empty():
         return None
-    strongest = strongest_probes(audit.probes).filter(
+    joint = audit.probes.filter(
         (pl.col("split") == widest_split(audit.probes))
         & (pl.col("subreddit") == "all")
         & (pl.col("confounders") == "joint")
-    )
-    return None if strongest.is_empty() else strongest.row(0, named=True)
+    ).sort("accuracy", "probe", descending=[True, False])
+    if joint.is_empty():
+        return None
+    strongest, weakest = joint.row(0, named=True), joint.row(-1, named=True)
+    return weakest if strongest["accuracy_low"] <= 0.5 and weakest["accuracy_high"] < 0.5 else strongest
 
 
 def standing(audit: Audit) -> str:
@@ -179,7 +185,7 @@ def standing(audit: Audit) -> str:
     if audit.is_clean:
         return "clean"
     probe = joint_probe(audit)
-    return "undecided" if probe is None or probe["accuracy_low"] <= 0.5 else "not clean"
+    return "undecided" if probe is None or probe["accuracy_low"] <= 0.5 <= probe["accuracy_high"] else "not clean"
 
 
 def each(names: list[str], read: Callable[[str], T]) -> tuple[dict[str, T], list[LurkerError]]:

@@ -60,6 +60,8 @@ def _shortcuts_in_words(audit: Audit) -> str:
     if probe is None:
         return "too few pairs to train a probe on"
     share = f"{probe['accuracy']:.1%}"
+    if probe["accuracy_high"] < 0.5:
+        return f"a probe of the shortcuts falls below chance (**{share}**): not clean"
     return {
         "not clean": f"without reading a word, the shortcuts name the winner in **{share}** of its pairs",
         "undecided": f"too few pairs to rule a shortcut out ({share}, at most {probe['accuracy_high']:.1%})",

@@ -90,6 +90,21 @@ def test_a_wide_interval_around_the_coin_is_undecided_not_clean(
     assert documents.standing(dataclasses.replace(audit, is_clean=is_clean, probes=probes)) == expected
 
 
+def test_a_probe_surely_below_chance_decides_where_the_strongest_finds_nothing(full_root: Path) -> None:
+    audit = documents.audit(Workspace(full_root), "naive")
+    row = audit.probes.filter(confounders="joint", subreddit="all", split=documents.widest_split(audit.probes)).head(1)
+    intervals = (("logistic", 0.493, 0.486, 0.499), ("boosting", 0.497, 0.490, 0.504))
+    names = ("probe", "accuracy", "accuracy_low", "accuracy_high")
+    probes = pl.concat(
+        row.with_columns(pl.lit(value).alias(name) for name, value in zip(names, values, strict=True))
+        for values in intervals
+    )
+    audit = dataclasses.replace(audit, is_clean=False, probes=probes)
+    probe = documents.joint_probe(audit)
+    assert probe is not None
+    assert (probe["probe"], documents.standing(audit)) == ("logistic", "not clean")
+
+
 def test_without_probes_nothing_is_decided(full_root: Path) -> None:
     audit = documents.audit(Workspace(full_root), "naive")
     assert documents.standing(dataclasses.replace(audit, probes=audit.probes.clear())) == "undecided"

@@ -241,6 +241,7 @@ def test_what_does_not_fit_is_spilled_to_disk_and_the_pairs_are_the_same(tmp_pat
     assert roomy.equals(limited) and ledger == roomy_ledger
 
 
+@pytest.mark.slow
 def test_a_cluster_finds_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 1_000)
     responses, rules = many_responses(5_000), recipe(max_pairs_per_response=3, max_pairs_per_post=50)

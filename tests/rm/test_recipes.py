@@ -149,6 +149,7 @@ def test_a_finished_cell_is_not_run_again_and_a_changed_set_is(make: Callable[..
     assert len(list((workspace.root / "experiments/r/rewards").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_cluster_finds_the_same(make: Callable[..., Workspace]) -> None:
     workspace = make()
     here, there = (run_recipes(workspace, engine, config(n_seeds=1), engine=engine, n_workers=1) for engine in ENGINES)
