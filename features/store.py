@@ -35,12 +35,15 @@ def stream_pairs(workspace: Workspace, name: str, parts: Iterable[pl.DataFrame])
 
 
 def write_parts(path: Path, parts: Iterable[pl.DataFrame]) -> str:
-    """Write the table pairs as Parquet, each part a row group, so that no more than one is held; their SHA-256."""
+    """Write the table pairs as Parquet, each part a row group, so that no more than one is held; their SHA-256.
+
+    Pages end where chunks do, and how many chunks a join leaves hangs on the threads: so each part is made one.
+    """
     schema, digest = PAIRS.empty().to_arrow().schema, FrameDigest()
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
         for part in parts:
             digest.update(part)
-            writer.write_table(part.to_arrow().cast(schema))
+            writer.write_table(part.rechunk().to_arrow().cast(schema))
     return digest.hexdigest()
 
 
