@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -28,6 +29,7 @@ BLOCK_ROWS = 50_000
 """Rows of a block, at least; it ends with the post that passes this, or with the subreddit."""
 BATCH_ROWS = 20_000
 """Rows that DuckDB hands over at a time; texts are read so many at a time too."""
+Place = TypeVar("Place", Path, BytesIO)
 _OURS = re.compile(r"lurker-(?:blocks|spill)-(\d+)-")
 """Begins the name of a folder of ours, with the process that made it."""
 
@@ -130,25 +132,31 @@ def map_blocks(
     folder: of the new blocks; made. advance: told the rows of each block that was read.
     """
     folder.mkdir(parents=True)
-    heights: list[int] = []
-
-    def tasks() -> Iterator[dict[str, Any]]:
-        for block in blocks:
-            heights.append(block.height)
-            yield {"block": block}
-
-    files, told = [], []
-    for number, (rows, said) in enumerate(map_in_order(function, tasks(), engine=means.engine, shared=given)):
-        files.append(write_block(rows, folder / f"{number:06}.parquet"))
+    tasks = ({"file": file.read_bytes()} for file in blocks.files)
+    results = map_in_order(_map_file, tasks, engine=means.engine, shared={"function": function} | given)
+    files: list[Path] = []
+    told = []
+    for file, said, n_rows in results:
+        files.append(folder / f"{len(files):06}.parquet")
+        files[-1].write_bytes(file)
         told.append(said)
-        advance(heights[number])
+        advance(n_rows)
     return Blocks(tuple(files), blocks.subreddits), told
 
 
-def write_block(rows: pl.DataFrame, path: Path) -> Path:
+def _map_file(file: bytes, function: Callable[..., tuple[pl.DataFrame, Any]], **given: Any) -> tuple[bytes, Any, int]:
+    """A block's file made of another's, what was said of it, and the rows that were read. Blocks travel as their files:
+    these take a fraction of the place, in a cluster's shared memory too, and who hands out tasks decodes none."""
+    block, made = pl.read_parquet(file), BytesIO()
+    rows, said = function(block, **given)
+    write_block(rows, made)
+    return made.getvalue(), said, block.height
+
+
+def write_block(rows: pl.DataFrame, place: Place) -> Place:
     """Write what is soon read again; nothing is flushed, for it is of no use to another process."""
-    rows.write_parquet(path, compression="lz4", statistics=False)
-    return path
+    rows.write_parquet(place, compression="lz4", statistics=False)
+    return place
 
 
 @contextmanager

@@ -6,11 +6,14 @@ stopped experiment goes on where it stopped. `map_in_order` is for streams of ma
 
 import multiprocessing
 import os
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any, Literal
+
+import zstandard
 
 from lurker.errors import CallError
 
@@ -73,10 +76,10 @@ def map_in_order(
     a core; "ray" as `run_tasks` does.
     Errors: the first error of a task ends the run; CallError when Ray is asked for and not installed.
     """
-    with _submitter(engine, shared or {}) as (submit, n_workers):
+    with _submitter(function, engine, shared or {}) as (submit, n_workers):
         waiting: deque[Callable[[], Any]] = deque()
         for task in tasks:
-            waiting.append(submit(function, task))
+            waiting.append(submit(task))
             if len(waiting) > n_workers:
                 yield waiting.popleft()()
         while waiting:
@@ -105,31 +108,46 @@ def running(engine: Engine) -> Iterator[None]:
         ray.shutdown()
 
 
-Submit = Callable[[Callable[..., Any], dict[str, Any]], Callable[[], Any]]
-"""function, task -> what waits for its result and gives it."""
+Submit = Callable[[dict[str, Any]], Callable[[], Any]]
+"""task -> what waits for its result and gives it."""
 
 
 @contextmanager
-def _submitter(engine: Engine, shared: dict[str, Any]) -> Iterator[tuple[Submit, int]]:
+def _submitter(function: Callable[..., Any], engine: Engine, shared: dict[str, Any]) -> Iterator[tuple[Submit, int]]:
     """How a task is started, and how many run at once."""
     if engine == "local":
         n_threads = os.cpu_count() or 1
         pool = ThreadPoolExecutor(n_threads)
         try:
-            yield lambda function, task: pool.submit(function, **task, **shared).result, n_threads
+            yield lambda task: pool.submit(function, **task, **shared).result, n_threads
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         return
     with running(engine):
         import ray
 
+        remote = ray.remote(num_cpus=1)(_call)
         sent = {name: ray.put(value) for name, value in shared.items()}
 
-        def submit(function: Callable[..., Any], task: dict[str, Any]) -> Callable[[], Any]:
-            promised = ray.remote(num_cpus=1)(function).remote(**task, **sent)
-            return lambda: _result(promised)
+        def submit(task: dict[str, Any]) -> Callable[[], Any]:
+            promised = remote.remote(function, _packed(task), **sent)
+            return lambda: _unpacked(_result(promised))
 
         yield submit, max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _call(function: Callable[..., Any], task: bytes, /, **shared: Any) -> bytes:
+    """A task of a stream, on the worker."""
+    return _packed(function(**_unpacked(task), **shared))
+
+
+def _packed(value: Any) -> bytes:
+    """Compressed, for what lies in a cluster's shared memory weighs on every process that has touched it."""
+    return zstandard.compress(pickle.dumps(value), 1)
+
+
+def _unpacked(packed: bytes) -> Any:
+    return pickle.loads(zstandard.decompress(packed))
 
 
 def _result(promised: Any) -> Any:
