@@ -1,21 +1,35 @@
-"""Progress on stderr: bars with a remaining time for a person, a line now and then for a log file."""
+"""Progress on stderr: bars with a remaining time for a person, a line now and then for a log file.
 
+What works for another process, a cell of an experiment, writes how far it is into a file, and that process shows it.
+"""
+
+import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
+from rich.text import Text
 
 console = Console(stderr=True, soft_wrap=True)
 LOG_EVERY_S = 15.0
+REPORT_EVERY_S = 1.0
+Notes = Callable[[], list[str]]
+"""Lines on what is under way, asked for again and again."""
+_report: ContextVar[Path | None] = ContextVar("report", default=None)
+"""Where progress is written instead of being shown."""
 
 
 def say(message: str) -> None:
     """Tell the user one line, on stderr."""
-    console.print(message, highlight=False)
+    if _report.get() is None:
+        console.print(message, highlight=False)
 
 
 def ignore(_: float) -> None:
@@ -24,37 +38,64 @@ def ignore(_: float) -> None:
 
 @contextmanager
 def progress(
-    description: str, total: float, unit: str = "items", *, is_quiet: bool = False
+    description: str, total: float, unit: str = "items", *, is_quiet: bool = False, notes: Notes | None = None
 ) -> Iterator[Callable[[float], None]]:
     """A bar for work of a known size; yields `advance(amount)`.
 
-    unit: what is counted; "bytes" is shown in kB, MB and GB. is_quiet: nothing is shown.
+    unit: what is counted; "bytes" is shown in kB, MB and GB. is_quiet: nothing is shown. notes: stand below the bar.
     """
     if is_quiet:
         yield ignore
-        return
-    if not console.is_terminal:
-        with _log_lines(description, total, unit) as advance:
+    elif file := _report.get():
+        with _lines(description, total, unit, REPORT_EVERY_S, _reporter(file)) as advance:
             yield advance
-        return
-    counter = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    suffix = "" if unit == "bytes" else unit
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        counter,
-        TextColumn(suffix),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        Remaining(),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda amount: bar.update(task, advance=amount)
+    elif not console.is_terminal:
+        with _noted(notes), _lines(description, total, unit, LOG_EVERY_S, _log) as advance:
+            yield advance
+    else:
+        with _bar(description, total, unit, notes) as advance:
+            yield advance
 
 
 @contextmanager
-def _log_lines(description: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
+def reported_in(file: Path) -> Iterator[None]:
+    """Within, nothing is said or shown: how far the work is stands in the file, which is gone at the end."""
+    token = _report.set(file)
+    try:
+        yield
+    finally:
+        _report.reset(token)
+        file.unlink(missing_ok=True)
+
+
+def reports(files: Iterable[tuple[str, Path]]) -> list[str]:
+    """What those say that report in these files, each after its name; of one that says nothing no line."""
+    lines = []
+    for name, file in files:
+        with suppress(OSError):
+            lines.append(f"{name}: {file.read_text(encoding='utf-8')}")
+    return lines
+
+
+def _reporter(file: Path) -> Callable[[str], None]:
+    def write(line: str) -> None:
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        with suppress(OSError):  # a full disk must not end the work for the sake of its bar
+            temporary.write_text(line, encoding="utf-8")
+            temporary.replace(file)
+
+    return write
+
+
+def _log(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+@contextmanager
+def _lines(
+    description: str, total: float, unit: str, every_s: float, show: Callable[[str], None]
+) -> Iterator[Callable[[float], None]]:
+    """Tell `show` how far the work is, not more often than that."""
     started = last = time.monotonic()
     done = 0.0
 
@@ -62,9 +103,59 @@ def _log_lines(description: str, total: float, unit: str) -> Iterator[Callable[[
         nonlocal done, last
         done += amount
         now = time.monotonic()
-        if now - last >= LOG_EVERY_S and 0 < done < total:
+        if now - last >= every_s and 0 < done < total:
             last = now
             left_s = (now - started) * (total - done) / done
-            sys.stderr.write(f"{description}: {done / total:.0%} of {total:,.0f} {unit}, {left_s:,.0f} s left\n")
+            show(f"{description}: {done / total:.0%} of {total:,.0f} {unit}, {left_s:,.0f} s left")
 
     yield advance
+
+
+@contextmanager
+def _noted(notes: Notes | None) -> Iterator[None]:
+    """Log the notes now and then, while within."""
+    if notes is None:
+        yield
+        return
+    is_over = threading.Event()
+
+    def log() -> None:
+        while not is_over.wait(LOG_EVERY_S):
+            for note in notes():
+                _log(note)
+
+    thread = threading.Thread(target=log, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+class _Noted(Progress):
+    """A bar with lines below it, asked for at every look."""
+
+    notes: Notes | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield from (Text(f"  {note}", overflow="ellipsis", no_wrap=True) for note in (self.notes or list)())
+
+
+@contextmanager
+def _bar(description: str, total: float, unit: str, notes: Notes | None) -> Iterator[Callable[[float], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn() if unit == "bytes" else MofNCompleteColumn(),
+        TextColumn("" if unit == "bytes" else unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        Remaining(),
+    )
+    bar = _Noted(*columns, console=console)
+    bar.notes = notes
+    with bar:
+        task = bar.add_task(description, total=total)
+        yield lambda amount: bar.update(task, advance=amount)

@@ -10,7 +10,7 @@ import polars as pl
 
 from lurker.config import fingerprint
 from lurker.engine import Engine, run_tasks
-from lurker.progress import progress, say
+from lurker.progress import progress, reported_in, reports, say
 from lurker.workspace import Workspace, read_json, write_json
 from rm.data import HARD_TEST, content_digest, split_of, texts
 from rm.evaluate import MODEL
@@ -21,6 +21,8 @@ from rm.tokens import train_tokenizer
 
 TFIDF = "tfidf"
 """The model that is no run: `lurker.pairwise.fit_tfidf`."""
+REPORT = "progress.txt"
+"""In a run's folder while its cell is under way: how far it is."""
 STEP_OVERHEAD = 20_000
 """Parameters whose arithmetic takes as long as what every response costs besides: for the remaining time only."""
 
@@ -61,6 +63,7 @@ def run_cells(
     """
     root = workspace.root.resolve()
     run_waiting(
+        workspace,
         cells,
         is_done=lambda cell: (workspace.folder("runs", cell.run_id) / RESULT).exists(),
         function=run_cell,
@@ -72,6 +75,7 @@ def run_cells(
 
 
 def run_waiting(
+    workspace: Workspace,
     cells: Sequence[Cell],
     *,
     is_done: Callable[[Cell], bool],
@@ -80,21 +84,30 @@ def run_waiting(
     engine: Engine,
     n_workers: int | None,
 ) -> None:
-    """Call `function(**task(cell))` for each cell that is not done, the costly ones first."""
+    """Call `function(**task(cell))` for each cell that is not done, the costly ones first, and show those under way."""
     waiting = sorted((cell for cell in cells if not is_done(cell)), key=lambda cell: (-cell.cost, cell.run_id))
     if len(waiting) < len(cells):
         say(f"{len(cells) - len(waiting)} of {len(cells)} cells are finished already.")
     total = sum(cell.cost for cell in waiting) or 1.0
     tasks = [task(cell) for cell in waiting]
-    with progress(f"{len(waiting)} cells", 100.0, "% of the work") as advance:
+    told = [(cell.run_id, workspace.folder("runs", cell.run_id) / REPORT) for cell in waiting]
+    for _, file in told:
+        file.unlink(missing_ok=True)  # of a cell that was killed
+    with progress(f"{len(waiting)} cells", 100.0, "% of the work", notes=lambda: reports(told)) as advance:
         for index, _ in run_tasks(function, tasks, engine=engine, n_workers=n_workers):
             advance(100.0 * waiting[index].cost / total)
 
 
 def run_cell(root: str, run_id: str, config: RunConfig) -> str:
     """Train one cell: what a worker is sent."""
-    train_run(Workspace(Path(root)), run_id, config, resume=True, is_quiet=True)
+    train_cell(Workspace(Path(root)), run_id, config)
     return run_id
+
+
+def train_cell(workspace: Workspace, run_id: str, config: RunConfig) -> None:
+    """Train and judge the run of a cell where it is not finished; what it does is told where `run_waiting` looks."""
+    with reported_in(workspace.folder("runs", run_id) / REPORT):
+        train_run(workspace, run_id, config, resume=True)
 
 
 def evaluations(workspace: Workspace, run_id: str, test_pairs: str) -> pl.DataFrame:

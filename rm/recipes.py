@@ -19,13 +19,12 @@ from lurker.frozen import require_one_hard_test
 from lurker.pairwise import fit_tfidf
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 from rm.adapt import train_config
-from rm.cells import TFIDF, Cell, cell, run_waiting
+from rm.cells import TFIDF, Cell, cell, run_waiting, train_cell
 from rm.data import CONFOUNDERS, HARD_TEST, content_digest, read_pairs, split_of, tell_delay
 from rm.evaluate import require_disjoint
 from rm.forward import place
 from rm.model import check_spec, load
 from rm.recipe_tables import Judge, Place, Rewards, difference_table, make_judge, recipe_table
-from rm.run import train_run
 from rm.runs import RunConfig, read_run_pairs
 from rm.score import Reader, score_texts
 
@@ -94,6 +93,7 @@ def run_recipes(
     cells = list({ran.run_id: ran for ran in plan.places.values()}.values())
     folder = workspace.folder("experiments", name)
     run_waiting(
+        workspace,
         cells,
         is_done=lambda ran: rewards_file(folder, ran).exists(),
         function=run_recipe_cell,
@@ -206,7 +206,7 @@ def _tfidf_rewards(workspace: Workspace, ran: Cell, responses: pl.DataFrame) -> 
 
 def _model_rewards(workspace: Workspace, ran: Cell, responses: pl.DataFrame) -> Rewards:
     """Rewards of the cell's run, trained now where it is not finished."""
-    train_run(workspace, ran.run_id, ran.config, resume=True, is_quiet=True)
+    train_cell(workspace, ran.run_id, ran.config)
     reward_model = load(workspace.folder("runs", ran.run_id) / "model")
     place(reward_model.model, reward_model.n_parameters)
     reader = Reader.of(reward_model, ran.config.train)

@@ -41,7 +41,7 @@ def train_run(
 ) -> dict[str, Any]:
     """Train and judge one run; its result, as in `result.json`. A finished run is not trained again.
 
-    is_quiet: no messages and no bar, for the cells of an experiment.
+    is_quiet: no messages and no bar.
     Started by a launcher (`rm.team`), all its processes train, and all but the first return nothing.
     Errors: CallError when the run exists and is not to be resumed, or was made otherwise; LurkerError when a split is
     empty or a judged post was trained on.

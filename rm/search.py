@@ -21,13 +21,12 @@ from lurker.schema import SEARCH, check
 from lurker.stats import accuracy_interval, mean_interval
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 from rm.adapt import train_config
-from rm.cells import Cell, cell, run_waiting
+from rm.cells import Cell, cell, run_waiting, train_cell
 from rm.data import CONFOUNDERS, content_digest, read_pairs, split_of
 from rm.evaluate import Margins, is_correct, model_margins, predictions
 from rm.forward import place
 from rm.judge import tokenise_as
 from rm.model import check_spec, load
-from rm.run import train_run
 from rm.runs import RESULT, RunConfig, predictions_file
 
 RUN_FIELDS = ("pairs", "max_pairs")
@@ -79,6 +78,7 @@ def run_search(
     for stage, candidates in enumerate(config.stages, 1):
         tried = [plan(workspace, name, config, stage, best, says) for says in candidates.split("|")]
         run_waiting(
+            workspace,
             list({one.cell.run_id: one.cell for one in tried}.values()),
             is_done=lambda ran: _judged(workspace, ran.run_id, config.pairs).exists(),
             function=run_search_cell,
@@ -129,7 +129,7 @@ def plan(
 def run_search_cell(root: str, ran: Cell, judged_on: str) -> str:
     """Train one candidate and write its margins of the validation pairs: what a worker is sent."""
     workspace = Workspace(Path(root))
-    train_run(workspace, ran.run_id, ran.config, resume=True, is_quiet=True)
+    train_cell(workspace, ran.run_id, ran.config)
     frame = split_of(read_pairs(workspace, judged_on), judged_on, "validation")
     reward_model = load(workspace.folder("runs", ran.run_id) / "model")
     place(reward_model.model, reward_model.n_parameters)

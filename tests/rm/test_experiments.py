@@ -3,6 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import lurker.progress
 from lurker.errors import CallError
 from lurker.schema import SCALING, TRANSFER, check
 from lurker.workspace import Workspace, read_json
@@ -44,6 +45,23 @@ def test_scaling_fills_the_grid_and_runs_no_cell_twice(workspace: Workspace) -> 
     assert {path: after[path] for path in before} == before
     assert len(after) == 6
     assert again.filter(pl.col("n_train_pairs") < 180).equals(table)
+
+
+def test_what_a_cell_does_is_told_while_it_runs(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lurker.progress, "LOG_EVERY_S", 0.01)
+    monkeypatch.setattr(lurker.progress, "REPORT_EVERY_S", 0.0)
+    (cell,) = plan_scaling(workspace, "told", scaling(sizes=(60,), n_seeds=1))[0]
+    left_by_a_killed_one = workspace.folder("runs", cell.run_id) / "progress.txt"
+    left_by_a_killed_one.parent.mkdir(parents=True)
+    left_by_a_killed_one.write_text("Training: 99% of 8 steps, 1 s left")
+    run_scaling(workspace, "told", scaling(sizes=(60,), n_seeds=1), n_workers=1)
+    told = capsys.readouterr().err.splitlines()
+    said = {line.removeprefix(f"{cell.run_id}: ").split(":")[0] for line in told if line.startswith(cell.run_id)}
+    assert "Training" in said and said <= {"Training", "Judging", "Baselines"}
+    assert not any("99%" in line or "without embeddings" in line for line in told)
+    assert not left_by_a_killed_one.exists()
 
 
 def test_cells_change_with_their_data_and_settings(workspace: Workspace) -> None:
