@@ -1,4 +1,4 @@
-"""Compiles ingest/json_lines.c when the package is built or installed; without a C compiler the package works too."""
+"""Compiles ingest/*.c when the package is built or installed; without a C compiler the package works too."""
 
 import os
 import subprocess
@@ -9,22 +9,23 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("ingest/json_lines.c")
+SOURCES = Path("ingest")
 LIBRARY = Path("ingest/libjson_lines.so")
 
 
 class CompileHook(BuildHookInterface):
-    """The reader of JSON lines, as a library without any part of Python in it."""
+    """The reader of JSON lines and what goes on from it, as a library without any part of Python in it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile beside the source, where an editable install looks too."""
+        """Compile beside the sources, where an editable install looks too."""
         compiler = os.environ.get("CC") or "cc"
-        command = [*compiler.split(), "-O3", "-shared", "-fPIC", "-o", LIBRARY, SOURCE]
+        sources = sorted((Path(self.root) / SOURCES).glob("*.c"))
+        command = [*compiler.split(), "-O3", "-shared", "-fPIC", "-o", LIBRARY, *sources]
         try:
             subprocess.run(command, cwd=self.root, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             sys.stderr.write(
-                f"No compiled reader of JSON lines ({error}): dumps take up to a third more processor time.\n"
+                f"No compiled reader of JSON lines ({error}): dumps take about twice the processor time.\n"
             )
             return
         build_data["artifacts"].append(f"/{LIBRARY}")

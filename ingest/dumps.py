@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.normalize import RowFilters
+from ingest.runs import size_bytes
 from ingest.staging import (
     STAGING_VERSION,
     Batch,
@@ -253,7 +254,7 @@ class _Held:
         """Wait for a block's batch and hold it; its summary."""
         index, batch = read[0], read[1].result()
         self.batches.append((index, batch))
-        self.n_bytes += sum(int(rows.estimated_size()) for rows in (batch.posts, batch.comments))
+        self.n_bytes += sum(map(size_bytes, batch.runs.values()))
         if self.n_bytes > self.most_bytes:
             notes = {"blocks": [index for index, _ in self.batches]}
             write_batch(joined([batch for _, batch in self.batches]), self.folder, f"{notes['blocks'][0]:06d}", notes)
@@ -270,7 +271,7 @@ def _until_cut(path: Path, advance: Callable[[float], None], report: FileReport)
 
 
 def _read_block(block: Block, filters: RowFilters, source: str, salt: bytes) -> Batch:
-    return read_batch(block.data, filters, source, salt, first_line=block.first_line)
+    return read_batch(block.data, filters, source, salt, first_line=block.first_line, n_lines=block.n_lines)
 
 
 def _require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: Sequence[Path]) -> None:

@@ -4,23 +4,14 @@
  * JSON object or when a chosen field holds what its column does not foresee: what such a line means is decided
  * elsewhere, once. Nothing here calls Python, so threads read blocks side by side.
  *
- * Source: RFC 8259 (JSON), RFC 3629 (UTF-8); Arrow columnar format, "Variable-size Binary View Layout".
+ * Source: RFC 8259 (JSON), RFC 3629 (UTF-8).
  */
 
-#include <stdint.h>
+#include "json_lines.h"
+
 #include <stdlib.h>
-#include <string.h>
 
-enum kind { TEXT, WHOLE, REAL, FLAG, LOOSE, OBJECT }; /* LOOSE: text of a string, a number, true or false */
-
-typedef struct {
-    const char *name;
-    int64_t length;
-    int64_t kind;
-    int64_t parent;  /* the column of kind OBJECT that the field stands in; -1: the line's own object */
-    uint8_t *valid;  /* bitmap, zeros at first */
-    uint8_t *values; /* views of 16 bytes, int64, double or bitmap, zeros at first; unused for OBJECT */
-} column;
+#include "bytes.h"
 
 typedef struct {
     const column *columns;
@@ -34,15 +25,11 @@ typedef struct {
 } reader;
 
 #define MAX_DEPTH 64
-#define HAS_BYTE_BELOW(x, n) (((x) - 0x0101010101010101ULL * (n)) & ~(x) & 0x8080808080808080ULL)
-#define HAS_ZERO(x) HAS_BYTE_BELOW(x, 1)
+#define N_COUNTS 64
 
 static inline uint8_t hash_of(const uint8_t *name, int64_t length) {
     return (uint8_t)(length * 131 + name[0] * 7 + name[length - 1] * 31 + name[length / 2]);
 }
-
-static inline void set_bit(uint8_t *bits, int64_t i) { bits[i >> 3] |= (uint8_t)(1 << (i & 7)); }
-static inline void clear_bit(uint8_t *bits, int64_t i) { bits[i >> 3] &= (uint8_t)~(1 << (i & 7)); }
 
 static inline void skip_spaces(reader *r) {
     while (*r->p == ' ' || *r->p == '\t' || *r->p == '\r') r->p++;
@@ -69,13 +56,9 @@ static int32_t code_unit(const uint8_t *p) {
 
 /* After the opening quote: past the plain characters, to a quote, a backslash or a control character. */
 static inline const uint8_t *past_plain(const uint8_t *p, const uint8_t *end) {
-    while (p + 8 <= end) {
-        uint64_t x;
-        memcpy(&x, p, 8);
-        uint64_t quote = x ^ 0x2222222222222222ULL, slash = x ^ 0x5c5c5c5c5c5c5c5cULL;
-        uint64_t found = HAS_ZERO(quote) | HAS_ZERO(slash) | HAS_BYTE_BELOW(x, 0x20);
-        if (found) return p + (__builtin_ctzll(found) >> 3);
-        p += 8;
+    for (; p + N_TOGETHER <= end; p += N_TOGETHER) {
+        bytes x = load(p), found = either(either(equal(x, '"'), equal(x, '\\')), controls(x));
+        if (is_any(found)) return p + first(found);
     }
     while (*p != '"' && *p != '\\' && *p >= 0x20) p++;
     return p;
@@ -152,18 +135,8 @@ static void forget(const column *c, int64_t row) {
 
 /* `length` bytes that stand at the end of the texts become the row's value. */
 static void keep_text(reader *r, const column *c, int64_t length) {
-    uint8_t *view = c->values + 16 * r->row;
-    const uint8_t *text = r->texts + r->n_text_bytes;
-    int32_t head = (int32_t)length, place[2] = {0, (int32_t)r->n_text_bytes};
-    memset(view, 0, 16);
-    memcpy(view, &head, 4);
-    if (length <= 12) {
-        memcpy(view + 4, text, (size_t)length);
-    } else {
-        memcpy(view + 4, text, 4);
-        memcpy(view + 8, place, 8);
-        r->n_text_bytes += length;
-    }
+    put_view(c->values + 16 * r->row, r->texts + r->n_text_bytes, length, r->texts);
+    if (length > 12) r->n_text_bytes += length;
     set_bit(c->valid, r->row);
 }
 
@@ -361,13 +334,9 @@ static int read_object(reader *r, int parent, int depth) {
 
 static int is_utf8(const uint8_t *p, const uint8_t *end) {
     while (p < end) {
-        if (end - p >= 8) {
-            uint64_t x;
-            memcpy(&x, p, 8);
-            if (!(x & 0x8080808080808080ULL)) {
-                p += 8;
-                continue;
-            }
+        if (end - p >= N_TOGETHER && is_ascii(load(p))) {
+            p += N_TOGETHER;
+            continue;
         }
         uint8_t c = *p++;
         if (c < 0x80) continue;
@@ -384,8 +353,16 @@ static int is_utf8(const uint8_t *p, const uint8_t *end) {
 
 int64_t lurker_count_lines(const uint8_t *data, int64_t n_bytes) {
     int64_t n = 0;
-    const uint8_t *end = data + n_bytes;
-    for (; data < end && (data = memchr(data, '\n', (size_t)(end - data))); data++) n++;
+    while (n_bytes > 0) { /* at most 255 of each place at a time, so that counts of a byte do: a loop for vectors */
+        uint8_t counts[N_COUNTS] = {0};
+        int64_t n_rounds = n_bytes / N_COUNTS < 255 ? n_bytes / N_COUNTS : 255;
+        for (int64_t round = 0; round < n_rounds; round++, data += N_COUNTS) {
+            for (int i = 0; i < N_COUNTS; i++) counts[i] = (uint8_t)(counts[i] + (data[i] == '\n'));
+        }
+        for (int i = 0; i < N_COUNTS; i++) n += counts[i];
+        n_bytes -= n_rounds * N_COUNTS;
+        for (; n_bytes > 0 && n_bytes < N_COUNTS; n_bytes--) n += *data++ == '\n';
+    }
     return n;
 }
 

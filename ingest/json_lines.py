@@ -1,10 +1,12 @@
-"""The compiled reader of JSON lines: ordinary lines into a frame, the others named by their place.
+"""The compiled reader of JSON lines: ordinary lines into columns, the others named by their place.
 
-`json_lines.c` is built when the package is installed, where there is a C compiler. Without it `ingest.parse` reads all
-lines by DuckDB, to the same rows; the whole of ingest then takes a sixth to a third more processor time.
+`json_lines.c` and its neighbours are built when the package is installed, where there is a C compiler. Without them
+`ingest.parse` reads all lines by DuckDB, to the same rows; the whole of ingest then takes about twice the time.
 """
 
 import ctypes
+import threading
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,16 @@ import pyarrow as pa
 
 LIBRARY = Path(__file__).with_name("libjson_lines.so")
 Place = tuple[int, int, int]
-_Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
+Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
+Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 _KINDS = ("TEXT", "WHOLE", "REAL", "FLAG", "LOOSE", "OBJECT")
-_N_BYTES = {"TEXT": 16, "WHOLE": 8, "REAL": 8, "FLAG": 1, "LOOSE": 16, "OBJECT": 0}
-"""Room for a value, at least; zeros, so that nothing that is null looks like a text."""
+N_BYTES = {"TEXT": 16, "WHOLE": 8, "REAL": 8, "FLAG": 1, "LOOSE": 16, "OBJECT": 0}
+"""Room for a value, at least."""
 _ARROW = {"WHOLE": pa.int64(), "REAL": pa.float64(), "FLAG": pa.bool_()}
+_local = threading.local()
 
 
-class _Column(ctypes.Structure):
+class Column(ctypes.Structure):
     """As `column` in json_lines.c."""
 
     _fields_ = (
@@ -37,62 +41,106 @@ class _Column(ctypes.Structure):
 
 def is_built() -> bool:
     """Whether the compiled reader is there."""
-    return _library() is not None
+    return compiled() is not None
 
 
 def count_lines(data: memoryview) -> int:
     """How many newlines there are."""
     numbers = np.frombuffer(data, dtype=np.uint8)
-    library = _library()
+    library = compiled()
     if library is None:
         return int(np.count_nonzero(numbers == ord("\n")))
     return int(library.lurker_count_lines(numbers.ctypes.data, len(numbers)))
 
 
-def read_lines(data: bytes | memoryview, fields: dict[str, str]) -> tuple[pl.DataFrame, list[Place]]:
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What the reader found: one row for each line that is as expected, in their order.
+
+    fields: name -> kind. valid, values: a bitmap and the values of each field; those of a null are of any kind. texts:
+    all texts of more than 12 bytes, then room for more. odd: of every other line that is not blank, where it starts and
+    ends in the data, and its number from 0.
+    """
+
+    fields: dict[str, str]
+    valid: dict[str, Bytes]
+    values: dict[str, Bytes]
+    texts: Bytes
+    n_text_bytes: int
+    n_rows: int
+    odd: list[Place]
+
+    def frame(self, rows: Rows) -> pl.DataFrame:
+        """A copy of some rows: a column a field, those of an object in a struct."""
+        text = pa.py_buffer(self.texts[: self.n_text_bytes])
+        found = {name: self._series(name, rows, text) for name, kind in self.fields.items() if kind != "OBJECT"}
+        return _nested(found, self.fields)
+
+    def _series(self, name: str, rows: Rows, text: pa.Buffer) -> pl.Series:
+        kind, is_valid = self.fields[name], _bits(self.valid[name], rows)
+        values = _bits(self.values[name], rows) if kind == "FLAG" else _taken(self.values[name], rows, N_BYTES[kind])
+        values[~is_valid.astype(bool)] = 0  # so that nothing that is null looks like a text
+        packed = np.packbits(values, bitorder="little") if kind == "FLAG" else values
+        return series(name, kind, len(rows), np.packbits(is_valid, bitorder="little"), packed, text)
+
+
+def read_lines(data: bytes | memoryview, fields: dict[str, str], n_lines: int | None = None) -> Lines:
     """Read whole lines, each ending in a newline; threads that call this do not wait for each other.
 
     fields: name -> TEXT, WHOLE, REAL, FLAG, LOOSE (the text of a string, number or truth value) or OBJECT; "a.b" is
-    field b of the object a.
-    Returns one row for each line that is as expected, in their order, a column a field, those of an object in a struct;
-    and of every other line that is not blank where it starts and ends in `data`, and its number from 0.
+    field b of the object a. n_lines: how many there are, where that is known.
+    The columns of what is returned are overwritten when the same thread calls again; the texts are not.
     """
-    library = _library()
+    library = compiled()
     assert library is not None
     numbers = np.frombuffer(data, dtype=np.uint8)
-    n_lines = count_lines(memoryview(data))
-    valid = {name: np.zeros(n_lines // 8 + 1, dtype=np.uint8) for name in fields}
-    values = {name: np.zeros(_N_BYTES[kind] * n_lines + 1, dtype=np.uint8) for name, kind in fields.items()}
-    texts, odd = np.empty(len(numbers), dtype=np.uint8), np.empty(3 * n_lines, dtype=np.int64)
+    n_lines = count_lines(memoryview(data)) if n_lines is None else n_lines
+    valid, values = _room(fields, n_lines)
+    texts, odd = np.empty(2 * len(numbers) + 4096, dtype=np.uint8), np.empty(3 * n_lines, dtype=np.int64)
     n_text_bytes, n_odd = ctypes.c_int64(), ctypes.c_int64()
     n_rows = library.lurker_read_lines(
         *(numbers.ctypes.data, len(numbers), _columns(fields, valid, values), len(fields), texts.ctypes.data),
         *(ctypes.byref(n_text_bytes), odd.ctypes.data, ctypes.byref(n_odd)),
     )
-    text = pa.py_buffer(texts[: n_text_bytes.value])
-    found = {
-        name: _series(name, kind, n_rows, [valid[name], values[name]], text)
-        for name, kind in fields.items()
-        if kind != "OBJECT"
-    }
     places = odd[: 3 * n_odd.value].reshape(-1, 3).tolist()
-    return _nested(found, fields), [(start, end, number) for start, end, number in places]
+    left = [(start, end, number) for start, end, number in places]
+    return Lines(fields, valid, values, texts, n_text_bytes.value, n_rows, left)
 
 
-def _columns(fields: dict[str, str], valid: dict[str, _Bytes], values: dict[str, _Bytes]) -> Any:
-    columns, places = (_Column * len(fields))(), {path: place for place, path in enumerate(fields)}
+def series(name: str, kind: str, n_rows: int, valid: Bytes | None, values: Bytes, text: pa.Buffer) -> pl.Series:
+    """A column over memory that was filled, without a copy."""
+    dtype = _ARROW.get(kind, pa.string_view())
+    buffers = [None if valid is None else pa.py_buffer(valid), pa.py_buffer(values)]
+    return pl.Series(name, pa.Array.from_buffers(dtype, n_rows, [*buffers, text] if kind not in _ARROW else buffers))
+
+
+def _room(fields: dict[str, str], n_lines: int) -> tuple[dict[str, Bytes], dict[str, Bytes]]:
+    """Columns for so many rows, none of them valid; a thread's are used again: fresh memory costs more than reading."""
+    kept = getattr(_local, "room", None)
+    if kept is None or kept[0] != fields or kept[1] < n_lines:
+        valid = {name: np.empty(n_lines // 8 + 1, dtype=np.uint8) for name in fields}
+        values = {name: np.empty(N_BYTES[kind] * n_lines + 1, dtype=np.uint8) for name, kind in fields.items()}
+        kept = _local.room = fields, n_lines, valid, values
+    for bitmap in kept[2].values():
+        bitmap[: n_lines // 8 + 1] = 0
+    return kept[2], kept[3]
+
+
+def _bits(bitmap: Bytes, rows: Rows) -> Any:
+    return (bitmap[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1
+
+
+def _taken(values: Bytes, rows: Rows, n_bytes: int) -> Any:
+    return values[: len(values) // n_bytes * n_bytes].reshape(-1, n_bytes)[rows]
+
+
+def _columns(fields: dict[str, str], valid: dict[str, Bytes], values: dict[str, Bytes]) -> Any:
+    columns, places = (Column * len(fields))(), {path: place for place, path in enumerate(fields)}
     for place, (path, kind) in enumerate(fields.items()):
         parent, _, name = path.rpartition(".")
         room = (valid[path].ctypes.data, values[path].ctypes.data)
-        columns[place] = _Column(name.encode(), len(name), _KINDS.index(kind), places.get(parent, -1), *room)
+        columns[place] = Column(name.encode(), len(name), _KINDS.index(kind), places.get(parent, -1), *room)
     return columns
-
-
-def _series(name: str, kind: str, n_rows: int, buffers: list[_Bytes], text: pa.Buffer) -> pl.Series:
-    """A column over the memory that was filled, without a copy."""
-    dtype = _ARROW.get(kind, pa.string_view())
-    texts = [text] if dtype == pa.string_view() else []
-    return pl.Series(name, pa.Array.from_buffers(dtype, n_rows, [*map(pa.py_buffer, buffers), *texts]))
 
 
 def _nested(found: dict[str, pl.Series], fields: dict[str, str]) -> pl.DataFrame:
@@ -110,14 +158,20 @@ def _nested(found: dict[str, pl.Series], fields: dict[str, str]) -> pl.DataFrame
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
+def compiled() -> ctypes.CDLL | None:
+    """The compiled code, where it was built of these sources."""
     if not LIBRARY.exists():
         return None
     library = ctypes.CDLL(str(LIBRARY))
-    library.lurker_count_lines.restype = library.lurker_read_lines.restype = ctypes.c_int64
+    names = [f"lurker_{name}" for name in ("count_lines", "read_lines", "comments", "order")]
+    if not all(hasattr(library, name) for name in names):
+        return None  # of an older version, which was not installed again
+    for name in names:
+        getattr(library, name).restype = ctypes.c_int64
+    library.lurker_fill_names.restype = None
     library.lurker_count_lines.argtypes = [ctypes.c_void_p, ctypes.c_int64]
     library.lurker_read_lines.argtypes = [
-        *(ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(_Column), ctypes.c_int64, ctypes.c_void_p),
+        *(ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(Column), ctypes.c_int64, ctypes.c_void_p),
         *(ctypes.POINTER(ctypes.c_int64), ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64)),
     ]
     return library

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from ingest import json_lines
@@ -53,10 +54,11 @@ RAW_TYPES = {
 
 _META = ("retrieved_2nd_on", "was_deleted_later")
 _KINDS = {"VARCHAR": "TEXT", "BIGINT": "WHOLE", "DOUBLE": "REAL", "BOOLEAN": "FLAG"}
-_FIELDS = {
+FIELDS = {
     **{name: _KINDS.get(dtype, "OBJECT") for name, dtype in RAW_TYPES.items()},
     **{"edited": "LOOSE", "_meta.retrieved_2nd_on": "REAL", "_meta.was_deleted_later": "FLAG"},
 }
+"""The same for the compiled reader."""
 
 _local = threading.local()
 
@@ -77,13 +79,20 @@ def parse_lines(data: bytes | memoryview, first_line: int = 1) -> tuple[pl.DataF
     """
     if not json_lines.is_built():
         return _parse_odd(data, first_line)
-    frame, odd = json_lines.read_lines(data, _FIELDS)
+    lines = json_lines.read_lines(data, FIELDS)
+    return with_odd_lines(lines.frame(np.arange(lines.n_rows)), lines, data, first_line)
+
+
+def with_odd_lines(
+    frame: pl.DataFrame, lines: json_lines.Lines, data: bytes | memoryview, first_line: int
+) -> tuple[pl.DataFrame, list[Malformed]]:
+    """Raw rows of the compiled reader, all or some, and what becomes of the lines that it left, as `parse_lines`."""
     frame = frame.with_columns(pl.col("id").fill_null(""))
-    if not odd:
+    if not lines.odd:
         return frame, []
-    lines = [bytes(data[start:end]) for start, end, _ in odd]
-    others, malformed = _parse_odd(b"\n".join([*lines, b""]), 0)
-    numbers = [first_line + number for _, _, number in odd]
+    odd = [bytes(data[start:end]) for start, end, _ in lines.odd]
+    others, malformed = _parse_odd(b"\n".join([*odd, b""]), 0)
+    numbers = [first_line + number for _, _, number in lines.odd]
     return pl.concat([frame, others]), [Malformed(numbers[one.line], one.data) for one in malformed]
 
 

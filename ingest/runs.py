@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from ingest.ordering import sorted_rows
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
 from lurker.workspace import atomic_path
 
@@ -36,8 +37,11 @@ KEYS_A_RANGE = 64
 
 
 def in_order(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """The rows as the table's files hold them: by subreddit in any case, then by ORDER."""
-    return rows.sort(pl.col("subreddit").str.to_lowercase(), *ORDER[table.name])
+    """The rows as the table's files hold them: by subreddit in any case, then by ORDER; equal rows as they came."""
+    found = sorted_rows(rows, ("subreddit", *ORDER[table.name]))
+    if found is None:
+        return rows.sort(pl.col("subreddit").str.to_lowercase(), *ORDER[table.name], maintain_order=True)
+    return found
 
 
 def write_run(rows: pl.DataFrame, table: Table, path: Path) -> None:
@@ -124,7 +128,7 @@ def _sampled(run: Run, table: Table, n_keys: int) -> Iterator[Key]:
         rows = pl.read_parquet(run, columns=columns)
     else:
         rows = read_run(run).select(columns)
-    for subreddit, item in rows.gather_every(max(1, rows.height // n_keys)).iter_rows():
+    for subreddit, item in rows[:: max(1, rows.height // n_keys)].iter_rows():
         yield subreddit.lower(), item
 
 

@@ -17,20 +17,20 @@ from typing import Any
 
 import polars as pl
 
-from ingest import normalize, store
+from ingest import json_lines, normalize, store
 from ingest.normalize import RowFilters
-from ingest.parse import Malformed, parse_lines
+from ingest.ordinary import ordinary_comments
+from ingest.parse import FIELDS, Malformed, parse_lines, with_odd_lines
 from ingest.runs import Run, in_order, write_run
 from lurker.progress import say
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
 from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
-STAGING_VERSION = 4
+STAGING_VERSION = 5
 """Part of the fingerprint: a change of what staged rows mean makes old staged rows and records void."""
 
 COUNTS = ("n_rows", "n_posts", "n_comments", "n_malformed")
 """What every summary counts, beside the dropped by reason and the kept by subreddit."""
-_NO_COMMENTS = COMMENTS.empty()
 
 DROPPED = ".dropped-"
 """Begins the name of a folder that is on its way out."""
@@ -47,44 +47,75 @@ def staged_summary(folder: Path, name: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows that belong together: those of the two tables, the lines that nothing can read, and what is told of them."""
+    """Rows that belong together: a run of each table, the lines that nothing can read, and what is told of them.
 
-    posts: pl.DataFrame
-    comments: pl.DataFrame
+    runs: name of a table -> rows in its order; of those that have any.
+    """
+
+    runs: dict[str, pl.DataFrame]
     malformed: tuple[Malformed, ...]
     summary: dict[str, Any]
 
 
 def read_batch(
-    data: bytes | memoryview, filters: RowFilters, source: str, salt: bytes, *, first_line: int = 1
+    data: bytes | memoryview,
+    filters: RowFilters,
+    source: str,
+    salt: bytes,
+    *,
+    first_line: int = 1,
+    n_lines: int | None = None,
 ) -> Batch:
     """Parse, filter and normalise lines.
 
     data: whole lines of JSON objects, each ending in a newline. source: goes into the rows. first_line: its number.
+    n_lines: how many there are, where that is known.
     """
-    raw, malformed = parse_lines(data, first_line)
+    if not json_lines.is_built():
+        raw, malformed = parse_lines(data, first_line)
+        posts, comments, summary = _normalised(raw, filters, source, salt)
+    else:
+        lines = json_lines.read_lines(data, FIELDS, n_lines)
+        posts, (comments, dropped, left) = POSTS.empty(), ordinary_comments(lines, filters, source, salt)
+        summary, malformed = _summary(lines.n_rows - len(left), posts, comments, dropped), []
+        if lines.odd or len(left):
+            raw, malformed = with_odd_lines(lines.frame(left), lines, data, first_line)
+            posts, others, summary_of_others = _normalised(raw, filters, source, salt)
+            comments, summary = pl.concat([comments, others]), add_up([summary, summary_of_others])
+    summary["n_rows"] += len(malformed)
+    return Batch(_runs(posts, comments), tuple(malformed), {**summary, "n_malformed": len(malformed)})
+
+
+def _normalised(
+    raw: pl.DataFrame, filters: RowFilters, source: str, salt: bytes
+) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
+    """Posts and comments of raw rows of any kind, and a summary."""
     rows = normalize.with_common_fields(raw).with_columns(normalize.drop_reason(filters))
     kept = rows.filter(pl.col("drop_reason").is_null())
     posts = normalize.posts(kept, source, salt, keep_mentions=filters.keep_mentions)
     comments = normalize.comments(kept, source, salt, keep_mentions=filters.keep_mentions)
-    names = kept["subreddit"].value_counts().with_columns(pl.col("subreddit").str.to_lowercase())
-    summary = {
-        "n_rows": raw.height + len(malformed),
-        "n_posts": posts.height,
-        "n_comments": comments.height,
-        "n_malformed": len(malformed),
-        "dropped": dict(rows["drop_reason"].drop_nulls().value_counts().rows()),
-        "subreddits": dict(names.group_by("subreddit").agg(pl.col("count").sum()).rows()),
+    dropped = dict(rows["drop_reason"].drop_nulls().value_counts().rows())
+    return posts, comments, _summary(raw.height, posts, comments, dropped)
+
+
+def _summary(n_rows: int, posts: pl.DataFrame, comments: pl.DataFrame, dropped: dict[str, int]) -> dict[str, Any]:
+    names = pl.concat([posts["subreddit"], comments["subreddit"]]).value_counts()
+    subreddits = names.group_by(pl.col("subreddit").str.to_lowercase()).agg(pl.col("count").sum())
+    return {
+        **{"n_rows": n_rows, "n_posts": posts.height, "n_comments": comments.height, "n_malformed": 0},
+        **{"dropped": dropped, "subreddits": dict(subreddits.rows())},
     }
-    return Batch(posts, comments, tuple(malformed), summary)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
     """One batch of several."""
-    summary = add_up([batch.summary for batch in batches])
-    posts = pl.concat([POSTS.empty(), *(batch.posts for batch in batches)])
-    comments = pl.concat([_NO_COMMENTS, *(batch.comments for batch in batches)])
-    return Batch(posts, comments, tuple(line for batch in batches for line in batch.malformed), summary)
+    runs = {
+        table.name: in_order(pl.concat(found), table)
+        for table in store.TABLES
+        if (found := [batch.runs[table.name] for batch in batches if table.name in batch.runs])
+    }
+    malformed = tuple(line for batch in batches for line in batch.malformed)
+    return Batch(runs, malformed, add_up([batch.summary for batch in batches]))
 
 
 def add_up(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -117,7 +148,7 @@ def write_batch(batch: Batch, folder: Path, name: str, notes: dict[str, Any] | N
 
     name: of the batch, unique in the folder. notes: what else the summary shall keep.
     """
-    write_staged(folder, name, batch.posts, batch.comments)
+    _write_runs(batch.runs, folder, name)
     if batch.malformed:
         with atomic_path(folder / f"{name}.malformed") as temporary:
             temporary.write_text("".join(f"{json.dumps(line)}\n" for line in side_lines(batch)), encoding="utf-8")
@@ -134,12 +165,17 @@ def side_lines(batch: Batch) -> Iterator[dict[str, Any]]:
 
 def write_staged(folder: Path, name: str, posts: pl.DataFrame, comments: pl.DataFrame) -> None:
     """Write rows of the two tables, and the looks they are, as runs of a batch."""
-    for table, rows in _tables(posts, comments):
-        write_run(rows, table, folder / f"{name}.{table.name}.arrow")
+    _write_runs(_runs(posts, comments), folder, name)
 
 
-def _tables(posts: pl.DataFrame, comments: pl.DataFrame) -> list[tuple[Table, pl.DataFrame]]:
-    """Rows of the two tables, and the looks they are: those tables that have any."""
+def _write_runs(runs: dict[str, pl.DataFrame], folder: Path, name: str) -> None:
+    for table in store.TABLES:
+        if table.name in runs:
+            write_run(runs[table.name], table, folder / f"{name}.{table.name}.arrow")
+
+
+def _runs(posts: pl.DataFrame, comments: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Rows of the two tables, and the looks they are, each in its order: of those tables that have any."""
     seen = pl.col("retrieved_utc").is_not_null() & pl.col("score").is_not_null()
     looks = [
         rows.filter(seen).select(
@@ -149,7 +185,7 @@ def _tables(posts: pl.DataFrame, comments: pl.DataFrame) -> list[tuple[Table, pl
         for rows, table, kind in ((posts, POSTS, "post"), (comments, COMMENTS, "comment"))
     ]
     rows = ((OBSERVATIONS, pl.concat(looks)), (POSTS, posts), (COMMENTS, comments))
-    return [(table, frame) for table, frame in rows if frame.height]
+    return {table.name: in_order(frame, table) for table, frame in rows if frame.height}
 
 
 def staged_runs(folder: Path, table: Table) -> list[Path]:
@@ -166,10 +202,9 @@ def merge_staged(workspace: Workspace, folders: Sequence[Path], held: Sequence[B
         table.name: [run for folder in folders for run in staged_runs(folder, table)] for table in store.TABLES
     }
     say("Merging into the tables ...")
-    if held:
-        batch = joined(held)
-        for table, rows in _tables(batch.posts, batch.comments):
-            runs[table.name].append(in_order(rows, table))
+    for batch in held:
+        for name, rows in batch.runs.items():
+            runs[name].append(rows)
     spill = folders[0] / "spill"
     shutil.rmtree(spill, ignore_errors=True)
     store.merge(workspace, runs, spill)

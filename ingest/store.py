@@ -26,8 +26,8 @@ STEPS = ((POSTS,), (OBSERVATIONS, COMMENTS))
 """Posts come before comments, whose `is_by_op` needs them; what is in one step is merged side by side."""
 RANGE_BYTES = 128 << 20
 """Of rows in memory: about half a million comments, a Parquet file of some 50 MB."""
-LEAST_RANGE_BYTES = 16 << 20
-RANGES_A_WORKER = 2
+LEAST_RANGE_BYTES = 8 << 20
+RANGES_A_WORKER = 3
 """At least, where there are bytes enough: ranges differ, and no core shall wait for the longest."""
 MAX_WORKERS = 4
 """More would hold more than their share of memory."""
@@ -50,10 +50,12 @@ def merge(workspace: Workspace, staged: dict[str, list[Run]], scratch: Path) -> 
     subreddits that got posts are merged again too, because their `is_by_op` may only now be known.
     scratch: an empty folder for longer runs, where there are very many.
     """
-    names = _display_names(workspace, [*staged[POSTS.name], *staged[COMMENTS.name]])
+    n_workers = min(os.cpu_count() or 1, MAX_WORKERS)
+    with ThreadPoolExecutor(n_workers) as pool:
+        spellings = pool.map(_spellings, [*staged[POSTS.name], *staged[COMMENTS.name]])
+        names = _display_names(workspace, sum(spellings, Counter[str]()))
     old = {table.name: _files(workspace, table, names) for table in TABLES}
     all_bytes = sum(size_bytes(run) for tables in (staged, old) for runs in tables.values() for run in runs)
-    n_workers = min(os.cpu_count() or 1, MAX_WORKERS)
     with progress("Merging", all_bytes, unit="bytes") as advance, ThreadPoolExecutor(n_workers) as pool:
         for step in STEPS:
             tasks = []
@@ -84,10 +86,10 @@ def _merge_range(
         return []
     rows = pl.concat(parts)
     found = _looks(rows) if table is OBSERVATIONS else _newest(rows, table)
-    if table is COMMENTS:
-        found = _with_op(workspace, found)
     if len(parts) > 1 or found.height < rows.height:  # else they are in order already
         found = in_order(found, table)
+    if table is COMMENTS:
+        found = _with_op(workspace, found)
     written = []
     for key, part in _by_subreddit(found):
         name = f"part-{uuid.uuid4().hex[:12]}.parquet"
@@ -100,18 +102,19 @@ def _merge_range(
 
 def _by_subreddit(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
     """Cut rows in order where the subreddit, in lower case, changes."""
-    spans = rows.select(pl.col("subreddit").str.to_lowercase().rle()).unnest("subreddit")
-    start = 0
-    for length, key in spans.select("len", "value").iter_rows():
+    spans = rows["subreddit"].rle().struct.unnest().with_columns(pl.col("value").str.to_lowercase())
+    starts = spans.with_columns(start=pl.col("len").cum_sum() - pl.col("len")).group_by("value", maintain_order=True)
+    for key, start, length in starts.agg(pl.col("start").first(), pl.col("len").sum()).iter_rows():
         yield key, rows.slice(start, length)
-        start += length
 
 
-def _display_names(workspace: Workspace, runs: Sequence[Run]) -> dict[str, str]:
+def _spellings(run: Run) -> Counter[str]:
+    """How often a run has each subreddit as it is spelt."""
+    return Counter(dict(read_run(run)["subreddit"].value_counts().rows()))
+
+
+def _display_names(workspace: Workspace, spellings: Counter[str]) -> dict[str, str]:
     """Lower-case name -> display name: the one the workspace has, else the most frequent spelling."""
-    spellings = Counter[str]()
-    for run in runs:
-        spellings.update(dict(read_run(run)["subreddit"].value_counts().rows()))
     names: dict[str, str] = {}
     for name, _ in sorted(spellings.items(), key=lambda item: (item[1], item[0])):  # the most frequent stays
         known = [workspace.manifest(table, name).get("subreddit") for table in (POSTS, COMMENTS)]
@@ -134,7 +137,8 @@ def _newest(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
 def _looks(rows: pl.DataFrame) -> pl.DataFrame:
     """One row a look: of two scores seen at the same time, the higher."""
     key = list(OBSERVATIONS.key)
-    if rows["item_id"].n_unique() == rows.height:
+    rows = in_order(rows, OBSERVATIONS)
+    if not (rows["item_id"] == rows["item_id"].shift()).any():
         return rows
     is_double = rows.select(pl.struct(key).is_duplicated()).to_series()
     if not is_double.any():
@@ -145,7 +149,7 @@ def _looks(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _with_op(workspace: Workspace, comments: pl.DataFrame) -> pl.DataFrame:
     """Comments with `is_by_op`: as the row says, or where the hash of the post's author is the comment's."""
-    files = _files(workspace, POSTS, comments["subreddit"].str.to_lowercase().unique())
+    files = _files(workspace, POSTS, comments["subreddit"].unique().str.to_lowercase().unique())
     if not files:
         return comments.with_columns(pl.col("is_by_op").fill_null(False))
     posts = (

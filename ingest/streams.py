@@ -24,7 +24,7 @@ MAX_WINDOW_BYTES = 2**31
 HEAD_BYTES = 1 << 17
 READ_BYTES = 1 << 14
 """So little that what it decompresses to is still in the cache when it is copied."""
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 8 << 20
 MAX_LINE_BYTES = 256 << 20
 FRAME_HEADER_BYTES = 18
 MOST_RATIO = 40
@@ -59,12 +59,13 @@ class Block:
     """Whole lines of a dump.
 
     index: 0, 1, ... in the file; the cuts depend on the file only, so a resumed run finds the same blocks.
-    first_line: number of its first line in the file, from 1.
+    first_line: number of its first line in the file, from 1. n_lines: how many it has.
     data: the lines, each ending in a newline; its memory is used again when the block is gone.
     """
 
     index: int
     first_line: int
+    n_lines: int
     data: memoryview
 
 
@@ -144,7 +145,7 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
             memoryview(following)[: n_bytes - end] = memoryview(buffer)[end:n_bytes]
             buffers.append(buffer)
             n_lines = count_lines(memoryview(buffer)[:end])
-            yield Block(index, line, memoryview(buffer)[:end])
+            yield Block(index, line, n_lines, memoryview(buffer)[:end])
             index, line, buffer = index + 1, line + n_lines, following
             n_bytes, n_searched = n_bytes - end, 0
         if n_bytes >= block_bytes:
@@ -159,7 +160,7 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
         else:
             cut = CutShortError("the file ends inside a line")
     if end:
-        yield Block(index, line, memoryview(buffer)[:end])
+        yield Block(index, line, count_lines(memoryview(buffer)[:end]), memoryview(buffer)[:end])
     if cut is not None:
         raise cut
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,10 +17,16 @@ FIELDS |= {"_meta": "OBJECT", "_meta.seen": "REAL", "_meta.is_gone": "FLAG"}
 pytestmark = pytest.mark.skipif(not json_lines.is_built(), reason="no C compiler when Lurker was installed")
 
 
+def whole(data, fields):
+    """All rows that were read, and the places of the lines that were left."""
+    lines = read_lines(data, fields)
+    return lines.frame(np.arange(lines.n_rows)), lines.odd
+
+
 def read(*lines: bytes) -> tuple[list[dict], list[int]]:
     """Rows without their nulls, and the numbers of the lines that were left."""
     data = b"".join(line + b"\n" for line in lines)
-    frame, odd = read_lines(data, FIELDS)
+    frame, odd = whole(data, FIELDS)
     assert all(data[start:end] == lines[number] for start, end, number in odd)
     rows = [{name: value for name, value in row.items() if value is not None} for row in frame.to_dicts()]
     return rows, [number for _, _, number in odd]
@@ -110,7 +117,7 @@ def test_a_line_that_fails_late_leaves_nothing_behind():
 
 
 def test_no_lines():
-    frame, odd = read_lines(b"", FIELDS)
+    frame, odd = whole(b"", FIELDS)
     assert (frame.height, odd, frame.columns) == (0, [], ["name", "n", "x", "is_it", "edited", "_meta"])
 
 
@@ -151,7 +158,7 @@ def test_rows_are_those_that_duckdb_reads(rows):
         (row, is_ascii) for row, is_ascii in rows if "NaN" not in json.dumps(row) and "Infinity" not in json.dumps(row)
     ]
     data = b"".join(json.dumps({"id": "x", **row}, ensure_ascii=is_ascii).encode() + b"\n" for row, is_ascii in taken)
-    frame, odd = read_lines(data, parse._FIELDS)
+    frame, odd = whole(data, parse.FIELDS)
     assert not odd
     if taken:
         assert_frame_equal(frame, parse._read_json(data))
@@ -168,7 +175,7 @@ def test_a_damaged_line_is_taken_only_if_it_is_json(row, data):
             data.draw(st.sampled_from(b'{}[]",:\\ue0-.x\xc3\xed\xf0\x80\x00')),
         )
         line[place : place + data.draw(st.integers(0, 2))] = bytes([byte])
-    frame, odd = read_lines(bytes(line) + b"\n", parse._FIELDS)
+    frame, odd = whole(bytes(line) + b"\n", parse.FIELDS)
     assert frame.height + len(odd) == (1 if line.strip() else 0)
     if frame.height:
         assert isinstance(json.loads(line), dict)
