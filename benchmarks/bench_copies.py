@@ -6,17 +6,14 @@ memory is the whole process's, input and interpreter included. A tenth of the te
 """
 
 import argparse
-import multiprocessing
 import re
-import resource
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
+from own_process import run_alone
 
 LEAST_SIMILARITY, LEAST_WORDS, RUN_WORDS = 0.8, 10, 5
 
@@ -73,15 +70,6 @@ def datasketch(path: Path, memory_limit: str) -> int:
 CONTENDERS = {"ours": ours, "datasketch": datasketch}
 
 
-def measure(name: str, path: Path, memory_limit: str) -> dict[str, Any]:
-    """Seconds, peak memory of the process (GB) and texts with a near-duplicate, of one contender in this process."""
-    started = time.perf_counter()
-    n_found = CONTENDERS[name](path, memory_limit)
-    time_s = time.perf_counter() - started
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return {"name": name, "time_s": time_s, "peak_gb": peak_gb, "n_found": n_found}
-
-
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -89,20 +77,17 @@ def main() -> None:
     parser.add_argument("--memory-limit", default="700MB", help="of DuckDB, ours only")
     parser.add_argument("--ours-only", action="store_true", help="leave datasketch out")
     options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")  # a process of its own: peak memory is never another's
+    taken = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.parquet"
-        with context.Pool(1) as pool:
-            pool.apply(write_texts, (path, options.texts))
-        results = []
+        run_alone(write_texts, path, options.texts)
         for name in ["ours"] if options.ours_only else list(CONTENDERS):
-            with context.Pool(1) as pool:
-                results.append(pool.apply(measure, (name, path, options.memory_limit)))
-            line = "{name:>10}: {time_s:>7.2f} s  {peak_gb:>6.2f} GB at the peak  {n_found:>9,} texts with a copy"
-            print(f"{options.texts:>9,} texts  {line.format(**results[-1])}", flush=True)  # noqa: T201
-    if len(results) == 2:
-        first, second = results
-        print(f"{second['time_s'] / first['time_s']:.1f} times as fast as {second['name']}")  # noqa: T201
+            one = taken[name] = run_alone(CONTENDERS[name], path, options.memory_limit)
+            figures = f"{one.time_s:>7.2f} s  {one.peak_gb:>6.2f} GB at the peak  {one.found:>9,} texts with a copy"
+            print(f"{options.texts:>9,} texts  {name:>10}: {figures}", flush=True)  # noqa: T201
+    if len(taken) == 2:
+        ours_took, peer_took = taken.values()
+        print(f"{peer_took.time_s / ours_took.time_s:.1f} times as fast as {list(taken)[1]}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -8,15 +8,12 @@ process's, input and interpreter included.
 
 import argparse
 import math
-import multiprocessing
-import resource
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
+from own_process import run_alone
 
 COLUMNS = ["comment_id", "post_id", "delay_s", "score", "log_chars"]
 
@@ -89,15 +86,6 @@ def pandas_merge(path: Path, memory_limit: str) -> int:
 CONTENDERS = {"ours": ours, "pandas merge": pandas_merge}
 
 
-def measure(name: str, path: Path, memory_limit: str) -> dict[str, Any]:
-    """Seconds, peak memory of the process (GB) and pairs found, of one contender in this process."""
-    started = time.perf_counter()
-    n_pairs = CONTENDERS[name](path, memory_limit)
-    time_s = time.perf_counter() - started
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return {"name": name, "time_s": time_s, "peak_gb": peak_gb, "n_pairs": n_pairs}
-
-
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -106,20 +94,17 @@ def main() -> None:
     parser.add_argument("--memory-limit", default="700MB", help="of DuckDB, ours only")
     parser.add_argument("--ours-only", action="store_true", help="leave pandas out (it needs about 11 GB for 200,000)")
     options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")  # a process of its own: peak memory is never another's
+    taken = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "responses.parquet"
-        with context.Pool(1) as pool:
-            pool.apply(write_responses, (path, options.comments, options.huge_threads))
-        results = []
+        run_alone(write_responses, path, options.comments, options.huge_threads)
         for name in ["ours"] if options.ours_only else list(CONTENDERS):
-            with context.Pool(1) as pool:
-                results.append(pool.apply(measure, (name, path, options.memory_limit)))
-            line = "{name:>13}: {time_s:>7.2f} s  {peak_gb:>6.2f} GB at the peak  {n_pairs:>11,} pairs"
-            print(f"{options.comments:>11,} responses  {line.format(**results[-1])}", flush=True)  # noqa: T201
-    if len(results) == 2:
-        first, second = results
-        print(f"{second['time_s'] / first['time_s']:.0f} times as fast as {second['name']}")  # noqa: T201
+            one = taken[name] = run_alone(CONTENDERS[name], path, options.memory_limit)
+            figures = f"{one.time_s:>7.2f} s  {one.peak_gb:>6.2f} GB at the peak  {one.found:>11,} pairs"
+            print(f"{options.comments:>11,} responses  {name:>13}: {figures}", flush=True)  # noqa: T201
+    if len(taken) == 2:
+        ours_took, peer_took = taken.values()
+        print(f"{peer_took.time_s / ours_took.time_s:.0f} times as fast as {list(taken)[1]}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -90,15 +90,10 @@ def effective_size(weight: pl.Series) -> float:
     return float(w.sum() ** 2 / (w**2).sum()) if w.size else 0.0
 
 
-def describe_pairs(pairs: pl.DataFrame, name: str, recipe: Recipe, subreddits: list[str]) -> dict[str, Any]:
-    """The part of a manifest that the pairs themselves tell."""
-    return describe_blocks([pairs], frame_sha256(pairs), name, recipe, subreddits)
-
-
 def describe_blocks(
     blocks: Iterable[pl.DataFrame], pairs_sha256: str, name: str, recipe: Recipe, subreddits: list[str]
 ) -> dict[str, Any]:
-    """The same of pairs in blocks of whole posts, with or without texts; without a column `weight` all weigh 1."""
+    """What a manifest says of pairs, in blocks of whole posts, with or without texts; without `weight` all weigh 1."""
     n_posts = n_responses = 0
     by_split = {split: np.zeros(4) for split in SPLITS}
     for block in blocks:

@@ -1,7 +1,7 @@
 """`lurker rm`: train, judge and apply reward models."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,18 +12,21 @@ from lurker.workspace import open_workspace
 
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Train, judge and apply reward models.")
 
-JSON = typer.Option(False, "--json", help="One JSON object on stdout.")
-SETTINGS = typer.Option(None, "--set", help="field=value of the training, e.g. learning_rate=1e-3. Repeatable.")
-SUBREDDITS = typer.Option(None, "--subreddit", help="Only this community. Repeatable.")
-MODEL = typer.Option(..., "--model", help="scratch-10k … scratch-16m, a Hugging Face id or a local folder.")
-TEST = typer.Option(None, "--test", help="Pair set judged on; hard-test where there is one.")
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="field=value of the training, e.g. learning_rate=1e-3. Repeatable."),
+]
+Subreddits = Annotated[list[str] | None, typer.Option("--subreddit", help="Only this community. Repeatable.")]
+Model = Annotated[str, typer.Option("--model", help="scratch-10k … scratch-16m, a Hugging Face id or a local folder.")]
+Test = Annotated[str | None, typer.Option("--test", help="Pair set judged on; hard-test where there is one.")]
 
 
 @app.command("train")
 def train_command(
     ctx: typer.Context,
-    name: str = typer.Argument(..., metavar="NAME", help="Pair set to train on."),
-    model: str = MODEL,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Pair set to train on.")],
+    model: Model,
     run: str | None = typer.Option(None, "--run", help="Id of the run; made from the call when absent."),
     resume: bool = typer.Option(False, "--resume", help="Go on with a run that was stopped."),
     max_pairs: int | None = typer.Option(None, "--max-pairs", min=2, help="Training pairs; all when absent."),
@@ -33,10 +36,10 @@ def train_command(
     test: list[str] | None = typer.Option(
         None, "--test", help="Pair set judged on, its test split; NAME and hard-test when absent. Repeatable."
     ),
-    subreddit: list[str] | None = SUBREDDITS,
+    subreddit: Subreddits = None,
     seed: int = typer.Option(0, "--seed", min=0, help="Seed of subset, initial weights and order."),
-    settings: list[str] | None = SETTINGS,
-    as_json: bool = JSON,
+    settings: Settings = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a reward model; judge it, beside the baselines, on NAME's test split and the hard test, or on others."""
     workspace = open_workspace(ctx.obj)
@@ -72,10 +75,10 @@ def train_command(
 @app.command("evaluate")
 def evaluate_command(
     ctx: typer.Context,
-    run: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
-    pairs: str = typer.Option(..., "--pairs", help="Pair set to judge on."),
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a finished run.")],
+    pairs: Annotated[str, typer.Option("--pairs", help="Pair set to judge on.")],
     split: str = typer.Option("test", "--split", help="train | validation | test: its split."),
-    as_json: bool = JSON,
+    as_json: AsJson = False,
 ) -> None:
     """Judge a run, beside the baselines, on a split of any pair set, by subreddit."""
     workspace = open_workspace(ctx.obj)
@@ -91,10 +94,10 @@ def evaluate_command(
 @app.command("diagnose")
 def diagnose_command(
     ctx: typer.Context,
-    run: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
-    pairs: str = typer.Option(..., "--pairs", help="Pair set to judge on."),
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a finished run.")],
+    pairs: Annotated[str, typer.Option("--pairs", help="Pair set to judge on.")],
     split: str = typer.Option("test", "--split", help="train | validation | test: its split."),
-    as_json: bool = JSON,
+    as_json: AsJson = False,
 ) -> None:
     """What stands behind an accuracy: calibration, length, delay, score gap, and how changed texts move the reward."""
     workspace = open_workspace(ctx.obj)
@@ -117,15 +120,17 @@ def diagnose_command(
 @app.command("compare")
 def compare_command(
     ctx: typer.Context,
-    first: str = typer.Argument(..., metavar="RUN", help="Id of a finished run; of several seeds: RUN,RUN,RUN."),
-    second: str = typer.Argument(
-        ...,
-        metavar="OTHER",
-        help="Run(s) it is compared with, or its baseline: length | time | both | tfidf | embeddings.",
-    ),
-    pairs: str = typer.Option(..., "--pairs", help="Pair set that both have judged."),
+    first: Annotated[str, typer.Argument(metavar="RUN", help="Id of a finished run; of several seeds: RUN,RUN,RUN.")],
+    second: Annotated[
+        str,
+        typer.Argument(
+            metavar="OTHER",
+            help="Run(s) it is compared with, or its baseline: length | time | both | tfidf | embeddings.",
+        ),
+    ],
+    pairs: Annotated[str, typer.Option("--pairs", help="Pair set that both have judged.")],
     split: str = typer.Option("test", "--split", help="train | validation | test: its split."),
-    as_json: bool = JSON,
+    as_json: AsJson = False,
 ) -> None:
     """Is one run better than another, or than a baseline, on the same pairs, or is it chance?"""
     workspace = open_workspace(ctx.obj)
@@ -144,9 +149,9 @@ def compare_command(
 @app.command("export")
 def export_command(
     ctx: typer.Context,
-    run: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
-    out: Path = typer.Option(..., "--out", help="Folder to write."),
-    as_json: bool = JSON,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a finished run.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write a run as a Hugging Face folder that transformers and TRL load, with a model card."""
     workspace = open_workspace(ctx.obj)
@@ -162,12 +167,13 @@ def export_command(
 @app.command("score")
 def score_command(
     ctx: typer.Context,
-    run: str = typer.Argument(..., metavar="RUN", help="Id of a finished run."),
-    file: Path = typer.Argument(
-        ..., metavar="FILE", help="JSONL or Parquet with prompt and response (and delay_s, if trained so)."
-    ),
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a finished run.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="JSONL or Parquet with prompt and response (and delay_s, if trained so)."),
+    ],
     out: Path | None = typer.Option(None, "--out", help="Where to write; FILE with `.scored` before its ending."),
-    as_json: bool = JSON,
+    as_json: AsJson = False,
 ) -> None:
     """Add a reward to each row of a file of any size."""
     workspace = open_workspace(ctx.obj)

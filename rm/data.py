@@ -175,6 +175,22 @@ def _column(frame: pl.DataFrame, name: str) -> NDArray[np.float32]:
     return frame[name].to_numpy().astype(np.float32)
 
 
+def both_sides(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Chosen and rejected responses of PAIRS, [n_pairs] each: response_id, post_id, prompt, text, n_chars, delay_s."""
+    chosen, rejected = (
+        frame.select(
+            "post_id",
+            "prompt",
+            response_id=f"{side}_id",
+            text=side,
+            n_chars=f"{side}_chars",
+            delay_s=f"{side}_delay_s",
+        )
+        for side in ("chosen", "rejected")
+    )
+    return chosen, rejected
+
+
 def with_delays(frame: pl.DataFrame) -> pl.DataFrame:
     """PAIRS whose responses tell their delay."""
     return frame.with_columns(

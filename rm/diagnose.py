@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from lurker.stats import accuracy_interval
 from lurker.workspace import Workspace, read_json, write_json
 from rm.counterfactual import counterfactuals
-from rm.data import read_pairs, split_of, with_delays
+from rm.data import both_sides, read_pairs, split_of, with_delays
 from rm.evaluate import Margins, is_correct, model_rewards, require_disjoint
 from rm.forward import place
 from rm.judge import tokenise_as
@@ -153,16 +153,8 @@ def responses(frame: pl.DataFrame, rewards: NDArray[np.float64], chosen: Any, re
     rewards: of each sequence. chosen, rejected: [n_pairs] index into rewards.
     """
     sides = [
-        frame.select(
-            response_id=f"{side}_id",
-            post_id="post_id",
-            prompt="prompt",
-            text=side,
-            n_chars=f"{side}_chars",
-            delay_s=f"{side}_delay_s",
-            reward=pl.Series(rewards[places], dtype=pl.Float64),
-        )
-        for side, places in (("chosen", chosen), ("rejected", rejected))
+        side.with_columns(reward=pl.Series(rewards[places], dtype=pl.Float64))
+        for side, places in zip(both_sides(frame), (chosen, rejected), strict=True)
     ]
     return pl.concat(sides).unique("response_id", keep="first", maintain_order=True).sort("response_id")
 

@@ -1,6 +1,6 @@
 """`lurker experiment`: data and model size, transfer across communities, recipes compared."""
 
-from typing import Any, cast, get_args
+from typing import Annotated, Any
 
 import typer
 
@@ -9,32 +9,36 @@ from lurker.errors import CallError
 from lurker.progress import say
 from lurker.report import print_json, print_table
 from lurker.workspace import Workspace, open_workspace, read_json
-from rm.commands import JSON, MODEL, SETTINGS, SUBREDDITS
+from rm.commands import AsJson, Model, Settings, Subreddits, Test
 
 app = typer.Typer(
     pretty_exceptions_enable=False, no_args_is_help=True, help="Data and model size, transfer, and recipes compared."
 )
 
-ENGINE = typer.Option("local", "--engine", help="local: processes here; ray: the cluster of RAY_ADDRESS, or a new one.")
-WORKERS = typer.Option(None, "--workers", min=1, help="Processes of the local engine; one per core.")
-EXPERIMENT = typer.Option(None, "--name", help="Name of the experiment; NAME-scaling or NAME-transfer.")
-TEST = typer.Option(None, "--test", help="Pair set judged on; hard-test where there is one.")
+EngineName = Annotated[
+    Engine, typer.Option("--engine", help="local: processes here; ray: the cluster of RAY_ADDRESS, or a new one.")
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes of the local engine; one per core.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")]
+Title = Annotated[
+    str | None, typer.Option("--name", help="Name of the experiment; NAME-scaling, NAME-transfer or NAME-search.")
+]
 
 
 @app.command("scaling")
 def scaling_command(
     ctx: typer.Context,
-    name: str = typer.Argument(..., metavar="NAME", help="Pair set to train on."),
-    models: str = typer.Option(..., "--models", help="SPECs, separated by commas."),
-    sizes: str = typer.Option(..., "--sizes", help="Training pairs, separated by commas."),
-    seeds: int = typer.Option(3, "--seeds", min=1, help="How many seeds."),
-    test: str | None = TEST,
-    subreddit: list[str] | None = SUBREDDITS,
-    engine: str = ENGINE,
-    workers: int | None = WORKERS,
-    experiment: str | None = EXPERIMENT,
-    settings: list[str] | None = SETTINGS,
-    as_json: bool = JSON,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Pair set to train on.")],
+    models: Annotated[str, typer.Option("--models", help="SPECs, separated by commas.")],
+    sizes: Annotated[str, typer.Option("--sizes", help="Training pairs, separated by commas.")],
+    seeds: Seeds = 3,
+    test: Test = None,
+    subreddit: Subreddits = None,
+    engine: EngineName = "local",
+    workers: Workers = None,
+    experiment: Title = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
 ) -> None:
     """Accuracy on one test for every model, data size and seed; finished cells are not run again."""
     workspace = open_workspace(ctx.obj)
@@ -43,7 +47,7 @@ def scaling_command(
     config = _checked(
         ScalingConfig,
         pairs=name,
-        models=tuple(model.strip() for model in models.split(",") if model.strip()),
+        models=_names(models),
         sizes=_whole_numbers("--sizes", sizes),
         n_seeds=seeds,
         test_pairs=test,
@@ -51,7 +55,7 @@ def scaling_command(
         settings=tuple(settings or ()),
     )
     title = experiment or f"{name}-scaling"
-    table = run_scaling(workspace, title, config, _engine(engine), workers)
+    table = run_scaling(workspace, title, config, engine, workers)
     if as_json:
         print_json(_experiment_report(workspace, title, table.to_dicts()))
         return
@@ -61,19 +65,19 @@ def scaling_command(
 @app.command("transfer")
 def transfer_command(
     ctx: typer.Context,
-    name: str = typer.Argument(..., metavar="NAME", help="Pair set to train on."),
-    model: str = MODEL,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Pair set to train on.")],
+    model: Model,
     max_pairs: int | None = typer.Option(
         None, "--max-pairs", min=2, help="Pairs of each source; the smallest's count."
     ),
-    seeds: int = typer.Option(1, "--seeds", min=1, help="How many seeds."),
-    test: str | None = TEST,
-    subreddit: list[str] | None = SUBREDDITS,
-    engine: str = ENGINE,
-    workers: int | None = WORKERS,
-    experiment: str | None = EXPERIMENT,
-    settings: list[str] | None = SETTINGS,
-    as_json: bool = JSON,
+    seeds: Seeds = 1,
+    test: Test = None,
+    subreddit: Subreddits = None,
+    engine: EngineName = "local",
+    workers: Workers = None,
+    experiment: Title = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train on each community, judge on every other; finished cells are not run again."""
     workspace = open_workspace(ctx.obj)
@@ -90,7 +94,7 @@ def transfer_command(
         settings=tuple(settings or ()),
     )
     title = experiment or f"{name}-transfer"
-    table = run_transfer(workspace, title, config, _engine(engine), workers)
+    table = run_transfer(workspace, title, config, engine, workers)
     if as_json:
         print_json(_experiment_report(workspace, title, table.to_dicts()))
         return
@@ -103,20 +107,20 @@ def transfer_command(
 @app.command("recipes")
 def recipes_command(
     ctx: typer.Context,
-    names: list[str] = typer.Argument(..., metavar="NAME...", help="Pair sets to train on, one a recipe."),
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Pair sets to train on, one a recipe.")],
     models: str = typer.Option("tfidf", "--models", help="tfidf and SPECs, separated by commas."),
     sizes: str = typer.Option("all", "--sizes", help="Most training pairs of a set: `all`, numbers, by commas."),
-    seeds: int = typer.Option(3, "--seeds", min=1, help="How many seeds."),
+    seeds: Seeds = 3,
     test: list[str] | None = typer.Option(
         None, "--test", help="Pair set judged on; hard-test and the balanced NAMEs. Repeatable."
     ),
     gaps: str = typer.Option("1,5", "--gaps", help="Least score gaps that tests are judged at, by commas."),
     reference: str | None = typer.Option(None, "--reference", help="NAME the others are compared with; the balanced."),
-    engine: str = ENGINE,
-    workers: int | None = WORKERS,
+    engine: EngineName = "local",
+    workers: Workers = None,
     experiment: str = typer.Option("recipes", "--name", help="Name of the experiment."),
-    settings: list[str] | None = SETTINGS,
-    as_json: bool = JSON,
+    settings: Settings = None,
+    as_json: AsJson = False,
 ) -> None:
     """The same model trained on each pair set, judged on the same tests and, where it is known, on the truth."""
     workspace = open_workspace(ctx.obj)
@@ -125,7 +129,7 @@ def recipes_command(
     config = _checked(
         RecipesConfig,
         pairs=tuple(names),
-        models=tuple(model.strip() for model in models.split(",") if model.strip()),
+        models=_names(models),
         sizes=_sizes(sizes),
         n_seeds=seeds,
         tests=tuple(test or ()),
@@ -133,7 +137,7 @@ def recipes_command(
         reference=reference,
         settings=tuple(settings or ()),
     )
-    table, differences = run_recipes(workspace, experiment, config, _engine(engine), workers)
+    table, differences = run_recipes(workspace, experiment, config, engine, workers)
     manifest = read_json(workspace.folder("experiments", experiment) / "manifest.json")
     if as_json:
         report = _experiment_report(workspace, experiment, table.to_dicts())
@@ -145,20 +149,24 @@ def recipes_command(
 @app.command("search")
 def search_command(
     ctx: typer.Context,
-    name: str = typer.Argument(..., metavar="NAME", help="Pair set whose validation split judges; trained on too."),
-    model: str = MODEL,
-    stages: list[str] = typer.Option(
-        ...,
-        "--try",
-        help="Candidates of a stage: `field=value field=value | field=value`; pairs and max_pairs are fields too. "
-        "Repeatable: each stage goes on from the best of the one before.",
-    ),
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Pair set whose validation split judges; trained on too.")
+    ],
+    model: Model,
+    stages: Annotated[
+        list[str],
+        typer.Option(
+            "--try",
+            help="Candidates of a stage: `field=value field=value | field=value`; pairs and max_pairs are fields too. "
+            "Repeatable: each stage goes on from the best of the one before.",
+        ),
+    ],
     seed: int = typer.Option(0, "--seed", min=0, help="Seed of every candidate."),
-    engine: str = ENGINE,
-    workers: int | None = WORKERS,
-    experiment: str | None = typer.Option(None, "--name", help="Name of the experiment; NAME-search."),
-    settings: list[str] | None = SETTINGS,
-    as_json: bool = JSON,
+    engine: EngineName = "local",
+    workers: Workers = None,
+    experiment: Title = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
 ) -> None:
     """Find a way to train on validation pairs alone, one field after another; finished cells are not run again."""
     workspace = open_workspace(ctx.obj)
@@ -168,7 +176,7 @@ def search_command(
         SearchConfig, pairs=name, model=model, stages=tuple(stages), settings=tuple(settings or ()), seed=seed
     )
     title = experiment or f"{name}-search"
-    table = run_search(workspace, title, config, _engine(engine), workers)
+    table = run_search(workspace, title, config, engine, workers)
     if as_json:
         print_json(_experiment_report(workspace, title, table.to_dicts()))
         return
@@ -214,25 +222,22 @@ def _print_recipes(table: Any, differences: Any, manifest: dict[str, Any]) -> No
 
 
 def _sizes(text: str) -> tuple[int | None, ...]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    return tuple(None if part == "all" else _whole_numbers("--sizes", part)[0] for part in parts)
+    return tuple(None if part == "all" else _whole_numbers("--sizes", part)[0] for part in _names(text))
 
 
 def _experiment_report(workspace: Workspace, title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"experiment": title, "folder": str(workspace.folder("experiments", title)), "rows": rows}
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
+        return tuple(int(part) for part in _names(text))
     except ValueError as error:
         raise CallError(f"{option} takes whole numbers separated by commas, got {text!r}.") from error
-
-
-def _engine(text: str) -> Engine:
-    if text not in get_args(Engine):
-        raise CallError(f"--engine takes local | ray, got {text!r}.")
-    return cast(Engine, text)
 
 
 def _checked(config: type[Any], **values: Any) -> Any:

@@ -14,7 +14,7 @@ from lurker.workspace import Workspace
 from rm.baselines import fit_both, length, time
 from rm.cells import Cell
 from rm.compare import mcnemar_p
-from rm.data import stable_hash
+from rm.data import both_sides, stable_hash
 from rm.evaluate import is_correct
 from rm.truth import FOLLOWED, Following, following, true_pairs, with_quality
 
@@ -84,18 +84,7 @@ def make_judge(
 
 def judged_responses(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """RESPONSE of PAIRS, sorted by key: a row a response and text (cleaning may differ between pair sets)."""
-    sides = [
-        frame.select(
-            response_id=f"{side}_id",
-            post_id="post_id",
-            prompt="prompt",
-            text=side,
-            n_chars=f"{side}_chars",
-            delay_s=f"{side}_delay_s",
-        )
-        for frame in frames
-        for side in ("chosen", "rejected")
-    ]
+    sides = [side for frame in frames for side in both_sides(frame)]
     distinct = pl.concat(sides).unique(["response_id", "prompt", "text"], keep="first", maintain_order=True)
     return distinct.with_columns(key=_keys(distinct, "response_id", "text")).select(RESPONSE).sort("key")
 

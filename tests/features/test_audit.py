@@ -18,7 +18,8 @@ from features.confounds import (
 from features.context import POST_CONTEXT
 from features.probes import ProbeConfig, _logistic, forward_probabilities, judge_forward
 from features.recipes import preset
-from features.store import describe_pairs, read_pairs, write_pairs
+from features.store import describe_blocks, read_pairs, write_pairs
+from lurker.digest import frame_sha256
 from lurker.errors import LurkerError
 from lurker.schema import PAIRS, check
 from lurker.stats import accuracy_interval
@@ -187,7 +188,12 @@ def test_weights_count(workspace: Workspace) -> None:
     pairs = random_pairs(600)
     earlier = pl.col("chosen_delay_s") < pl.col("rejected_delay_s")
     weighted = pairs.with_columns(weight=pl.when(earlier).then(9.0).otherwise(1.0))
-    write_pairs(workspace, "weighted", weighted, describe_pairs(weighted, "weighted", preset("naive"), ["alpha"]))
+    write_pairs(
+        workspace,
+        "weighted",
+        weighted,
+        describe_blocks([weighted], frame_sha256(weighted), "weighted", preset("naive"), ["alpha"]),
+    )
     assert audit_pairs(workspace, "weighted", probes=FAST)["earlier_wins"]["value"] == pytest.approx(0.9, abs=0.02)
 
 
@@ -199,6 +205,8 @@ def test_an_unknown_set_lists_the_existing(workspace: Workspace) -> None:
 
 def test_one_post_cannot_be_audited(workspace: Workspace) -> None:
     pairs = random_pairs(20, n_posts=1)
-    write_pairs(workspace, "single", pairs, describe_pairs(pairs, "single", preset("naive"), ["alpha"]))
+    write_pairs(
+        workspace, "single", pairs, describe_blocks([pairs], frame_sha256(pairs), "single", preset("naive"), ["alpha"])
+    )
     with pytest.raises(LurkerError, match="all 1 posts fall into one fold"):
         audit_pairs(workspace, "single", probes=FAST)

@@ -15,8 +15,9 @@ from features.build import build_pairs
 from features.recipes import preset
 from features.second_figures import read_sides
 from features.second_opinion import SecondOpinionConfig, _chance, second_opinion
-from features.store import describe_pairs, read_pairs, write_pairs
+from features.store import describe_blocks, read_pairs, write_pairs
 from lurker.cli import run
+from lurker.digest import frame_sha256
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace, open_workspace, read_json
 
@@ -55,10 +56,14 @@ def test_it_finds_a_shortcut_and_none_in_coins(workspace: Workspace) -> None:
     assert len(of_models) == 5 and all(row["low"] > 0.65 for row in of_models)
     assert not found["agrees"] and found["verdict"].startswith("The second opinion finds a shortcut")
     coins = with_coins_for_outcomes(naive)
-    write_pairs(workspace, "coins", coins, describe_pairs(coins, "coins", preset("naive"), ["alpha"]))
+    write_pairs(
+        workspace, "coins", coins, describe_blocks([coins], frame_sha256(coins), "coins", preset("naive"), ["alpha"])
+    )
     found = second_opinion(workspace, "coins", FAST)
     assert found["best_by_chance"]["p"] > 0.05 and "shortcut" not in found["verdict"]
-    write_pairs(workspace, "coins", naive, describe_pairs(naive, "coins", preset("naive"), ["alpha"]))
+    write_pairs(
+        workspace, "coins", naive, describe_blocks([naive], frame_sha256(naive), "coins", preset("naive"), ["alpha"])
+    )
     assert not (workspace.root / "pairs/coins/second-opinion.json").exists()  # it was of other pairs
 
 
@@ -117,6 +122,6 @@ def test_a_wrong_call_is_a_sentence(workspace: Workspace, capsys: pytest.Capture
     assert "no pair set 'absent'" in capsys.readouterr().err
     pairs = read_pairs(workspace, "naive")[0]
     few = pairs.filter(post_id=pairs["post_id"][0])
-    write_pairs(workspace, "few", few, describe_pairs(few, "few", preset("naive"), ["alpha"]))
+    write_pairs(workspace, "few", few, describe_blocks([few], frame_sha256(few), "few", preset("naive"), ["alpha"]))
     with pytest.raises(LurkerError, match="'few' has 1 posts, too few"):
         second_opinion(workspace, "few", FAST)

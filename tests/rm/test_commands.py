@@ -137,7 +137,7 @@ def test_score_names_the_line_that_is_wrong_and_writes_nothing(
         ("rm evaluate none --pairs planted", "no finished run 'none'", 2),
         ("rm score none rows.jsonl", "no finished run 'none'", 2),
         ("experiment scaling planted --models scratch-10k --sizes 10,x", "whole numbers", 2),
-        ("experiment scaling planted --models scratch-10k --sizes 10 --engine spark", "local | ray", 2),
+        ("experiment scaling planted --models scratch-10k --sizes 10 --engine spark", "one of 'local', 'ray'", 2),
         ("experiment scaling planted --models scratch-10k --sizes 1", "at least 2 pairs", 2),
         ("experiment transfer planted --model scratch-10k --max-pairs 9999", "has 216", 2),
     ],
