@@ -41,6 +41,8 @@ class Audit:
     recipe: str
     verdict: str
     is_clean: bool
+    second_opinion: str | None
+    """verdict of the second auditor; None where none was asked"""
     label_confidence_mean: float | None
     """mean P(chosen is truly liked more), 0.5–1"""
     probes: pl.DataFrame
@@ -128,8 +130,9 @@ def audit(workspace: Workspace, name: str) -> Audit:
 
     Errors: LurkerError when the file is missing, damaged, or lacks an entry.
     """
-    path = workspace.root / "pairs" / name / "audit.json"
+    path, second_path = (workspace.root / "pairs" / name / file for file in ("audit.json", "second-opinion.json"))
     content = read_json(path)
+    second = read_json(second_path) if second_path.exists() else None
     with _naming(path):
         probes = [{"pairs": name, **{key: row[key] for key in list(_PROBES)[1:]}} for row in content["probes"]]
         differences = [(name, str(row["confounder"]), float(row["smd"])) for row in content["differences"]]
@@ -141,6 +144,7 @@ def audit(workspace: Workspace, name: str) -> Audit:
             recipe=str(content["recipe"]),
             verdict=str(content["verdict"]),
             is_clean=bool(content["is_clean"]),
+            second_opinion=None if second is None else str(second["verdict"]),
             label_confidence_mean=None if confidence is None else float(confidence),
             probes=pl.DataFrame(probes, schema=_PROBES),
             differences=pl.DataFrame(

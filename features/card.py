@@ -49,7 +49,12 @@ there was to vote on.
 
 
 def dataset_card(
-    name: str, format_name: str, splits: Sequence[str], manifest: dict[str, Any], audit: dict[str, Any] | None
+    name: str,
+    format_name: str,
+    splits: Sequence[str],
+    manifest: dict[str, Any],
+    audit: dict[str, Any] | None,
+    second_opinion: dict[str, Any] | None,
 ) -> str:
     """The card as Markdown with the front matter that `datasets.load_dataset` reads.
 
@@ -67,6 +72,8 @@ def dataset_card(
             "## Audit: what a reader of no word knows",
             "",
             *_audit_lines(name, audit),
+            "",
+            *_second_opinion_lines(name, second_opinion),
             "",
             "## Recipe",
             "",
@@ -121,6 +128,28 @@ def _audit_lines(name: str, audit: dict[str, Any] | None) -> list[str]:
             "",
         ),
         *_table(("confounder", "before", "here"), differences),
+    ]
+
+
+def _second_opinion_lines(name: str, found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return [f"No second auditor was asked: `lurker pairs audit {name} --second-opinion`, then export again."]
+    rows = [
+        (
+            row["split"],
+            row["model"],
+            cell(round(row["n_pairs"])),
+            *(cell(row[key]) for key in ("accuracy", "low", "high")),
+        )
+        for row in found["models"]
+    ]
+    return [
+        "A second auditor, which shares no code with the first, judged them "
+        f"(cuts: {found['n_cuts']}). {found['verdict']}",
+        "",
+        *_table(("split", "model", "pairs", "accuracy", "95 % from", "to"), rows),
+        "",
+        "`style` sees how words are written (capitals, digits, ?, !), which may be taste: no part of the verdict.",
     ]
 
 

@@ -119,20 +119,23 @@ def export_pairs(workspace: Workspace, name: str, format_name: str, out: Path) -
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CallError(f"{out} is there already.", "Take another --out, or remove it first.")
     pairs, manifest = read_pairs(workspace, name)
-    audit_path = existing_folder(workspace, name) / "audit.json"
-    audit = read_json(audit_path) if audit_path.exists() else None
+    folder = existing_folder(workspace, name)
+    audit, second_opinion = (
+        read_json(path) if (path := folder / file).exists() else None for file in ("audit.json", "second-opinion.json")
+    )
     shaped = FORMATS[format_name](_with_post_facts(workspace, pairs) if format_name == "shp" else pairs)
     n_pairs = {split: int((pairs["split"] == split).sum()) for split in SPLITS}
+    filled = [split for split in SPLITS if n_pairs[split]]
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     try:
-        for split in (split for split in SPLITS if n_pairs[split]):
+        for split in filled:
             write_parquet(shaped.filter(pairs["split"] == split), partial / "data" / f"{split}.parquet")
         write_json(manifest | {"format": format_name}, partial / "manifest.json")
-        card = dataset_card(name, format_name, [split for split in SPLITS if n_pairs[split]], manifest, audit)
+        card = dataset_card(name, format_name, filled, manifest, audit, second_opinion)
         (partial / "README.md").write_text(card, encoding="utf-8")
         partial.replace(out)
         if format_name != "ids":
-            note_export(existing_folder(workspace, name), out)
+            note_export(folder, out)
     except OSError as error:
         raise LurkerError(f"Cannot write {out}: {error}.", "Give another --out.") from error
     finally:

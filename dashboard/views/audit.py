@@ -46,6 +46,8 @@ def _verdicts(audits: list[documents.Audit]) -> None:
                 colour = {"clean": "green", "not clean": "orange", "undecided": "gray"}[found]
                 st.markdown(f"**{layout.plain(audit.pairs)}** &nbsp; :{colour}-badge[{found}]")
                 st.markdown(layout.plain(audit.verdict))
+                if audit.second_opinion is not None:
+                    st.markdown(layout.plain(audit.second_opinion))
                 facts = [
                     f"{label} {layout.interval(*audit.rates[key])}"
                     for key, label in (("earlier_wins", "earlier wins"), ("longer_wins", "longer wins"))

@@ -1,5 +1,6 @@
 """Each page, drawn whole by Streamlit's own test runner: on a full, an empty, a damaged and an absent workspace."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,16 @@ def test_the_overview_answers_the_question_first(open_page: OpenPage, full_root:
     assert "name the winner in **79.0%**" in answers[1]
     assert "the hard test's truth allows 84.0%" in answers[1]
     assert "the shortcuts know nothing" in answers[2]
+
+
+def test_a_second_opinion_stands_below_the_first(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(full_root, tmp_path / "asked"))
+    verdict = "The second opinion finds a shortcut."
+    (root / "pairs/matched/second-opinion.json").write_text(json.dumps({"verdict": verdict}), encoding="utf-8")
+    said = [str(text.value) for text in open_page(root, "audit").markdown]
+    assert sum("second opinion" in text for text in said) == 1
+    of_matched = next(number for number, text in enumerate(said) if text.startswith("**matched**"))
+    assert said[of_matched + 2].replace("\\", "") == verdict
 
 
 @pytest.mark.parametrize("page", ["overview", "audit"])

@@ -174,15 +174,23 @@ def test_the_card_tells_recipe_ledger_and_audit(
     call = ["--workspace", str(workspace.root), "pairs"]
     assert run([*call, "export", "mine", "--format", "trl", "--out", str(tmp_path / "before")]) == 0
     assert "lurker pairs audit mine" in capsys.readouterr().out
-    assert "Not audited" in (tmp_path / "before/README.md").read_text()
+    before = (tmp_path / "before/README.md").read_text()
+    assert (
+        "Not audited" in before and "No second auditor was asked: `lurker pairs audit mine --second-opinion`" in before
+    )
     assert run([*call, "audit", "mine", "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)["verdict"]
+    assert run([*call, "audit", "mine", "--second-opinion", "--cuts", "1", "--json"]) == 0
+    second = json.loads(capsys.readouterr().out)
     assert run([*call, "export", "mine", "--format", "trl", "--out", str(tmp_path / "after"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["is_audited"]
     audit = json.loads((workspace.folder("pairs", "mine") / "audit.json").read_text())
     card = (tmp_path / "after/README.md").read_text()
+    first = second["models"][0]
     for words in (
         verdict,
+        f"judged them (cuts: 1). {second['verdict']}",
+        f"| {first['split']} | {first['model']} | {first['n_pairs']:,.0f} | {first['accuracy']:.3f} |",
         "| max_pairs_per_post | 4 |",
         "over max_pairs_per_post",
         f"| log_delay | – | {audit['differences'][0]['smd']:.3f} |",
@@ -192,7 +200,8 @@ def test_the_card_tells_recipe_ledger_and_audit(
         "## Whom it represents",
     ):
         assert words in card
-    (workspace.folder("pairs", "mine") / "audit.json").unlink()
+    for file in ("audit.json", "second-opinion.json"):
+        (workspace.folder("pairs", "mine") / file).unlink()
 
 
 @pytest.mark.parametrize(("format_name", "words"), [("csv", "Unknown format 'csv'"), ("trl", "is there already")])
