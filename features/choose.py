@@ -18,12 +18,19 @@ from features.ledger import Ledger, add_up
 from features.matching import COLUMNS, ORDER, balance_pairs_by, match_pairs, signs_mirror
 from features.noise import Votes, VoteSums, fit_votes
 from features.propensity import PropensityConfig, sample_pairs
-from features.recipes import Recipe, balanced
+from features.recipes import Recipe, adjusted, balanced
 from features.responses import response_rules, select_responses
 from lurker.progress import say
 
 KEPT = (*COLUMNS, *FORM, *OF_CONTEXT, *POST_CONTEXT, "log_delay", "post_score", "first_score", "later_votes")
 """What goes on of a response that may be in a pair."""
+CALIPERS = ("max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
+CAPS_OF_PAIRS = (
+    "max_pool_pairs_per_response",
+    "max_pool_pairs_per_post",
+    "max_pairs_per_response",
+    "max_pairs_per_post",
+)
 MAX_VOTERS = 500_000
 """Responses of a subreddit that fitted exposure is learned from, at most and about."""
 
@@ -63,7 +70,8 @@ def choose_pairs(
     say("Probing what the confounders say of the outcome.")
     before = _differences(pool)
     if recipe.deconfound == "balance":
-        pairs, ledger, rounds = _balanced(pool, ledger, recipe, folder, means)
+        around = _around(pool, responses, recipe, votes, folder, means)
+        pairs, ledger, rounds = _balanced(pool, ledger, recipe, folder, means, around)
         ledgers = {"pairs": ledger}
     else:
         pairs, ledgers, rounds = _adjusted(pool, ledger, responses, recipe, votes, folder, means)
@@ -109,10 +117,22 @@ def _sample(responses: Blocks, n: int) -> pl.DataFrame:
     return pl.concat(kept)
 
 
+def _around(
+    pool: Blocks, responses: Blocks, recipe: Recipe, votes: dict[str, Votes], folder: Path, means: Means
+) -> Blocks | None:
+    """Pairs of the same responses that no caliper holds, for a small pool to learn from; None where it is large."""
+    if pool.n_rows >= PropensityConfig().max_learned_pairs:
+        return None
+    wide = adjusted()
+    same = {name: getattr(wide, name) for name in (*CALIPERS, *CAPS_OF_PAIRS, "neighbour_order", "n_neighbours")}
+    rules = dataclasses.replace(recipe, **same, deconfound="adjust", length_symmetric=False, balance_signs=False)
+    return match_pairs(responses, rules, votes, folder / "around", means)[0]
+
+
 def _balanced(
-    pool: Blocks, ledger: Ledger, recipe: Recipe, folder: Path, means: Means
+    pool: Blocks, ledger: Ledger, recipe: Recipe, folder: Path, means: Means, around: Blocks | None
 ) -> tuple[Blocks, Ledger, list[dict[str, Any]]]:
-    pairs, ledger, rounds = balance_pairs(pool, ledger, recipe, folder, means)
+    pairs, ledger, rounds = balance_pairs(pool, ledger, recipe, folder, means, around=around)
     if recipe.test_posts_only:
         pairs, n_dropped = map_blocks(_only, pairs, folder / "test", means, splits=("test",))
         ledger = ledger.drop("not a test post", sum(n_dropped))
@@ -144,13 +164,14 @@ def _adjusted(
     same = {name: getattr(recipe, name) for name in ("validation_fraction", "test_fraction", "exposure", "vote_fuzz")}
     rules = dataclasses.replace(balanced(), **same)
     held_pool, held_ledger = match_pairs(responses, rules, votes, folder / "held-pool", means)
-    held, held_ledger, rounds = balance_pairs(held_pool, held_ledger, rules, folder / "held", means)
+    around = _around(held_pool, responses, rules, votes, folder, means)
+    held, held_ledger, rounds = balance_pairs(held_pool, held_ledger, rules, folder / "held", means, around=around)
     held_out, n_train = map_blocks(_only, held, folder / "held-out", means, splits=("validation", "test"))
     held_ledger = held_ledger.drop("train: adjusted pairs stand there", sum(n_train))
-    adjusted = adjust_pairs(train, folder / "adjusted", means)
+    trained = adjust_pairs(train, folder / "adjusted", means)
     (folder / "together").mkdir()
     files = []
-    for file, block, others in zip(adjusted.files, adjusted, held_out, strict=True):
+    for file, block, others in zip(trained.files, trained, held_out, strict=True):
         both = pl.concat([block, others.with_columns(confounder_log_odds=pl.lit(0.0))], how="diagonal")
         files.append(write_block(both.sort(ORDER), folder / "together" / file.name))
-    return Blocks(tuple(files), adjusted.subreddits), {"pairs": ledger, "held-out pairs": held_ledger}, rounds
+    return Blocks(tuple(files), trained.subreddits), {"pairs": ledger, "held-out pairs": held_ledger}, rounds

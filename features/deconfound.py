@@ -71,13 +71,20 @@ CAPS: dict[str, PairRule] = {
 
 
 def balance_pairs(
-    pool: Blocks, ledger: Ledger, recipe: Recipe, folder: Path, means: Means, config: PropensityConfig | None = None
+    pool: Blocks,
+    ledger: Ledger,
+    recipe: Recipe,
+    folder: Path,
+    means: Means,
+    config: PropensityConfig | None = None,
+    around: Blocks | None = None,
 ) -> tuple[Blocks, Ledger, list[dict[str, Any]]]:
     """The balanced pairs with their weight, the ledger gone on with, and what each round found.
 
     pool: candidate pairs with their confounders, before any cap. folder: to put the pairs in. Thin, cap, then fit anew
     on what is kept: while a probe of the outcome still beats one half there, thin again. Every probability is of models
-    of other posts.
+    of other posts. around: pairs that no caliper holds, which teach the first of these models too: where the pool is
+    small, what confounders say at large says more of it than it can itself.
 
     Weights all 1 are the default. Weights of a second fit were measured on college data, and so were entropy-balanced
     means, fitted on the same pairs or across posts: where little is left they fit noise, which posts that are held out
@@ -85,7 +92,8 @@ def balance_pairs(
     """
     config = config or PropensityConfig()
     learned = sample_pairs(pool, config.max_learned_pairs)
-    propensity = fit_propensity(learned, config, salted("propensity-fold", recipe.seed))
+    beyond = _beyond(learned, around, config.max_learned_pairs) if around else None
+    propensity = fit_propensity(learned, config, salted("propensity-fold", recipe.seed), beyond)
     pairs, counts = map_blocks(_thin_and_cap, pool, folder / "thinned", means, propensity=propensity, recipe=recipe)
     ledger = _drop(ledger, counts, (NO_OVERLAP, *CAPS_ON_EXPECTED, THINNED, *CAPS))
     rounds: list[dict[str, Any]] = []
@@ -107,6 +115,15 @@ def balance_pairs(
     if rounds and recipe.weighting != "none":
         pairs, _ = map_blocks(_weighted, pairs, folder / "weighted", means, propensity=propensity)
     return pairs, ledger, rounds
+
+
+def _beyond(learned: pl.DataFrame, around: Blocks, n_most: int) -> pl.DataFrame | None:
+    """Pairs around those that are learned from, as many as make n_most with them; none where these are as many."""
+    n_free = n_most - learned.height
+    if n_free <= 0:
+        return None
+    others = sample_pairs(around, n_free).join(learned, on="pair_id", how="anti", maintain_order="left")
+    return others if not others.is_empty() else None
 
 
 def adjust_pairs(pool: Blocks, folder: Path, means: Means, config: PropensityConfig | None = None) -> Blocks:

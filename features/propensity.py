@@ -1,10 +1,10 @@
 """How likely is it that the earlier of two responses wins, given confounders only: cross-fitted by post.
 
-The mean of the log-odds of boosted trees and of a logistic regression, on all confounders of the audit and what they
-say of one another. Either alone leaves what the other finds: trees were seen to leave sums of collinear confounders
-(delay against rank) that a linear probe reads. Their mean foretells better than a regression on top of the trees did
-(log loss .5329 against .5335 on college data), and has no second fit through which a post's own labels could come back.
-Both are fitted on other posts, and never on a test post.
+The mean of the log-odds of three models of all confounders of the audit: boosted trees, a logistic regression on what
+they say of one another by name, and one on products of any two. Each alone leaves what another finds: trees were seen
+to leave sums of collinear confounders (delay against rank) that a linear probe reads, and both of them products that a
+quadratic or neural one reads. Their mean foretells better than a regression on top of the trees did, and has no second
+fit through which a post's own labels could come back. All are fitted on other posts, and on training posts alone.
 """
 
 import os
@@ -28,7 +28,7 @@ MAX_TERM = 4.0
 MAX_SUBREDDIT_TERMS = 50
 """Subreddits that have a term of their own there, the first by name; the trees know all by number."""
 MANY_PAIRS = 100_000
-"""From so many pairs on the models are fitted one after the other."""
+"""From so many pairs on the regressions are fitted one after the other."""
 SLICE_PAIRS = 20_000
 """Pairs whose probability is worked out at a time: a pair takes a kilobyte and a half."""
 
@@ -52,6 +52,10 @@ class PropensityConfig:
     """Smallest leaf, pairs."""
     penalty: float = 30.0
     """Ridge penalty of the logistic regression on standardised terms."""
+    n_products: int = 500
+    """Pairs whose products with all others stand for all products of two terms (Nyström), pairs."""
+    product_penalty: float = 1_000.0
+    """Ridge penalty of the logistic regression on products, standardised."""
     clip: float = 0.02
     """Probabilities are held within [clip, 1 - clip]."""
 
@@ -89,12 +93,13 @@ class Propensity:
     scale: Scale
     centre: NDArray[np.float64]
     spread: NDArray[np.float64]
-    """Of the terms of the logistic regression. [k]."""
+    """Of the terms of the regressions. [k]."""
     boosting: dict[int, Any]
-    """The model of each fold; the number after the last fold is that of the test posts."""
+    """The model of each fold; the number after the last fold is that of the posts that are held out."""
     logistic: dict[int, Any]
+    products: dict[int, Any]
     trees_share: float
-    """Of the log-odds: half; less where the pairs are few, for few trees stay near the share of all pairs."""
+    """Of the log-odds: a third; less where the pairs are few, for few trees stay near the share of all pairs."""
 
     def of(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
         """Of every pair. [n]. pairs: as of `add_confounders`."""
@@ -107,24 +112,41 @@ class Propensity:
         of_trees = _log_odds(_predict(self.boosting, X, folds), config)
         terms = _standardised(_terms(pairs, X, labels, self.scale), self.centre, self.spread)
         of_terms = _log_odds(_predict(self.logistic, terms, folds), config)
-        mean = self.trees_share * of_trees + (1 - self.trees_share) * of_terms
+        of_products = _log_odds(_predict(self.products, _plain(terms, X), folds), config)
+        mean = self.trees_share * of_trees + (1 - self.trees_share) / 2 * (of_terms + of_products)
         return np.asarray(1 / (1 + np.exp(-mean)), dtype=np.float64)
 
 
-def fit_propensity(pairs: pl.DataFrame, config: PropensityConfig, salt: str = "propensity-fold") -> Propensity:
-    """Learn how likely the earlier one wins. pairs: as of `add_confounders`, sorted by pair_id. salt of the folds."""
-    labels, folds, scale = is_earlier_chosen(pairs), _folds(pairs, config, salt), Scale.of(pairs)
+def fit_propensity(
+    pairs: pl.DataFrame, config: PropensityConfig, salt: str = "propensity-fold", around: pl.DataFrame | None = None
+) -> Propensity:
+    """Learn how likely the earlier one wins. pairs: as of `add_confounders`, sorted by pair_id. salt of the folds.
+
+    around: other pairs that teach too; what the terms are measured by is that of `pairs` alone.
+    """
+    scale = Scale.of(pairs)
     if pairs.is_empty():
-        return Propensity(config, salt, scale, np.empty(0), np.empty(0), {}, {}, 0.5)
+        return Propensity(config, salt, scale, np.empty(0), np.empty(0), {}, {}, {}, 1 / 3)
+    n_own = pairs.height
+    if around is not None:
+        pairs = pl.concat([pairs, around.select(pairs.columns)])
+    labels, folds = is_earlier_chosen(pairs), _folds(pairs, config, salt)
+    n_threads = os.cpu_count() or 1
     X = confounder_matrix(pairs, "joint", labels, scale)
-    boosting = _fit(lambda n_learned: _boosting(n_learned, config), X, labels, folds, config)
+    boosting = _fit(lambda n_learned: _boosting(n_learned, config), X, labels, folds, config, n_threads)
     terms = _terms(pairs, X, labels, scale)
-    del X
-    centre, spread = terms.mean(axis=0), terms.std(axis=0)
+    centre, spread = terms[:n_own].mean(axis=0), terms[:n_own].std(axis=0)
     spread = np.where(spread > 0, spread, 1)
-    logistic = _fit(lambda _: _logistic(config), _standardised(terms, centre, spread), labels, folds, config)
-    trees_share = _n_trees(int((folds != config.n_folds).sum()), config) / config.n_boosting_rounds / 2
-    return Propensity(config, salt, scale, centre, spread, boosting, logistic, trees_share)
+    terms = _standardised(terms, centre, spread)
+    plain = _plain(terms, X)
+    del X
+    # Every regression learns from a copy of its rows: of many only one at a time.
+    at_once = n_threads if len(labels) < MANY_PAIRS else 1
+    logistic = _fit(lambda _: _logistic(config), terms, labels, folds, config, at_once)
+    del terms
+    products = _fit(lambda n_learned: _products(n_learned, config), plain, labels, folds, config, at_once)
+    trees_share = _n_trees(int((folds != config.n_folds).sum()), config) / config.n_boosting_rounds / 3
+    return Propensity(config, salt, scale, centre, spread, boosting, logistic, products, trees_share)
 
 
 def chosen_log_odds(pairs: pl.DataFrame, propensity: Propensity) -> NDArray[np.float64]:
@@ -134,22 +156,23 @@ def chosen_log_odds(pairs: pl.DataFrame, propensity: Propensity) -> NDArray[np.f
 
 
 def _folds(pairs: pl.DataFrame, config: PropensityConfig, salt: str) -> NDArray[np.int64]:
-    """The fold of each pair's post; n_folds for test posts, which nothing is learned from. [n]."""
+    """The fold of each pair's post; n_folds for posts that are held out, which nothing is learned from. [n]."""
     posts = pairs["post_id"].unique().sort()
     folds = hash_ids(posts, salt)[posts.search_sorted(pairs["post_id"]).to_numpy()] % config.n_folds
-    return np.where((pairs["split"] == "test").to_numpy(), config.n_folds, folds)
+    return np.where((pairs["split"] != "train").to_numpy(), config.n_folds, folds)
 
 
 def _fit(
     make: Callable[[int], Any],
-    X: NDArray[np.float64],
+    X: NDArray[Any],
     labels: NDArray[np.bool_],
     folds: NDArray[np.int64],
     config: PropensityConfig,
+    at_once: int,
 ) -> dict[int, Any]:
     """The model of each fold, learned from the others; none where there is nothing to learn from.
 
-    make: the model for so many rows to learn from.
+    make: the model for so many rows to learn from. at_once: models that are fitted side by side.
     """
 
     def fit(fold: int) -> Any:
@@ -161,13 +184,12 @@ def _fit(
             return make(int(learn.sum())).fit(X[learn], labels[learn])
 
     numbers = np.unique(folds).tolist()
-    # Every model learns from a copy of its rows: of many only one at a time.
-    with ThreadPoolExecutor(os.cpu_count() if len(X) < MANY_PAIRS else 1) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         found = dict(zip(numbers, pool.map(fit, numbers), strict=True))
     return {fold: model for fold, model in found.items() if model is not None}
 
 
-def _predict(models: dict[int, Any], X: NDArray[np.float64], folds: NDArray[np.int64]) -> NDArray[np.float64]:
+def _predict(models: dict[int, Any], X: NDArray[Any], folds: NDArray[np.int64]) -> NDArray[np.float64]:
     """P(label) of every row from the model of its fold; one half where there is none. [n]."""
     p = np.full(len(X), 0.5)
     with threadpool_limits(1):
@@ -189,6 +211,11 @@ def _standardised(
     terms -= centre
     terms /= spread
     return np.clip(terms, -MAX_TERM, MAX_TERM, out=terms)
+
+
+def _plain(terms: NDArray[np.float64], X: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Of the standardised terms those that are no products yet: they begin with the columns of X. [n, columns of X]."""
+    return terms[:, : X.shape[1]].astype(np.float32)
 
 
 def _n_trees(n_learned: int, config: PropensityConfig) -> int:
@@ -213,6 +240,51 @@ def _logistic(config: PropensityConfig) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=1 / config.penalty, max_iter=300)
+
+
+def _products(n_learned: int, config: PropensityConfig) -> "ProductRegression":
+    return ProductRegression.of(min(config.n_products, n_learned), config.product_penalty)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRegression:
+    """A logistic regression on all products of two terms, without a column for each.
+
+    A few hundred pairs stand for all: what is seen of a pair are its products with each of these, which span the
+    quadratic functions as far as they matter. Source: Williams & Seeger 2001, NIPS 13, 682-688.
+    """
+
+    kernel: Any
+    scaler: Any
+    regression: Any
+
+    @classmethod
+    def of(cls, n_products: int, penalty: float) -> "ProductRegression":
+        """Not fitted yet. n_products: pairs that stand for all."""
+        from sklearn.kernel_approximation import Nystroem
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
+        kernel = Nystroem(kernel="poly", degree=2, coef0=1, n_components=n_products, random_state=0)
+        return cls(kernel, StandardScaler(), LogisticRegression(C=1 / penalty, max_iter=300))
+
+    def fit(self, X: NDArray[np.float32], labels: NDArray[np.bool_]) -> "ProductRegression":
+        """Learn from terms [n, k] and labels [n]."""
+        self.kernel.fit(X)
+        mapped = np.empty((len(X), self.kernel.n_components), dtype=np.float32)
+        parts = [slice(start, start + SLICE_PAIRS) for start in range(0, len(X), SLICE_PAIRS)]
+        for part in parts:
+            mapped[part] = self.kernel.transform(X[part])
+            self.scaler.partial_fit(mapped[part])
+        for part in parts:
+            mapped[part] = self.scaler.transform(mapped[part])
+        self.regression.fit(mapped, labels)
+        return self
+
+    def predict_proba(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """P of both labels. [n, 2]."""
+        mapped = self.scaler.transform(self.kernel.transform(X))
+        return np.asarray(self.regression.predict_proba(mapped), dtype=np.float64)
 
 
 def _terms(pairs: pl.DataFrame, X: NDArray[np.float64], labels: NDArray[np.bool_], scale: Scale) -> NDArray[np.float64]:

@@ -79,7 +79,20 @@ def _read_ids(folder: Path) -> pl.DataFrame:
     files = [path for split in SPLITS if (path := folder / "data" / f"{split}.parquet").exists()]
     if not files:
         raise CallError(f"{folder} has no data/*.parquet.", "Export it again: `lurker pairs export NAME --format ids`.")
-    return pl.concat([pl.read_parquet(path) for path in files])
+    return pl.concat([_read_rows(path) for path in files])
+
+
+def _read_rows(path: Path) -> pl.DataFrame:
+    """Errors: CallError where the file is damaged, or lacks a column."""
+    again = "Copy it anew, or export again: `lurker pairs export NAME --format ids`."
+    try:
+        rows = pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise CallError(f"{path} cannot be read: {str(error).splitlines()[0]}.", again) from error
+    needed = [name for name in PAIRS.columns if name not in TEXTS] + [f"{role}_digest" for role in TEXTS]
+    if missing := [name for name in needed if name not in rows.columns]:
+        raise CallError(f"{path} has no column {', '.join(missing)}.", again)
+    return rows
 
 
 def _gone(joined: pl.DataFrame) -> dict[str, pl.Expr]:

@@ -234,7 +234,8 @@ def _over_cuts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of all cuts averaged: an average varies no more than its terms do, so its interval is honest too."""
     table = pd.DataFrame(rows)
     means = table.groupby(["split", "model"], sort=False).mean().drop(columns="cut").reset_index()
-    found: list[dict[str, Any]] = means.round({"n_pairs": 0, "n_posts": 0}).to_dict("records")
+    counts = ["n_pairs", "n_posts"]
+    found: list[dict[str, Any]] = means.astype(dict.fromkeys(counts, int)).to_dict("records")
     return found
 
 

@@ -114,7 +114,7 @@ def plan(
     is_adjusted = bool((training[CONFOUNDERS] != 0).any())
     for_training = [f"{field}={value}" for field, value in fields.items() if field not in RUN_FIELDS]
     train = train_config(config.model, config.seed, [f"adjusted={str(is_adjusted).lower()}", *for_training])
-    n_pairs = min(int(fields.get("max_pairs", training.height)), training.height)
+    n_pairs = min(_count(fields["max_pairs"]) if "max_pairs" in fields else training.height, training.height)
     run = RunConfig(
         pairs=pairs,
         model=config.model,
@@ -145,6 +145,13 @@ def _field(setting: str) -> tuple[str, str]:
     if not equals:
         raise CallError(f"A candidate is made of field=value, got {setting!r}.", "E.g. --try 'epochs=1 | epochs=2'.")
     return field, value
+
+
+def _count(value: str) -> int:
+    """Errors: CallError for what is no number of pairs."""
+    if not value.isdecimal() or int(value) < 1:
+        raise CallError(f"max_pairs is a whole number of at least 1, got {value!r}.", "E.g. --try 'max_pairs=2000'.")
+    return int(value)
 
 
 def _judged(workspace: Workspace, run_id: str, pairs: str) -> Path:

@@ -163,7 +163,7 @@ def probability(pairs: pl.DataFrame, config: PropensityConfig) -> np.ndarray:
     return fit_propensity(pairs, config).of(pairs)
 
 
-def test_a_pair_s_probability_knows_nothing_of_its_own_post_or_of_test_labels(workspace: Workspace) -> None:
+def test_a_pair_s_probability_knows_nothing_of_its_own_post_or_of_held_out_labels(workspace: Workspace) -> None:
     build_pairs(workspace, "naive", preset("naive"))
     built, _ = read_pairs(workspace, "naive")
     pairs = add_confounders(built.sort("pair_id"), read_context(workspace, ["alpha", "beta"]))
@@ -180,8 +180,8 @@ def test_a_pair_s_probability_knows_nothing_of_its_own_post_or_of_test_labels(wo
 
     own = (pairs["post_id"] == post).to_numpy()
     assert own.sum() > 5
-    # Labels of test posts move nothing, neither of others nor of their own; those of another post only what others say.
-    after = probability(turned(pl.col("split") == "test"), config)
+    # Labels that are held out move nothing, neither of others nor of their own; those of another post what others say.
+    after = probability(turned(pl.col("split") != "train"), config)
     np.testing.assert_array_equal(before, after)
     after = probability(turned(pl.col("post_id") == post), config)
     np.testing.assert_array_equal(before[own], after[own])

@@ -222,3 +222,11 @@ def test_what_is_no_export_of_ids_is_named(workspace: Workspace, tmp_path: Path)
     export_pairs(workspace, "mine", "ids", tmp_path / "ids")
     with pytest.raises(CallError, match="already"):
         rehydrate(workspace, tmp_path / "ids", "mine")
+    part = tmp_path / "ids/data/train.parquet"
+    whole = pl.read_parquet(part)
+    whole.drop("chosen_digest", "label_confidence").write_parquet(part)
+    with pytest.raises(CallError, match=r"train.parquet has no column label_confidence, chosen_digest"):
+        rehydrate(workspace, tmp_path / "ids", "again3")
+    part.write_bytes(part.read_bytes()[:200])
+    with pytest.raises(CallError, match=r"train.parquet cannot be read"):
+        rehydrate(workspace, tmp_path / "ids", "again3")

@@ -62,5 +62,8 @@ def test_what_is_no_candidate_is_refused(workspace: Workspace, tmp_path: Path) -
         run_search(workspace, "found", search("adjusted | epochs=1"))
     with pytest.raises(CallError, match="Unknown field 'colour'"):
         run_search(workspace, "found", search("colour=red"))
+    for value in ("x", "0", "-1"):
+        with pytest.raises(CallError, match=f"max_pairs is a whole number of at least 1, got '{value}'"):
+            run_search(workspace, "found", search(f"max_pairs={value}"))
     with pytest.raises(ValueError, match="a search needs candidates"):
         search()
