@@ -53,7 +53,7 @@ def build_pairs(
         chosen = choose_pairs(measured.blocks, rules, ties, folder / "set", means)
         if chosen.pairs.n_rows == 0:
             raise _no_pairs_left(name, recipe, chosen.ledgers["responses"], chosen.ledgers["pairs"])
-        hard_test = freeze_hard_test(workspace, measured.blocks, folder / "hard", means, refreeze=refreeze)
+        hard_test = freeze_hard_test(workspace, measured, folder / "hard", means, refreeze=refreeze)
         with progress("Joining texts", chosen.pairs.n_rows, "pairs") as advance:
             parts = _counted(attach_texts(workspace, chosen.pairs, recipe, means), advance)
             sha256 = stream_pairs(workspace, name, parts)

@@ -4,11 +4,12 @@ What the confounders say is learned from the subreddit's other posts, signs of d
 and every pair weighs 1. One for each subreddit.
 
 Comparisons across recipes, sizes and communities all use it, so it is built once, at the first build that touches a
-subreddit, and kept: a later build reuses it unchanged and says so in a line when today's input would give another.
+subreddit, and kept: a later build reuses it unchanged, and where its input has changed since, says so in a line when
+that would give another.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from features.choose import choose_pairs
 from features.copies import no_ties
 from features.ledger import total
 from features.recipes import hard_test
+from features.responses import Measured
 from features.store import describe_blocks, read_parts, stream_pairs, write_parts
 from features.texts import attach_texts
 from lurker.digest import FrameDigest
@@ -37,10 +39,12 @@ class Frozen:
     path: Path
     sha256: str
     ledger: dict[str, Any]
+    input_sha256: str | None
+    """Of what it was last made of; None of a test that was frozen before this was kept."""
 
 
 def freeze_hard_test(
-    workspace: Workspace, measured: Blocks, folder: Path, means: Means, *, refreeze: bool = False
+    workspace: Workspace, measured: Measured, folder: Path, means: Means, *, refreeze: bool = False
 ) -> dict[str, str]:
     """Freeze the hard test of every subreddit in `measured` that has none; return subreddit -> SHA-256 of its pairs.
 
@@ -48,11 +52,17 @@ def freeze_hard_test(
     """
     before = _read_frozen(workspace)
     frozen = dict(before)
-    subreddits = sorted(set(measured.subreddits))
+    subreddits = sorted(set(measured.blocks.subreddits))
+    inputs = {one["subreddit"]: one["sha256"] for one in measured.inputs}
     changed, too_small = [], []
     with progress("Hard test", len(subreddits), "subreddits") as advance:
         for number, subreddit in enumerate(subreddits):
-            fresh = _hard_pairs(workspace, measured.of(subreddit), folder / str(number), means)
+            if subreddit in before and before[subreddit].input_sha256 == inputs[subreddit] and not refreeze:
+                advance(1)
+                continue
+            fresh = _hard_pairs(
+                workspace, measured.blocks.of(subreddit), inputs[subreddit], folder / str(number), means
+            )
             advance(1)
             if subreddit in frozen and fresh.sha256 != frozen[subreddit].sha256:
                 changed.append(subreddit)
@@ -60,7 +70,8 @@ def freeze_hard_test(
                     continue
             if fresh.sha256 == EMPTY_SHA256:
                 too_small.append(subreddit)
-            frozen[subreddit] = fresh if subreddit in changed or subreddit not in before else before[subreddit]
+            is_new = subreddit in changed or subreddit not in before
+            frozen[subreddit] = fresh if is_new else replace(before[subreddit], input_sha256=fresh.input_sha256)
     _report(changed, too_small, refreeze)
     frozen = {name: frozen[name] for name in sorted(frozen) if frozen[name].sha256 != EMPTY_SHA256}
     if frozen != before:
@@ -68,13 +79,14 @@ def freeze_hard_test(
     return {name: one.sha256 for name, one in frozen.items() if name in subreddits}
 
 
-def _hard_pairs(workspace: Workspace, measured: Blocks, folder: Path, means: Means) -> Frozen:
+def _hard_pairs(workspace: Workspace, measured: Blocks, input_sha256: str, folder: Path, means: Means) -> Frozen:
     """Today's hard test of one subreddit."""
     recipe = hard_test()
     # Of this subreddit alone, so that its test is the same whatever else is ingested or built.
     chosen = choose_pairs(measured, recipe, no_ties(), folder, means, own_records=True)
     sha256 = write_parts(folder / "hard.parquet", attach_texts(workspace, chosen.pairs, recipe, means))
-    return Frozen(folder / "hard.parquet", sha256, {name: one.to_dict() for name, one in chosen.ledgers.items()})
+    ledger = {name: one.to_dict() for name, one in chosen.ledgers.items()}
+    return Frozen(folder / "hard.parquet", sha256, ledger, input_sha256)
 
 
 def _read_frozen(workspace: Workspace) -> dict[str, Frozen]:
@@ -82,8 +94,9 @@ def _read_frozen(workspace: Workspace) -> dict[str, Frozen]:
     if not (folder / "manifest.json").exists():
         return {}
     manifest = read_json(folder / "manifest.json")
+    ledgers, inputs = manifest["ledger_by_subreddit"], manifest.get("input_sha256", {})
     return {
-        name: Frozen(folder / "pairs.parquet", sha256, manifest["ledger_by_subreddit"][name])
+        name: Frozen(folder / "pairs.parquet", sha256, ledgers[name], inputs.get(name))
         for name, sha256 in manifest["hard_test"].items()
     }
 
@@ -98,6 +111,7 @@ def _write_frozen(workspace: Workspace, frozen: dict[str, Frozen]) -> None:
         "ledger": {stage: total([ledger[stage] for ledger in ledgers.values()]) for stage in ("responses", "pairs")},
         "ledger_by_subreddit": ledgers,
         "hard_test": {name: one.sha256 for name, one in frozen.items()},
+        "input_sha256": {name: one.input_sha256 for name, one in frozen.items()},
     }
     write_json(manifest, path / "manifest.json")
 

@@ -8,7 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from features.blocks import Blocks
 from features.build import build_pairs
+from features.choose import choose_pairs
 from features.recipes import hard_test, preset
 from features.store import read_pairs
 from lurker.schema import COMMENTS, PAIRS
@@ -80,6 +82,29 @@ def test_a_new_subreddit_is_appended(workspace: Workspace) -> None:
 def test_another_recipe_shares_the_same_test(workspace: Workspace) -> None:
     naive = build_pairs(workspace, "naive", preset("naive"))["hard_test"]
     assert build_pairs(workspace, "matched", preset("matched"))["hard_test"] == naive
+
+
+def test_it_is_made_again_only_where_its_input_has_changed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def choose(blocks: Blocks, *rest: Any, **given: Any) -> Any:
+        made.append(blocks.subreddits[0])
+        return choose_pairs(blocks, *rest, **given)
+
+    monkeypatch.setattr("features.hard_test.choose_pairs", choose)
+    build_pairs(workspace, "set", preset("naive"))
+    build_pairs(workspace, "other", preset("matched"))
+    assert made == ["alpha", "beta"]
+    change_scores(workspace, "alpha")
+    made.clear()
+    build_pairs(workspace, "set", preset("naive"))
+    assert "alpha" in made  # and beta, where authors of its responses were voted on too
+    made.clear()
+    build_pairs(workspace, "set", preset("naive"), refreeze=True)
+    build_pairs(workspace, "set", preset("naive"))
+    assert made == ["alpha", "beta"]
 
 
 def test_a_subreddit_too_small_is_named_and_no_harm(
