@@ -11,12 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.blocks import Blocks, Means, write_block
+from features.blocks import Means
 from features.build import build_pairs
-from features.confounds import add_confounders
-from features.context import read_context
 from features.deconfound import CAPS, CAPS_ON_EXPECTED, _capped, _thin
-from features.propensity import PropensityConfig, fit_propensity, is_earlier_chosen, sample_pairs
+from features.propensity import is_earlier_chosen
 from features.recipes import Recipe, preset
 from features.store import effective_size, read_pairs
 from lurker.config import override
@@ -157,47 +155,3 @@ def test_order_of_rows_files_memory_limit_and_engine_change_no_byte(
         random.Random(n_files).shuffle(comments)
         random.Random(n_files).shuffle(posts)
     assert contents[0] == contents[1]
-
-
-def probability(pairs: pl.DataFrame, config: PropensityConfig) -> np.ndarray:
-    return fit_propensity(pairs, config).of(pairs)
-
-
-def test_a_pair_s_probability_knows_nothing_of_its_own_post_or_of_held_out_labels(workspace: Workspace) -> None:
-    build_pairs(workspace, "naive", preset("naive"))
-    built, _ = read_pairs(workspace, "naive")
-    pairs = add_confounders(built.sort("pair_id"), read_context(workspace, ["alpha", "beta"]))
-    config = PropensityConfig(n_boosting_rounds=10)
-    before = probability(pairs, config)
-    post = pairs.filter(split="train")["post_id"][0]
-    columns = [c.removeprefix("chosen_") for c in pairs.columns if c.startswith("chosen_")]
-
-    def turned(rows: pl.Expr) -> pl.DataFrame:
-        return pairs.with_columns(
-            *(pl.when(rows).then(f"rejected_{c}").otherwise(f"chosen_{c}").alias(f"chosen_{c}") for c in columns),
-            *(pl.when(rows).then(f"chosen_{c}").otherwise(f"rejected_{c}").alias(f"rejected_{c}") for c in columns),
-        )
-
-    own = (pairs["post_id"] == post).to_numpy()
-    assert own.sum() > 5
-    # Labels that are held out move nothing, neither of others nor of their own; those of another post what others say.
-    after = probability(turned(pl.col("split") != "train"), config)
-    np.testing.assert_array_equal(before, after)
-    after = probability(turned(pl.col("post_id") == post), config)
-    np.testing.assert_array_equal(before[own], after[own])
-    assert np.abs(before - after)[~own].max() > 0
-
-
-def test_what_a_sample_of_the_posts_teaches_holds_for_the_others(workspace: Workspace, tmp_path: Path) -> None:
-    build_pairs(workspace, "naive", preset("naive"))
-    built, _ = read_pairs(workspace, "naive")
-    pairs = add_confounders(built.sort("pair_id"), read_context(workspace, ["alpha", "beta"]))
-    staged = Blocks((write_block(pairs, tmp_path / "pairs.parquet"),), ("alpha",))
-    assert sample_pairs(staged, pairs.height).equals(pairs)
-    sample = sample_pairs(staged, pairs.height // 2)
-    assert 0.4 < sample.height / pairs.height < 0.6
-    others = pairs.join(sample, on="post_id", how="anti")
-    assert sample["post_id"].n_unique() + others["post_id"].n_unique() == pairs["post_id"].n_unique()
-    found = (probability(sample, PropensityConfig()), fit_propensity(sample, PropensityConfig()).of(others))
-    right = [((p > 0.5) == is_earlier_chosen(one)).mean() for p, one in zip(found, (sample, others), strict=True)]
-    assert right[1] > 0.65 and abs(right[0] - right[1]) < 0.05
