@@ -12,12 +12,13 @@ from features.confounds import CONFOUNDERS, OF_CONTEXT, standardised_mean_differ
 from features.context import POST_CONTEXT
 from features.copies import Ties
 from features.deconfound import adjust_pairs, balance_pairs
+from features.examples import sample_pairs
 from features.form import FORM
 from features.hashing import SPAN, hash_ids
 from features.ledger import Ledger, add_up
 from features.matching import COLUMNS, ORDER, balance_pairs_by, match_pairs, signs_mirror
 from features.noise import Votes, VoteSums, fit_votes
-from features.propensity import PropensityConfig, sample_pairs
+from features.propensity import PropensityConfig
 from features.recipes import Recipe, adjusted, balanced
 from features.responses import response_rules, select_responses
 from lurker.progress import say

@@ -37,7 +37,7 @@ def build(
         None,
         metavar="SIZE",
         help="Memory for joining and sorting, like 2GB; what does not fit goes to the disk (TMPDIR). All else takes "
-        "about 1.2 GB more, however large the workspace.",
+        "about 1.3 GB more, however large the workspace.",
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:

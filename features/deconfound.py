@@ -20,17 +20,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.blocks import Blocks, Means, map_blocks
+from features.examples import Examples, is_earlier_chosen, sample_pairs
 from features.hashing import SPAN, quick_hashes, salted
 from features.ledger import Ledger
 from features.matching import ORDER, PairRule, cap_per_post, cap_per_response
-from features.propensity import (
-    Propensity,
-    PropensityConfig,
-    chosen_log_odds,
-    fit_propensity,
-    is_earlier_chosen,
-    sample_pairs,
-)
+from features.propensity import Propensity, PropensityConfig, chosen_log_odds, fit_propensity
 from features.recipes import Recipe
 from lurker.stats import accuracy_interval
 
@@ -91,19 +85,18 @@ def balance_pairs(
     then show turned round, and a linear probe falls below chance (.484-.494, without them .497-.504).
     """
     config = config or PropensityConfig()
-    learned = sample_pairs(pool, config.max_learned_pairs)
-    beyond = _beyond(learned, around, config.max_learned_pairs) if around else None
-    propensity = fit_propensity(learned, config, salted("propensity-fold", recipe.seed), beyond)
+    propensity = _learn(pool, config, salted("propensity-fold", recipe.seed), around)
     pairs, counts = map_blocks(_thin_and_cap, pool, folder / "thinned", means, propensity=propensity, recipe=recipe)
     ledger = _drop(ledger, counts, (NO_OVERLAP, *CAPS_ON_EXPECTED, THINNED, *CAPS))
     rounds: list[dict[str, Any]] = []
     for number in range(1, recipe.n_balance_rounds + 1):
-        learned = sample_pairs(pairs, config.max_learned_pairs)
-        if learned.is_empty():
+        if pairs.n_rows == 0:
             break
         # Other folds: those that the pairs were thinned by would find them turned round.
-        propensity = fit_propensity(learned, config, salted(f"propensity-fold-{number}", recipe.seed))
+        propensity = _learn(pairs, config, salted(f"propensity-fold-{number}", recipe.seed))
+        learned = sample_pairs(pairs, config.max_learned_pairs)
         found = accuracy_interval((propensity.of(learned) > 0.5) == is_earlier_chosen(learned), learned["post_id"])
+        del learned
         rounds.append({"round": number, "n_pairs": found.n, "accuracy": found.value, "low": found.low})
         if found.low <= 0.5 or number == recipe.n_balance_rounds:
             break
@@ -117,19 +110,24 @@ def balance_pairs(
     return pairs, ledger, rounds
 
 
-def _beyond(learned: pl.DataFrame, around: Blocks, n_most: int) -> pl.DataFrame | None:
-    """Pairs around those that are learned from, as many as make n_most with them; none where these are as many."""
-    n_free = n_most - learned.height
-    if n_free <= 0:
-        return None
-    others = sample_pairs(around, n_free).join(learned, on="pair_id", how="anti", maintain_order="left")
-    return others if not others.is_empty() else None
+def _learn(pool: Blocks, config: PropensityConfig, salt: str, around: Blocks | None = None) -> Propensity:
+    return fit_propensity(_examples(pool, around, config.max_learned_pairs), config, salt)
+
+
+def _examples(pool: Blocks, around: Blocks | None, n_most: int) -> Examples:
+    """Of the pool, and where that is smaller than n_most of as many pairs around it as are missing."""
+    pairs = sample_pairs(pool, n_most)
+    n_free = n_most - pairs.height
+    if around is None or n_free <= 0:
+        return Examples.of(pairs)
+    others = sample_pairs(around, n_free).join(pairs, on="pair_id", how="anti", maintain_order="left")
+    return Examples.of(pairs, others if not others.is_empty() else None)
 
 
 def adjust_pairs(pool: Blocks, folder: Path, means: Means, config: PropensityConfig | None = None) -> Blocks:
     """The pairs with confounder_log_odds. pool: with their confounders."""
     config = config or PropensityConfig()
-    propensity = fit_propensity(sample_pairs(pool, config.max_learned_pairs), config)
+    propensity = _learn(pool, config, "propensity-fold")
     return map_blocks(_adjusted, pool, folder, means, propensity=propensity)[0]
 
 

@@ -18,19 +18,20 @@ import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from features.blocks import Blocks
 from features.confounds import Scale, confounder_matrix
-from features.context import POST_CONTEXT
-from features.hashing import SPAN, hash_ids
+from features.examples import (
+    SLICE_PAIRS,
+    Examples,
+    is_earlier_chosen,
+    pair_parts,
+    pair_terms,
+    plain_terms,
+    standardised,
+)
+from features.hashing import hash_ids
 
-MAX_TERM = 4.0
-"""Terms of the logistic regression are held within this many standard deviations: no pair decides alone."""
-MAX_SUBREDDIT_TERMS = 50
-"""Subreddits that have a term of their own there, the first by name; the trees know all by number."""
 MANY_PAIRS = 100_000
-"""From so many pairs on the regressions are fitted one after the other."""
-SLICE_PAIRS = 20_000
-"""Pairs whose probability is worked out at a time: a pair takes a kilobyte and a half."""
+"""From so many pairs on the models are fitted one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,25 +65,6 @@ class PropensityConfig:
             raise ValueError(f"n_folds must be at least 2, got {self.n_folds}")
 
 
-def is_earlier_chosen(pairs: pl.DataFrame) -> NDArray[np.bool_]:
-    """Whether the earlier response won, ties in time by id. [n]."""
-    delay = pl.col("chosen_delay_s") - pl.col("rejected_delay_s")
-    tie = (delay == 0) & (pl.col("chosen_id") < pl.col("rejected_id"))
-    return pairs.select((delay < 0) | tie).to_series().to_numpy()
-
-
-def sample_pairs(pairs: Blocks, n_most: int) -> pl.DataFrame:
-    """About n_most of the pairs, those of the posts that come first by a hash, or all; sorted by pair_id."""
-    share = n_most / max(pairs.n_rows, 1)
-    return pl.concat(block if share >= 1 else _of_first_posts(block, share) for block in pairs).sort("pair_id")
-
-
-def _of_first_posts(block: pl.DataFrame, share: float) -> pl.DataFrame:
-    posts = block.select(pl.col("post_id").unique())
-    first = posts.filter(pl.Series(hash_ids(posts["post_id"], "learn")) / SPAN < share)
-    return block.join(first, on="post_id", how="semi", maintain_order="left")
-
-
 @dataclass(frozen=True, slots=True)
 class Propensity:
     """P(the earlier one wins | confounders), each pair's from models that saw other posts than its own."""
@@ -110,43 +92,33 @@ class Propensity:
         config, labels, folds = self.config, is_earlier_chosen(pairs), _folds(pairs, self.config, self.salt)
         X = confounder_matrix(pairs, "joint", labels, self.scale)
         of_trees = _log_odds(_predict(self.boosting, X, folds), config)
-        terms = _standardised(_terms(pairs, X, labels, self.scale), self.centre, self.spread)
+        terms = standardised(pair_terms(X, pair_parts(pairs, labels, self.scale)), self.centre, self.spread)
         of_terms = _log_odds(_predict(self.logistic, terms, folds), config)
-        of_products = _log_odds(_predict(self.products, _plain(terms, X), folds), config)
+        of_products = _log_odds(_predict(self.products, plain_terms(X, self.centre, self.spread), folds), config)
         mean = self.trees_share * of_trees + (1 - self.trees_share) / 2 * (of_terms + of_products)
         return np.asarray(1 / (1 + np.exp(-mean)), dtype=np.float64)
 
 
-def fit_propensity(
-    pairs: pl.DataFrame, config: PropensityConfig, salt: str = "propensity-fold", around: pl.DataFrame | None = None
-) -> Propensity:
-    """Learn how likely the earlier one wins. pairs: as of `add_confounders`, sorted by pair_id. salt of the folds.
-
-    around: other pairs that teach too; what the terms are measured by is that of `pairs` alone.
-    """
-    scale = Scale.of(pairs)
-    if pairs.is_empty():
-        return Propensity(config, salt, scale, np.empty(0), np.empty(0), {}, {}, {}, 1 / 3)
-    n_own = pairs.height
-    if around is not None:
-        pairs = pl.concat([pairs, around.select(pairs.columns)])
-    labels, folds = is_earlier_chosen(pairs), _folds(pairs, config, salt)
-    n_threads = os.cpu_count() or 1
-    X = confounder_matrix(pairs, "joint", labels, scale)
-    boosting = _fit(lambda n_learned: _boosting(n_learned, config), X, labels, folds, config, n_threads)
-    terms = _terms(pairs, X, labels, scale)
-    centre, spread = terms[:n_own].mean(axis=0), terms[:n_own].std(axis=0)
-    spread = np.where(spread > 0, spread, 1)
-    terms = _standardised(terms, centre, spread)
-    plain = _plain(terms, X)
-    del X
-    # Every regression learns from a copy of its rows: of many only one at a time.
-    at_once = n_threads if len(labels) < MANY_PAIRS else 1
-    logistic = _fit(lambda _: _logistic(config), terms, labels, folds, config, at_once)
-    del terms
-    products = _fit(lambda n_learned: _products(n_learned, config), plain, labels, folds, config, at_once)
+def fit_propensity(examples: Examples, config: PropensityConfig, salt: str = "propensity-fold") -> Propensity:
+    """Learn how likely the earlier one wins. salt: of the folds."""
+    scale, centre, spread, labels = examples.scale, examples.centre, examples.spread, examples.labels
+    folds = _folds(examples.posts, config, salt)
+    boosting, logistic = _fit_trees_and_terms(examples, folds, config)
+    plain = plain_terms(examples.X, centre, spread)
+    del examples  # products take the most memory
+    products = _fit(lambda n: _products(n, config).fit, lambda of: plain[of], labels, folds, config)
     trees_share = _n_trees(int((folds != config.n_folds).sum()), config) / config.n_boosting_rounds / 3
     return Propensity(config, salt, scale, centre, spread, boosting, logistic, products, trees_share)
+
+
+def _fit_trees_and_terms(
+    examples: Examples, folds: NDArray[np.int64], config: PropensityConfig
+) -> tuple[dict[int, Any], dict[int, Any]]:
+    def terms(of: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return standardised(pair_terms(examples.X[of], examples.parts[of]), examples.centre, examples.spread)
+
+    boosting = _fit(lambda n: _boosting(n, config).fit, lambda of: examples.X[of], examples.labels, folds, config)
+    return boosting, _fit(lambda _: _logistic(config).fit, terms, examples.labels, folds, config)
 
 
 def chosen_log_odds(pairs: pl.DataFrame, propensity: Propensity) -> NDArray[np.float64]:
@@ -163,28 +135,28 @@ def _folds(pairs: pl.DataFrame, config: PropensityConfig, salt: str) -> NDArray[
 
 
 def _fit(
-    make: Callable[[int], Any],
-    X: NDArray[Any],
+    make: Callable[[int], Callable[[NDArray[Any], NDArray[np.bool_]], Any]],
+    rows: Callable[[NDArray[np.bool_]], NDArray[Any]],
     labels: NDArray[np.bool_],
     folds: NDArray[np.int64],
     config: PropensityConfig,
-    at_once: int,
 ) -> dict[int, Any]:
     """The model of each fold, learned from the others; none where there is nothing to learn from.
 
-    make: the model for so many rows to learn from. at_once: models that are fitted side by side.
+    make: how a model is fitted to so many rows. rows: what it sees of the pairs of a mask.
     """
 
     def fit(fold: int) -> Any:
         learn = (folds != fold) & (folds != config.n_folds)
         if np.unique(labels[learn]).size < 2:
             return None
-        # One thread a model: sums in one order, so that no byte of the pairs hangs on the machine.
+        # One thread a model: sums in one order, so that no byte of the pairs hangs on the number of cores.
         with threadpool_limits(1):
-            return make(int(learn.sum())).fit(X[learn], labels[learn])
+            return make(int(learn.sum()))(rows(learn), labels[learn])
 
     numbers = np.unique(folds).tolist()
-    with ThreadPoolExecutor(at_once) as pool:
+    # Every model learns from rows of its own: of many only one at a time.
+    with ThreadPoolExecutor(os.cpu_count() if len(labels) < MANY_PAIRS else 1) as pool:
         found = dict(zip(numbers, pool.map(fit, numbers), strict=True))
     return {fold: model for fold, model in found.items() if model is not None}
 
@@ -202,20 +174,6 @@ def _predict(models: dict[int, Any], X: NDArray[Any], folds: NDArray[np.int64]) 
 def _log_odds(p: NDArray[np.float64], config: PropensityConfig) -> NDArray[np.float64]:
     safe = np.clip(p, config.clip, 1 - config.clip)
     return np.asarray(np.log(safe / (1 - safe)), dtype=np.float64)
-
-
-def _standardised(
-    terms: NDArray[np.float64], centre: NDArray[np.float64], spread: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """In standard deviations, held within MAX_TERM; the array itself is changed."""
-    terms -= centre
-    terms /= spread
-    return np.clip(terms, -MAX_TERM, MAX_TERM, out=terms)
-
-
-def _plain(terms: NDArray[np.float64], X: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Of the standardised terms those that are no products yet: they begin with the columns of X. [n, columns of X]."""
-    return terms[:, : X.shape[1]].astype(np.float32)
 
 
 def _n_trees(n_learned: int, config: PropensityConfig) -> int:
@@ -285,17 +243,3 @@ class ProductRegression:
         """P of both labels. [n, 2]."""
         mapped = self.scaler.transform(self.kernel.transform(X))
         return np.asarray(self.regression.predict_proba(mapped), dtype=np.float64)
-
-
-def _terms(pairs: pl.DataFrame, X: NDArray[np.float64], labels: NDArray[np.bool_], scale: Scale) -> NDArray[np.float64]:
-    """All confounders, the subreddits, and time, order and length times the levels they may turn round at. [n, k]."""
-    shown = np.where(labels, 1.0, -1.0)
-    core: list[NDArray[np.float64]] = []
-    levels = [scale.normal_scores(name, pairs[name].to_numpy().astype(np.float64)) for name in POST_CONTEXT]
-    for name in ("log_delay", "log_rank", "log_chars"):
-        chosen, rejected = (pairs[f"{side}_{name}"].to_numpy().astype(np.float64) for side in ("chosen", "rejected"))
-        scores = [scale.normal_scores(name, side) for side in (chosen, rejected)]
-        core += [shown * (scores[0] - scores[1]), shown * np.sign(chosen - rejected)]
-        levels.append((scores[0] + scores[1]) / 2)
-    subreddits = [(pairs["subreddit"] == name).to_numpy() for name in scale.subreddits[:MAX_SUBREDDIT_TERMS]]
-    return np.column_stack([X, *levels, *subreddits, *(one * level for one in core for level in levels)])

@@ -12,14 +12,8 @@ from features.blocks import Blocks, write_block
 from features.build import build_pairs
 from features.confounds import add_confounders
 from features.context import read_context
-from features.propensity import (
-    ProductRegression,
-    Propensity,
-    PropensityConfig,
-    fit_propensity,
-    is_earlier_chosen,
-    sample_pairs,
-)
+from features.examples import Examples, is_earlier_chosen, sample_pairs
+from features.propensity import ProductRegression, Propensity, PropensityConfig, fit_propensity
 from features.recipes import preset
 from features.store import read_pairs
 from lurker.workspace import open_workspace
@@ -63,7 +57,7 @@ def test_a_pair_s_probability_knows_nothing_of_its_own_post_or_of_held_out_label
     assert of_post.sum() > 5
 
     def probability(own: pl.DataFrame, around: pl.DataFrame) -> np.ndarray:
-        return fit_propensity(own, QUICK, around=around).of(own)
+        return fit_propensity(Examples.of(own, around), QUICK).of(own)
 
     before = probability(own, around)
     held_out, of_one = pl.col("split") != "train", pl.col("post_id") == post
@@ -82,7 +76,7 @@ def test_what_a_sample_of_the_posts_teaches_holds_for_the_others(pairs: pl.DataF
     assert 0.4 < sample.height / pairs.height < 0.6
     others = pairs.join(sample, on="post_id", how="anti")
     assert sample["post_id"].n_unique() + others["post_id"].n_unique() == pairs["post_id"].n_unique()
-    propensity = fit_propensity(sample, PropensityConfig())
+    propensity = fit_propensity(Examples.of(sample), PropensityConfig())
     right = [((propensity.of(one) > 0.5) == is_earlier_chosen(one)).mean() for one in (sample, others)]
     assert right[1] > 0.65 and abs(right[0] - right[1]) < 0.05
 
@@ -91,7 +85,7 @@ def test_few_pairs_learn_from_pairs_around_them(pairs: pl.DataFrame) -> None:
     posts = pairs["post_id"].unique(maintain_order=True)[::10]
     few, around = (pairs.join(posts.to_frame(), on="post_id", how=how) for how in ("semi", "anti"))
     assert few.filter(split="train").height > 300
-    alone, together = fit_propensity(few, QUICK), fit_propensity(few, QUICK, around=around)
+    alone, together = fit_propensity(Examples.of(few), QUICK), fit_propensity(Examples.of(few, around), QUICK)
     assert log_loss(together, few) < log_loss(alone, few) - 0.005
 
 
