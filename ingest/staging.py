@@ -26,8 +26,8 @@ from lurker.progress import say
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
 from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
-STAGING_VERSION = 5
-"""Part of the fingerprint: a change of what staged rows mean makes old staged rows and records void."""
+STAGING_VERSION = 6
+"""Part of the fingerprint: a change of what staged rows, or the numbers of blocks, mean makes old ones void."""
 
 COUNTS = ("n_rows", "n_posts", "n_comments", "n_malformed")
 """What every summary counts, beside the dropped by reason and the kept by subreddit."""

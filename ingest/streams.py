@@ -24,7 +24,8 @@ MAX_WINDOW_BYTES = 2**31
 HEAD_BYTES = 1 << 17
 READ_BYTES = 1 << 14
 """So little that what it decompresses to is still in the cache when it is copied."""
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 24 << 20
+"""Each block costs a millisecond or two whatever is in it; a few of them must fit into the memory of a file."""
 MAX_LINE_BYTES = 256 << 20
 FRAME_HEADER_BYTES = 18
 MOST_RATIO = 40
