@@ -26,12 +26,14 @@ from lurker.progress import say
 KEPT = (*COLUMNS, *FORM, *OF_CONTEXT, *POST_CONTEXT, "log_delay", "post_score", "first_score", "later_votes")
 """What goes on of a response that may be in a pair."""
 CALIPERS = ("max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
+"""Fields of a recipe: how far the two responses of a pair may be apart."""
 CAPS_OF_PAIRS = (
     "max_pool_pairs_per_response",
     "max_pool_pairs_per_post",
     "max_pairs_per_response",
     "max_pairs_per_post",
 )
+"""Fields of a recipe: in how many pairs a response, or a post, may be."""
 MAX_VOTERS = 500_000
 """Responses of a subreddit that fitted exposure is learned from, at most and about."""
 
@@ -71,8 +73,7 @@ def choose_pairs(
     say("Probing what the confounders say of the outcome.")
     before = _differences(pool)
     if recipe.deconfound == "balance":
-        around = _around(pool, responses, recipe, votes, folder, means)
-        pairs, ledger, rounds = _balanced(pool, ledger, recipe, folder, means, around)
+        pairs, ledger, rounds = _balanced(pool, ledger, responses, recipe, votes, folder, means)
         ledgers = {"pairs": ledger}
     else:
         pairs, ledgers, rounds = _adjusted(pool, ledger, responses, recipe, votes, folder, means)
@@ -131,8 +132,15 @@ def _around(
 
 
 def _balanced(
-    pool: Blocks, ledger: Ledger, recipe: Recipe, folder: Path, means: Means, around: Blocks | None
+    pool: Blocks,
+    ledger: Ledger,
+    responses: Blocks,
+    recipe: Recipe,
+    votes: dict[str, Votes],
+    folder: Path,
+    means: Means,
 ) -> tuple[Blocks, Ledger, list[dict[str, Any]]]:
+    around = _around(pool, responses, recipe, votes, folder, means)
     pairs, ledger, rounds = balance_pairs(pool, ledger, recipe, folder, means, around=around)
     if recipe.test_posts_only:
         pairs, n_dropped = map_blocks(_only, pairs, folder / "test", means, splits=("test",))
@@ -165,8 +173,7 @@ def _adjusted(
     same = {name: getattr(recipe, name) for name in ("validation_fraction", "test_fraction", "exposure", "vote_fuzz")}
     rules = dataclasses.replace(balanced(), **same)
     held_pool, held_ledger = match_pairs(responses, rules, votes, folder / "held-pool", means)
-    around = _around(held_pool, responses, rules, votes, folder, means)
-    held, held_ledger, rounds = balance_pairs(held_pool, held_ledger, rules, folder / "held", means, around=around)
+    held, held_ledger, rounds = _balanced(held_pool, held_ledger, responses, rules, votes, folder / "held", means)
     held_out, n_train = map_blocks(_only, held, folder / "held-out", means, splits=("validation", "test"))
     held_ledger = held_ledger.drop("train: adjusted pairs stand there", sum(n_train))
     trained = adjust_pairs(train, folder / "adjusted", means)

@@ -22,6 +22,11 @@ SLICE_PAIRS = 20_000
 """Pairs whose probability is worked out at a time: a pair takes a kilobyte and a half."""
 
 
+def slices(n: int) -> list[slice]:
+    """Of n rows, SLICE_PAIRS at a time."""
+    return [slice(start, start + SLICE_PAIRS) for start in range(0, n, SLICE_PAIRS)]
+
+
 def is_earlier_chosen(pairs: pl.DataFrame) -> NDArray[np.bool_]:
     """Whether the earlier response won, ties in time by id. [n]."""
     delay = pl.col("chosen_delay_s") - pl.col("rejected_delay_s")
@@ -97,16 +102,15 @@ def _centre_and_spread(
     X: NDArray[np.float64], parts: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of the terms, 1 of those that do not vary; slice by slice. [number of terms]."""
-    slices = [slice(start, start + SLICE_PAIRS) for start in range(0, len(X), SLICE_PAIRS)]
-    centre = _sum(pair_terms(X[part], parts[part]) for part in slices) / max(len(X), 1)
-    squares = _sum((pair_terms(X[part], parts[part]) - centre) ** 2 for part in slices) / max(len(X), 1)
+    centre = _sum(pair_terms(X[part], parts[part]) for part in slices(len(X))) / max(len(X), 1)
+    squares = _sum((pair_terms(X[part], parts[part]) - centre) ** 2 for part in slices(len(X))) / max(len(X), 1)
     return centre, np.where(squares > 0, np.sqrt(squares), 1)
 
 
-def _sum(slices: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _sum(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Of all rows, added in their order however they are cut. [k]."""
     total: NDArray[np.float64] | None = None
-    for rows in slices:
+    for rows in parts:
         total = np.add.reduce(rows if total is None else np.vstack([total, rows]), axis=0)
     return np.zeros(0) if total is None else total
 
@@ -125,7 +129,6 @@ def plain_terms(
 ) -> NDArray[np.float32]:
     """The terms that are no products yet, standardised. [n, k]. centre and spread: of all terms, which begin with X."""
     plain = np.empty(X.shape, dtype=np.float32)
-    for start in range(0, len(X), SLICE_PAIRS):
-        part = slice(start, start + SLICE_PAIRS)
+    for part in slices(len(X)):
         plain[part] = standardised(X[part].copy(), centre[: X.shape[1]], spread[: X.shape[1]])
     return plain

@@ -51,27 +51,24 @@ def freeze_hard_test(
     refreeze: take today's test where it differs from the frozen one. folder: to put blocks in.
     """
     before = _read_frozen(workspace)
-    frozen = dict(before)
     subreddits = sorted(set(measured.blocks.subreddits))
     inputs = {one["subreddit"]: one["sha256"] for one in measured.inputs}
-    changed, too_small = [], []
+    fresh: dict[str, Frozen] = {}
     with progress("Hard test", len(subreddits), "subreddits") as advance:
-        for number, subreddit in enumerate(subreddits):
-            if subreddit in before and before[subreddit].input_sha256 == inputs[subreddit] and not refreeze:
-                advance(1)
-                continue
-            fresh = _hard_pairs(
-                workspace, measured.blocks.of(subreddit), inputs[subreddit], folder / str(number), means
-            )
+        for subreddit in subreddits:
+            known = before.get(subreddit)
+            if known is None or known.input_sha256 != inputs[subreddit] or refreeze:
+                blocks, place = measured.blocks.of(subreddit), folder / str(len(fresh))
+                fresh[subreddit] = _hard_pairs(workspace, blocks, inputs[subreddit], place, means)
             advance(1)
-            if subreddit in frozen and fresh.sha256 != frozen[subreddit].sha256:
-                changed.append(subreddit)
-                if not refreeze:
-                    continue
-            if fresh.sha256 == EMPTY_SHA256:
-                too_small.append(subreddit)
-            is_new = subreddit in changed or subreddit not in before
-            frozen[subreddit] = fresh if is_new else replace(before[subreddit], input_sha256=fresh.input_sha256)
+    changed = [name for name, one in fresh.items() if name in before and one.sha256 != before[name].sha256]
+    frozen = dict(before)
+    for name, one in fresh.items():
+        if name not in before or (name in changed and refreeze):
+            frozen[name] = one
+        elif name not in changed:
+            frozen[name] = replace(before[name], input_sha256=one.input_sha256)
+    too_small = [name for name, one in frozen.items() if one.sha256 == EMPTY_SHA256]
     _report(changed, too_small, refreeze)
     frozen = {name: frozen[name] for name in sorted(frozen) if frozen[name].sha256 != EMPTY_SHA256}
     if frozen != before:

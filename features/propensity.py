@@ -26,6 +26,7 @@ from features.examples import (
     pair_parts,
     pair_terms,
     plain_terms,
+    slices,
     standardised,
 )
 from features.hashing import hash_ids
@@ -39,8 +40,8 @@ class PropensityConfig:
     """How the outcome is modelled."""
 
     max_learned_pairs: int = 200_000
-    """Pairs that are learned from, at most and about: those of the posts that come first by a hash. A pair takes three
-    kilobytes while it is learned from, pairs."""
+    """Pairs that are learned from, at most and about: those of the posts that come first by a hash. A pair takes about
+    five kilobytes while it is learned from, pairs."""
     n_folds: int = 5
     """Parts the posts are cut into, parts."""
     n_boosting_rounds: int = 200
@@ -85,8 +86,8 @@ class Propensity:
 
     def of(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
         """Of every pair. [n]. pairs: as of `add_confounders`."""
-        slices = [self._of_slice(part) for part in pairs.iter_slices(SLICE_PAIRS)]
-        return np.concatenate(slices) if slices else np.empty(0)
+        found = [self._of_slice(part) for part in pairs.iter_slices(SLICE_PAIRS)]
+        return np.concatenate(found) if found else np.empty(0)
 
     def _of_slice(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
         config, labels, folds = self.config, is_earlier_chosen(pairs), _folds(pairs, self.config, self.salt)
@@ -209,7 +210,9 @@ class ProductRegression:
     """A logistic regression on all products of two terms, without a column for each.
 
     A few hundred pairs stand for all: what is seen of a pair are its products with each of these, which span the
-    quadratic functions as far as they matter. Source: Williams & Seeger 2001, NIPS 13, 682-688.
+    quadratic functions as far as they matter. It is a pipeline of scikit-learn's, but for this: pairs are mapped slice
+    by slice in single precision, for all at once would take the most memory of a build.
+    Source: Williams & Seeger 2001, NIPS 13, 682-688.
     """
 
     kernel: Any
@@ -230,11 +233,10 @@ class ProductRegression:
         """Learn from terms [n, k] and labels [n]."""
         self.kernel.fit(X)
         mapped = np.empty((len(X), self.kernel.n_components), dtype=np.float32)
-        parts = [slice(start, start + SLICE_PAIRS) for start in range(0, len(X), SLICE_PAIRS)]
-        for part in parts:
+        for part in slices(len(X)):
             mapped[part] = self.kernel.transform(X[part])
             self.scaler.partial_fit(mapped[part])
-        for part in parts:
+        for part in slices(len(X)):
             mapped[part] = self.scaler.transform(mapped[part])
         self.regression.fit(mapped, labels)
         return self
