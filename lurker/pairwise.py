@@ -32,10 +32,9 @@ def fit_tfidf(
 ) -> TextReward | None:
     """A logistic regression on the difference of the two responses' TF-IDF vectors (words and pairs of words).
 
-    training, validation: PAIRS. The penalty is the one with the lowest log loss on validation once its margins are
-    scaled as suits them best there: a penalty shrinks them, and ranking does not care. is_adjusted: the
-    pair's confounder_log_odds are one more input, whose coefficient is fitted with the words' and then dropped, so
-    that words do not speak for what the confounders explain. None when no word comes twice in the training texts.
+    training, validation: PAIRS, of which validation chooses the penalty (see `fit_chosen`). is_adjusted: the pair's
+    confounder_log_odds are one more input, whose coefficient is fitted with the words' and then dropped, so that words
+    do not speak for what the confounders explain. None when no word comes twice in the training texts.
     Source: the nuisance head of Chen et al. 2024 (ODIN), section 4, with a known feature in its place.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -78,13 +77,7 @@ def fit_vectors(
     width = known.shape[1]
     if is_adjusted:
         known, held_out = _with_nuisance(known, training), _with_nuisance(held_out, validation)
-    weight = training["weight"].to_numpy()
-    fits = fit_logistic(known, weight, penalties, advance)
-    margins = [np.asarray(held_out @ fit) for fit in fits]
-    scales = [best_scale(margin) for margin in margins]
-    losses = [float(np.logaddexp(0.0, -scale * margin).mean()) for scale, margin in zip(scales, margins, strict=True)]
-    best = int(np.argmin(losses))
-    coefficients = (scales[best] or 1.0) * fits[best][:width]  # what validation denies keeps its order
+    coefficients = fit_chosen(known, held_out, training["weight"].to_numpy(), penalties, advance)[:width]
     return lambda texts: np.asarray(vectors(texts) @ coefficients)
 
 
@@ -113,6 +106,26 @@ def fit_logistic(
         fits.append(np.array(model.coef_[0], dtype=np.float64))
         advance(1)
     return fits
+
+
+def fit_chosen(
+    differences: Any,
+    held_out: Any,
+    weight: NDArray[np.float64],
+    penalties: Sequence[float],
+    advance: Callable[[float], None] = ignore,
+) -> Rewards:
+    """Coefficients [n_features] of the penalty that held-out differences choose, in log-odds as they have them.
+
+    The penalty is the one with the lowest log loss once its margins are scaled as suits them best there: a penalty
+    shrinks them, and ranking does not care. The rest as `fit_logistic` has it.
+    """
+    fits = fit_logistic(differences, weight, penalties, advance)
+    margins = [np.asarray(held_out @ fit) for fit in fits]
+    scales = [best_scale(margin) for margin in margins]
+    losses = [float(np.logaddexp(0.0, -scale * margin).mean()) for scale, margin in zip(scales, margins, strict=True)]
+    best = int(np.argmin(losses))
+    return np.asarray((scales[best] or 1.0) * fits[best])  # what is denied there keeps its order
 
 
 def best_scale(margins: Rewards) -> float:

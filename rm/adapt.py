@@ -1,6 +1,6 @@
 """Which weights train: all, LoRA's adapters, or only the reward head on embeddings that are computed once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lurker.config import override
 from lurker.errors import CallError
+from lurker.progress import ignore
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs
 from rm.forward import Scorer
@@ -110,13 +111,19 @@ class HeadScorer(nn.Module):
 
 
 def on_embeddings(
-    scorer: Scorer, sets: Sequence[TokenisedPairs], config: TrainConfig
+    scorer: Scorer,
+    sets: Sequence[TokenisedPairs],
+    config: TrainConfig,
+    advance: Callable[[float], None] = ignore,
 ) -> tuple[Any, list[TokenisedPairs]]:
-    """The head as a scorer of its own, and the pair sets with each response as what the head reads, computed once."""
+    """The head as a scorer of its own, and the pair sets with each response as what the head reads, computed once.
+
+    advance: told about tokens done.
+    """
     scorer.model.eval()
     head = reward_head(scorer.model)
     read = []
     for pairs in sets:
-        features = scorer.embeddings(head, pairs.sequences, config.tokens_per_batch)
+        features = scorer.embeddings(head, pairs.sequences, config.tokens_per_batch, advance)
         read.append(replace(pairs, sequences=Embedded(features, pairs.sequences.n_tokens)))  # type: ignore[arg-type]
     return HeadScorer(head), read

@@ -73,11 +73,16 @@ def write_checkpoint(
             path.unlink()
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run was stopped here after it wrote one."""
+    return (folder / CHECKPOINT).exists()
+
+
 def read_checkpoint(
     folder: Path, model: Any, optimiser: Any, scheduler: Any, nuisance: Any = None
 ) -> Checkpoint | None:
     """Restore what `write_checkpoint` wrote into the given objects; None when there is no checkpoint."""
-    if not (folder / CHECKPOINT).exists():
+    if not has_checkpoint(folder):
         return None
     content = _load(folder / CHECKPOINT, model)
     _put(model, content["model"])

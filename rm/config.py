@@ -29,6 +29,8 @@ class TrainConfig:
     pooling: Literal["own", "mean"] = "own"
     """what the head reads: own: what the model's classifier does; mean: of a BERT, the mean of all tokens, through one
     more layer, which always trains"""
+    head: Literal["random", "probe"] = "random"
+    """what the reward head begins as: random weights, or the best linear reward of what the untrained model gives it"""
     lora_rank: int = 16
     """rank of LoRA's adapters; their alpha is twice that"""
     is_checkpointed: bool = False
@@ -98,7 +100,6 @@ class TrainConfig:
             "min_posts_per_step",
             "accumulation",
             "max_grad_norm",
-            "nuisance_rate",
         )
         for name in (*over_0, "tokens_per_batch", "lora_rank", "evaluations_per_epoch", "patience", "nuisance_rate"):
             if not getattr(self, name) > 0:
@@ -113,6 +114,8 @@ class TrainConfig:
             raise ValueError(
                 f"train_layers must be at least 1 and goes with trained=all, got {self.train_layers} and {self.trained}"
             )
+        if self.head == "probe" and self.trained == "head":
+            raise ValueError("head=probe goes with trained=all or lora: of the head alone it is all there is to train")
         if self.is_sharded and (self.has_nuisance_head or self.trained == "head" or self.train_layers is not None):
             raise ValueError("is_sharded goes with trained=all or lora, without train_layers and has_nuisance_head")
         if self.adjusted and self.has_nuisance_head:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lurker.progress import ignore
 from rm import shared_attention
 from rm.frozen import States
 from rm.layers import (
@@ -35,7 +36,7 @@ NONE = np.empty(0, dtype=np.int64)
 PROBE_TOLERANCE = 1e-4
 """Packed and plain rewards of the probe may differ by so much, relative to their spread."""
 FAST_BFLOAT16_FROM = 2_000_000
-"""Parameters from which a processor with bfloat16 tiles trains faster in it: below, casting costs more."""
+"""Parameters from which a processor with instructions for bfloat16 trains faster in it: below, casting costs more."""
 ONE_THREAD_BELOW = 500_000
 """Parameters below which a model trains on one thread."""
 
@@ -114,12 +115,24 @@ class Scorer(nn.Module):
         return rewards
 
     @torch.no_grad()
-    def embeddings(self, head: nn.Module, sequences: Sequences, tokens_per_batch: int = TOKENS_PER_BATCH) -> Tensor:
-        """What the model's reward head reads of each sequence: [n, width] float32, in the order given."""
+    def embeddings(
+        self,
+        head: nn.Module,
+        sequences: Sequences,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        advance: Callable[[float], None] = ignore,
+    ) -> Tensor:
+        """What the model's reward head reads of each sequence: [n, width] float32, in the order given.
+
+        advance: told about tokens done.
+        """
         read: list[Tensor] = []
+        places: list[Indices] = []
         hook = head.register_forward_pre_hook(lambda _, args: read.append(args[0]))
         try:
-            places = [place for place, _ in self._parts(sequences, tokens_per_batch)]
+            for place, _ in self._parts(sequences, tokens_per_batch):
+                places.append(place)
+                advance(int(sequences.n_tokens[place].sum()))
         finally:
             hook.remove()
         for number, (place, features) in enumerate(zip(places, read, strict=True)):

@@ -123,5 +123,5 @@ def first_tokens(backbone: nn.Module, places: Tensor) -> Iterator[None]:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether this processor multiplies matrices in bfloat16 by hardware tiles; one without is slower in it."""
-    return bool(torch.cpu._is_amx_tile_supported())
+    """Whether this processor has instructions for bfloat16 (AMX or AVX512-BF16); one without is slower in it."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -4,6 +4,8 @@ SPEC is a name of the ladder (`scratch-200k`), of a packaged model (`minilm`), a
 Names of the ladder count parameters without embeddings, as scaling laws do. Source: Kaplan et al. 2020, section 2.1.
 """
 
+import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lurker.errors import CallError
+from lurker.errors import CallError, LurkerError
 from rm.forward import Scorer
 from rm.pretrained import PACKAGED, locate
 from rm.tokens import ensure_pad_token, train_tokenizer
@@ -118,6 +120,23 @@ def load(folder: Path) -> RewardModel:
     """
     check_spec(str(folder))
     return _from_pretrained(str(folder))
+
+
+def save(reward_model: RewardModel, folder: Path) -> None:
+    """Write weights, config and tokenizer as transformers loads them; the folder appears whole.
+
+    Errors: LurkerError when it cannot be written.
+    """
+    temporary = folder.with_name(f".model-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        reward_model.model.save_pretrained(temporary)
+        reward_model.tokenizer.save_pretrained(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except OSError as error:
+        raise LurkerError(f"Cannot write {folder}: {error}.", "Free some space, then add `--resume`.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def backbone(spec: str) -> tuple[Any, Any]:

@@ -2,8 +2,6 @@
 
 import os
 import platform
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +10,20 @@ import torch
 
 from lurker import __version__
 from lurker.config import to_dict
-from lurker.errors import CallError, LurkerError
+from lurker.errors import CallError
 from lurker.progress import progress, say
 from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parquet
 from rm.adapt import merged, on_embeddings, prepare
-from rm.checkpoint import drop_checkpoint, trained_state
+from rm.checkpoint import drop_checkpoint, has_checkpoint, trained_state
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, texts, with_delays
 from rm.evaluate import ALL
 from rm.forward import Scorer, describe_device, place, training_dtype
 from rm.frozen import freeze_below, with_states
 from rm.judge import judge, tokenise_as
-from rm.model import RewardModel, build
+from rm.model import RewardModel, build, save
 from rm.pooling import add_mean_pooling
+from rm.probe import start_from_probe
 from rm.runs import RESULT, RunConfig, RunPairs, read_run_pairs
 from rm.team import Team, is_sharded, join_team
 from rm.tokens import load_tokenizer
@@ -65,13 +64,15 @@ def train_run(
     where = describe_device(device, dtype)
     tell(f"{config.model}: {reward_model.n_parameters:,} parameters without embeddings; {where}.")
     if team.is_first:
-        write_json(_environment(where) | {"n_processes": team.size}, folder / "env.json")
+        write_json(environment(where) | {"n_processes": team.size}, folder / "env.json")
     sets = [tokenise_as(frame, reward_model, config.train) for frame in (pairs.training, pairs.validation)]
     tell(_what_trains(sets[0], pairs.training, config))
     model = prepare(reward_model.model, config.model, config.train)
     scorer = Scorer(model, reward_model.tokenizer.pad_token_id, config.train.max_tokens, dtype)
     tell(_how_it_runs(scorer))
     trainee, read = _what_is_frozen(workspace, scorer, sets, config.train, is_quiet, team)
+    if config.train.head == "probe" and not has_checkpoint(folder):
+        start_from_probe(scorer, read[0], read[1], config.train, is_quiet=is_quiet)
     with progress("Training", n_planned_steps(sets[0], config.train), "steps", is_quiet=is_quiet) as advance:
         trained = train(trainee, read[0], read[1], config.train, folder, advance, team)
     whole = trained_state(model) if is_sharded(model) else {}
@@ -83,7 +84,7 @@ def train_run(
         model.to(device)
     reward_model = RewardModel(merged(model), reward_model.tokenizer)
     scorer = reward_model.scorer(config.train.max_tokens)
-    _save_model(reward_model, folder / "model")
+    save(reward_model, folder / "model")
     table = judge(reward_model, scorer, pairs, config, run_id, folder, workspace.root / CACHE, is_quiet=is_quiet)
     write_parquet(table, folder / "evaluations.parquet")
     result = _result(run_id, config, reward_model, trained, sets[0], pairs, device, table)
@@ -146,20 +147,6 @@ def _how_it_runs(scorer: Scorer) -> str:
     return f"Unique responses in batches of similar length, for prompts cannot be shared: {scorer.reason}."
 
 
-def _save_model(reward_model: RewardModel, folder: Path) -> None:
-    """Write weights, config and tokenizer as transformers loads them; the folder appears whole."""
-    temporary = folder.with_name(f".model-{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        reward_model.model.save_pretrained(temporary)
-        reward_model.tokenizer.save_pretrained(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except OSError as error:
-        raise LurkerError(f"Cannot write {folder}: {error}.", "Free some space, then add `--resume`.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _what_is_frozen(
     workspace: Workspace, scorer: Scorer, sets: list[TokenisedPairs], config: TrainConfig, is_quiet: bool, team: Team
 ) -> tuple[Any, list[TokenisedPairs]]:
@@ -182,7 +169,8 @@ def _what_is_frozen(
     return scorer, read
 
 
-def _environment(device: str) -> dict[str, Any]:
+def environment(device: str) -> dict[str, Any]:
+    """What a run was made with, for its env.json. device: in words."""
     import transformers
 
     return {

@@ -1,0 +1,132 @@
+"""The head's start: a linear reward that was fitted, that the model then gives, and that confounders do not colour."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+import torch
+
+from lurker.pairwise import fit_logistic
+from lurker.workspace import Workspace
+from rm.adapt import on_embeddings, prepare
+from rm.baselines import EMBEDDING_PENALTIES
+from rm.config import TrainConfig
+from rm.data import TokenisedPairs, tokenise
+from rm.evaluate import model_margins
+from rm.model import RewardModel, build, reward_head
+from rm.probe import start_from_probe
+from rm.run import train_run
+from rm.runs import RunConfig
+
+CONFIG = TrainConfig(learning_rate=1e-3, head="probe", max_tokens=64)
+
+
+@pytest.fixture
+def frame(planted: Callable[..., pl.DataFrame]) -> pl.DataFrame:
+    return planted(100)
+
+
+@pytest.fixture
+def reward_model(frame: pl.DataFrame) -> RewardModel:
+    return build("scratch-10k", [*frame["chosen"], *frame["rejected"]], 400, seed=0)
+
+
+def split(frame: pl.DataFrame, reward_model: RewardModel, name: str) -> TokenisedPairs:
+    return tokenise(frame.filter(pl.col("split") == name), reward_model.tokenizer, 64)
+
+
+def test_the_model_gives_the_reward_that_a_regression_on_its_embeddings_gives(
+    frame: pl.DataFrame, reward_model: RewardModel
+) -> None:
+    training, validation = (split(frame, reward_model, name) for name in ("train", "validation"))
+    scorer = reward_model.scorer(64)
+    _, read = on_embeddings(scorer, (training, validation), CONFIG)
+    known, held_out = (
+        (one.sequences.features[one.chosen] - one.sequences.features[one.rejected]).numpy()  # type: ignore[attr-defined]
+        for one in read
+    )
+    scale = float(read[0].sequences.features.square().mean().sqrt())  # type: ignore[attr-defined]
+    fits = fit_logistic(known / scale, np.ones(len(known)), EMBEDDING_PENALTIES)
+    before = model_margins(scorer, validation, 8192)
+    start_from_probe(scorer, training, validation, CONFIG, is_quiet=True)
+    margins = model_margins(scorer, validation, 8192)
+    assert max(np.corrcoef(margins, held_out @ fit)[0, 1] for fit in fits) > 0.9999
+    losses = [np.logaddexp(0, -one).mean() for one in (margins, before)]
+    assert losses[0] < min(losses[1], np.log(2)) - 0.02
+
+
+def test_it_is_the_head_that_an_adapter_trains(frame: pl.DataFrame, reward_model: RewardModel) -> None:
+    config = replace(CONFIG, trained="lora", lora_rank=2)
+    training, validation = (split(frame, reward_model, name) for name in ("train", "validation"))
+    model = prepare(reward_model.model, "scratch-10k", config)
+    scorer = RewardModel(model, reward_model.tokenizer).scorer(64)
+    before = model_margins(scorer, validation, 8192)
+    start_from_probe(scorer, training, validation, config, is_quiet=True)
+    assert reward_head(model).weight.requires_grad
+    after = model_margins(scorer, validation, 8192)
+    assert np.logaddexp(0, -after).mean() < np.logaddexp(0, -before).mean() - 0.02
+
+
+def test_what_confounders_foretell_stays_out_of_the_head(frame: pl.DataFrame, reward_model: RewardModel) -> None:
+    sets = [split(frame, reward_model, name) for name in ("train", "validation")]
+    scorer = reward_model.scorer(64)
+    start_from_probe(scorer, *sets, CONFIG, is_quiet=True)
+    plain = [model_margins(scorer, one, 8192) for one in sets]
+    # confounders that know all that this head knows, and more
+    known = [
+        replace(one, nuisance=np.column_stack([3 * margins, 0 * margins, 0 * margins]).astype(np.float32))
+        for one, margins in zip(sets, plain, strict=True)
+    ]
+    start_from_probe(scorer, *known, CONFIG, is_quiet=True)
+    assert model_margins(scorer, sets[1], 8192) == pytest.approx(plain[1], rel=1e-3)  # nothing is to be taken off
+    start_from_probe(scorer, *known, replace(CONFIG, has_nuisance_head=True), is_quiet=True)
+    assert np.abs(model_margins(scorer, sets[1], 8192)).mean() < 0.6 * np.abs(plain[1]).mean()
+
+
+def test_pairs_whose_sides_are_equal_teach_the_head_nothing(frame: pl.DataFrame, reward_model: RewardModel) -> None:
+    training, validation = (split(frame, reward_model, name) for name in ("train", "validation"))
+    scorer, weights = reward_model.scorer(64), []
+    for is_equal in (False, True):
+        odd = replace(training, is_equal=np.arange(training.post.size) % 2 == 1)
+        if is_equal:  # the same pairs, the others turned round: were they read, they would teach the opposite
+            turned = np.where(odd.is_equal, odd.rejected, odd.chosen), np.where(odd.is_equal, odd.chosen, odd.rejected)
+            odd = replace(odd, chosen=turned[0], rejected=turned[1])
+        start_from_probe(scorer, odd, validation, CONFIG, is_quiet=True)
+        weights.append(reward_head(scorer.model).weight.detach().clone())
+    assert torch.equal(*weights)
+
+
+def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_not_from_the_probe(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = replace(CONFIG, min_steps=8, epochs=1, checkpoint_interval_s=0.0)
+    config = RunConfig(pairs="planted", model="scratch-10k", train=train, test_pairs=("planted",))
+    train_run(workspace, "whole", config, resume=False, is_quiet=True)
+    from rm import train as loop
+
+    append = loop.append_metric
+
+    def killed(folder: Path, metric: dict[str, float]) -> None:
+        if metric["step"] == 5:
+            raise KeyboardInterrupt
+        append(folder, metric)
+
+    monkeypatch.setattr(loop, "append_metric", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(workspace, "cut", config, resume=False, is_quiet=True)
+    monkeypatch.setattr(loop, "append_metric", append)
+    train_run(workspace, "cut", config, resume=True, is_quiet=True)
+    losses = [
+        [orjson.loads(line)["train_log_loss"] for line in (workspace.folder("runs", run) / "metrics.jsonl").open("rb")]
+        for run in ("whole", "cut")
+    ]
+    assert losses[0] == losses[1] and len(losses[0]) >= 8
+
+
+def test_a_head_alone_has_nothing_to_start_from_a_probe_for() -> None:
+    with pytest.raises(ValueError, match="head=probe goes with"):
+        TrainConfig(learning_rate=1e-3, head="probe", trained="head")
