@@ -146,6 +146,25 @@ def compare_command(
     print_table(f"{first} against {second} on {pairs} ({split})", rows)
 
 
+@app.command("average")
+def average_command(
+    ctx: typer.Context,
+    runs: Annotated[str, typer.Argument(metavar="RUN,RUN,RUN", help="Finished runs that differ by seed alone.")],
+    run: str | None = typer.Option(None, "--run", help="Id of the new run; made from the call when absent."),
+    as_json: AsJson = False,
+) -> None:
+    """Make one model of several seeds, the mean of their weights; judge it as they were."""
+    workspace = open_workspace(ctx.obj)
+    from rm.average import average_runs
+
+    result = average_runs(workspace, [name.strip() for name in runs.split(",")], run)
+    if as_json:
+        print_json(result)
+        return
+    title = f"Run {result['run_id']}: the mean of {len(result['mean_of'])} runs"
+    print_table(title, _accuracies(result["evaluations"]))
+
+
 @app.command("export")
 def export_command(
     ctx: typer.Context,

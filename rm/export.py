@@ -106,6 +106,9 @@ def model_card(run_id: str, described: dict[str, Any], result: dict[str, Any]) -
     limit = ""
     if n_prompt is not None:
         limit = f"\nIt read at most {n_prompt:,} tokens of a prompt: cut yours{'' if n_prompt else ' to nothing'}.\n"
+    seeds = f"seed {result['seed']}"
+    if "mean_of" in described:
+        seeds = f"the mean of the weights of {len(described['mean_of'])} runs that differ by seed"
     return f"""---
 library_name: transformers
 pipeline_tag: text-classification
@@ -129,8 +132,8 @@ reward = model(**batch).logits[:, 0]
 ## Training
 From `{result["model"]}` ({result["n_parameters"]:,} parameters without embeddings) on {result["n_train_pairs"]:,}
 pairs of {result["n_train_posts"]:,} posts of the pair set `{result["pairs"]}`, {result["steps"]:,} steps, weights that
-train: {train["trained"]}, at most {train["max_tokens"]:,} tokens, learning rate {train["learning_rate"]:g}, seed
-{result["seed"]}.
+train: {train["trained"]}, at most {train["max_tokens"]:,} tokens, learning rate {train["learning_rate"]:g};
+{seeds}.
 
 ## Accuracy, beside what it must beat
 95 % intervals clustered by post. `length` and `time` name the longer and the earlier response.

@@ -8,9 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace, open_workspace, write_json, write_parquet
+from rm.data import texts
+from rm.tokens import train_tokenizer
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 torch.set_num_threads(1)  # tests share the machine: threads that wait for each other are slower than one
@@ -92,3 +95,24 @@ def workspace(tmp_path: Path) -> Workspace:
     save_pairs(opened, "planted", frame)
     save_pairs(opened, "hard-test", frame.filter(pl.col("split") == "test"))
     return opened
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path) -> Path:
+    """The folder of a small "pretrained" decoder that knows the words of the planted pairs."""
+    frame = planted_pairs(60)
+    tokenizer = train_tokenizer(texts(frame), 400)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_labels=1,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,
+    )
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "small")
+    tokenizer.save_pretrained(tmp_path / "small")
+    return tmp_path / "small"

@@ -6,40 +6,18 @@ import orjson
 import polars as pl
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
 from rm.adapt import HeadScorer, merged, on_embeddings, prepare, train_config
 from rm.config import TrainConfig
-from rm.data import texts, tokenise
+from rm.data import tokenise
 from rm.forward import Scorer
 from rm.model import RewardModel, build
 from rm.run import train_run
 from rm.runs import RunConfig
-from rm.tokens import train_tokenizer
 from rm.train import train
-
-
-@pytest.fixture
-def folder(planted: Callable[..., pl.DataFrame], tmp_path: Path) -> Path:
-    """A small "pretrained" decoder that knows the words of the planted pairs."""
-    frame = planted(60)
-    tokenizer = train_tokenizer(texts(frame), 400)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_labels=1,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.2,
-    )
-    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "small")
-    tokenizer.save_pretrained(tmp_path / "small")
-    return tmp_path / "small"
 
 
 def test_the_default_rate_is_that_of_the_weights_which_train() -> None:
@@ -50,12 +28,12 @@ def test_the_default_rate_is_that_of_the_weights_which_train() -> None:
 
 
 def test_lora_trains_adapters_only_and_merges_into_an_ordinary_model(
-    planted: Callable[..., pl.DataFrame], folder: Path, tmp_path: Path
+    planted: Callable[..., pl.DataFrame], pretrained: Path, tmp_path: Path
 ) -> None:
-    reward_model = build(str(folder), [], 400, seed=0)
+    reward_model = build(str(pretrained), [], 400, seed=0)
     before = {name: value.clone() for name, value in reward_model.model.state_dict().items()}
     config = TrainConfig(learning_rate=3e-3, trained="lora", lora_rank=4, min_steps=10, epochs=1, pairs_per_step=16)
-    model = prepare(reward_model.model, str(folder), config)
+    model = prepare(reward_model.model, str(pretrained), config)
     scorer = Scorer(model, reward_model.tokenizer.pad_token_id, 64)
     assert scorer.is_packed, scorer.reason
     splits = [planted(30).filter(pl.col("split") == split) for split in ("train", "validation")]
@@ -75,9 +53,9 @@ def test_lora_trains_adapters_only_and_merges_into_an_ordinary_model(
 
 @pytest.mark.parametrize("is_packed", [True, False])
 def test_embeddings_are_what_the_head_reads(
-    planted: Callable[..., pl.DataFrame], folder: Path, is_packed: bool
+    planted: Callable[..., pl.DataFrame], pretrained: Path, is_packed: bool
 ) -> None:
-    reward_model = build(str(folder), [], 400, seed=0)
+    reward_model = build(str(pretrained), [], 400, seed=0)
     scorer = reward_model.scorer(64)
     scorer.is_packed = is_packed
     pairs = tokenise(planted(10), reward_model.tokenizer, 64)
@@ -90,7 +68,7 @@ def test_embeddings_are_what_the_head_reads(
 
 
 @pytest.mark.parametrize("trained", ["lora", "head"])
-def test_a_run_ends_with_a_model_that_transformers_loads(workspace: Workspace, folder: Path, trained: str) -> None:
+def test_a_run_ends_with_a_model_that_transformers_loads(workspace: Workspace, pretrained: Path, trained: str) -> None:
     settings = TrainConfig(
         learning_rate=1e-3,
         trained=trained,
@@ -99,7 +77,7 @@ def test_a_run_ends_with_a_model_that_transformers_loads(workspace: Workspace, f
         max_tokens=64,
         has_tensorboard=True,  # type: ignore[arg-type]
     )
-    config = RunConfig(pairs="planted", model=str(folder), train=settings, test_pairs=("planted",))
+    config = RunConfig(pairs="planted", model=str(pretrained), train=settings, test_pairs=("planted",))
     result = train_run(workspace, "run", config, resume=False, is_quiet=True)
     assert result["steps"] >= 5
     run = workspace.root / "runs" / "run"
@@ -115,13 +93,13 @@ def test_a_head_on_random_weights_is_refused(workspace: Workspace) -> None:
 
 
 def test_gradient_checkpointing_trains_to_the_same_losses(
-    planted: Callable[..., pl.DataFrame], folder: Path, tmp_path: Path
+    planted: Callable[..., pl.DataFrame], pretrained: Path, tmp_path: Path
 ) -> None:
     found = []
     for is_checkpointed in (False, True):
         config = TrainConfig(learning_rate=1e-3, is_checkpointed=is_checkpointed, min_steps=5, epochs=1)
-        reward_model = build(str(folder), [], 400, seed=0)
-        prepare(reward_model.model, str(folder), config)
+        reward_model = build(str(pretrained), [], 400, seed=0)
+        prepare(reward_model.model, str(pretrained), config)
         pairs = [tokenise(planted(20), reward_model.tokenizer, 64)] * 2
         out = tmp_path / str(is_checkpointed)
         out.mkdir()
@@ -132,9 +110,9 @@ def test_gradient_checkpointing_trains_to_the_same_losses(
 
 
 def test_running_out_of_memory_names_the_setting(
-    planted: Callable[..., pl.DataFrame], folder: Path, tmp_path: Path
+    planted: Callable[..., pl.DataFrame], pretrained: Path, tmp_path: Path
 ) -> None:
-    reward_model = build(str(folder), [], 400, seed=0)
+    reward_model = build(str(pretrained), [], 400, seed=0)
     pairs = tokenise(planted(10), reward_model.tokenizer, 64)
 
     def too_much(*_: object) -> None:
@@ -148,11 +126,11 @@ def test_running_out_of_memory_names_the_setting(
 
 
 def test_frozen_weights_stay_out_of_the_checkpoint(
-    planted: Callable[..., pl.DataFrame], folder: Path, tmp_path: Path
+    planted: Callable[..., pl.DataFrame], pretrained: Path, tmp_path: Path
 ) -> None:
-    reward_model: RewardModel = build(str(folder), [], 400, seed=0)
+    reward_model: RewardModel = build(str(pretrained), [], 400, seed=0)
     config = TrainConfig(learning_rate=1e-3, trained="lora", lora_rank=2, min_steps=2, epochs=1)
-    model = prepare(reward_model.model, str(folder), config)
+    model = prepare(reward_model.model, str(pretrained), config)
     pairs = tokenise(planted(4), reward_model.tokenizer, 64)
     train(Scorer(model, 0, 64), pairs, pairs, config, tmp_path, lambda _: None)
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
