@@ -1,23 +1,14 @@
 """Which weights train: all, LoRA's adapters, or only the reward head on embeddings that are computed once."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from lurker.config import override
 from lurker.errors import CallError
-from lurker.progress import ignore
 from rm.config import TrainConfig
-from rm.data import TokenisedPairs
-from rm.forward import Scorer
 from rm.layers import layers_of
 from rm.model import LADDER, learning_rate, reward_head, silence_dropout
-from rm.tokens import Indices
 
 LORA_RATE_FACTOR = 10.0
 """LoRA's best rate over full fine-tuning's. Source: Schulman et al. 2025, "LoRA without regret"."""
@@ -80,50 +71,3 @@ def _with_adapters(model: Any, config: TrainConfig) -> Any:
         target_modules="all-linear",
     )
     return get_peft_model(model, lora)
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """Sequences of which only what the reward head reads is left: features [n, width]; n_tokens [n], as they had."""
-
-    features: Tensor
-    n_tokens: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return self.n_tokens.size
-
-    def take(self, numbers: Indices) -> "Embedded":
-        """Those of these indices, in their order."""
-        return Embedded(self.features[torch.from_numpy(numbers).to(self.features.device)], self.n_tokens[numbers])
-
-
-class HeadScorer(nn.Module):
-    """Rewards of embedded sequences by the head alone; used by the training loop like a `Scorer`."""
-
-    def __init__(self, head: nn.Module) -> None:
-        super().__init__()
-        self.model = head
-
-    def forward(self, sequences: Embedded, tokens_per_batch: int) -> Tensor:
-        """The reward of each: [n], with the head's graph."""
-        rewards: Tensor = self.model(sequences.features)[:, 0]
-        return rewards
-
-
-def on_embeddings(
-    scorer: Scorer,
-    sets: Sequence[TokenisedPairs],
-    config: TrainConfig,
-    advance: Callable[[float], None] = ignore,
-) -> tuple[Any, list[TokenisedPairs]]:
-    """The head as a scorer of its own, and the pair sets with each response as what the head reads, computed once.
-
-    advance: told about tokens done.
-    """
-    scorer.model.eval()
-    head = reward_head(scorer.model)
-    read = []
-    for pairs in sets:
-        features = scorer.embeddings(head, pairs.sequences, config.tokens_per_batch, advance)
-        read.append(replace(pairs, sequences=Embedded(features, pairs.sequences.n_tokens)))  # type: ignore[arg-type]
-    return HeadScorer(head), read

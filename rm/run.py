@@ -13,17 +13,17 @@ from lurker.config import to_dict
 from lurker.errors import CallError
 from lurker.progress import progress, say
 from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parquet
-from rm.adapt import merged, on_embeddings, prepare
+from rm.adapt import merged, prepare
 from rm.checkpoint import drop_checkpoint, has_checkpoint, trained_state
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, texts, with_delays
 from rm.evaluate import ALL
 from rm.forward import Scorer, describe_device, place, training_dtype
 from rm.frozen import freeze_below, with_states
+from rm.head import on_embeddings, start_from_probe
 from rm.judge import judge, tokenise_as
 from rm.model import RewardModel, build, save
 from rm.pooling import add_mean_pooling
-from rm.probe import start_from_probe
 from rm.runs import RESULT, RunConfig, RunPairs, read_run_pairs
 from rm.team import Team, is_sharded, join_team
 from rm.tokens import load_tokenizer
@@ -72,7 +72,7 @@ def train_run(
     tell(_how_it_runs(scorer))
     trainee, read = _what_is_frozen(workspace, scorer, sets, config.train, is_quiet, team)
     if config.train.head == "probe" and not has_checkpoint(folder):
-        start_from_probe(scorer, read[0], read[1], config.train, is_quiet=is_quiet)
+        start_from_probe(scorer, read[0], read[1], config.train, workspace.root / CACHE, is_quiet=is_quiet)
     with progress("Training", n_planned_steps(sets[0], config.train), "steps", is_quiet=is_quiet) as advance:
         trained = train(trainee, read[0], read[1], config.train, folder, advance, team)
     whole = trained_state(model) if is_sharded(model) else {}
@@ -154,7 +154,7 @@ def _what_is_frozen(
     if config.trained == "head":
         if team.size > 1:
             raise CallError("trained=head takes seconds: it is for one process.", "Start it without a launcher.")
-        return on_embeddings(scorer, sets, config)
+        return on_embeddings(scorer, sets, config.tokens_per_batch, workspace.root / CACHE, is_quiet=is_quiet)
     if config.train_layers is None:
         return scorer, sets
     n_layers = freeze_below(scorer.model, config.train_layers + (config.pooling == "mean"))

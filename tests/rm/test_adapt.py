@@ -1,7 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import orjson
 import polars as pl
 import pytest
@@ -10,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
-from rm.adapt import HeadScorer, merged, on_embeddings, prepare, train_config
+from rm.adapt import merged, prepare, train_config
 from rm.config import TrainConfig
 from rm.data import tokenise
 from rm.forward import Scorer
@@ -49,22 +48,6 @@ def test_lora_trains_adapters_only_and_merges_into_an_ordinary_model(
     assert torch.allclose(again, adapted, atol=1e-4)
     name = "model.layers.0.mlp.up_proj.weight"
     assert not torch.equal(plain.state_dict()[name], before[name])
-
-
-@pytest.mark.parametrize("is_packed", [True, False])
-def test_embeddings_are_what_the_head_reads(
-    planted: Callable[..., pl.DataFrame], pretrained: Path, is_packed: bool
-) -> None:
-    reward_model = build(str(pretrained), [], 400, seed=0)
-    scorer = reward_model.scorer(64)
-    scorer.is_packed = is_packed
-    pairs = tokenise(planted(10), reward_model.tokenizer, 64)
-    head, (read,) = on_embeddings(scorer, [pairs], TrainConfig(learning_rate=1e-3, tokens_per_batch=100))
-    assert isinstance(head, HeadScorer)
-    with torch.no_grad():
-        numbers = np.array([3, 0, 7])
-        found, expected = head(read.sequences.take(numbers), 1), scorer(pairs.sequences)[numbers]
-    assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("trained", ["lora", "head"])

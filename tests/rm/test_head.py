@@ -1,4 +1,4 @@
-"""The head's start: a linear reward that was fitted, that the model then gives, and that confounders do not colour."""
+"""The reward head alone: what it reads, kept for later runs, and the linear probe that it may start as."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +12,14 @@ import torch
 
 from lurker.pairwise import fit_logistic
 from lurker.workspace import Workspace
-from rm.adapt import on_embeddings, prepare
+from rm.adapt import prepare
 from rm.baselines import EMBEDDING_PENALTIES
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs, tokenise
 from rm.evaluate import model_margins
+from rm.forward import Scorer
+from rm.head import HeadScorer, on_embeddings, start_from_probe
 from rm.model import RewardModel, build, reward_head
-from rm.probe import start_from_probe
 from rm.run import train_run
 from rm.runs import RunConfig
 
@@ -39,12 +40,28 @@ def split(frame: pl.DataFrame, reward_model: RewardModel, name: str) -> Tokenise
     return tokenise(frame.filter(pl.col("split") == name), reward_model.tokenizer, 64)
 
 
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_embeddings_are_what_the_head_reads(
+    planted: Callable[..., pl.DataFrame], pretrained: Path, tmp_path: Path, is_packed: bool
+) -> None:
+    reward_model = build(str(pretrained), [], 400, seed=0)
+    scorer = reward_model.scorer(64)
+    scorer.is_packed = is_packed
+    pairs = tokenise(planted(10), reward_model.tokenizer, 64)
+    head, (read,) = on_embeddings(scorer, [pairs], 100, tmp_path, is_quiet=True)
+    assert isinstance(head, HeadScorer)
+    with torch.no_grad():
+        numbers = np.array([3, 0, 7])
+        found, expected = head(read.sequences.take(numbers), 1), scorer(pairs.sequences)[numbers]
+    assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
 def test_the_model_gives_the_reward_that_a_regression_on_its_embeddings_gives(
-    frame: pl.DataFrame, reward_model: RewardModel
+    frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path
 ) -> None:
     training, validation = (split(frame, reward_model, name) for name in ("train", "validation"))
     scorer = reward_model.scorer(64)
-    _, read = on_embeddings(scorer, (training, validation), CONFIG)
+    _, read = on_embeddings(scorer, (training, validation), 8192, tmp_path, is_quiet=True)
     known, held_out = (
         (one.sequences.features[one.chosen] - one.sequences.features[one.rejected]).numpy()  # type: ignore[attr-defined]
         for one in read
@@ -52,42 +69,81 @@ def test_the_model_gives_the_reward_that_a_regression_on_its_embeddings_gives(
     scale = float(read[0].sequences.features.square().mean().sqrt())  # type: ignore[attr-defined]
     fits = fit_logistic(known / scale, np.ones(len(known)), EMBEDDING_PENALTIES)
     before = model_margins(scorer, validation, 8192)
-    start_from_probe(scorer, training, validation, CONFIG, is_quiet=True)
+    start_from_probe(scorer, training, validation, CONFIG, tmp_path, is_quiet=True)
     margins = model_margins(scorer, validation, 8192)
     assert max(np.corrcoef(margins, held_out @ fit)[0, 1] for fit in fits) > 0.9999
     losses = [np.logaddexp(0, -one).mean() for one in (margins, before)]
     assert losses[0] < min(losses[1], np.log(2)) - 0.02
 
 
-def test_it_is_the_head_that_an_adapter_trains(frame: pl.DataFrame, reward_model: RewardModel) -> None:
+def test_what_the_head_reads_is_computed_once_for_the_same_weights_and_tokens(
+    frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, calls = split(frame, reward_model, "train"), []
+    compute = Scorer.embeddings
+    monkeypatch.setattr(Scorer, "embeddings", lambda *given: calls.append(1) or compute(*given))
+
+    def features(model: RewardModel) -> torch.Tensor:
+        _, (read,) = on_embeddings(model.scorer(64), [pairs], 8192, tmp_path, is_quiet=True)
+        found: torch.Tensor = read.sequences.features  # type: ignore[attr-defined]
+        return found
+
+    first = features(reward_model)
+    with torch.no_grad():
+        reward_head(reward_model.model).weight.zero_()  # another head reads the same
+    assert torch.equal(features(reward_model), first) and len(calls) == 1
+    (kept,) = tmp_path.glob("features-*.npy")
+    kept.write_bytes(kept.read_bytes()[:-100])  # cut short
+    assert torch.equal(features(reward_model), first) and len(calls) == 2
+    with torch.no_grad():
+        reward_model.model.model.layers[0].mlp.up_proj.weight.mul_(1.1)
+    assert not torch.equal(features(reward_model), first) and len(calls) == 3
+    assert len([*tmp_path.glob("features-*.npy")]) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(
+    frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cache").write_bytes(b"a file where the folder should be")
+    pairs = split(frame, reward_model, "train")
+    _, (read,) = on_embeddings(reward_model.scorer(64), [pairs], 8192, tmp_path / "cache", is_quiet=True)
+    assert len(read.sequences) == len(pairs.sequences)
+    assert "not kept" in capsys.readouterr().err
+
+
+def test_it_is_the_head_that_an_adapter_trains(frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path) -> None:
     config = replace(CONFIG, trained="lora", lora_rank=2)
     training, validation = (split(frame, reward_model, name) for name in ("train", "validation"))
     model = prepare(reward_model.model, "scratch-10k", config)
     scorer = RewardModel(model, reward_model.tokenizer).scorer(64)
     before = model_margins(scorer, validation, 8192)
-    start_from_probe(scorer, training, validation, config, is_quiet=True)
+    start_from_probe(scorer, training, validation, config, tmp_path, is_quiet=True)
     assert reward_head(model).weight.requires_grad
     after = model_margins(scorer, validation, 8192)
     assert np.logaddexp(0, -after).mean() < np.logaddexp(0, -before).mean() - 0.02
 
 
-def test_what_confounders_foretell_stays_out_of_the_head(frame: pl.DataFrame, reward_model: RewardModel) -> None:
+def test_what_confounders_foretell_stays_out_of_the_head(
+    frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path
+) -> None:
     sets = [split(frame, reward_model, name) for name in ("train", "validation")]
     scorer = reward_model.scorer(64)
-    start_from_probe(scorer, *sets, CONFIG, is_quiet=True)
+    start_from_probe(scorer, *sets, CONFIG, tmp_path, is_quiet=True)
     plain = [model_margins(scorer, one, 8192) for one in sets]
     # confounders that know all that this head knows, and more
     known = [
         replace(one, nuisance=np.column_stack([3 * margins, 0 * margins, 0 * margins]).astype(np.float32))
         for one, margins in zip(sets, plain, strict=True)
     ]
-    start_from_probe(scorer, *known, CONFIG, is_quiet=True)
+    start_from_probe(scorer, *known, CONFIG, tmp_path, is_quiet=True)
     assert model_margins(scorer, sets[1], 8192) == pytest.approx(plain[1], rel=1e-3)  # nothing is to be taken off
-    start_from_probe(scorer, *known, replace(CONFIG, has_nuisance_head=True), is_quiet=True)
+    start_from_probe(scorer, *known, replace(CONFIG, has_nuisance_head=True), tmp_path, is_quiet=True)
     assert np.abs(model_margins(scorer, sets[1], 8192)).mean() < 0.6 * np.abs(plain[1]).mean()
 
 
-def test_pairs_whose_sides_are_equal_teach_the_head_nothing(frame: pl.DataFrame, reward_model: RewardModel) -> None:
+def test_pairs_whose_sides_are_equal_teach_the_head_nothing(
+    frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path
+) -> None:
     training, validation = (split(frame, reward_model, name) for name in ("train", "validation"))
     scorer, weights = reward_model.scorer(64), []
     for is_equal in (False, True):
@@ -95,7 +151,7 @@ def test_pairs_whose_sides_are_equal_teach_the_head_nothing(frame: pl.DataFrame,
         if is_equal:  # the same pairs, the others turned round: were they read, they would teach the opposite
             turned = np.where(odd.is_equal, odd.rejected, odd.chosen), np.where(odd.is_equal, odd.chosen, odd.rejected)
             odd = replace(odd, chosen=turned[0], rejected=turned[1])
-        start_from_probe(scorer, odd, validation, CONFIG, is_quiet=True)
+        start_from_probe(scorer, odd, validation, CONFIG, tmp_path, is_quiet=True)
         weights.append(reward_head(scorer.model).weight.detach().clone())
     assert torch.equal(*weights)
 
