@@ -57,21 +57,37 @@ class HeadScorer(nn.Module):
 
 
 def on_embeddings(
-    scorer: Scorer, sets: Sequence[TokenisedPairs], tokens_per_batch: int, folder: Path, *, is_quiet: bool = False
+    scorer: Scorer,
+    sets: Sequence[TokenisedPairs],
+    tokens_per_batch: int,
+    folder: Path,
+    advance: Callable[[float], None] = ignore,
 ) -> tuple[HeadScorer, list[TokenisedPairs]]:
     """The head as a scorer of its own, and the pair sets with each response as what the head reads.
 
-    folder: where that is kept; what the same weights gave for the same tokens is taken up.
+    folder: where that is kept; what the same weights gave for the same tokens is taken up. advance: told about tokens.
     """
     scorer.model.eval()
     head = reward_head(scorer.model)
-    n_tokens = sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets)
     read = []
-    with progress("Embedding", n_tokens, "tokens", is_quiet=is_quiet) as advance:
-        for pairs in sets:
-            features = _features(scorer, head, pairs.sequences, tokens_per_batch, folder, advance)
-            read.append(replace(pairs, sequences=Embedded(features, pairs.sequences.n_tokens)))  # type: ignore[arg-type]
+    for pairs in sets:
+        features = _features(scorer, head, pairs.sequences, tokens_per_batch, folder, advance)
+        read.append(replace(pairs, sequences=Embedded(features, pairs.sequences.n_tokens)))  # type: ignore[arg-type]
     return HeadScorer(head), read
+
+
+@torch.no_grad()
+def head_margins(
+    scorer: Scorer,
+    pairs: TokenisedPairs,
+    tokens_per_batch: int,
+    folder: Path,
+    advance: Callable[[float], None] = ignore,
+) -> NDArray[np.float64]:
+    """As `rm.evaluate.model_margins`, of a model whose head alone was trained: [n_pairs]."""
+    head, (read,) = on_embeddings(scorer, [pairs], tokens_per_batch, folder, advance)
+    rewards = head(read.sequences, tokens_per_batch).cpu().numpy().astype(np.float64)
+    return np.asarray(rewards[pairs.chosen] - rewards[pairs.rejected])
 
 
 def start_from_probe(
@@ -89,7 +105,11 @@ def start_from_probe(
     further inputs of it, whose coefficients are dropped. folder: as of `on_embeddings`. The same on every process of a
     team.
     """
-    read = on_embeddings(scorer, (training, validation), config.tokens_per_batch, folder, is_quiet=is_quiet)[1]
+    sets = (training, validation)
+    with progress(
+        "Probing", sum(int(one.sequences.n_tokens.sum()) for one in sets), "tokens", is_quiet=is_quiet
+    ) as told:
+        read = on_embeddings(scorer, sets, config.tokens_per_batch, folder, told)[1]
     features = read[0].sequences.features  # type: ignore[attr-defined]
     scale = float(features.square().mean().sqrt().clamp(min=1e-9))  # penalties are those of a mean square of 1
     known, held_out = (_differences(pairs, config) for pairs in read)

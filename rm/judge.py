@@ -18,6 +18,7 @@ from rm.data import TokenisedPairs, read_pairs, split_of, tokenise, with_delays
 from rm.embed import embeddings
 from rm.evaluate import MODEL, evaluate, model_margins, predictions, require_disjoint
 from rm.forward import Scorer, place
+from rm.head import head_margins
 from rm.model import LADDER, RewardModel, load
 from rm.runs import RunConfig, RunPairs, finished_run, predictions_file, read_run_pairs, run_config
 
@@ -73,7 +74,10 @@ def judge(
     n_tokens = sum(int(read.sequences.n_tokens.sum()) for read in tokenised.values())
     with progress("Judging", n_tokens, "tokens", is_quiet=is_quiet) as advance:
         margins = {
-            name: model_margins(scorer, read, train.tokens_per_batch, advance) for name, read in tokenised.items()
+            name: head_margins(scorer, read, train.tokens_per_batch, cache, advance)
+            if train.trained == "head"
+            else model_margins(scorer, read, train.tokens_per_batch, advance)
+            for name, read in tokenised.items()
         }
     embed = _embedder(pairs, config.model, cache)
     with progress("Baselines", N_FITS, "fits", is_quiet=is_quiet) as advance:

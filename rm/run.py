@@ -151,16 +151,17 @@ def _what_is_frozen(
     workspace: Workspace, scorer: Scorer, sets: list[TokenisedPairs], config: TrainConfig, is_quiet: bool, team: Team
 ) -> tuple[Any, list[TokenisedPairs]]:
     """What trains, and the pairs as it reads them: what frozen layers give is computed once."""
+    n_tokens = sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets)
     if config.trained == "head":
         if team.size > 1:
             raise CallError("trained=head takes seconds: it is for one process.", "Start it without a launcher.")
-        return on_embeddings(scorer, sets, config.tokens_per_batch, workspace.root / CACHE, is_quiet=is_quiet)
+        with progress("Embedding", n_tokens, "tokens", is_quiet=is_quiet) as advance:
+            return on_embeddings(scorer, sets, config.tokens_per_batch, workspace.root / CACHE, advance)
     if config.train_layers is None:
         return scorer, sets
     n_layers = freeze_below(scorer.model, config.train_layers + (config.pooling == "mean"))
     if not scorer.is_packed:
         return scorer, sets
-    n_tokens = sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets)
     with progress("Frozen layers", n_tokens, "tokens", is_quiet=is_quiet) as advance:
         for rank in (0, team.rank):  # the first computes, the others find
             if team.rank == rank and scorer.states is None:

@@ -18,7 +18,7 @@ from rm.config import TrainConfig
 from rm.data import TokenisedPairs, tokenise
 from rm.evaluate import model_margins
 from rm.forward import Scorer
-from rm.head import HeadScorer, on_embeddings, start_from_probe
+from rm.head import HeadScorer, head_margins, on_embeddings, start_from_probe
 from rm.model import RewardModel, build, reward_head
 from rm.run import train_run
 from rm.runs import RunConfig
@@ -48,12 +48,13 @@ def test_embeddings_are_what_the_head_reads(
     scorer = reward_model.scorer(64)
     scorer.is_packed = is_packed
     pairs = tokenise(planted(10), reward_model.tokenizer, 64)
-    head, (read,) = on_embeddings(scorer, [pairs], 100, tmp_path, is_quiet=True)
+    head, (read,) = on_embeddings(scorer, [pairs], 100, tmp_path)
     assert isinstance(head, HeadScorer)
     with torch.no_grad():
         numbers = np.array([3, 0, 7])
         found, expected = head(read.sequences.take(numbers), 1), scorer(pairs.sequences)[numbers]
     assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert head_margins(scorer, pairs, 100, tmp_path) == pytest.approx(model_margins(scorer, pairs, 100), abs=1e-5)
 
 
 def test_the_model_gives_the_reward_that_a_regression_on_its_embeddings_gives(
@@ -61,7 +62,7 @@ def test_the_model_gives_the_reward_that_a_regression_on_its_embeddings_gives(
 ) -> None:
     training, validation = (split(frame, reward_model, name) for name in ("train", "validation"))
     scorer = reward_model.scorer(64)
-    _, read = on_embeddings(scorer, (training, validation), 8192, tmp_path, is_quiet=True)
+    _, read = on_embeddings(scorer, (training, validation), 8192, tmp_path)
     known, held_out = (
         (one.sequences.features[one.chosen] - one.sequences.features[one.rejected]).numpy()  # type: ignore[attr-defined]
         for one in read
@@ -84,7 +85,7 @@ def test_what_the_head_reads_is_computed_once_for_the_same_weights_and_tokens(
     monkeypatch.setattr(Scorer, "embeddings", lambda *given: calls.append(1) or compute(*given))
 
     def features(model: RewardModel) -> torch.Tensor:
-        _, (read,) = on_embeddings(model.scorer(64), [pairs], 8192, tmp_path, is_quiet=True)
+        _, (read,) = on_embeddings(model.scorer(64), [pairs], 8192, tmp_path)
         found: torch.Tensor = read.sequences.features  # type: ignore[attr-defined]
         return found
 
@@ -106,7 +107,7 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
 ) -> None:
     (tmp_path / "cache").write_bytes(b"a file where the folder should be")
     pairs = split(frame, reward_model, "train")
-    _, (read,) = on_embeddings(reward_model.scorer(64), [pairs], 8192, tmp_path / "cache", is_quiet=True)
+    _, (read,) = on_embeddings(reward_model.scorer(64), [pairs], 8192, tmp_path / "cache")
     assert len(read.sequences) == len(pairs.sequences)
     assert "not kept" in capsys.readouterr().err
 
