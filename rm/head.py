@@ -105,6 +105,8 @@ def start_from_probe(
     further inputs of it, whose coefficients are dropped. folder: as of `on_embeddings`. The same on every process of a
     team.
     """
+    if training.is_equal.all():
+        return  # training refuses such pairs, and says why
     sets = (training, validation)
     with progress(
         "Probing", sum(int(one.sequences.n_tokens.sum()) for one in sets), "tokens", is_quiet=is_quiet

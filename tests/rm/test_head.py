@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from lurker.errors import LurkerError
 from lurker.pairwise import fit_logistic
 from lurker.workspace import Workspace
 from rm.adapt import prepare
@@ -22,6 +23,7 @@ from rm.head import HeadScorer, head_margins, on_embeddings, start_from_probe
 from rm.model import RewardModel, build, reward_head
 from rm.run import train_run
 from rm.runs import RunConfig
+from tests.rm.conftest import save_pairs
 
 CONFIG = TrainConfig(learning_rate=1e-3, head="probe", max_tokens=64)
 
@@ -155,6 +157,15 @@ def test_pairs_whose_sides_are_equal_teach_the_head_nothing(
         start_from_probe(scorer, odd, validation, CONFIG, tmp_path, is_quiet=True)
         weights.append(reward_head(scorer.model).weight.detach().clone())
     assert torch.equal(*weights)
+
+
+def test_where_no_pair_has_two_sides_training_says_so_and_not_the_probe(
+    workspace: Workspace, frame: pl.DataFrame
+) -> None:
+    save_pairs(workspace, "alike", frame.with_columns(rejected=pl.col("chosen")))
+    config = RunConfig(pairs="alike", model="scratch-10k", train=CONFIG)
+    with pytest.raises(LurkerError, match="both sides of each are equal"):
+        train_run(workspace, "alike", config, resume=False, is_quiet=True)
 
 
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_not_from_the_probe(
