@@ -145,4 +145,6 @@ def _with_nuisance(differences: Any, pairs: pl.DataFrame) -> Any:
     from scipy.sparse import csr_matrix, hstack
 
     nuisance = NUISANCE_SCALE * pairs["confounder_log_odds"].to_numpy()[:, None]
+    if isinstance(differences, np.ndarray):
+        return np.column_stack([differences, nuisance])
     return hstack([differences, csr_matrix(nuisance)]).tocsr()

@@ -27,20 +27,23 @@ def fit_baselines(
     validation: pl.DataFrame,
     embed: Callable[[Sequence[str]], Any] | None = None,
     advance: Callable[[float], None] = ignore,
+    *,
+    is_adjusted: bool = False,
 ) -> dict[str, Predictor]:
     """The baselines by name, those that learn fitted on the given PAIRS.
 
     `length` and `time` rank only; `both`, `tfidf` and `embeddings` are in log-odds. TF-IDF is absent when no word comes
     twice in the training texts. embed: texts [n] to vectors [n, width] of a model that no vote has touched. advance:
-    told of each fit, of N_FITS.
+    told of each fit, of N_FITS. is_adjusted: those that read texts learn as an *adjusted* model does, with what
+    confounders explain taken off: on naive pairs they would learn the shortcuts and be no rival.
     """
     predictors = {"length": length, "time": time, "both": fit_both(training)}
-    for name, vector_reward in (
-        ("tfidf", fit_tfidf(training, validation, advance=advance)),
-        ("embeddings", embed and fit_vectors(training, validation, embed, EMBEDDING_PENALTIES, advance=advance)),
-    ):
-        if vector_reward is not None:
-            predictors[name] = partial(_difference, vector_reward)
+    given: dict[str, Any] = {"is_adjusted": is_adjusted, "advance": advance}
+    rewards = {
+        "tfidf": fit_tfidf(training, validation, **given),
+        "embeddings": embed and fit_vectors(training, validation, embed, EMBEDDING_PENALTIES, **given),
+    }
+    predictors |= {name: partial(_difference, reward) for name, reward in rewards.items() if reward is not None}
     return predictors
 
 

@@ -81,7 +81,7 @@ def judge(
         }
     embed = _embedder(pairs, config.model, cache)
     with progress("Baselines", N_FITS, "fits", is_quiet=is_quiet) as advance:
-        baselines = fit_baselines(pairs.training, pairs.validation, embed, advance)
+        baselines = fit_baselines(pairs.training, pairs.validation, embed, advance, is_adjusted=train.adjusted)
     tables = []
     for name, frame in pairs.judged.items():
         everyone = {MODEL: margins[name], **{baseline: predict(frame) for baseline, predict in baselines.items()}}

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -61,6 +61,31 @@ def test_fitted_baselines_find_the_shortcut_and_the_words(planted: Callable[...,
     assert is_correct(baselines["tfidf"](test)).mean() > 0.9
     turned = test.with_columns(chosen="rejected", rejected="chosen")
     assert baselines["tfidf"](turned) == pytest.approx(-baselines["tfidf"](test))
+
+
+def test_adjusted_baselines_leave_to_confounders_what_they_explain(planted: Callable[..., pl.DataFrame]) -> None:
+    """Early responses say "first" and win, whatever else they say; the confounders know that they are early."""
+    frame = planted(200)
+    told = frame.with_columns(chosen=pl.lit("first ") + pl.col("chosen"), confounder_log_odds=pl.lit(3.0))
+    late = pl.int_range(pl.len()) % 8 == 0  # now and then the other one was early, and lost
+    told = told.with_columns(
+        chosen=pl.when(late).then(frame["chosen"]).otherwise("chosen"),
+        rejected=pl.when(late).then(pl.lit("first ") + pl.col("rejected")).otherwise("rejected"),
+        confounder_log_odds=pl.when(late).then(-3.0).otherwise("confounder_log_odds"),
+    )
+    train, validation = (told.filter(pl.col("split") == split) for split in ("train", "validation"))
+    words = ("first", "amber", "birch", "cedar", "dune", "grit", "husk", "knot")
+    alone = frame.head(1).with_columns(chosen=pl.lit("first"), rejected=pl.lit("road"))
+
+    def counts(texts: Sequence[str]) -> np.ndarray:
+        return np.array([[text.split().count(word) for word in words] for text in texts], dtype=np.float64)
+
+    for name in ("tfidf", "embeddings"):
+        naive, adjusted = (
+            fit_baselines(train, validation, counts, is_adjusted=is_adjusted)[name](alone)[0]
+            for is_adjusted in (False, True)
+        )
+        assert naive > 0.5 and abs(adjusted) < 0.5 * naive, name
 
 
 def test_tfidf_is_absent_where_no_text_has_a_word(planted: Callable[..., pl.DataFrame]) -> None:
