@@ -44,7 +44,7 @@ def ours(path: Path, memory_limit: str) -> int:
     from features.matching import COLUMNS as LOOKED_AT
     from features.matching import match_block
     from features.noise import GammaPrior, Votes
-    from features.recipes import Recipe
+    from features.recipe import Recipe
     from lurker.engine import map_in_order
 
     recipe = Recipe(

@@ -11,7 +11,7 @@ from features.copies import read_ties
 from features.hard_test import HARD_TEST, freeze_hard_test
 from features.ledger import Ledger
 from features.noise import check_second_window, second_window
-from features.recipes import Recipe
+from features.recipe import Recipe
 from features.responses import REPLY, measure_responses
 from features.splits import with_time_cuts
 from features.store import describe_blocks, stream_pairs

@@ -19,7 +19,8 @@ from features.ledger import Ledger, add_up
 from features.matching import COLUMNS, ORDER, balance_pairs_by, match_pairs, signs_mirror
 from features.noise import Votes, VoteSums, fit_votes
 from features.propensity import PropensityConfig
-from features.recipes import Recipe, adjusted, balanced
+from features.recipe import Recipe
+from features.recipes import adjusted, balanced
 from features.responses import response_rules, select_responses
 from lurker.progress import say
 

@@ -13,7 +13,7 @@ from features.blocks import Means, batches, connect, parquet_sql, staging, write
 from features.clean import clean_text
 from features.language import is_foreign
 from features.near_duplicates import Likeness, group_links, near_duplicate_groups, words_of
-from features.recipes import Recipe
+from features.recipe import Recipe
 from features.splits import held_out_sides, split_places
 from lurker.authors import KNOWN_BOTS, hash_authors
 from lurker.progress import progress

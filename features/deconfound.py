@@ -25,7 +25,7 @@ from features.hashing import SPAN, quick_hashes, salted
 from features.ledger import Ledger
 from features.matching import ORDER, PairRule, cap_per_post, cap_per_response
 from features.propensity import Propensity, PropensityConfig, chosen_log_odds, fit_propensity
-from features.recipes import Recipe
+from features.recipe import Recipe
 from lurker.stats import accuracy_interval
 
 NO_OVERLAP = "no overlap: outcome foretold above max_confounder_probability"

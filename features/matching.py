@@ -21,7 +21,7 @@ from features.hashing import quick_hashes, salted
 from features.ledger import Ledger
 from features.neighbours import candidates, in_neighbour_order, pair_rules
 from features.noise import Votes, add_label_confidence
-from features.recipes import Recipe
+from features.recipe import Recipe
 from lurker.progress import progress
 
 COLUMNS = ("comment_id", "post_id", "subreddit", "split", "score", "delay_s", "n_chars", "text_hash")

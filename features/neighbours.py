@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.hashing import quick_hashes, salted
-from features.recipes import Recipe
+from features.recipe import Recipe
 
 Side = Callable[[str], NDArray[Any]]
 """A column of one side of the candidates, by its name: [n]."""

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from features.recipes import Recipe
+from features.recipe import Recipe
 from lurker.stats import accuracy_interval
 
 MIN_OVERDISPERSION = 1e-3

@@ -15,7 +15,7 @@ from features.context import add_places, author_records
 from features.copies import Ties, no_ties
 from features.form import form_counts
 from features.ledger import Ledger, apply_rules
-from features.recipes import Recipe
+from features.recipe import Recipe
 from features.splits import FEEDS_HARD_TEST, HELD_OUT_COPY, assign_splits, stands_on_a_side_held_out_more
 from lurker.digest import FrameDigest
 from lurker.engine import map_in_order

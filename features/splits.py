@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from features.hashing import SPAN, hash_ids
-from features.recipes import MIN_TEST_FRACTION, Recipe
+from features.recipe import MIN_TEST_FRACTION, Recipe
 from lurker.errors import CallError
 
 SALT = "split"

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from features.noise import ceiling
-from features.recipes import Recipe
+from features.recipe import Recipe
 from features.splits import SPLITS
 from lurker.config import to_dict
 from lurker.digest import FrameDigest, frame_sha256

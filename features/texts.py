@@ -8,7 +8,7 @@ import polars as pl
 
 from features.blocks import Blocks, Means, connect, parquet_sql
 from features.clean import prompt_text, response_text
-from features.recipes import Recipe
+from features.recipe import Recipe
 from lurker.engine import map_in_order
 from lurker.schema import COMMENTS, PAIRS, POSTS, check
 from lurker.workspace import Workspace, sql_string

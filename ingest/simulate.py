@@ -19,12 +19,10 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from ingest.draws import Floats, Ints, choose, cumulative, draw_authors, log_normal, ramp
 from ingest.simulation_config import SUBREDDIT_NAMES, SimulationConfig
 from ingest.vocabulary import COMMON_WORDS, TASTE_WORDS, TOPIC_WORDS
 from lurker.schema import TASTES
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 POSTS_PER_CHUNK = 1_000
 FIRST_POST_UTC = 1_577_836_800  # 2020-01-01
@@ -32,7 +30,6 @@ N_TILTS = 41
 COMMENTS_PER_CHUNK = 1 << 20
 SENTENCE_WORDS = 10
 DELAY_SCALE_S = 600.0
-N_AUTHORS = 20_000
 STICKY_TEXT = "Welcome. Please read the rules of this community before you answer."
 
 
@@ -83,11 +80,11 @@ def make_world(config: SimulationConfig) -> World:
     return World(
         config=config,
         weights=weights,
-        tilt_cdf=_cumulative(chances),
+        tilt_cdf=cumulative(chances),
         mean_weight=means.mean(axis=1),
         variance_between=means.var(axis=1),
         variance_within=(squares - means**2).mean(axis=1),
-        neutral_cdf=_cumulative(neutral),
+        neutral_cdf=cumulative(neutral),
     )
 
 
@@ -132,7 +129,7 @@ def simulate_chunk(world: World, chunk: int) -> tuple[pl.DataFrame, pl.DataFrame
     config = world.config
     rng = np.random.default_rng([config.seed, 1, chunk])
     number = chunk * POSTS_PER_CHUNK + np.arange(POSTS_PER_CHUNK)
-    size = _log_normal(rng, POSTS_PER_CHUNK, config.median_comments, config.comments_sigma, 0, config.max_comments)
+    size = log_normal(rng, POSTS_PER_CHUNK, config.median_comments, config.comments_sigma, 0, config.max_comments)
     posts = _draw_posts(world, rng, number, size)
     thread = _draw_threads(config, rng, posts, size)
     texts = _draw_texts(world, rng, thread["community"])
@@ -167,7 +164,7 @@ def _draw_posts(world: World, rng: np.random.Generator, number: Ints, size: Ints
             "score": 1 + rng.poisson(heat * 2 * size),
             "upvote_ratio": np.round(rng.uniform(0.6, 1.0, n_posts), 2),
             "is_nsfw": rng.random(n_posts) < config.nsfw_share,
-            "author": _draw_authors(rng, n_posts),
+            "author": draw_authors(rng, n_posts),
         }
     )
 
@@ -182,7 +179,7 @@ def _draw_threads(
     normal = ndtri(np.clip(rng.random(n_comments) * latest, 1e-12, 1 - 1e-12))
     delay = 1 + (config.median_delay_s * np.exp(config.delay_sigma * normal)).astype(np.int64)
     delay = delay[np.lexsort((delay, post))]
-    thread_index = _ramp(size)
+    thread_index = ramp(size)
     is_reply = (rng.random(n_comments) < config.reply_share) & (thread_index > 0)
     answered = (rng.random(n_comments) * thread_index).astype(np.int64)
     return {
@@ -203,21 +200,21 @@ def _draw_texts(world: World, rng: np.random.Generator, community: Ints) -> dict
     """
     config = world.config
     n_comments = len(community)
-    n_words = _log_normal(rng, n_comments, config.median_words, config.words_sigma, config.min_words, config.max_words)
+    n_words = log_normal(rng, n_comments, config.median_words, config.words_sigma, config.min_words, config.max_words)
     n_taste = np.maximum(1, np.rint(config.taste_word_share * n_words).astype(np.int64))
     tilt = rng.integers(0, N_TILTS, n_comments)
     phase = (rng.random(n_comments) * n_words).astype(np.int64)
 
     comment = np.repeat(np.arange(n_comments), n_words)
-    step = _ramp(n_words) * n_taste[comment] + phase[comment]
+    step = ramp(n_words) * n_taste[comment] + phase[comment]
     is_taste = (step + n_taste[comment]) // n_words[comment] > step // n_words[
         comment
     ]  # n_taste of them, evenly spread
     of_taste, of_neutral = comment[is_taste], comment[~is_taste]
     tokens = np.empty(len(comment), dtype=np.int64)
     taste_rows = community[of_taste] * N_TILTS + tilt[of_taste]
-    tokens[is_taste] = _choose(rng, world.tilt_cdf.reshape(-1, config.n_taste_words), taste_rows)
-    tokens[~is_taste] = config.n_taste_words + _choose(rng, world.neutral_cdf, community[of_neutral])
+    tokens[is_taste] = choose(rng, world.tilt_cdf.reshape(-1, config.n_taste_words), taste_rows)
+    tokens[~is_taste] = config.n_taste_words + choose(rng, world.neutral_cdf, community[of_neutral])
 
     weight = world.weights[community[of_taste], tokens[is_taste]]
     mean_weight = np.bincount(of_taste, weight, minlength=n_comments) / n_taste
@@ -296,7 +293,7 @@ def _draw_fates(
         .then(pl.lit("[deleted]"))
         .when(pl.Series(chance[2] < config.op_share))
         .then(op)
-        .otherwise(_draw_authors(rng, n_comments))
+        .otherwise(draw_authors(rng, n_comments))
         .alias("author")
     )["author"]
     return {
@@ -332,13 +329,13 @@ def _with_stickies(
 
 
 def _neutral_texts(world: World, rng: np.random.Generator, community: Ints, n_words: Ints) -> list[str]:
-    tokens = world.config.n_taste_words + _choose(rng, world.neutral_cdf, np.repeat(community, n_words))
+    tokens = world.config.n_taste_words + choose(rng, world.neutral_cdf, np.repeat(community, n_words))
     return _sentences(world.words, tokens, n_words)
 
 
 def _sentences(words: tuple[str, ...], tokens: Ints, n_words: Ints) -> list[str]:
     """Join each text's tokens (one text after the other) into sentences of ten words."""
-    place = _ramp(n_words)
+    place = ramp(n_words)
     opens = place % SENTENCE_WORDS == 0
     closes = (place % SENTENCE_WORDS == SENTENCE_WORDS - 1) | (place == np.repeat(n_words, n_words) - 1)
     forms = [*words, *(word.capitalize() for word in words)]
@@ -346,35 +343,3 @@ def _sentences(words: tuple[str, ...], tokens: Ints, n_words: Ints) -> list[str]
     spelled = spellings[tokens + len(words) * (opens + 2 * closes)].tolist()
     ends = np.cumsum(n_words).tolist()
     return [" ".join(spelled[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def _choose(rng: np.random.Generator, cdf: Floats, row: Ints) -> Ints:
-    """For each entry of `row` a column drawn by that row of `cdf` ([rows, columns], rising to 1)."""
-    stacked = (cdf + np.arange(len(cdf))[:, None]).ravel()
-    found = np.searchsorted(stacked, row + rng.random(len(row)), side="right") - row * cdf.shape[1]
-    column: Ints = np.minimum(found, cdf.shape[1] - 1)
-    return column
-
-
-def _cumulative(chances: Floats) -> Floats:
-    """Chances (over the last axis) as cumulative shares that end at 1."""
-    shares: Floats = np.cumsum(chances, axis=-1) / chances.sum(axis=-1, keepdims=True)
-    return shares
-
-
-def _log_normal(rng: np.random.Generator, n: int, median: float, sigma: float, low: int, high: int) -> Ints:
-    counts = np.rint(median * np.exp(sigma * rng.standard_normal(n)))
-    clipped: Ints = np.clip(counts, low, high).astype(np.int64)
-    return clipped
-
-
-def _ramp(sizes: Ints) -> Ints:
-    """0 ... size − 1 for each size, one after the other."""
-    ramp: Ints = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return ramp
-
-
-def _draw_authors(rng: np.random.Generator, n: int) -> pl.Series:
-    """Names; a few write much more than the others."""
-    numbers = (N_AUTHORS * rng.random(n) ** 2).astype(np.int64)
-    return pl.Series("author", numbers).cast(pl.String).str.zfill(5).str.replace("^", "sim_user_")

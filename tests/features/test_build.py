@@ -13,7 +13,8 @@ import pytest
 
 from features.blocks import Means
 from features.build import build_pairs
-from features.recipes import Recipe, preset
+from features.recipe import Recipe
+from features.recipes import preset
 from features.store import read_pairs
 from lurker.config import override
 from lurker.engine import THREAD_VARIABLES

@@ -7,7 +7,8 @@ import pytest
 from features.blocks import Means
 from features.build import build_pairs
 from features.copies import read_ties
-from features.recipes import Recipe, preset
+from features.recipe import Recipe
+from features.recipes import preset
 from features.splits import assign_splits
 from features.store import read_pairs
 from lurker.config import override

@@ -15,7 +15,8 @@ from features.blocks import Means
 from features.build import build_pairs
 from features.deconfound import CAPS, CAPS_ON_EXPECTED, _capped, _thin
 from features.examples import is_earlier_chosen
-from features.recipes import Recipe, preset
+from features.recipe import Recipe
+from features.recipes import preset
 from features.store import effective_size, read_pairs
 from lurker.config import override
 from lurker.stats import accuracy_interval

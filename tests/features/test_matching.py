@@ -14,7 +14,7 @@ from features import blocks, matching
 from features.blocks import Blocks, Means, batches, connect, whole_blocks, write_block
 from features.ledger import Ledger
 from features.noise import VoteSums, fit_votes
-from features.recipes import Recipe
+from features.recipe import Recipe
 from lurker.errors import CallError, LurkerError
 
 # Shrinking runs hundreds of small databases: a failing example is short enough to read as it is.

@@ -15,7 +15,7 @@ from features.noise import (
     label_confidence,
     second_window,
 )
-from features.recipes import Recipe
+from features.recipe import Recipe
 
 
 def test_equal_scores_are_a_coin_and_a_large_gap_is_sure() -> None:

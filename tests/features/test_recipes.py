@@ -1,6 +1,7 @@
 import pytest
 
-from features.recipes import PRESETS, Recipe, preset
+from features.recipe import Recipe
+from features.recipes import PRESETS, preset
 from lurker.config import override
 from lurker.errors import CallError
 

@@ -6,7 +6,7 @@ import pytest
 
 from features.blocks import Means, staging
 from features.copies import read_ties
-from features.recipes import Recipe
+from features.recipe import Recipe
 from features.responses import measure_responses, select_responses
 from features.texts import join_texts
 from lurker.authors import hash_authors

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from features.hashing import SPAN, hash_ids, quick_hashes
-from features.recipes import Recipe
+from features.recipe import Recipe
 from features.splits import FEEDS_HARD_TEST, HELD_OUT_COPY, assign_splits
 from lurker.errors import CallError
 
