@@ -15,6 +15,7 @@ PARTS = {
 MEASURES = {"quality": "true quality", "length": "length, at fixed quality", "delay": "delay, at fixed quality"}
 ALONE = {"length": "length alone", "time": "time alone"}
 ROW_PX = 20
+LEGEND_ROW_PX = 30
 
 
 def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
@@ -61,7 +62,7 @@ def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str)
     base = alt.Chart(shown).encode(
         y=alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelFontSize=13, labelLimit=200)),
         yOffset=alt.YOffset("series:N", sort=series, scale=alt.Scale(domain=series, paddingOuter=1)),
-        color=alt.Color("series:N", title=legend, scale=colours(series), legend=alt.Legend(orient="top", columns=3)),
+        color=alt.Color("series:N", title=legend, scale=colours(series), legend=alt.Legend(orient="top", columns=1)),
     )
     tooltips = [
         alt.Tooltip("row:N", title="trained on"),
@@ -80,4 +81,4 @@ def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str)
         base.mark_text(align="left", dx=8, fontSize=11, color=GREY).encode(
             x=axis("high"), text=alt.Text("value:Q", format=".3f"), color=alt.value(GREY)
         ),
-    ).properties(height=90 + len(rows) * (14 + ROW_PX * len(series)))
+    ).properties(height=90 + LEGEND_ROW_PX * len(series) + len(rows) * (14 + ROW_PX * len(series)))

@@ -68,7 +68,7 @@ def _model_lines(
 ) -> list[alt.Chart]:
     """Band, line and points of each value of `column`, in the frame's order."""
     names = models[column].unique(maintain_order=True).to_list()
-    legend = alt.Legend(orient="top", title=title, columns=6, symbolOpacity=1)
+    legend = alt.Legend(orient="top", title=title, columns=2, symbolOpacity=1)
     colour = alt.Color(f"{column}:N", sort=names, scale=colours(names), legend=legend)
     shape = alt.Shape(f"{column}:N", sort=names, scale=shapes(names), legend=legend)
     tooltips = [
