@@ -6,7 +6,7 @@ Source: as in Houlsby et al. 2019, section 3.4, "fine-tuning only the top layers
 import hashlib
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,13 +144,19 @@ def _compute(
 
 def _digest(scorer: "Scorer", sets: Sequence[Sequences], tokens: Indices, n_layers: int) -> str:
     """Changes with the frozen weights, the tokens, what shares them, and the precision."""
-    digest = hashlib.sha256(f"{n_layers} {scorer.dtype} {scorer.is_causal}".encode())
-    for name, parameter in scorer.model.named_parameters():
-        if not parameter.requires_grad:
-            digest.update(name.encode())
-            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    frozen = ((name, one) for name, one in scorer.model.named_parameters() if not one.requires_grad)
+    digest = weights_digest(f"{n_layers} {scorer.dtype} {scorer.is_causal}", frozen)
     digest.update(tokens.tobytes())
     for rows in sets:
         digest.update(np.concatenate(rows.tokens).tobytes() if len(rows) else b"")
         digest.update(rows.n_tokens.tobytes())
-    return digest.hexdigest()[:16]
+    return str(digest.hexdigest()[:16])
+
+
+def weights_digest(first: str, weights: Iterable[tuple[str, Tensor]]) -> Any:
+    """A SHA-256 of some words and of weights by name, to which more may be added."""
+    digest = hashlib.sha256(first.encode())
+    for name, weight in weights:
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest

@@ -5,7 +5,6 @@ embeddings end, so that the layers below are not bent to fit random weights.
 Source: Kumar et al. 2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution" (LP-FT).
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from rm.baselines import EMBEDDING_PENALTIES
 from rm.config import TrainConfig
 from rm.data import TokenisedPairs
 from rm.forward import Scorer
+from rm.frozen import weights_digest
 from rm.model import reward_head
 from rm.tokens import Indices, Sequences
 from rm.train import pair_targets
@@ -114,12 +114,9 @@ def start_from_probe(
         read = on_embeddings(scorer, sets, config.tokens_per_batch, folder, told)[1]
     features = read[0].sequences.features  # type: ignore[attr-defined]
     scale = float(features.square().mean().sqrt().clamp(min=1e-9))  # penalties are those of a mean square of 1
-    known, held_out = (_differences(pairs, config) for pairs in read)
-    width = features.shape[1]
-    known[:, :width] /= scale
-    held_out[:, :width] /= scale
+    known, held_out = (_differences(pairs, scale, config) for pairs in read)
     weight = pair_targets(training, config).weight.numpy()[~training.is_equal].astype(np.float64)
-    coefficients = fit_chosen(known, held_out, weight, EMBEDDING_PENALTIES)[:width] / scale
+    coefficients = fit_chosen(known, held_out, weight, EMBEDDING_PENALTIES)[: features.shape[1]] / scale
     head = reward_head(scorer.model)
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(coefficients)[None])
@@ -127,10 +124,10 @@ def start_from_probe(
             head.bias.zero_()
 
 
-def _differences(pairs: TokenisedPairs, config: TrainConfig) -> NDArray[np.float64]:
-    """[n_pairs, n_features] chosen minus rejected, of pairs with two sides."""
+def _differences(pairs: TokenisedPairs, scale: float, config: TrainConfig) -> NDArray[np.float64]:
+    """[n_pairs, n_features] chosen minus rejected, of pairs with two sides; features in units of scale."""
     features = pairs.sequences.features.cpu().numpy().astype(np.float64)  # type: ignore[attr-defined]
-    differences = features[pairs.chosen] - features[pairs.rejected]
+    differences = (features[pairs.chosen] - features[pairs.rejected]) / scale
     if config.adjusted or config.has_nuisance_head:
         differences = np.column_stack([differences, pairs.nuisance])
     return np.asarray(differences[~pairs.is_equal])
@@ -163,13 +160,10 @@ def _features(
 
 def _digest(scorer: Scorer, head: nn.Module, sequences: Sequences) -> str:
     """Changes with every weight but the head's, with the tokens, and with the precision."""
-    digest = hashlib.sha256(f"{scorer.dtype} {scorer.is_causal}".encode())
     of_head = {id(parameter) for parameter in head.parameters()}
-    for name, parameter in scorer.model.named_parameters():
-        if id(parameter) not in of_head:
-            digest.update(name.encode())
-            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    below = ((name, one) for name, one in scorer.model.named_parameters() if id(one) not in of_head)
+    digest = weights_digest(f"{scorer.dtype} {scorer.is_causal}", below)
     tokens = np.concatenate(sequences.tokens).astype(np.int64)
     digest.update((tokens if scorer.states is None else scorer.states.tokens[tokens]).tobytes())
     digest.update(sequences.n_tokens.tobytes())
-    return digest.hexdigest()[:16]
+    return str(digest.hexdigest()[:16])

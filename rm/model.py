@@ -134,7 +134,9 @@ def save(reward_model: RewardModel, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except OSError as error:
-        raise LurkerError(f"Cannot write {folder}: {error}.", "Free some space, then add `--resume`.") from error
+        raise LurkerError(
+            f"Cannot write {folder}: {error}.", "Free some space and repeat the call, a training with `--resume`."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
