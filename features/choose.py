@@ -1,6 +1,7 @@
 """The pairs of a recipe, without texts: matched, then deconfounded where the recipe says so, then its last rules."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ CAPS_OF_PAIRS = (
     "max_pairs_per_post",
 )
 """Fields of a recipe: in how many pairs a response, or a post, may be."""
+Match = Callable[[Recipe, Path], tuple[Blocks, Ledger]]
+"""Candidate pairs of the build's responses: by which rules, and where their blocks are put."""
 MAX_VOTERS = 500_000
 """Responses of a subreddit that fitted exposure is learned from, at most and about."""
 
@@ -68,16 +71,21 @@ def choose_pairs(
     )
     selected = add_up((ledger for ledger, _ in told), response_rules(recipe, ties))
     votes = _fit_votes(responses, [sums for _, sums in told], recipe)
-    pool, ledger = match_pairs(responses, recipe, votes, folder / "pool", means)
+
+    def match(rules: Recipe, place: Path) -> tuple[Blocks, Ledger]:
+        """The candidate pairs of the responses by these rules."""
+        return match_pairs(responses, rules, votes, place, means)
+
+    pool, ledger = match(recipe, folder / "pool")
     if recipe.deconfound == "none" or pool.n_rows == 0:
         return Chosen(pairs=pool, ledgers={"responses": selected, "pairs": ledger})
     say("Probing what the confounders say of the outcome.")
     before = _differences(pool)
     if recipe.deconfound == "balance":
-        pairs, ledger, rounds = _balanced(pool, ledger, responses, recipe, votes, folder, means)
+        pairs, ledger, rounds = _balanced(pool, ledger, recipe, match, folder, means)
         ledgers = {"pairs": ledger}
     else:
-        pairs, ledgers, rounds = _adjusted(pool, ledger, responses, recipe, votes, folder, means)
+        pairs, ledgers, rounds = _adjusted(pool, ledger, recipe, match, folder, means)
     return Chosen(pairs=pairs, ledgers={"responses": selected} | ledgers, rounds=rounds, differences_before=before)
 
 
@@ -120,28 +128,20 @@ def _sample(responses: Blocks, n: int) -> pl.DataFrame:
     return pl.concat(kept)
 
 
-def _around(
-    pool: Blocks, responses: Blocks, recipe: Recipe, votes: dict[str, Votes], folder: Path, means: Means
-) -> Blocks | None:
+def _around(pool: Blocks, recipe: Recipe, match: Match, place: Path) -> Blocks | None:
     """Pairs of the same responses that no caliper holds, for a small pool to learn from; None where it is large."""
     if pool.n_rows >= PropensityConfig().max_learned_pairs:
         return None
     wide = adjusted()
     same = {name: getattr(wide, name) for name in (*CALIPERS, *CAPS_OF_PAIRS, "neighbour_order", "n_neighbours")}
     rules = dataclasses.replace(recipe, **same, deconfound="adjust", length_symmetric=False, balance_signs=False)
-    return match_pairs(responses, rules, votes, folder / "around", means)[0]
+    return match(rules, place)[0]
 
 
 def _balanced(
-    pool: Blocks,
-    ledger: Ledger,
-    responses: Blocks,
-    recipe: Recipe,
-    votes: dict[str, Votes],
-    folder: Path,
-    means: Means,
+    pool: Blocks, ledger: Ledger, recipe: Recipe, match: Match, folder: Path, means: Means
 ) -> tuple[Blocks, Ledger, list[dict[str, Any]]]:
-    around = _around(pool, responses, recipe, votes, folder, means)
+    around = _around(pool, recipe, match, folder / "around")
     pairs, ledger, rounds = balance_pairs(pool, ledger, recipe, folder, means, around=around)
     if recipe.test_posts_only:
         pairs, n_dropped = map_blocks(_only, pairs, folder / "test", means, splits=("test",))
@@ -160,21 +160,15 @@ def _only(block: pl.DataFrame, splits: tuple[str, ...]) -> tuple[pl.DataFrame, i
 
 
 def _adjusted(
-    pool: Blocks,
-    ledger: Ledger,
-    responses: Blocks,
-    recipe: Recipe,
-    votes: dict[str, Votes],
-    folder: Path,
-    means: Means,
+    pool: Blocks, ledger: Ledger, recipe: Recipe, match: Match, folder: Path, means: Means
 ) -> tuple[Blocks, dict[str, Ledger], list[dict[str, Any]]]:
     """Training pairs with their log-odds; held out, the pairs of `balanced`."""
     train, n_held_out = map_blocks(_only, pool, folder / "train", means, splits=("train",))
     ledger = ledger.drop("held out: balanced pairs stand there", sum(n_held_out))
     same = {name: getattr(recipe, name) for name in ("validation_fraction", "test_fraction", "exposure", "vote_fuzz")}
     rules = dataclasses.replace(balanced(), **same)
-    held_pool, held_ledger = match_pairs(responses, rules, votes, folder / "held-pool", means)
-    held, held_ledger, rounds = _balanced(held_pool, held_ledger, responses, rules, votes, folder / "held", means)
+    held_pool, held_ledger = match(rules, folder / "held-pool")
+    held, held_ledger, rounds = _balanced(held_pool, held_ledger, rules, match, folder / "held", means)
     held_out, n_train = map_blocks(_only, held, folder / "held-out", means, splits=("validation", "test"))
     held_ledger = held_ledger.drop("train: adjusted pairs stand there", sum(n_train))
     trained = adjust_pairs(train, folder / "adjusted", means)
