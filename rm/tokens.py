@@ -17,6 +17,9 @@ Tokens = NDArray[np.int32]
 Indices = NDArray[np.int64]
 PAD, START, SEPARATOR, END = "<|pad|>", "<|start|>", "<|response|>", "<|end|>"
 MIN_PAIR_FREQUENCY = 2
+MAX_LEARNED_CHARS = 40_000
+"""Of a text, from its start, that a tokenizer learns from: Reddit's own limit of a post. Learning from one endless word
+takes a time that grows with the square of its length: five million characters would take hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(sorted(set(texts)), trainer)
+    tokenizer.train_from_iterator(sorted({text[:MAX_LEARNED_CHARS] for text in texts}), trainer)
     ids = [(token, tokenizer.token_to_id(token)) for token in (START, SEPARATOR, END)]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} {SEPARATOR} $A {END}", pair=f"{START} $A {SEPARATOR} $B:0 {END}:0", special_tokens=ids

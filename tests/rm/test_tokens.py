@@ -1,6 +1,6 @@
 import pytest
 
-from rm.tokens import END, PAD, SEPARATOR, START, encode, train_tokenizer
+from rm.tokens import END, MAX_LEARNED_CHARS, PAD, SEPARATOR, START, encode, train_tokenizer
 
 TEXTS = ["the road was long", "we went home after rain", "tea with amber"] * 3
 
@@ -42,3 +42,12 @@ def test_every_text_has_tokens_and_none_that_it_spells_out_is_special(text: str)
 def test_no_room_for_text_is_refused() -> None:
     with pytest.raises(ValueError, match="max_tokens is 3"):
         encode(train_tokenizer(TEXTS, 400), ["a"], ["b"], 3)
+
+
+def test_a_text_of_five_megabytes_without_a_space_is_learned_from_and_cut() -> None:
+    """Learned from whole it would take hours."""
+    endless = "ab" * 2_500_000
+    tokenizer = train_tokenizer([*TEXTS, endless], 400)
+    assert tokenizer.get_vocab() == train_tokenizer([*TEXTS, endless[:MAX_LEARNED_CHARS]], 400).get_vocab()
+    sequences = encode(tokenizer, ["tea", ""], [endless, "the road"], 64)
+    assert sequences.n_cut == 1 and sequences.n_tokens.max() == 64
