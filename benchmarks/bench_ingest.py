@@ -3,10 +3,10 @@
     python benchmarks/bench_ingest.py [FILE] [--era-fields] [--repeat 3] [--comments 200000] [--json]
 
 Each contender runs in a process of its own, so that its peak memory is its own. MB are of uncompressed JSON. Without a
-FILE the simulator writes one, whose texts of few words compress far better than people's do. Files that were made small
-hold a few fields a row only: `--era-fields` puts back the others that a dump of 2020 has, some 50 in all, so that bytes
-and texts are like those of a monthly dump. Compare ratios: the figures are those of the machine and of what else it
-does.
+FILE the simulator makes the rows, stored as those of monthly dumps are: in one frame with a window of 2 GiB. Files that
+were made small hold a few fields a row only: `--era-fields` puts back the others that a dump of 2020 has, some 50 in
+all, so that bytes and texts are like those of a monthly dump. Compare ratios: the figures are those of the machine and
+of what else it does.
 
 Source of the peers: Watchful1/PushshiftDumps, scripts/single_file.py and scripts/to_csv.py.
 """
@@ -22,6 +22,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +45,7 @@ CSV_FIELDS = (
     *("edited", "gilded", "stickied", "distinguished", "is_submitter"),
 )
 COMMENTS_A_POST = 14
-ERA_LEVEL = 10
+ZSTD_LEVEL = 10
 ERA_VALUES = {"author": "[deleted]", "edited": False, "is_submitter": False, "stickied": False, "over_18": False}
 OURS = "ours, into tables"
 
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        file = arguments.file or _simulated(Path(scratch), arguments.comments)
+        file = arguments.file or run_alone(simulated, arguments.comments, Path(scratch)).found
         if arguments.era_fields:
             file = run_alone(with_era_fields, file, Path(scratch)).found
         result = measure(file, Path(scratch), arguments.repeat)
@@ -120,11 +121,7 @@ def uncompressed_bytes(file: Path) -> int:
 def with_era_fields(file: Path, scratch: Path) -> Path:
     """A copy of a dump whose rows have all fields of a dump of 2020; those that are there keep their values."""
     copy = scratch / f"era-{file.name}"
-    parameters = zstandard.ZstdCompressionParameters.from_level(ERA_LEVEL, window_log=31)
-    with (
-        copy.open("wb") as stored,
-        zstandard.ZstdCompressor(compression_params=parameters).stream_writer(stored) as out,
-    ):
+    with _stored_as_dumps(copy) as out:
         for line, _place in _lines(file):
             if line:
                 row = json.loads(line)
@@ -134,6 +131,28 @@ def with_era_fields(file: Path, scratch: Path) -> Path:
                 others = {name: _filled(value, values) for name, value in template.items()}
                 out.write(json.dumps({**others, **row}, separators=(",", ":")).encode() + b"\n")
     return copy
+
+
+def simulated(n_comments: int, scratch: Path) -> Path:
+    """A dump of the simulator's comments."""
+    config = SimulationConfig(n_posts=max(1, n_comments // COMMENTS_A_POST))
+    file = write_simulation(open_workspace(scratch / "simulation", create=True), config)[1]
+    copy = scratch / file.name
+    with _stored_as_dumps(copy) as out:
+        for block in blocks(file, lambda _: None):
+            out.write(block.data)
+    return copy
+
+
+@contextmanager
+def _stored_as_dumps(file: Path) -> Iterator[Any]:
+    """What takes bytes of a file that is compressed as a monthly dump is."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(ZSTD_LEVEL, window_log=31)
+    with (
+        file.open("wb") as stored,
+        zstandard.ZstdCompressor(compression_params=parameters).stream_writer(stored) as out,
+    ):
+        yield out
 
 
 def _filled(value: Any, values: dict[str, Any]) -> Any:
@@ -224,11 +243,6 @@ def _timed(contender: Callable[[Path, Path], None], file: Path, scratch: Path, r
     used = [resource.getrusage(one) for one in who]
     cpu_s = sum(usage.ru_utime + usage.ru_stime for usage in used) - cpu_before_s
     results.put(Cost(wall_s, cpu_s, max(usage.ru_maxrss for usage in used) * 1024))
-
-
-def _simulated(scratch: Path, n_comments: int) -> Path:
-    config = SimulationConfig(n_posts=max(1, n_comments // COMMENTS_A_POST))
-    return write_simulation(open_workspace(scratch / "simulation", create=True), config)[1]
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@
 
 #include "json_lines.h"
 
-#include "bytes.h"
-
 #define MAX_NAME 128
 #define N_SEEN 4096 /* authors that are remembered: those of one thread come again and again */
 
@@ -55,18 +53,6 @@ static inline text text_at(const normaliser *n, const column *c, int64_t row) {
     return text_of(c->values + 16 * row, n->texts);
 }
 
-static inline int is_word(uint8_t c) {
-    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '_';
-}
-static inline int is_space(uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-static inline int begins(text t, const char *with, int64_t length) {
-    return t.length >= length && !memcmp(t.p, with, (size_t)length);
-}
-static inline int is(text t, const char *other) {
-    return t.length == (int64_t)strlen(other) && !memcmp(t.p, other, (size_t)t.length);
-}
-static inline text without(text t, int64_t n_bytes) { return (text){t.p + n_bytes, t.length - n_bytes}; }
-
 static text name_at(const names *set, int64_t i) {
     int64_t start = i ? set->ends[i - 1] : 0;
     return (text){set->texts + start, set->ends[i] - start};
@@ -110,112 +96,13 @@ static int is_subreddit(text t) {
     return 1;
 }
 
-/* How many bytes a space has at the start of a text, or at its end, the wide ones of Unicode among them; 0: none.
- *
- * Source: Unicode, property White_Space. */
-static int64_t space_length(text t, int is_at_end) {
-    const uint8_t *p = is_at_end ? t.p + t.length : t.p;
-    if (t.length >= 1 && is_space(is_at_end ? p[-1] : p[0])) return 1;
-    if (is_at_end) p -= 2;
-    if (t.length >= 2 && p[0] == 0xc2 && (p[1] == 0x85 || p[1] == 0xa0)) return 2;
-    if (is_at_end) p -= 1;
-    if (t.length < 3) return 0;
-    int is_wide = (p[0] == 0xe1 && p[1] == 0x9a && p[2] == 0x80) || (p[0] == 0xe3 && p[1] == 0x80 && p[2] == 0x80) ||
-                  (p[0] == 0xe2 && p[1] == 0x81 && p[2] == 0x9f) ||
-                  (p[0] == 0xe2 && p[1] == 0x80 && (p[2] <= 0x8a || p[2] == 0xa8 || p[2] == 0xa9 || p[2] == 0xaf));
-    return is_wide ? 3 : 0;
-}
-
-/* Whether Reddit put the text in place of a removed one. */
-static int is_removed(text t) {
-    static const char *const removed[] = {
-        "[deleted]", "[removed]", "[deleted by user]", "[ Removed by Reddit ]", "[removed by reddit]"};
-    for (int64_t n; (n = space_length(t, 0));) t = without(t, n);
-    if (!t.length || t.p[0] != '[') return 0;
-    for (int64_t n; (n = space_length(t, 1));) t.length -= n;
-    for (size_t i = 0; i < sizeof removed / sizeof *removed; i++) {
-        if (is(t, removed[i])) return 1;
-    }
-    return 0;
-}
-
-/* The next slash, ampersand or NUL; the end: there is none. */
-static const uint8_t *next_suspect(const uint8_t *p, const uint8_t *end) {
-    for (; p + N_TOGETHER <= end; p += N_TOGETHER) {
-        bytes x = load(p), found = either(either(equal(x, '/'), equal(x, '&')), equal(x, 0));
-        if (is_any(found)) return p + first(found);
-    }
-    while (p < end && *p != '/' && *p != '&' && *p) p++;
-    return p;
-}
-
-/* Whether a text may hold something to clean: NUL, an ampersand, or a slash after u or ser. */
-static int may_be_unclean(text t) {
-    const uint8_t *end = t.p + t.length;
-    for (const uint8_t *p = next_suspect(t.p, end); p < end; p = next_suspect(p + 1, end)) {
-        if (*p != '/') return 1;
-        if (p > t.p && (p[-1] | 0x20) == 'u') return 1;
-        if (p - t.p >= 3 && !memcmp(p - 3, "ser", 3)) return 1;
-    }
-    return 0;
-}
-
-/* Without NUL, with the three escaped characters put back; the length. No longer than before. */
-static int64_t unescape(text t, uint8_t *out) {
-    const uint8_t *start = out;
-    while (t.length) {
-        int64_t n_bytes = 1;
-        if (*t.p == '&' && begins(t, "&amp;", 5)) *out++ = '&', n_bytes = 5;
-        else if (*t.p == '&' && begins(t, "&lt;", 4)) *out++ = '<', n_bytes = 4;
-        else if (*t.p == '&' && begins(t, "&gt;", 4)) *out++ = '>', n_bytes = 4;
-        else if (*t.p) *out++ = *t.p;
-        t = without(t, n_bytes);
-    }
-    return out - start;
-}
-
-/* How long the mention (u/name, user/name) is that begins here, at the start of a word; 0: there is none. */
-static int64_t mention_length(text t) {
-    if (t.length < 1 || (t.p[0] | 0x20) != 'u') return 0;
-    int64_t n = begins(without(t, 1), "ser/", 4) ? 5 : begins(without(t, 1), "/", 1) ? 2 : 0;
-    if (!n) return 0;
-    int64_t n_name = 0;
-    while (n + n_name < t.length && n_name < 30 && (is_word(t.p[n + n_name]) || t.p[n + n_name] == '-')) n_name++;
-    return n_name >= 2 ? n + n_name : 0;
-}
-
-/* With u/[name] for every mention; the length, at most twice what it was. */
-static int64_t hide_mentions(text t, uint8_t *out) {
-    const uint8_t *start = out;
-    uint8_t before = ' ';
-    while (t.length) {
-        int64_t n_bytes = is_word(before) ? 0 : mention_length(t);
-        if (n_bytes) {
-            memcpy(out, "u/[name]", 8);
-            out += 8;
-        } else {
-            *out++ = *t.p;
-            n_bytes = 1;
-        }
-        before = t.p[n_bytes - 1];
-        t = without(t, n_bytes);
-    }
-    return out - start;
-}
-
-/* The text as `normalize.clean_text` makes it, behind the other texts; it takes three times its room at most. */
+/* The text as `normalize.clean_text` makes it: itself, or behind the other texts. */
 static text cleaned(normaliser *n, text t) {
+    if (!lurker_may_be_unclean(t)) return t;
     uint8_t *out = n->texts + n->n_text_bytes;
-    int64_t length = unescape(t, out);
-    if (n->wanted->keep_mentions) {
-        n->n_text_bytes += length;
-        return (text){out, length};
-    }
-    uint8_t *hidden = out + length;
-    int64_t n_hidden = hide_mentions((text){out, length}, hidden);
-    memmove(out, hidden, (size_t)n_hidden);
-    n->n_text_bytes += n_hidden;
-    return (text){out, n_hidden};
+    int64_t length = lurker_clean(t, out, n->wanted->keep_mentions);
+    n->n_text_bytes += length;
+    return (text){out, length};
 }
 
 /* Whether the row is a comment of which all is sure; when it was seen (-1: unknown) comes along. */
@@ -257,7 +144,8 @@ static enum fate fate_of(const normaliser *n, int64_t row) {
     int64_t created = (int64_t)real(in->created_utc, row);
     if (wanted->subreddits.n_slots) {
         if (!is_among(&wanted->subreddits, subreddit, hash_of_name(subreddit))) return OTHER_SUBREDDIT;
-    } else if (!wanted->keep_profiles && subreddit.length > 1 && lower(subreddit.p[0]) == 'u' && subreddit.p[1] == '_') {
+    } else if (!wanted->keep_profiles && subreddit.length > 1 && lower(subreddit.p[0]) == 'u' &&
+               subreddit.p[1] == '_') {
         return PROFILE;
     }
     if (created < wanted->since_utc) return TOO_EARLY;
@@ -281,6 +169,14 @@ static void put_flag(const column *c, int64_t i, int is_set) {
     if (is_set) set_bit(c->values, i);
 }
 
+/* The subreddit's name; of rows that follow each other it stands in one place. */
+static void put_subreddit(const normaliser *n, int64_t row, int64_t i) {
+    uint8_t *view = n->out.subreddit->values + 16 * i;
+    text name = text_at(n, n->in.subreddit, row);
+    if (i && is_equal(name, text_of(view - 16, n->texts))) memcpy(view, view - 16, 16);
+    else put_view(view, name.p, name.length, n->texts);
+}
+
 /* The digest of the author's name as 16 hexadecimal digits; a name that was hashed just now is not hashed again. */
 static void put_author(normaliser *n, int64_t row, int64_t i) {
     const column *author = n->in.author, *out = n->out.author_hash;
@@ -294,7 +190,7 @@ static void put_author(normaliser *n, int64_t row, int64_t i) {
     uint32_t slot = hash_of_name(name) & (N_SEEN - 1);
     if (n->seen_row[slot] >= 0) {
         text seen = text_at(n, author, n->seen_row[slot]);
-        if (seen.length == name.length && !memcmp(seen.p, name.p, (size_t)name.length)) {
+        if (is_equal(seen, name)) {
             memcpy(view, out->values + 16 * (int64_t)n->seen_out[slot], 16);
             return;
         }
@@ -317,11 +213,10 @@ static void put_comment(normaliser *n, int64_t row, int64_t i, int64_t retrieved
     put_text(n, out->comment_id, i, text_at(n, in->id, row));
     put_text(n, out->post_id, i, post);
     put_text(n, out->parent_id, i, above);
-    int is_top = begins(parent, "t3_", 3) && above.length == post.length && !memcmp(above.p, post.p, (size_t)post.length);
-    put_flag(out->is_top_level, i, is_top);
-    put_text(n, out->subreddit, i, text_at(n, in->subreddit, row));
-    int is_gone = is_removed(body) || !body.length || is_true(in->was_deleted_later, row);
-    put_text(n, out->body, i, may_be_unclean(body) ? cleaned(n, body) : body);
+    put_flag(out->is_top_level, i, begins(parent, "t3_", 3) && is_equal(above, post));
+    put_subreddit(n, row, i);
+    int is_gone = lurker_is_removed(body) || !body.length || is_true(in->was_deleted_later, row);
+    put_text(n, out->body, i, cleaned(n, body));
     put_author(n, row, i);
     put_whole(out->created_utc, i, (int64_t)real(in->created_utc, row), 1);
     int is_scored = has_score(in, row);

@@ -298,7 +298,7 @@ static int64_t column_of(const reader *r, const uint8_t *name, int64_t length, i
     if (length <= 0 || parent == -2) return -1;
     for (int64_t i = r->slots[hash_of(name, length)]; i >= 0; i = r->next[i]) {
         const column *c = r->columns + i;
-        if (c->length == length && c->parent == parent && !memcmp(c->name, name, (size_t)length)) return i;
+        if (c->length == length && c->parent == parent && is_same(c->name, name, length)) return i;
     }
     return -1;
 }
@@ -315,10 +315,10 @@ static int read_object(reader *r, int parent, int depth) {
     for (;;) {
         skip_spaces(r);
         if (*r->p != '"') return 0;
-        const uint8_t *name = r->p + 1;
-        if (!skip_string(r)) return 0;
-        int64_t length = r->p - 1 - name;
-        if (parent != -2 && memchr(name, '\\', (size_t)length)) return 0; /* a wanted name may be written so */
+        const uint8_t *name = r->p + 1, *end = past_plain(name, r->end);
+        if (*end == '"') r->p = end + 1;
+        else if (parent != -2 || !skip_string(r)) return 0; /* a wanted name may be written with escapes */
+        int64_t length = end - name;
         int64_t index = column_of(r, name, length, parent);
         skip_spaces(r);
         if (*r->p++ != ':') return 0;

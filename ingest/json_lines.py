@@ -22,6 +22,8 @@ Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 _KINDS = ("TEXT", "WHOLE", "REAL", "FLAG", "LOOSE", "OBJECT")
 N_BYTES = {"TEXT": 16, "WHOLE": 8, "REAL": 8, "FLAG": 1, "LOOSE": 16, "OBJECT": 0}
 """Room for a value, at least."""
+SPARE = 16
+"""Bytes behind a text that may be read, though they mean nothing."""
 _ARROW = {"WHOLE": pa.int64(), "REAL": pa.float64(), "FLAG": pa.bool_()}
 _local = threading.local()
 
@@ -73,15 +75,15 @@ class Lines:
     def frame(self, rows: Rows) -> pl.DataFrame:
         """A copy of some rows: a column a field, those of an object in a struct."""
         text = pa.py_buffer(self.texts[: self.n_text_bytes])
-        found = {name: self._series(name, rows, text) for name, kind in self.fields.items() if kind != "OBJECT"}
-        return _nested(found, self.fields)
+        found = {name: self._array(name, rows, text) for name, kind in self.fields.items() if kind != "OBJECT"}
+        return _nested(frame_of(found), self.fields)
 
-    def _series(self, name: str, rows: Rows, text: pa.Buffer) -> pl.Series:
+    def _array(self, name: str, rows: Rows, text: pa.Buffer) -> pa.Array:
         kind, is_valid = self.fields[name], _bits(self.valid[name], rows)
         values = _bits(self.values[name], rows) if kind == "FLAG" else _taken(self.values[name], rows, N_BYTES[kind])
         values[~is_valid.astype(bool)] = 0  # so that nothing that is null looks like a text
         packed = np.packbits(values, bitorder="little") if kind == "FLAG" else values
-        return series(name, kind, len(rows), np.packbits(is_valid, bitorder="little"), packed, text)
+        return array(kind, len(rows), np.packbits(is_valid, bitorder="little"), packed, text)
 
 
 def read_lines(data: bytes | memoryview, fields: dict[str, str], n_lines: int | None = None) -> Lines:
@@ -107,11 +109,16 @@ def read_lines(data: bytes | memoryview, fields: dict[str, str], n_lines: int | 
     return Lines(fields, valid, values, texts, n_text_bytes.value, n_rows, left)
 
 
-def series(name: str, kind: str, n_rows: int, valid: Bytes | None, values: Bytes, text: pa.Buffer) -> pl.Series:
+def array(kind: str, n_rows: int, valid: Bytes | None, values: Bytes, text: pa.Buffer) -> pa.Array:
     """A column over memory that was filled, without a copy."""
     dtype = _ARROW.get(kind, pa.string_view())
     buffers = [None if valid is None else pa.py_buffer(valid), pa.py_buffer(values)]
-    return pl.Series(name, pa.Array.from_buffers(dtype, n_rows, [*buffers, text] if kind not in _ARROW else buffers))
+    return pa.Array.from_buffers(dtype, n_rows, [*buffers, text] if kind not in _ARROW else buffers)
+
+
+def frame_of(columns: dict[str, pa.Array]) -> pl.DataFrame:
+    """A frame over columns, without a copy; all at once, for one by one Polars imports Arrow's slow compute module."""
+    return pl.DataFrame(pa.RecordBatch.from_arrays([*columns.values()], names=[*columns]))
 
 
 def _room(fields: dict[str, str], n_lines: int) -> tuple[dict[str, Bytes], dict[str, Bytes]]:
@@ -119,7 +126,7 @@ def _room(fields: dict[str, str], n_lines: int) -> tuple[dict[str, Bytes], dict[
     kept = getattr(_local, "room", None)
     if kept is None or kept[0] != fields or kept[1] < n_lines:
         valid = {name: np.empty(n_lines // 8 + 1, dtype=np.uint8) for name in fields}
-        values = {name: np.empty(N_BYTES[kind] * n_lines + 1, dtype=np.uint8) for name, kind in fields.items()}
+        values = {name: np.empty(N_BYTES[kind] * n_lines + SPARE, dtype=np.uint8) for name, kind in fields.items()}
         kept = _local.room = fields, n_lines, valid, values
     for bitmap in kept[2].values():
         bitmap[: n_lines // 8 + 1] = 0
@@ -143,13 +150,13 @@ def _columns(fields: dict[str, str], valid: dict[str, Bytes], values: dict[str, 
     return columns
 
 
-def _nested(found: dict[str, pl.Series], fields: dict[str, str]) -> pl.DataFrame:
+def _nested(found: pl.DataFrame, fields: dict[str, str]) -> pl.DataFrame:
     """The columns in the order of `fields`, those of an object as one of structs."""
     columns = []
     for name, kind in fields.items():
         if kind == "OBJECT":
             inner = [
-                series.rename(path.partition(".")[2]) for path, series in found.items() if path.startswith(f"{name}.")
+                found[path].rename(path.partition(".")[2]) for path in found.columns if path.startswith(f"{name}.")
             ]
             columns.append(pl.DataFrame(inner).to_struct(name))
         elif "." not in name:
@@ -163,7 +170,7 @@ def compiled() -> ctypes.CDLL | None:
     if not LIBRARY.exists():
         return None
     library = ctypes.CDLL(str(LIBRARY))
-    names = [f"lurker_{name}" for name in ("count_lines", "read_lines", "comments", "order")]
+    names = [f"lurker_{name}" for name in ("count_lines", "read_lines", "comments", "order", "count_texts")]
     if not all(hasattr(library, name) for name in names):
         return None  # of an older version, which was not installed again
     for name in names:

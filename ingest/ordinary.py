@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ingest.json_lines import N_BYTES, Bytes, Column, Lines, Rows, compiled, series
+from ingest.json_lines import N_BYTES, Bytes, Column, Lines, Rows, array, compiled, frame_of
 from ingest.normalize import RowFilters
 from lurker.schema import COMMENTS
 
@@ -91,8 +91,8 @@ def ordinary_comments(
         *(ctypes.c_void_p(left.ctypes.data), ctypes.c_void_p(counts.ctypes.data)),
     )
     text = pa.py_buffer(lines.texts[: n_text_bytes.value])
-    found = [series(name, kind, n_rows, valid.get(name), values[name], text) for name, kind in _KINDS.items()]
-    comments = pl.DataFrame(found).with_columns(source=pl.lit(source)).select(*COMMENTS.columns)
+    found = {name: array(kind, n_rows, valid.get(name), values[name], text) for name, kind in _KINDS.items()}
+    comments = frame_of(found).with_columns(source=pl.lit(source)).select(*COMMENTS.columns)
     n_of = dict(zip(_FATES, counts.tolist(), strict=True))
     dropped = {reason: n for reason, n in n_of.items() if n and reason not in {"kept", "left"}}
     return comments, dropped, left[: n_of["left"]]

@@ -19,6 +19,7 @@ import polars as pl
 
 from ingest import json_lines, normalize, store
 from ingest.normalize import RowFilters
+from ingest.ordering import text_counts
 from ingest.ordinary import ordinary_comments
 from ingest.parse import FIELDS, Malformed, parse_lines, with_odd_lines
 from ingest.runs import Run, in_order, write_run
@@ -99,11 +100,13 @@ def _normalised(
 
 
 def _summary(n_rows: int, posts: pl.DataFrame, comments: pl.DataFrame, dropped: dict[str, int]) -> dict[str, Any]:
-    names = pl.concat([posts["subreddit"], comments["subreddit"]]).value_counts()
-    subreddits = names.group_by(pl.col("subreddit").str.to_lowercase()).agg(pl.col("count").sum())
+    subreddits = Counter[str]()
+    for rows in (posts, comments):
+        for name, n in text_counts(rows["subreddit"]).items():
+            subreddits[name.lower()] += n
     return {
         **{"n_rows": n_rows, "n_posts": posts.height, "n_comments": comments.height, "n_malformed": 0},
-        **{"dropped": dropped, "subreddits": dict(subreddits.rows())},
+        **{"dropped": dropped, "subreddits": dict(subreddits)},
     }
 
 

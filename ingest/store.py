@@ -7,6 +7,7 @@ Merging the same runs again changes nothing, so a merge that was killed is simpl
 
 import os
 import uuid
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from ingest.ordering import text_counts
 from ingest.runs import Key, Run, between, few_runs, in_order, ranges, read_run, size_bytes
 from lurker.progress import progress
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
@@ -84,12 +86,12 @@ def _merge_range(
     parts = [part for run in runs if (part := between(run, table, *span)).height]
     if not parts:
         return []
-    rows = pl.concat(parts)
+    rows = in_order(pl.concat(parts), table)
     found = _looks(rows) if table is OBSERVATIONS else _newest(rows, table)
-    if len(parts) > 1 or found.height < rows.height:  # else they are in order already
+    if found.height < rows.height:
         found = in_order(found, table)
     if table is COMMENTS:
-        found = _with_op(workspace, found)
+        found = _with_op(workspace, found, [key for key, _ in _by_subreddit(found)])
     written = []
     for key, part in _by_subreddit(found):
         name = f"part-{uuid.uuid4().hex[:12]}.parquet"
@@ -102,15 +104,17 @@ def _merge_range(
 
 def _by_subreddit(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
     """Cut rows in order where the subreddit, in lower case, changes."""
-    spans = rows["subreddit"].rle().struct.unnest().with_columns(pl.col("value").str.to_lowercase())
-    starts = spans.with_columns(start=pl.col("len").cum_sum() - pl.col("len")).group_by("value", maintain_order=True)
-    for key, start, length in starts.agg(pl.col("start").first(), pl.col("len").sum()).iter_rows():
-        yield key, rows.slice(start, length)
+    names, start = rows["subreddit"], 0
+    while start < rows.height:
+        key = names[start].lower()
+        end = bisect_right(names, key, lo=start, key=str.lower)
+        yield key, rows.slice(start, end - start)
+        start = end
 
 
 def _spellings(run: Run) -> Counter[str]:
     """How often a run has each subreddit as it is spelt."""
-    return Counter(dict(read_run(run)["subreddit"].value_counts().rows()))
+    return Counter(text_counts(read_run(run)["subreddit"]))
 
 
 def _display_names(workspace: Workspace, spellings: Counter[str]) -> dict[str, str]:
@@ -135,9 +139,8 @@ def _newest(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
 
 
 def _looks(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a look: of two scores seen at the same time, the higher."""
+    """One row a look, of looks in order: of two scores seen at the same time, the higher."""
     key = list(OBSERVATIONS.key)
-    rows = in_order(rows, OBSERVATIONS)
     if not (rows["item_id"] == rows["item_id"].shift()).any():
         return rows
     is_double = rows.select(pl.struct(key).is_duplicated()).to_series()
@@ -147,9 +150,9 @@ def _looks(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([rows.filter(~is_double), doubles.select(rows.columns)])
 
 
-def _with_op(workspace: Workspace, comments: pl.DataFrame) -> pl.DataFrame:
+def _with_op(workspace: Workspace, comments: pl.DataFrame, subreddits: Sequence[str]) -> pl.DataFrame:
     """Comments with `is_by_op`: as the row says, or where the hash of the post's author is the comment's."""
-    files = _files(workspace, POSTS, comments["subreddit"].unique().str.to_lowercase().unique())
+    files = _files(workspace, POSTS, subreddits)
     if not files:
         return comments.with_columns(pl.col("is_by_op").fill_null(False))
     posts = (

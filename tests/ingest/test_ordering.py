@@ -1,4 +1,6 @@
-"""The compiled order is that of a general sort."""
+"""The compiled order is that of a general sort, and its counts are those of Counter."""
+
+from collections import Counter
 
 import polars as pl
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import json_lines
-from ingest.ordering import sorted_rows
+from ingest.ordering import sorted_rows, text_counts
 
 pytestmark = pytest.mark.skipif(not json_lines.is_built(), reason="no C compiler when Lurker was installed")
 KEYS = ("subreddit", "post_id", "created_utc", "comment_id")
@@ -43,6 +45,34 @@ def test_many_rows_of_sorted_runs(seed):
     runs = pl.concat([general(rows[start : start + 4_321]) for start in range(0, 30_000, 4_321)])
     assert sorted_rows(runs, KEYS).equals(general(rows))
     assert sorted_rows(general(rows), KEYS).equals(general(rows))
+
+
+@pytest.mark.parametrize("odd", ["0", "zzzzzzzz", "zzzzzzzz0", "Z", "a_b", "\x00"])
+@pytest.mark.parametrize("latest", [1_700_000_000, 2**32 - 1, 2**32, -1])
+def test_many_rows_in_no_order(odd, latest):
+    numbers = pl.int_range(20_000, eager=True)
+    rows = pl.DataFrame({"n": numbers}).select(
+        pl.when(pl.col("n").hash(1) % 3 == 0).then(pl.lit("Aa")).otherwise(pl.lit("aA")).alias("subreddit"),
+        post_id=pl.Series([f"{number:x}" for number in (numbers.hash(2) % 3_000)]),
+        created_utc=(pl.col("n").hash(3) % 4).cast(pl.Int64) * 400_000_000,
+        comment_id=(pl.col("n").hash(4) % 50).cast(pl.String),
+        n="n",
+    )
+    rows[19_000, "post_id"], rows[100, "post_id"], rows[7_000, "created_utc"] = odd, odd, latest
+    assert sorted_rows(rows, KEYS).equals(general(rows))
+    assert sorted_rows(rows, KEYS[:2]).equals(rows.sort("post_id", maintain_order=True))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(_SUBREDDIT | _TEXT, max_size=40), st.integers(0, 3))
+def test_texts_are_counted(texts, start):
+    assert text_counts(pl.Series(texts, dtype=pl.String)[start:]) == Counter(texts[start:])
+
+
+@pytest.mark.parametrize("n_texts", [4_096, 4_097, 9_000])
+def test_more_texts_than_there_is_room_for_are_counted_too(n_texts):
+    texts = [f"text number {number % n_texts}" for number in range(10_000)]
+    assert text_counts(pl.Series(texts)) == Counter(texts)
 
 
 @pytest.mark.parametrize("row", [("é", "p", 1, "c"), (None, "p", 1, "c"), ("a", None, 1, "c"), ("a", "p", None, "c")])
