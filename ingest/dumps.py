@@ -20,6 +20,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from ingest.decompress import CutShortError
 from ingest.normalize import RowFilters
 from ingest.runs import size_bytes
 from ingest.staging import (
@@ -33,7 +34,7 @@ from ingest.staging import (
     side_lines,
     write_batch,
 )
-from ingest.streams import Block, CutShortError, blocks, check_dump, window_bytes
+from ingest.streams import Block, blocks, check_dump, window_bytes
 from lurker.config import fingerprint
 from lurker.engine import Engine, run_tasks
 from lurker.errors import LurkerError
@@ -271,7 +272,9 @@ def _until_cut(path: Path, advance: Callable[[float], None], report: FileReport)
 
 
 def _read_block(block: Block, filters: RowFilters, source: str, salt: bytes) -> Batch:
-    return read_batch(block.data, filters, source, salt, first_line=block.first_line, n_lines=block.n_lines)
+    batch = read_batch(block.data, filters, source, salt, first_line=block.first_line, n_lines=block.n_lines)
+    block.release()
+    return batch
 
 
 def _require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: Sequence[Path]) -> None:

@@ -1,58 +1,30 @@
 """A dump file as a stream of newline-aligned blocks, whatever compressed it.
 
-The format is told by the first bytes and never by the name. Monthly dumps are zstd with a window of 2 GiB, which
-default decoders refuse. A stream that ends inside a compressed frame is a cut file: its whole lines still come out.
-
-Source: RFC 8878 (zstd), RFC 1952 (gzip); dumps of Pushshift and Arctic Shift.
+A file that is cut inside a compressed frame or a line still gives its whole lines.
 """
 
-import bz2
 import json
-import lzma
-import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from pathlib import Path
-from typing import Any, Protocol
 
 import zstandard
 
+from ingest.decompress import CutShortError, Fill, decompressed
 from ingest.json_lines import count_lines
 from lurker.errors import LurkerError
 
-MAX_WINDOW_BYTES = 2**31
 HEAD_BYTES = 1 << 17
-READ_BYTES = 1 << 14
-"""So little that what it decompresses to is still in the cache when it is copied."""
 BLOCK_BYTES = 24 << 20
 """Each block costs a millisecond or two whatever is in it; a few of them must fit into the memory of a file."""
+ROOM_BYTES = 1 << 20
+"""Beyond a block, so that whatever a few compressed bytes give finds room."""
 MAX_LINE_BYTES = 256 << 20
 FRAME_HEADER_BYTES = 18
 MOST_RATIO = 40
 """Dumps are a tenth to a twentieth of their JSON; only made up ones are smaller."""
-
-
-class _Decoder(Protocol):
-    """What zstandard, zlib, bz2 and lzma decompressors have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-def _zstd() -> Any:
-    return zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
-
-
-_DECODERS: dict[bytes, Callable[[], _Decoder]] = {
-    b"\x28\xb5\x2f\xfd": _zstd,
-    b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
-    b"BZh": bz2.BZ2Decompressor,
-    b"\xfd7zXZ\x00": lzma.LZMADecompressor,
-}
-_DAMAGE = (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +33,21 @@ class Block:
 
     index: 0, 1, ... in the file; the cuts depend on the file only, so a resumed run finds the same blocks.
     first_line: number of its first line in the file, from 1. n_lines: how many it has.
-    data: the lines, each ending in a newline; its memory is used again when the block is gone.
+    data: the lines, each ending in a newline.
     """
 
     index: int
     first_line: int
     n_lines: int
     data: memoryview
+    memory: mmap
+    free: list[mmap]
 
-
-class CutShortError(Exception):
-    """The stream ended, or broke, inside a frame or a line; what came before is whole."""
+    def release(self) -> None:
+        """Let later blocks have its memory, for fresh memory costs as much as copying; there are no data any more."""
+        with suppress(BufferError):  # something still looks at the data: then they are left to it
+            self.data.release()
+            self.free.append(self.memory)
 
 
 def check_dump(path: Path) -> None:
@@ -83,16 +59,17 @@ def check_dump(path: Path) -> None:
         raise LurkerError(f"There is no file {path}.", "Check the path of the dump.")
     if path.is_dir():
         raise LurkerError(f"{path} is a folder.", f"Name the files in it: `lurker ingest dump {path}/*`.")
-    head, damage = b"", ""
+    room, n_bytes, damage = bytearray(HEAD_BYTES), 0, ""
     try:
-        for chunk in _decompressed(path):
-            head += chunk
-            if len(head) >= HEAD_BYTES:
-                break
+        with path.open("rb") as file:
+            fill = decompressed(file)
+            while n_bytes < HEAD_BYTES and (n_more := fill(memoryview(room)[n_bytes:])):
+                n_bytes += n_more
     except CutShortError as error:
         damage = str(error)  # a cut file is read as far as it goes
     except OSError as error:
         raise LurkerError(f"Cannot read {path}: {error.strerror or error}.", "Check the path of the dump.") from error
+    head = bytes(room[:n_bytes])
     if not head and damage:
         raise LurkerError(f"{path} cannot be decompressed: {damage}.", "Download it again.")
     if not head.strip():
@@ -125,66 +102,70 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
     Errors: CutShortError after the last whole line of a file that is cut or damaged; its partial line is left out.
     LurkerError when a line is longer than any row of Reddit can be.
     """
-    buffers: list[bytearray] = []
-    buffer = bytearray(block_bytes)
+    with path.open("rb") as file:
+        yield from _blocks(path, decompressed(file, advance), block_bytes)
+
+
+def _blocks(path: Path, fill: Fill, block_bytes: int) -> Iterator[Block]:
+    free: list[mmap] = []
+    memory = _memory(block_bytes + ROOM_BYTES, free)
     n_bytes, n_searched, index, line = 0, 0, 0, 1
     cut: CutShortError | None = None
-    chunks = _decompressed(path, advance)
     while True:
+        if len(memory) - n_bytes < ROOM_BYTES:
+            memory = _with_bytes(memory[:n_bytes], _memory(len(memory) + max(ROOM_BYTES, len(memory) // 8), free))
         try:
-            chunk = next(chunks, None)
+            n_more = fill(memoryview(memory)[n_bytes:])
         except CutShortError as error:
-            chunk, cut = None, error
-        if chunk is None:
+            n_more, cut = 0, error
+        if not n_more:
             break
-        if (lacking := n_bytes + len(chunk) - len(buffer)) > 0:
-            buffer.extend(bytes(max(lacking, len(buffer) // 8)))
-        memoryview(buffer)[n_bytes : n_bytes + len(chunk)] = chunk  # without the copy that a bytearray makes first
-        n_bytes += len(chunk)
-        while n_bytes >= block_bytes and (end := _block_end(buffer, n_searched, block_bytes, n_bytes)):
-            following = _free(buffers, n_bytes - end) or bytearray(len(buffer))
-            memoryview(following)[: n_bytes - end] = memoryview(buffer)[end:n_bytes]
-            buffers.append(buffer)
-            n_lines = count_lines(memoryview(buffer)[:end])
-            yield Block(index, line, n_lines, memoryview(buffer)[:end])
-            index, line, buffer = index + 1, line + n_lines, following
+        n_bytes += n_more
+        while n_bytes >= block_bytes and (end := _block_end(memory, n_searched, block_bytes, n_bytes)):
+            following = _with_bytes(memory[end:n_bytes], _memory(len(memory), free))
+            data = memoryview(memory)[:end]
+            n_lines = count_lines(data)
+            yield Block(index, line, n_lines, data, memory, free)
+            index, line, memory = index + 1, line + n_lines, following
             n_bytes, n_searched = n_bytes - end, 0
         if n_bytes >= block_bytes:
             n_searched = n_bytes
         if n_bytes > MAX_LINE_BYTES:
             raise LurkerError(f"{path} is no dump: line {line:,} is over {MAX_LINE_BYTES >> 20} MB long.")
-    end = buffer.rfind(b"\n", 0, n_bytes) + 1
+    end = memory.rfind(b"\n", 0, n_bytes) + 1
     if cut is None and end < n_bytes:
-        if _is_json(bytes(buffer[end:n_bytes])):
-            buffer[n_bytes : n_bytes + 1] = b"\n"
+        if _is_json(memory[end:n_bytes]):
+            memory[n_bytes : n_bytes + 1] = b"\n"
             end = n_bytes + 1
         else:
             cut = CutShortError("the file ends inside a line")
     if end:
-        yield Block(index, line, count_lines(memoryview(buffer)[:end]), memoryview(buffer)[:end])
+        data = memoryview(memory)[:end]
+        yield Block(index, line, count_lines(data), data, memory, free)
     if cut is not None:
         raise cut
 
 
-def _free(buffers: list[bytearray], n_bytes: int) -> bytearray | None:
-    """Take a buffer of that size whose block nobody looks at any more: fresh memory costs as much as copying."""
-    for place, buffer in enumerate(buffers):
-        try:
-            buffer.append(0)  # refused while a view of it is alive
-        except BufferError:
-            continue
-        if len(buffer) >= n_bytes:
-            return buffers.pop(place)
-    return None
+def _memory(n_bytes: int, free: list[mmap]) -> mmap:
+    """Memory of that size, of a block that was released where there is one: of no cost until it is written to."""
+    while free:
+        if len(memory := free.pop()) >= n_bytes:
+            return memory
+    return mmap(-1, n_bytes, flags=MAP_PRIVATE | MAP_ANONYMOUS)
 
 
-def _block_end(buffer: bytearray, n_searched: int, block_bytes: int, n_bytes: int) -> int:
+def _with_bytes(data: bytes, memory: mmap) -> mmap:
+    memory[: len(data)] = data
+    return memory
+
+
+def _block_end(memory: mmap, n_searched: int, block_bytes: int, n_bytes: int) -> int:
     """Where a block ends: after the last newline within `block_bytes`, else after the next; 0: there is none.
 
     So a block without its last line is never longer than it may be. n_searched: so many bytes hold no newline.
     """
-    within = buffer.rfind(b"\n", n_searched, block_bytes) + 1
-    return within or buffer.find(b"\n", max(n_searched, block_bytes), n_bytes) + 1
+    within = memory.rfind(b"\n", n_searched, block_bytes) + 1
+    return within or memory.find(b"\n", max(n_searched, block_bytes), n_bytes) + 1
 
 
 def _is_json(line: bytes) -> bool:
@@ -193,35 +174,3 @@ def _is_json(line: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _decompressed(path: Path, advance: Callable[[float], None] = lambda _: None) -> Iterator[bytes]:
-    """Yield the content in pieces, across concatenated frames.
-
-    Errors: CutShortError when the last frame has no end or the data are damaged; OSError when the file cannot be read.
-    """
-    with path.open("rb") as file:
-        data = file.read(READ_BYTES)
-        make = next((make for magic, make in _DECODERS.items() if data.startswith(magic)), None)
-        decoder = make() if make else None
-        while data:
-            advance(len(data))
-            if decoder is None or make is None:
-                yield data
-            else:
-                rest = data
-                while rest:
-                    if decoder.eof:
-                        if not rest.strip(b"\x00"):
-                            break  # padding after the last frame
-                        decoder = make()
-                    try:
-                        piece = decoder.decompress(rest)
-                    except _DAMAGE as error:
-                        raise CutShortError(str(error)) from error
-                    if piece:
-                        yield piece
-                    rest = decoder.unused_data if decoder.eof else b""
-            data = file.read(READ_BYTES)
-        if decoder is not None and not decoder.eof:
-            raise CutShortError("the file ends inside a compressed frame")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import streams
+from ingest.decompress import CutShortError
 from lurker.errors import LurkerError
 
 LINES = [b'{"n":%d}\n' % n for n in range(5_000)]
@@ -54,7 +55,7 @@ def test_a_cut_file_keeps_its_whole_lines_and_says_so(tmp_path, name, share):
     stored = FORMATS[name](b"".join(LINES))
     path.write_bytes(stored[: int(len(stored) * share)])
     seen = []
-    with pytest.raises(streams.CutShortError):
+    with pytest.raises(CutShortError):
         for block in streams.blocks(path, lambda _: None, block_bytes=4_096):
             seen += bytes(block.data).splitlines(keepends=True)
     assert seen == LINES[: len(seen)]
@@ -63,7 +64,7 @@ def test_a_cut_file_keeps_its_whole_lines_and_says_so(tmp_path, name, share):
 def test_a_plain_file_cut_inside_a_line(tmp_path):
     path = tmp_path / "plain"
     path.write_bytes(b"".join(LINES)[:-4])
-    with pytest.raises(streams.CutShortError, match="inside a line"):
+    with pytest.raises(CutShortError, match="inside a line"):
         read(path)
     path.write_bytes(b"".join(LINES)[:-1])  # only the last newline is missing
     assert b"".join(block.data for block in read(path)) == b"".join(LINES)
