@@ -80,6 +80,19 @@ class _Plain:
         return n_bytes
 
 
+class _Marked:
+    """A file of zstd frames, and behind it a frame of our own; it knows no reader, so that windows go with theirs."""
+
+    def __init__(self, file: BinaryIO, advance: Callable[[float], None]) -> None:
+        self.file, self.advance, self.behind = file, advance, [*_BEHIND_FILE]
+
+    def read(self, n_bytes: int) -> bytes:
+        if data := self.file.read(n_bytes):
+            self.advance(len(data))
+            return data
+        return self.behind.pop() if self.behind else b""
+
+
 class _Frames:
     """Frames of zstd, decompressed in place, without a copy of what comes out.
 
@@ -89,31 +102,23 @@ class _Frames:
     """
 
     def __init__(self, file: BinaryIO, advance: Callable[[float], None]) -> None:
-        self.file, self.advance = file, advance
-        self.reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).stream_reader(
-            cast("BinaryIO", self), read_size=READ_BYTES, read_across_frames=True, closefd=False
+        self.stored = _Marked(file, advance)
+        self.reader: Any = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).stream_reader(
+            cast("BinaryIO", self.stored), read_size=READ_BYTES, read_across_frames=True, closefd=False
         )
-        self.behind = [*_BEHIND_FILE]
         self.n_given, self.may_wait = 0, False
         self.again: Fill | None = None
-
-    def read(self, n_bytes: int) -> bytes:
-        """For the reader, when it has decompressed all that it had: bytes of the file, then the mark."""
-        if data := self.file.read(n_bytes):
-            self.advance(len(data))
-            return data
-        return self.behind.pop() if self.behind else b""
 
     def fill(self, room: memoryview) -> int:
         if self.again is not None:
             return self.again(room)
-        n_bytes = 0
+        n_bytes, behind = 0, self.stored.behind
         try:
-            while not n_bytes and self.behind:
+            while not n_bytes and behind:  # it reads on when it has decompressed all that it had
                 n_bytes = self.reader.readinto1(room)
         except zstandard.ZstdError:
             return self._read_again(room)
-        if len(self.behind) == len(_BEHIND_FILE):
+        if len(behind) == len(_BEHIND_FILE):
             self.n_given += n_bytes
             self.may_wait = n_bytes == len(room)  # for room; then it would come out before the mark
             return n_bytes
@@ -122,8 +127,9 @@ class _Frames:
         return 0
 
     def _read_again(self, room: memoryview) -> int:
-        self.file.seek(0)
-        self.again = _Pieces(_pieces(self.file, _zstd, lambda _: None), n_skipped=self.n_given).fill
+        self.reader = None  # with its window: there shall not be two
+        self.stored.file.seek(0)
+        self.again = _Pieces(_pieces(self.stored.file, _zstd, lambda _: None), n_skipped=self.n_given).fill
         return self.again(room)
 
 

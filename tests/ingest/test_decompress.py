@@ -1,7 +1,10 @@
 """Files decompressed in place give what decoders give piece by piece, however they end."""
 
+import gc
 import io
+import weakref
 import zlib
+from contextlib import suppress
 
 import pytest
 import zstandard
@@ -87,6 +90,22 @@ def test_a_cut_at_every_place(data, room_bytes):
             assert not is_whole
             assert (b"first" + data).startswith(found)
         assert filled(first + last, room_bytes) == (b"first" + data, True)
+
+
+def test_the_window_goes_when_the_file_was_read():
+    """A window may be of 2 GiB: it must not wait for the collector of cycles."""
+    for stored in (frame(b"abc"), frame(b"abc")[:-1]):
+        fill = decompressed(io.BytesIO(stored))
+        with suppress(CutShortError):
+            while fill(memoryview(bytearray(100))):
+                pass
+        seen = weakref.ref(fill.__self__)
+        gc.disable()
+        try:
+            del fill
+            assert seen() is None
+        finally:
+            gc.enable()
 
 
 def test_the_bytes_that_were_read_are_told():
