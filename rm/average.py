@@ -9,19 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 
 from lurker.config import fingerprint
 from lurker.errors import CallError, LurkerError
 from lurker.progress import progress, say
-from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parquet
+from lurker.workspace import Workspace, read_json, write_json
 from rm.cells import slug
-from rm.evaluate import ALL
 from rm.forward import describe_device, place
-from rm.judge import judge, tokenise_as
-from rm.model import LADDER, RewardModel, load, save
-from rm.run import environment
+from rm.judge import tokenise_as
+from rm.model import LADDER, RewardModel, load
+from rm.run import conclude, environment
 from rm.runs import RESULT, RunConfig, finished_run, read_run_pairs, run_config
 from rm.train import validate
 
@@ -53,23 +51,17 @@ def average_runs(workspace: Workspace, run_ids: Sequence[str], run_id: str | Non
     write_json(described, folder / "config.json")
     where = describe_device(place(reward_model.model, reward_model.n_parameters))
     write_json(environment(where), folder / "env.json")
-    save(reward_model, folder / "model")
-    scorer = reward_model.scorer(config.train.max_tokens)
-    log_loss = validate(scorer, tokenise_as(pairs.validation, reward_model, config.train), config.train)
-    table = judge(reward_model, scorer, pairs, config, run_id, folder, workspace.root / CACHE)
-    write_parquet(table, folder / "evaluations.parquet")
+    validation = tokenise_as(pairs.validation, reward_model, config.train)
     results = [read_json(one / RESULT) for one in folders]
-    result = {
+    facts = {
         **{name: value for name, value in results[0].items() if name not in ("best_step", "tokens_per_s")},
         "run_id": run_id,
         "mean_of": run_ids,
         "steps": sum(one["steps"] for one in results),
         "train_time_s": sum(one["train_time_s"] for one in results),
-        "best_validation_log_loss": log_loss,
-        "evaluations": table.filter(pl.col("subreddit") == ALL).drop("run_id", "subreddit").to_dicts(),
+        "best_validation_log_loss": validate(reward_model.scorer(config.train.max_tokens), validation, config.train),
     }
-    write_json(result, folder / RESULT)
-    return result
+    return conclude(workspace, run_id, config, reward_model, pairs, facts)
 
 
 def mean_of(folders: Sequence[Path]) -> RewardModel:

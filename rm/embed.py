@@ -1,7 +1,6 @@
 """Frozen embeddings of texts by a pretrained model, for the baseline that asks what fine-tuning adds."""
 
 import hashlib
-import uuid
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lurker.errors import LurkerError
 from lurker.progress import progress, say
+from lurker.workspace import atomic_path
 from rm.forward import choose_device, micro_batches, training_dtype
 from rm.model import backbone
 
@@ -55,16 +56,11 @@ def _kept(path: Path) -> tuple[NDArray[np.uint64], NDArray[np.float16]]:
 
 def _keep(path: Path, keys: NDArray[np.uint64], vectors: NDArray[np.float16]) -> None:
     """Write the file whole; what cannot be kept is computed again next time."""
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, keys=keys, vectors=vectors)
-        temporary.replace(path)
-    except OSError as error:
-        say(f"The embeddings could not be kept in {path.parent}: {error}.")
-    finally:
-        temporary.unlink(missing_ok=True)
+    except (LurkerError, OSError) as error:
+        say(f"Embeddings are not kept for later runs: {error}")
 
 
 @torch.no_grad()

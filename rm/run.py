@@ -83,13 +83,30 @@ def train_run(
         model.load_state_dict(whole, strict=False)
         model.to(device)
     reward_model = RewardModel(merged(model), reward_model.tokenizer)
-    scorer = reward_model.scorer(config.train.max_tokens)
+    facts = _facts(run_id, config, reward_model, trained, sets[0], pairs, device)
+    result = conclude(workspace, run_id, config, reward_model, pairs, facts, is_quiet=is_quiet)
+    drop_checkpoint(folder)
+    return result
+
+
+def conclude(
+    workspace: Workspace,
+    run_id: str,
+    config: RunConfig,
+    reward_model: RewardModel,
+    pairs: RunPairs,
+    facts: dict[str, Any],
+    *,
+    is_quiet: bool = False,
+) -> dict[str, Any]:
+    """Save a run's model, judge it beside the baselines and write its result: the facts and the evaluations."""
+    folder = workspace.folder("runs", run_id)
     save(reward_model, folder / "model")
+    scorer = reward_model.scorer(config.train.max_tokens)
     table = judge(reward_model, scorer, pairs, config, run_id, folder, workspace.root / CACHE, is_quiet=is_quiet)
     write_parquet(table, folder / "evaluations.parquet")
-    result = _result(run_id, config, reward_model, trained, sets[0], pairs, device, table)
+    result = {**facts, "evaluations": table.filter(pl.col("subreddit") == ALL).drop("run_id", "subreddit").to_dicts()}
     write_json(result, folder / RESULT)
-    drop_checkpoint(folder)
     return result
 
 
@@ -186,7 +203,7 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def _result(
+def _facts(
     run_id: str,
     config: RunConfig,
     reward_model: RewardModel,
@@ -194,7 +211,6 @@ def _result(
     training: TokenisedPairs,
     pairs: RunPairs,
     device: torch.device,
-    table: pl.DataFrame,
 ) -> dict[str, Any]:
     return {
         "run_id": run_id,
@@ -216,7 +232,6 @@ def _result(
         "train_time_s": trained.train_time_s,
         "tokens_per_s": round(trained.tokens_per_s, 1),
         "device": device.type,
-        "evaluations": table.filter(pl.col("subreddit") == ALL).drop("run_id", "subreddit").to_dicts(),
     }
 
 
