@@ -1,14 +1,24 @@
 """`lurker ingest ...`: the commands that bring Reddit into the workspace."""
 
 import random
-import re
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from ingest.options import (
+    ARCHIVE_URL,
+    AS_JSON,
+    KEEP_BOTS,
+    KEEP_MENTIONS,
+    KEEP_NSFW,
+    REDDIT_URL,
+    age_s,
+    day,
+    names_in,
+    subreddit_name,
+)
 from lurker.config import override
 from lurker.errors import CallError, LurkerError
 from lurker.report import print_json, print_table
@@ -38,13 +48,13 @@ def dump(
     since: str = typer.Option("", metavar="D", help="Keep what was written on or after this day (2020-01-31, UTC)."),
     until: str = typer.Option("", metavar="D", help="Keep what was written before this day (UTC)."),
     min_score: int | None = typer.Option(None, help="Keep rows of at least this score."),
-    keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
-    keep_bots: bool = typer.Option(False, "--keep-bots", help="Keep what well-known bots wrote, AutoModerator's too."),
-    keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
+    keep_nsfw: bool = KEEP_NSFW,
+    keep_bots: bool = KEEP_BOTS,
+    keep_mentions: bool = KEEP_MENTIONS,
     engine: Literal["local", "ray"] = typer.Option(
         "local", help="ray: a task a file on the cluster RAY_ADDRESS names, whose machines share these paths."
     ),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+    as_json: bool = AS_JSON,
 ) -> None:
     """Read dump files of submissions and comments, told apart by content; the same file twice changes nothing.
 
@@ -58,9 +68,9 @@ def dump(
 
     try:
         filters = RowFilters(
-            subreddits=tuple(map(_name, [*subreddits, *_names_in(subreddits_from)])),
-            since_utc=_day(since, "--since"),
-            until_utc=_day(until, "--until"),
+            subreddits=tuple(map(subreddit_name, [*subreddits, *names_in(subreddits_from)])),
+            since_utc=day(since, "--since"),
+            until_utc=day(until, "--until"),
             min_score=min_score,
             keep_nsfw=keep_nsfw,
             bots=() if keep_bots else KNOWN_BOTS,
@@ -82,13 +92,11 @@ def reddit(
     time: Literal["all", "year", "month", "week", "day", "hour"] = typer.Option("all", help="Span of the listing top."),
     limit: int = typer.Option(100, min=1, help="Most posts of each subreddit; Reddit lists about 1,000."),
     top_level_only: bool = typer.Option(False, "--top-level-only", help="Leave replies to comments out: fewer calls."),
-    reddit_url: str = typer.Option(
-        "", metavar="URL", envvar="LURKER_REDDIT_URL", help="Ask this server instead of Reddit.", show_default=False
-    ),
-    keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
-    keep_bots: bool = typer.Option(False, "--keep-bots", help="Keep what well-known bots wrote, AutoModerator's too."),
-    keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+    reddit_url: str = REDDIT_URL,
+    keep_nsfw: bool = KEEP_NSFW,
+    keep_bots: bool = KEEP_BOTS,
+    keep_mentions: bool = KEEP_MENTIONS,
+    as_json: bool = AS_JSON,
 ) -> None:
     """Read live posts with all their comments through PRAW; a stopped run goes on with the same command.
 
@@ -124,13 +132,11 @@ def archive(
     subreddit: str = typer.Argument(..., metavar="SUBREDDIT", help="Its name, with or without r/."),
     since: str = typer.Option("", metavar="D", help="Take what was written on or after this day (2020-01-31, UTC)."),
     until: str = typer.Option("", metavar="D", help="Take what was written before this day (UTC)."),
-    archive_url: str = typer.Option(
-        "", metavar="URL", envvar="LURKER_ARCHIVE_URL", help="Ask this server instead.", show_default=False
-    ),
-    keep_nsfw: bool = typer.Option(False, "--keep-nsfw", help="Keep what is marked over 18."),
-    keep_bots: bool = typer.Option(False, "--keep-bots", help="Keep what well-known bots wrote, AutoModerator's too."),
-    keep_mentions: bool = typer.Option(False, "--keep-mentions", help="Leave names of users in texts."),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+    archive_url: str = ARCHIVE_URL,
+    keep_nsfw: bool = KEEP_NSFW,
+    keep_bots: bool = KEEP_BOTS,
+    keep_mentions: bool = KEEP_MENTIONS,
+    as_json: bool = AS_JSON,
 ) -> None:
     """Read a subreddit's history from Arctic Shift; a stopped run goes on with the same command.
 
@@ -147,8 +153,8 @@ def archive(
     try:
         name = check_subreddit(subreddit)
         filters = RowFilters(
-            since_utc=_day(since, "--since"),
-            until_utc=_day(until, "--until"),
+            since_utc=day(since, "--since"),
+            until_utc=day(until, "--until"),
             keep_nsfw=keep_nsfw,
             bots=() if keep_bots else KNOWN_BOTS,
             keep_mentions=keep_mentions,
@@ -170,13 +176,9 @@ def ids(
     source: Literal["reddit", "archive"] = typer.Option(
         ..., "--from", help="reddit: live, with credentials; archive: Arctic Shift."
     ),
-    reddit_url: str = typer.Option(
-        "", metavar="URL", envvar="LURKER_REDDIT_URL", help="Ask this server instead of Reddit.", show_default=False
-    ),
-    archive_url: str = typer.Option(
-        "", metavar="URL", envvar="LURKER_ARCHIVE_URL", help="Ask this server instead.", show_default=False
-    ),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+    reddit_url: str = REDDIT_URL,
+    archive_url: str = ARCHIVE_URL,
+    as_json: bool = AS_JSON,
 ) -> None:
     """Read posts and comments by their ids; a stopped run goes on with the same command."""
     from ingest.archive_api import PUBLIC_URL, ArchiveClient, ArchiveConfig
@@ -214,10 +216,8 @@ def refresh(
     subreddits: list[str] = typer.Option([], "--subreddit", metavar="S", help="Look at this one only; repeatable."),
     limit: int | None = typer.Option(None, min=0, help="Most items of this run, the youngest; 0 looks at none."),
     purge_too: bool = typer.Option(False, "--purge", help="Erase the texts of what is deleted or removed, everywhere."),
-    reddit_url: str = typer.Option(
-        "", metavar="URL", envvar="LURKER_REDDIT_URL", help="Ask this server instead of Reddit.", show_default=False
-    ),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+    reddit_url: str = REDDIT_URL,
+    as_json: bool = AS_JSON,
 ) -> None:
     """Look again at what was seen too soon: scores ripen, people delete. Needs credentials, as `ingest reddit` does.
 
@@ -233,8 +233,8 @@ def refresh(
 
     try:
         config = RefreshConfig(
-            ripe_after_s=_age_s(older_than, "--older-than"),
-            subreddits=tuple(map(_name, subreddits)),
+            ripe_after_s=age_s(older_than, "--older-than"),
+            subreddits=tuple(map(subreddit_name, subreddits)),
             max_items=limit,
         )
         api = ApiConfig(url=reddit_url or None)
@@ -256,7 +256,7 @@ def simulate(
         [], "--set", metavar="FIELD=VALUE", help="Set a knob of the simulator; an unknown one lists them all."
     ),
     ingest_too: bool = typer.Option(True, " /--no-ingest", help="Write the dump files and the truth only."),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+    as_json: bool = AS_JSON,
 ) -> None:
     """Write the dumps of a Reddit with known truth, and ingest them through the same door as real ones."""
     from ingest.dumps import ingest_dumps
@@ -313,43 +313,3 @@ def _row(one: "FileReport") -> dict[str, object]:
         "malformed": one.n_malformed,
         "state": "cut short" if one.is_cut_short else "ingested before" if one.was_ingested_before else "ingested",
     }
-
-
-def _day(text: str, option: str) -> int | None:
-    """Midnight (UTC) of a day like 2020-01-31 as seconds since 1970; None for an empty text."""
-    if not text:
-        return None
-    try:
-        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
-    except ValueError as error:
-        raise CallError(f"{option} takes a day like 2020-01-31, got {text!r}.") from error
-
-
-def _name(subreddit: str) -> str:
-    """A subreddit's name without what people put before it."""
-    return subreddit.strip().removeprefix("/").removeprefix("r/")
-
-
-def _names_in(path: Path | None) -> list[str]:
-    """The names a file lists, one a line, without blank lines and what follows a #.
-
-    Errors: CallError when it cannot be read or names nothing.
-    """
-    if path is None:
-        return []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CallError(f"Cannot read {path} of --subreddits-from: {error}.", "Give a text file.") from error
-    names = [name for line in lines if (name := line.partition("#")[0].strip())]
-    if not names:
-        raise CallError(f"{path} of --subreddits-from names no subreddit.", "Write one name a line.")
-    return names
-
-
-def _age_s(text: str, option: str) -> int:
-    """An age like 90m, 36h or 30d as seconds."""
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
-    if not found:
-        raise CallError(f"{option} takes an age like 90m, 36h or 30d, got {text!r}.")
-    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
