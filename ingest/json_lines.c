@@ -37,23 +37,6 @@ static inline void skip_spaces(reader *r) {
 
 static inline int is_digit(uint8_t c) { return c >= '0' && c <= '9'; }
 
-static int hex_of(uint8_t c) {
-    if (is_digit(c)) return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Four hexadecimal digits, -1 where they are not. */
-static int32_t code_unit(const uint8_t *p) {
-    int32_t unit = 0;
-    for (int i = 0; i < 4; i++) {
-        int digit = hex_of(p[i]);
-        if (digit < 0) return -1;
-        unit = unit * 16 + digit;
-    }
-    return unit;
-}
-
 /* After the opening quote: past the plain characters, to a quote, a backslash or a control character. */
 static inline const uint8_t *past_plain(const uint8_t *p, const uint8_t *end) {
     for (; p + N_TOGETHER <= end; p += N_TOGETHER) {
@@ -72,7 +55,7 @@ static int skip_string(reader *r) {
         if (*p == '"') break;
         if (*p != '\\') return 0;
         if (p[1] == 'u') {
-            if (r->end - p < 6 || code_unit(p + 2) < 0) return 0;
+            if (r->end - p < 6 || lurker_code_unit(p + 2) < 0) return 0;
             p += 6;
         } else if (p[1] && strchr("\"\\/bfnrt", p[1])) {
             p += 2;
@@ -82,49 +65,6 @@ static int skip_string(reader *r) {
     }
     r->p = p + 1;
     return 1;
-}
-
-static uint8_t *put_utf8(uint8_t *out, uint32_t c) {
-    if (c < 0x80) {
-        *out++ = (uint8_t)c;
-    } else if (c < 0x800) {
-        *out++ = (uint8_t)(0xc0 | c >> 6);
-        *out++ = (uint8_t)(0x80 | (c & 0x3f));
-    } else if (c < 0x10000) {
-        *out++ = (uint8_t)(0xe0 | c >> 12);
-        *out++ = (uint8_t)(0x80 | (c >> 6 & 0x3f));
-        *out++ = (uint8_t)(0x80 | (c & 0x3f));
-    } else {
-        *out++ = (uint8_t)(0xf0 | c >> 18);
-        *out++ = (uint8_t)(0x80 | (c >> 12 & 0x3f));
-        *out++ = (uint8_t)(0x80 | (c >> 6 & 0x3f));
-        *out++ = (uint8_t)(0x80 | (c & 0x3f));
-    }
-    return out;
-}
-
-/* One escape at *p into out; NULL: it is none, or half a surrogate pair, which is no text. */
-static uint8_t *put_escaped(const uint8_t **at, const uint8_t *end, uint8_t *out) {
-    const uint8_t *p = *at;
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    if (p[1] == 'u') {
-        int32_t unit = end - p < 6 ? -1 : code_unit(p + 2);
-        if (unit < 0 || (unit >= 0xdc00 && unit < 0xe000)) return NULL;
-        p += 6;
-        if (unit >= 0xd800 && unit < 0xdc00) {
-            int32_t low = end - p < 6 || p[0] != '\\' || p[1] != 'u' ? -1 : code_unit(p + 2);
-            if (low < 0xdc00 || low >= 0xe000) return NULL;
-            p += 6;
-            unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-        }
-        *at = p;
-        return put_utf8(out, (uint32_t)unit);
-    }
-    const char *found = p[1] ? strchr(from, p[1]) : NULL;
-    if (!found) return NULL;
-    *out = (uint8_t)to[found - from];
-    *at = p + 2;
-    return out + 1;
 }
 
 /* The row has no value in the column; a view of a text that is gone must not stay. */
@@ -149,7 +89,7 @@ static int read_text(reader *r, const column *c) {
         out += stop - p;
         p = stop;
         if (*p == '"') break;
-        if (*p != '\\' || !(out = put_escaped(&p, r->end, out))) return 0;
+        if (*p != '\\' || !(out = lurker_put_escaped(&p, r->end, out))) return 0;
     }
     r->p = p + 1;
     keep_text(r, c, out - start);
@@ -332,25 +272,6 @@ static int read_object(reader *r, int parent, int depth) {
     return 1;
 }
 
-static int is_utf8(const uint8_t *p, const uint8_t *end) {
-    while (p < end) {
-        if (end - p >= N_TOGETHER && is_ascii(load(p))) {
-            p += N_TOGETHER;
-            continue;
-        }
-        uint8_t c = *p++;
-        if (c < 0x80) continue;
-        int n = c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 0;
-        if (!n || end - p < n) return 0;
-        if ((c == 0xe0 && p[0] < 0xa0) || (c == 0xed && p[0] > 0x9f)) return 0;
-        if ((c == 0xf0 && p[0] < 0x90) || (c == 0xf4 && p[0] > 0x8f)) return 0;
-        while (n--) {
-            if ((*p++ & 0xc0) != 0x80) return 0;
-        }
-    }
-    return 1;
-}
-
 int64_t lurker_count_lines(const uint8_t *data, int64_t n_bytes) {
     int64_t n = 0;
     while (n_bytes > 0) { /* at most 255 of each place at a time, so that counts of a byte do: a loop for vectors */
@@ -390,7 +311,7 @@ int64_t lurker_read_lines(
         skip_spaces(&r);
         if (r.p == r.end) continue;
         int64_t n_before = r.n_text_bytes;
-        int is_read = *r.p == '{' && is_utf8(r.p, r.end) && read_object(&r, -1, 0);
+        int is_read = *r.p == '{' && lurker_is_utf8(r.p, r.end) && read_object(&r, -1, 0);
         if (is_read) skip_spaces(&r);
         if (is_read && r.p == r.end) {
             r.row++;

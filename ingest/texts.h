@@ -86,6 +86,10 @@ static inline int is(text t, const char *other) {
 }
 static inline text without(text t, int64_t n_bytes) { return (text){t.p + n_bytes, t.length - n_bytes}; }
 
+int lurker_is_utf8(const uint8_t *p, const uint8_t *end);
+int32_t lurker_code_unit(const uint8_t *p);
+uint8_t *lurker_put_escaped(const uint8_t **at, const uint8_t *end, uint8_t *out);
+
 int lurker_is_removed(text t);
 int lurker_may_be_unclean(text t);
 int64_t lurker_clean(text t, uint8_t *out, int64_t keep_mentions);
