@@ -61,7 +61,7 @@ def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str)
     series: Sequence[str] = shown["series"].unique(maintain_order=True).to_list()
     base = alt.Chart(shown).encode(
         y=alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelFontSize=13, labelLimit=200)),
-        yOffset=alt.YOffset("series:N", sort=series, scale=alt.Scale(domain=series, paddingOuter=1)),
+        yOffset=alt.YOffset("series:N", sort=series, scale=alt.Scale(domain=series, paddingOuter=0.6)),
         color=alt.Color("series:N", title=legend, scale=colours(series), legend=alt.Legend(orient="top", columns=1)),
     )
     tooltips = [
