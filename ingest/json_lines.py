@@ -1,7 +1,8 @@
 """The compiled reader of JSON lines: ordinary lines into columns, the others named by their place.
 
 `json_lines.c` and its neighbours are built when the package is installed, where there is a C compiler. Without them
-`ingest.parse` reads all lines by DuckDB, to the same rows; the whole of ingest then takes about a quarter more time.
+`ingest.parse` reads all lines by DuckDB, to the same rows; the whole of ingest then takes half to three quarters more
+time.
 """
 
 import ctypes
