@@ -16,6 +16,8 @@ import zstandard
 
 MAX_WINDOW_BYTES = 2**31
 READ_BYTES = 1 << 17
+PIECE_BYTES = 1 << 14
+"""So few where all that they give stands in memory at once: a made up file may be of a thousandth of its content."""
 MAGIC_BYTES = 6
 Fill = Callable[[memoryview], int]
 """Puts the next bytes into the room it is given and tells how many; 0 at the end."""
@@ -158,7 +160,7 @@ def _pieces(file: BinaryIO, make: Callable[[], _Decoder], advance: Callable[[flo
     Errors: as those of `decompressed`.
     """
     decoder = make()
-    while data := file.read(READ_BYTES):
+    while data := file.read(PIECE_BYTES):
         advance(len(data))
         rest = data
         while rest:

@@ -22,6 +22,7 @@ def filled(stored, room_bytes, read_bytes=1 << 17):
     found, room = b"", bytearray(room_bytes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decompress, "READ_BYTES", read_bytes)
+        patch.setattr(decompress, "PIECE_BYTES", read_bytes)
         fill = decompressed(io.BytesIO(stored))
         try:
             while n_bytes := fill(memoryview(room)):
