@@ -58,7 +58,7 @@ _FILE = st.lists(_FRAME | st.just(SKIPPABLE), min_size=1, max_size=3).map(b"".jo
 _BEHIND = st.sampled_from([b"", b"", bytes(5), bytes(70_000), b"garbage", b"\x28\xb5", b"\x28\xb5\x2f\xfd", SKIPPABLE])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     _FILE, _BEHIND, st.sampled_from([1, 7, 29, 1_000, 1 << 20]), st.floats(0, 1), st.sampled_from([1, 5, 9, 1 << 17])
 )
