@@ -94,6 +94,7 @@ static int64_t mention_length(text t) {
 
 /* With u/[name] for every mention; the length, at most twice what it was. */
 static int64_t hide_mentions(text t, uint8_t *out) {
+    static const uint8_t hidden[] = {'u', '/', '[', 'n', 'a', 'm', 'e', ']'};
     const uint8_t *start = out, *p = t.p, *end = t.p + t.length;
     for (const uint8_t *slash = t.p; (slash = memchr(slash, '/', (size_t)(end - slash))); slash++) {
         int64_t n_before = slash > p && (slash[-1] | 0x20) == 'u' ? 1 : 4; /* else it may be that of "user" */
@@ -102,7 +103,7 @@ static int64_t hide_mentions(text t, uint8_t *out) {
         int64_t n_bytes = from > t.p && is_word(from[-1]) ? 0 : mention_length((text){from, end - from});
         if (!n_bytes) continue;
         out = put_bytes(out, p, from);
-        out = put_bytes(out, (const uint8_t *)"u/[name]", (const uint8_t *)"u/[name]" + 8);
+        out = put_bytes(out, hidden, hidden + sizeof hidden);
         p = from + n_bytes;
         slash = p - 1;
     }

@@ -107,13 +107,15 @@ def blocks(path: Path, advance: Callable[[float], None], block_bytes: int = BLOC
 
 
 def _blocks(path: Path, fill: Fill, block_bytes: int) -> Iterator[Block]:
+    """As `blocks`, of what `fill` gives. path: for errors."""
     free: list[mmap] = []
     memory = _memory(block_bytes + ROOM_BYTES, free)
     n_bytes, n_searched, index, line = 0, 0, 0, 1
     cut: CutShortError | None = None
     while True:
         if len(memory) - n_bytes < ROOM_BYTES:
-            memory = _with_bytes(memory[:n_bytes], _memory(len(memory) + max(ROOM_BYTES, len(memory) // 8), free))
+            larger = _memory(len(memory) + max(ROOM_BYTES, len(memory) // 8), free)
+            memory = _with_bytes(memoryview(memory)[:n_bytes], larger)
         try:
             n_more = fill(memoryview(memory)[n_bytes:])
         except CutShortError as error:
@@ -122,7 +124,7 @@ def _blocks(path: Path, fill: Fill, block_bytes: int) -> Iterator[Block]:
             break
         n_bytes += n_more
         while n_bytes >= block_bytes and (end := _block_end(memory, n_searched, block_bytes, n_bytes)):
-            following = _with_bytes(memory[end:n_bytes], _memory(len(memory), free))
+            following = _with_bytes(memoryview(memory)[end:n_bytes], _memory(len(memory), free))
             data = memoryview(memory)[:end]
             n_lines = count_lines(data)
             yield Block(index, line, n_lines, data, memory, free)
@@ -154,7 +156,8 @@ def _memory(n_bytes: int, free: list[mmap]) -> mmap:
     return mmap(-1, n_bytes, flags=MAP_PRIVATE | MAP_ANONYMOUS)
 
 
-def _with_bytes(data: bytes, memory: mmap) -> mmap:
+def _with_bytes(data: memoryview, memory: mmap) -> mmap:
+    """The memory, which begins with these bytes now."""
     memory[: len(data)] = data
     return memory
 
