@@ -81,4 +81,4 @@ def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str)
         base.mark_text(align="left", dx=8, fontSize=11, color=GREY).encode(
             x=axis("high"), text=alt.Text("value:Q", format=".3f"), color=alt.value(GREY)
         ),
-    ).properties(height=90 + LEGEND_ROW_PX * len(series) + len(rows) * (14 + ROW_PX * len(series)))
+    ).properties(height=190 + LEGEND_ROW_PX * len(series) + len(rows) * (14 + ROW_PX * len(series)))
