@@ -1,4 +1,4 @@
-"""Compiles ingest/*.c when the package is built or installed; without a C compiler the package works too."""
+"""Compiles ingest/native/*.c when the package is built or installed; without a C compiler the package works too."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = Path("ingest")
-LIBRARY = Path("ingest/libjson_lines.so")
+SOURCES = Path("ingest/native")
+LIBRARY = Path("ingest/native/libjson_lines.so")
 
 
 class CompileHook(BuildHookInterface):

@@ -3,7 +3,7 @@
     lurker --workspace DIR ingest simulate && lurker --workspace DIR pairs build matched --recipe matched
     python benchmarks/bench_batches.py --workspace DIR --pairs matched
 
-Steps of whole posts make shared prompts pay (`rm.train`); that they cost no accuracy is to be shown, not hoped.
+Steps of whole posts make shared prompts pay (`rm.training.loop`); that they cost no accuracy is to be shown, not hoped.
 Both ways take the same pairs, the same number a step, and their own best of the same learning rates, chosen on the
 validation split by log loss; the test split is then read once for each, averaged over seeds.
 """
@@ -19,13 +19,15 @@ import numpy as np
 import orjson
 import polars as pl
 
+from lurker.pair_sets import read_pairs, split_of
 from lurker.stats import mean_interval
 from lurker.workspace import open_workspace
-from rm.config import TrainConfig
-from rm.data import TokenisedPairs, read_pairs, split_of, subset, texts, tokenise
-from rm.evaluate import Margins, is_correct, model_margins
-from rm.model import build
-from rm.train import train
+from rm.evaluation.metrics import Margins, is_correct, model_margins
+from rm.models.ladder import build
+from rm.pairs.subsets import subset, texts
+from rm.pairs.tokenised import TokenisedPairs, tokenise
+from rm.training.config import TrainConfig
+from rm.training.loop import train
 
 WAYS: dict[str, dict[str, Any]] = {
     "whole posts, pairs weigh 1/sqrt(n)": {"steps_of": "posts", "post_weight": "root"},

@@ -32,9 +32,9 @@ def write_texts(path: Path, n_texts: int) -> None:
 
 
 def ours(path: Path, memory_limit: str) -> int:
-    """Texts that have a near-duplicate, by `features.near_duplicates`."""
+    """Texts that have a near-duplicate, by `features.text.near_duplicates`."""
     from features.blocks import Means, batches, connect, parquet_sql
-    from features.near_duplicates import Likeness, near_duplicate_groups
+    from features.text.near_duplicates import Likeness, near_duplicate_groups
 
     means = Means(memory_limit=memory_limit, temp_folder=path.parent)
 

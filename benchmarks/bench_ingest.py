@@ -32,11 +32,11 @@ from typing import Any
 import zstandard
 from own_process import run_alone
 
-from ingest.dumps import ingest_dumps
-from ingest.normalize import RowFilters
-from ingest.simulated_dump import COMMENT_TEMPLATE, POST_TEMPLATE, write_simulation
-from ingest.simulation_config import SimulationConfig
-from ingest.streams import blocks
+from ingest.dump_files.blocks import blocks
+from ingest.dump_files.read import ingest_dumps
+from ingest.simulator.config import SimulationConfig
+from ingest.simulator.dump import COMMENT_TEMPLATE, POST_TEMPLATE, write_simulation
+from ingest.tables.normalize import RowFilters
 from lurker.report import print_json, print_table
 from lurker.workspace import open_workspace
 

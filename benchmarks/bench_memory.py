@@ -20,13 +20,14 @@ import numpy as np
 import polars as pl
 
 from lurker.schema import PAIRS, check
-from rm.adapt import prepare
-from rm.config import TrainConfig
-from rm.data import texts, tokenise
-from rm.evaluate import model_margins
-from rm.forward import Scorer, place, training_dtype
-from rm.model import build
-from rm.train import train
+from rm.evaluation.metrics import model_margins
+from rm.models.ladder import build
+from rm.models.scorer import Scorer, place, training_dtype
+from rm.pairs.subsets import texts
+from rm.pairs.tokenised import tokenise
+from rm.training.config import TrainConfig
+from rm.training.loop import train
+from rm.training.trainable import prepare
 
 WORDS = [
     "tea",

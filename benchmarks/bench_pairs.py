@@ -39,12 +39,12 @@ def write_responses(path: Path, n_comments: int, huge_threads: list[int]) -> Non
 
 
 def ours(path: Path, memory_limit: str) -> int:
-    """Pairs found by `features.matching`, written beside the input."""
+    """Pairs found by `features.pairing.matching`, written beside the input."""
     from features.blocks import Means, batches, connect, parquet_sql, whole_blocks
-    from features.matching import COLUMNS as LOOKED_AT
-    from features.matching import match_block
-    from features.noise import GammaPrior, Votes
-    from features.recipe import Recipe
+    from features.pairing.label_noise import GammaPrior, Votes
+    from features.pairing.matching import COLUMNS as LOOKED_AT
+    from features.pairing.matching import match_block
+    from features.recipes.recipe import Recipe
     from lurker.engine import map_in_order
 
     recipe = Recipe(

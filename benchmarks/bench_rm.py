@@ -32,15 +32,18 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from lurker.pair_sets import read_pairs, split_of
 from lurker.workspace import open_workspace
-from rm.config import TrainConfig
-from rm.data import TokenisedPairs, epoch_steps, read_pairs, split_of, stable_hash, subset, texts, tokenise
-from rm.evaluate import is_correct, model_margins
-from rm.forward import Scorer
-from rm.loss import pair_losses
-from rm.model import RewardModel, build
-from rm.tokens import Sequences
-from rm.train import pair_targets
+from rm.evaluation.metrics import is_correct, model_margins
+from rm.models.ladder import RewardModel, build
+from rm.models.scorer import Scorer
+from rm.pairs.steps import epoch_steps
+from rm.pairs.subsets import stable_hash, subset, texts
+from rm.pairs.tokenised import TokenisedPairs, tokenise
+from rm.pairs.tokens import Sequences
+from rm.training.config import TrainConfig
+from rm.training.loop import pair_targets
+from rm.training.loss import pair_losses
 
 Indices = NDArray[np.int64]
 CONFIG = TrainConfig(learning_rate=1e-4, pairs_per_step=64, post_weight="pair")

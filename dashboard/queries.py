@@ -13,6 +13,7 @@ import duckdb
 import polars as pl
 
 from lurker.errors import LurkerError
+from lurker.pair_sets import HARD_TEST, SPLITS
 from lurker.schema import (
     COMMENTS,
     EVALUATIONS,
@@ -28,9 +29,6 @@ from lurker.schema import (
     check,
 )
 from lurker.workspace import Workspace
-
-SPLITS = ("train", "validation", "test")
-HARD_TEST = "hard-test"
 
 ExperimentKind = Literal["scaling", "transfer", "recipes"]
 Outcome = Literal["any", "right", "wrong"]

@@ -4,8 +4,8 @@ import polars as pl
 
 from dashboard import documents, queries
 from dashboard.documents import Audit, RunResult
-from dashboard.queries import HARD_TEST
 from lurker.errors import LurkerError
+from lurker.pair_sets import HARD_TEST, pair_set_names
 from lurker.workspace import Workspace
 
 REACH_SCHEMA = pl.Schema(
@@ -67,9 +67,7 @@ def _single_runs(workspace: Workspace) -> tuple[list[pl.DataFrame], list[LurkerE
     results, damaged = documents.each(
         workspace.names("runs", "result.json"), lambda run_id: documents.run_result(workspace, run_id)
     )
-    sets, _ = documents.each(
-        workspace.names("pairs", "manifest.json"), lambda name: documents.pair_set(workspace, name)
-    )
+    sets, _ = documents.each(pair_set_names(workspace), lambda name: documents.pair_set(workspace, name))
     largest: dict[str, RunResult] = {}
     for run in sorted(results.values(), key=lambda run: (run.n_train_pairs, run.n_parameters, run.run_id)):
         if run.pairs in sets and set(run.subreddits) == set(sets[run.pairs].subreddits):

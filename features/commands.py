@@ -43,8 +43,8 @@ def build(
 ) -> None:
     """Turn responses into pairs by a recipe, and freeze the hard test of new subreddits."""
     from features.blocks import Means
-    from features.build import build_pairs
-    from features.recipes import preset
+    from features.recipes.presets import preset
+    from features.sets.build import build_pairs
     from lurker.config import from_toml, override
 
     rules = preset(recipe)
@@ -79,7 +79,7 @@ def audit(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """How well confounders alone name the winner, without reading a word."""
-    from features.audit import audit_pairs
+    from features.audits.pair_audit import audit_pairs
 
     if second_opinion:
         _second_opinion(open_workspace(ctx.obj), name, cuts, as_json=as_json)
@@ -117,7 +117,7 @@ def audit(
 
 
 def _second_opinion(workspace: Workspace, name: str, cuts: int | None, *, as_json: bool) -> None:
-    from features.second_opinion import SecondOpinionConfig, second_opinion
+    from features.audits.second_opinion import SecondOpinionConfig, second_opinion
 
     config = SecondOpinionConfig() if cuts is None else SecondOpinionConfig(n_cuts=cuts)
     found = second_opinion(workspace, name, config)
@@ -135,7 +135,7 @@ def compare(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Audits side by side, and what words alone learn from each set, judged on the one hard test."""
-    from features.compare import compare_sets
+    from features.audits.compare import compare_sets
 
     found = compare_sets(open_workspace(ctx.obj), names)
     if as_json:
@@ -156,7 +156,7 @@ def export(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Write a pair set, with a dataset card, as others read it; `ids` holds no text."""
-    from features.export import export_pairs
+    from features.sets.export import export_pairs
 
     summary = export_pairs(open_workspace(ctx.obj), name, format_name, out)
     if as_json:
@@ -179,7 +179,7 @@ def rehydrate(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Join an export of ids to the texts this workspace has or fetches, and report what is gone."""
-    from features.rehydrate import check_name, missing_items, rehydrate
+    from features.sets.rehydrate import check_name, missing_items, rehydrate
 
     workspace = open_workspace(ctx.obj, create=fetch is not None)
     check_name(workspace, name)

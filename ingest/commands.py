@@ -25,7 +25,7 @@ from lurker.report import print_json, print_table
 from lurker.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:  # Polars and DuckDB load when a command runs, so that --help is fast
-    from ingest.dumps import FileReport
+    from ingest.dump_files.read import FileReport
 
 NEXT = "lurker pairs build matched --recipe matched"
 
@@ -61,9 +61,9 @@ def dump(
     A comment that says that its post is over 18 is dropped too. Most do not say: they stay, and make no pair for want
     of a post. Users' profiles (u_NAME) bear their author's name: they are kept only where you name them.
     """
-    from ingest.dumps import ingest_dumps
-    from ingest.normalize import RowFilters
-    from ingest.streams import check_dump
+    from ingest.dump_files.blocks import check_dump
+    from ingest.dump_files.read import ingest_dumps
+    from ingest.tables.normalize import RowFilters
     from lurker.authors import KNOWN_BOTS
 
     try:
@@ -102,11 +102,11 @@ def reddit(
 
     Credentials come from praw.ini, or from praw_client_id and praw_client_secret in the environment.
     """
-    from ingest.live import LiveConfig, check_subreddit, ingest_reddit
-    from ingest.live_report import report_live
-    from ingest.rate_limit import Clock
-    from ingest.reddit_api import RedditApi
-    from ingest.requestor import ApiConfig
+    from ingest.http.rate_limit import Clock
+    from ingest.live_reddit.api import RedditApi
+    from ingest.live_reddit.call import ApiConfig
+    from ingest.live_reddit.live import LiveConfig, check_subreddit, ingest_reddit
+    from ingest.live_reddit.report import report_live
 
     try:
         names = [check_subreddit(name) for name in subreddits]
@@ -142,12 +142,12 @@ def archive(
 
     Its scores are 0 or 1 until it looks again, about 36 h after an item was written.
     """
-    from ingest.archive import ingest_archive
-    from ingest.archive_api import PUBLIC_URL, ArchiveClient, ArchiveConfig
-    from ingest.live import check_subreddit
-    from ingest.normalize import RowFilters
-    from ingest.rate_limit import Clock, shared_budget
-    from ingest.refresh_report import report_archive
+    from ingest.arctic_shift.api import PUBLIC_URL, ArchiveClient, ArchiveConfig
+    from ingest.arctic_shift.history import ingest_archive
+    from ingest.http.rate_limit import Clock, shared_budget
+    from ingest.live_reddit.live import check_subreddit
+    from ingest.revisit.report import report_archive
+    from ingest.tables.normalize import RowFilters
     from lurker.authors import KNOWN_BOTS
 
     try:
@@ -181,16 +181,16 @@ def ids(
     as_json: bool = AS_JSON,
 ) -> None:
     """Read posts and comments by their ids; a stopped run goes on with the same command."""
-    from ingest.archive_api import PUBLIC_URL, ArchiveClient, ArchiveConfig
-    from ingest.by_ids import ask_archive, ask_reddit, ingest_ids, read_fullnames
-    from ingest.rate_limit import Clock, shared_budget
+    from ingest.arctic_shift.api import PUBLIC_URL, ArchiveClient, ArchiveConfig
+    from ingest.http.rate_limit import Clock, shared_budget
+    from ingest.revisit.by_ids import ask_archive, ask_reddit, ingest_ids, read_fullnames
 
     fullnames = read_fullnames(file)
     clock, rng = Clock(), random.Random()
     try:
         if source == "reddit":
-            from ingest.reddit_api import RedditApi
-            from ingest.requestor import ApiConfig
+            from ingest.live_reddit.api import RedditApi
+            from ingest.live_reddit.call import ApiConfig
 
             ask = ask_reddit(RedditApi(ApiConfig(url=reddit_url or None), clock, rng))
         else:
@@ -223,13 +223,13 @@ def refresh(
 
     Without --purge what is gone is marked and keeps its text; `--purge --limit 0` erases what is marked already.
     """
-    from ingest.purge import purge
-    from ingest.rate_limit import Clock
-    from ingest.reddit_api import RedditApi
-    from ingest.refresh import RefreshConfig, refresh
-    from ingest.refresh_report import report_refresh
-    from ingest.requestor import ApiConfig
-    from ingest.survivorship import present, survivorship
+    from ingest.http.rate_limit import Clock
+    from ingest.live_reddit.api import RedditApi
+    from ingest.live_reddit.call import ApiConfig
+    from ingest.revisit.purge import purge
+    from ingest.revisit.refresh import RefreshConfig, refresh
+    from ingest.revisit.report import report_refresh
+    from ingest.revisit.survivorship import present, survivorship
 
     try:
         config = RefreshConfig(
@@ -259,10 +259,10 @@ def simulate(
     as_json: bool = AS_JSON,
 ) -> None:
     """Write the dumps of a Reddit with known truth, and ingest them through the same door as real ones."""
-    from ingest.dumps import ingest_dumps
-    from ingest.normalize import RowFilters
-    from ingest.simulated_dump import write_simulation
-    from ingest.simulation_config import SimulationConfig
+    from ingest.dump_files.read import ingest_dumps
+    from ingest.simulator.config import SimulationConfig
+    from ingest.simulator.dump import write_simulation
+    from ingest.tables.normalize import RowFilters
 
     config = override(SimulationConfig(), [f"seed={seed}", f"n_posts={posts}", *assignments])
     workspace = open_workspace(ctx.obj, create=True)

@@ -22,7 +22,10 @@ MOUNTED = {
     "ingest": ("ingest.commands:app", "Reddit's dumps or a simulated Reddit into posts, comments and observations."),
     "pairs": ("features.commands:app", "Build, audit and compare preference pairs."),
     "rm": ("rm.commands:app", "Train, evaluate and apply reward models."),
-    "experiment": ("rm.experiment_commands:app", "Data and model size, transfer across communities, recipes compared."),
+    "experiment": (
+        "rm.experiments.commands:app",
+        "Data and model size, transfer across communities, recipes compared.",
+    ),
     "dashboard": ("dashboard.commands:app", "Explore the workspace in the browser."),
     "status": ("lurker.status:app", "What the workspace holds."),
 }

@@ -15,6 +15,8 @@ from lurker.progress import ignore
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Inverse strengths of the L2 penalty that TF-IDF chooses from on validation: with steps of 10 the step alone can be
 more than what two recipes differ by."""
+EMBEDDING_PENALTIES = (0.001, 0.01, 0.1, 1.0)
+"""Inverse L2 penalties that embeddings (mean square 1) choose from on validation."""
 NUISANCE_SCALE = 3.0
 """The nuisance input is multiplied by this, so that the penalty hardly holds its coefficient."""
 

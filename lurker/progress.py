@@ -26,14 +26,44 @@ _report: ContextVar[Path | None] = ContextVar("report", default=None)
 """Where progress is written instead of being shown."""
 
 
+_is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
+"""Whether messages and bars are hidden."""
+
+
 def say(message: str) -> None:
     """Tell the user one line, on stderr."""
-    if _report.get() is None:
+    if _report.get() is None and not _is_quiet.get():
         console.print(message, highlight=False)
 
 
 def ignore(_: float) -> None:
     """An `advance` that nobody watches."""
+
+
+_advance: ContextVar[Callable[[float], None]] = ContextVar("advance", default=ignore)
+"""Moves the innermost bar."""
+
+
+def advance(amount: float) -> None:
+    """Move the innermost bar that is open, in its unit; nothing happens where none is.
+
+    Call it in the thread that opened the bar. Work that counts in another unit opens a bar of its own or runs `quiet`.
+    """
+    _advance.get()(amount)
+
+
+@contextmanager
+def quiet(is_quiet: bool = True) -> Iterator[None]:
+    """Within, no message and no bar is shown, and `advance` moves none that is open outside."""
+    if not is_quiet:
+        yield
+        return
+    tokens = _is_quiet.set(True), _advance.set(ignore)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(tokens[0])
+        _advance.reset(tokens[1])
 
 
 @contextmanager
@@ -44,17 +74,28 @@ def progress(
 
     unit: what is counted; "bytes" is shown in kB, MB and GB. is_quiet: nothing is shown. notes: stand below the bar.
     """
-    if is_quiet:
-        yield ignore
+    if is_quiet or _is_quiet.get():
+        with _watched(ignore) as move:
+            yield move
     elif file := _report.get():
-        with _lines(description, total, unit, REPORT_EVERY_S, _reporter(file)) as advance:
-            yield advance
+        with _lines(description, total, unit, REPORT_EVERY_S, _reporter(file)) as shown, _watched(shown) as move:
+            yield move
     elif not console.is_terminal:
-        with _noted(notes), _lines(description, total, unit, LOG_EVERY_S, _log) as advance:
-            yield advance
+        with _noted(notes), _lines(description, total, unit, LOG_EVERY_S, _log) as shown, _watched(shown) as move:
+            yield move
     else:
-        with _bar(description, total, unit, notes) as advance:
-            yield advance
+        with _bar(description, total, unit, notes) as shown, _watched(shown) as move:
+            yield move
+
+
+@contextmanager
+def _watched(move: Callable[[float], None]) -> Iterator[Callable[[float], None]]:
+    """Let `advance` move this bar, within."""
+    token = _advance.set(move)
+    try:
+        yield move
+    finally:
+        _advance.reset(token)
 
 
 @contextmanager

@@ -1,12 +1,82 @@
-"""What a command prints on stdout: one JSON object for scripts, or a table for a person."""
+"""Results for people and scripts: one JSON object, or tables in a terminal and in a notebook."""
 
+import html
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+PIPE_COLUMNS = 160
+"""Width of a table where stdout is no terminal: wide enough that no figure is folded."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ResultTable:
+    """Rows with the same keys under a title; shows itself as text in a terminal and as HTML in a notebook."""
+
+    title: str
+    rows: Sequence[Mapping[str, Any]]
+    note: str = ""
+    """A sentence below the table."""
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        text = StringIO()
+        self.print_on(Console(file=text, width=PIPE_COLUMNS, highlight=False, markup=False))
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The table as HTML, every value escaped."""
+        names = list(self.rows[0]) if self.rows else []
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell(value))}</td>" for value in row.values()) + "</tr>"
+            for row in self.rows
+        )
+        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
+        caption = f"<caption>{html.escape(self.title)}</caption>"
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+
+    def print_on(self, console: Console) -> None:
+        """Print title, rows and note; numbers are right-aligned."""
+        table = Table(title=self.title, title_justify="left", title_style="bold")
+        for name, value in self.rows[0].items() if self.rows else ():
+            table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(cell(value) for value in row.values()))
+        console.print(table if self.rows else self.title)
+        if self.note:
+            console.print(self.note)
+
+
+class Displayed:
+    """A result that shows itself by the table it returns from `table()`."""
+
+    __slots__ = ()
+
+    def table(self) -> ResultTable:
+        """What is shown."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return str(self.table())
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -15,21 +85,18 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows of equal keys as a table on stdout; numbers stand right-aligned."""
-    table = Table(title=title, title_justify="left", title_style="bold")
-    if not rows:
-        return
-    for name, value in rows[0].items():
-        table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(value) for value in row.values()))
-    # A pipe has no width of its own: wide enough that no figure is folded.
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
-    console.print(table)
+    """Print rows with the same keys as a table on stdout; nothing when there are none."""
+    if rows:
+        show(ResultTable(title, rows))
+
+
+def show(table: ResultTable) -> None:
+    """Print a table on stdout."""
+    table.print_on(Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False, markup=False))
 
 
 def cell(value: Any) -> str:
-    """A value as it stands in a table: fractions with three digits, whole numbers with thousands set off."""
+    """A value as shown in a table: fractions with three digits, whole numbers with thousands separators."""
     if value is None:
         return "–"
     if isinstance(value, float):

@@ -5,6 +5,7 @@ from typing import Any
 import typer
 
 from lurker.maturity import RIPE_AFTER_S, unripe_sql
+from lurker.pair_sets import pair_set_names
 from lurker.report import print_json, print_table
 from lurker.schema import COMMENTS, POSTS, WORKSPACE_TABLES, Table
 from lurker.workspace import Workspace, open_workspace, read_json
@@ -51,7 +52,7 @@ def describe(workspace: Workspace) -> dict[str, Any]:
     maturity: items whose newest look came less than `ripe_after_s` seconds after they were written.
     """
     by_subreddit = _by_subreddit(workspace)
-    pairs = [_pair_set(workspace, name) for name in workspace.names("pairs", "manifest.json")]
+    pairs = [_pair_set(workspace, name) for name in pair_set_names(workspace)]
     n_unripe = sum(row["unripe"] for row in by_subreddit)
     return {
         "workspace": str(workspace.root),

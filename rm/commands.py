@@ -6,20 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from lurker.errors import CallError
+from lurker.pair_sets import has_hard_test
 from lurker.progress import progress, say
 from lurker.report import print_json, print_table
 from lurker.workspace import open_workspace
+from rm.options import AsJson, Model, Settings, Subreddits
 
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Train, judge and apply reward models.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="field=value of the training, e.g. learning_rate=1e-3. Repeatable."),
-]
-Subreddits = Annotated[list[str] | None, typer.Option("--subreddit", help="Only this community. Repeatable.")]
-Model = Annotated[str, typer.Option("--model", help="scratch-10k … scratch-16m, a Hugging Face id or a local folder.")]
-Test = Annotated[str | None, typer.Option("--test", help="Pair set judged on; hard-test where there is one.")]
 
 
 @app.command("train")
@@ -44,15 +37,14 @@ def train_command(
     """Train a reward model; judge it, beside the baselines, on NAME's test split and the hard test, or on others."""
     workspace = open_workspace(ctx.obj)
     from lurker.config import fingerprint
-    from rm.adapt import train_config
-    from rm.cells import slug
-    from rm.data import HARD_TEST
-    from rm.model import check_spec
-    from rm.run import train_run
-    from rm.runs import RunConfig
+    from lurker.pair_sets import HARD_TEST
+    from rm.models.ladder import check_spec, slug
+    from rm.runs.train_run import train_run
+    from rm.training.run_folder import RunConfig
+    from rm.training.trainable import train_config
 
     check_spec(model)
-    hard_test = (HARD_TEST,) if HARD_TEST in workspace.names("pairs", "manifest.json") and name != HARD_TEST else ()
+    hard_test = (HARD_TEST,) if has_hard_test(workspace) and name != HARD_TEST else ()
     config = RunConfig(
         pairs=name,
         model=model,
@@ -82,7 +74,7 @@ def evaluate_command(
 ) -> None:
     """Judge a run, beside the baselines, on a split of any pair set, by subreddit."""
     workspace = open_workspace(ctx.obj)
-    from rm.judge import evaluate_run
+    from rm.evaluation.evaluate_run import evaluate_run
 
     table = evaluate_run(workspace, run, pairs, _split(split))
     if as_json:
@@ -101,7 +93,7 @@ def diagnose_command(
 ) -> None:
     """What stands behind an accuracy: calibration, length, delay, score gap, and how changed texts move the reward."""
     workspace = open_workspace(ctx.obj)
-    from rm.diagnose import diagnose_run
+    from rm.evaluation.diagnose import diagnose_run
 
     found = diagnose_run(workspace, run, pairs, _split(split))
     if as_json:
@@ -136,7 +128,7 @@ def compare_command(
     workspace = open_workspace(ctx.obj)
     from dataclasses import asdict
 
-    from rm.compare import compare_runs
+    from rm.evaluation.compare import compare_runs
 
     found = asdict(compare_runs(workspace, first, second, pairs, _split(split)))
     if as_json:
@@ -155,7 +147,7 @@ def average_command(
 ) -> None:
     """Make one model of several seeds, the mean of their weights; judge it as they were."""
     workspace = open_workspace(ctx.obj)
-    from rm.average import average_runs
+    from rm.runs.average import average_runs
 
     result = average_runs(workspace, [name.strip() for name in runs.split(",")], run)
     if as_json:
@@ -174,7 +166,7 @@ def export_command(
 ) -> None:
     """Write a run as a Hugging Face folder that transformers and TRL load, with a model card."""
     workspace = open_workspace(ctx.obj)
-    from rm.export import export_run
+    from rm.runs.export import export_run
 
     folder = export_run(workspace, run, out)
     if as_json:
@@ -197,10 +189,10 @@ def score_command(
     """Add a reward to each row of a file of any size."""
     workspace = open_workspace(ctx.obj)
     from lurker.workspace import read_json
-    from rm.forward import describe_device, place
-    from rm.model import load
-    from rm.runs import finished_run, run_config
-    from rm.score import Reader, is_parquet, score_file
+    from rm.evaluation.score import Reader, is_parquet, score_file
+    from rm.models.ladder import load
+    from rm.models.scorer import describe_device, place
+    from rm.training.run_folder import finished_run, run_config
 
     folder = finished_run(workspace, run)
     is_parquet(file)  # an unreadable file is refused before the model is loaded

@@ -10,8 +10,8 @@ import pytest
 import zstandard
 from streamlit.testing.v1 import AppTest
 
-from features.audit import audit_pairs
-from features.probes import ProbeConfig
+from features.audits.pair_audit import audit_pairs
+from features.audits.probes import ProbeConfig
 from lurker.cli import run
 from lurker.schema import PAIRS, SCALING, TRANSFER, check
 from lurker.workspace import Workspace

@@ -3,13 +3,15 @@
 import polars as pl
 import streamlit as st
 
-from dashboard import charts, documents, layout
+from dashboard import documents, layout
+from lurker import charts
+from lurker.pair_sets import pair_set_names
 
 
 def render() -> None:
     """Verdicts, probes, balance and ledgers of the chosen pair sets, side by side."""
     workspace = layout.begin("Audit", "How far confounders alone name the winner, before a word is read.")
-    names = workspace.names("pairs", "manifest.json")
+    names = pair_set_names(workspace)
     if not names:
         layout.missing("There are no pairs yet.", [layout.BUILD_PAIRS, layout.AUDIT_PAIRS])
         return

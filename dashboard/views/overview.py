@@ -6,17 +6,19 @@ import polars as pl
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
-from dashboard import charts, documents, layout, queries
-from dashboard.charts.overview import REACH
+from dashboard import documents, layout, queries
 from dashboard.documents import Audit
 from dashboard.reach import reach
+from lurker import charts
+from lurker.charts.overview import REACH
+from lurker.pair_sets import pair_set_names
 from lurker.workspace import Workspace
 
 
 def render() -> None:
     """The answer per pair set as a sentence, a chart and a table; then tables, pair sets, runs and experiments."""
     workspace = layout.begin("Taste, or length and timing?", "What names the response that people liked more.")
-    names = workspace.names("pairs", "manifest.json")
+    names = pair_set_names(workspace)
     audited = [name for name in workspace.names("pairs", "audit.json") if name in names]
     audits, unreadable = documents.each(audited, lambda name: documents.audit(workspace, name))
     rows, unreadable_results = reach(workspace, audits)

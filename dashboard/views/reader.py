@@ -6,9 +6,10 @@ from typing import Any
 import streamlit as st
 
 from dashboard import layout, queries
-from dashboard.charts import look
 from dashboard.queries import FileVersion, Outcome, PairFilter, PairOrder
+from lurker.charts import look
 from lurker.errors import LurkerError
+from lurker.pair_sets import SPLITS, pair_set_names
 from lurker.workspace import Workspace
 
 ANY = "any"
@@ -18,7 +19,7 @@ SHOWN_CHARS = 20_000  # characters of one text on the page; the whole text is a 
 def render() -> None:
     """Filters, the place among the pairs found, and one pair with what is known of it."""
     workspace = layout.begin("Reader", "Which of two responses did people like more, and would you have known?")
-    names = workspace.names("pairs", "manifest.json")
+    names = pair_set_names(workspace)
     if not names:
         layout.missing("There are no pairs to read yet.", [layout.BUILD_PAIRS])
         return
@@ -41,7 +42,7 @@ def _filters(workspace: Workspace, names: list[str]) -> tuple[FileVersion, PairF
     counts = queries.pair_counts(file)
     subreddits = [ANY, *sorted(counts["subreddit"].unique())]
     subreddit = second.selectbox("Community", subreddits, key="subreddit", bind="query-params")
-    split = third.selectbox("Split", [ANY, *queries.SPLITS], key="split", bind="query-params")
+    split = third.selectbox("Split", [ANY, *SPLITS], key="split", bind="query-params")
     search = fourth.text_input("Text holds", key="search", bind="query-params", icon=":material/search:")
     predictions, outcome, order = _model_filters(queries.predictions_of(workspace, name))
     wanted = PairFilter(

@@ -3,7 +3,8 @@
 import polars as pl
 import streamlit as st
 
-from dashboard import charts, layout, queries
+from dashboard import layout, queries
+from lurker import charts
 from lurker.errors import LurkerError
 
 HOW_TO = "lurker experiment recipes naive matched balanced --models tfidf"

@@ -3,8 +3,10 @@
 import polars as pl
 import streamlit as st
 
-from dashboard import charts, documents, layout, queries
+from dashboard import documents, layout, queries
+from lurker import charts
 from lurker.errors import LurkerError
+from lurker.pair_sets import pair_set_names
 from lurker.workspace import Workspace
 
 HOW_TO = "lurker experiment scaling matched --models scratch-50k,scratch-200k --sizes 500,1000,2000 --seeds 3"
@@ -15,7 +17,7 @@ def render() -> None:
     workspace = layout.begin("Scaling", "How accuracy grows with data and model size, beside what needs no model.")
     names = queries.experiments(workspace, "scaling")
     if not names:
-        commands = [HOW_TO] if workspace.names("pairs", "manifest.json") else [layout.BUILD_PAIRS, HOW_TO]
+        commands = [HOW_TO] if pair_set_names(workspace) else [layout.BUILD_PAIRS, HOW_TO]
         layout.missing("No scaling experiment has finished yet.", commands)
         return
     chosen, filters = st.columns([1, 3])

@@ -3,8 +3,10 @@
 import polars as pl
 import streamlit as st
 
-from dashboard import charts, layout, queries
+from dashboard import layout, queries
+from lurker import charts
 from lurker.errors import LurkerError
+from lurker.pair_sets import pair_set_names
 
 HOW_TO = "lurker experiment transfer matched --model scratch-200k"
 VIEWS = ("accuracy", "difference from in-domain")
@@ -15,7 +17,7 @@ def render() -> None:
     workspace = layout.begin("Transfer", "How taste learned in one community carries over to another.")
     names = queries.experiments(workspace, "transfer")
     if not names:
-        commands = [HOW_TO] if workspace.names("pairs", "manifest.json") else [layout.BUILD_PAIRS, HOW_TO]
+        commands = [HOW_TO] if pair_set_names(workspace) else [layout.BUILD_PAIRS, HOW_TO]
         layout.missing("No transfer experiment has finished yet.", commands)
         return
     first, second, third = st.columns([4, 4, 5])

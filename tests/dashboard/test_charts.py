@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard import charts, documents, queries
-from dashboard.charts.look import BLUE, SERIES, VERMILION, colours, spread
-from dashboard.charts.transfer import communities
+from dashboard import documents, queries
+from lurker import charts
+from lurker.charts.look import BLUE, SERIES, VERMILION, colours, spread
+from lurker.charts.transfer import communities
 from lurker.workspace import Workspace
 
 

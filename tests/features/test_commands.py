@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from features.audit import audit_pairs
-from features.probes import ProbeConfig
+from features.audits.pair_audit import audit_pairs
+from features.audits.probes import ProbeConfig
 from lurker.cli import run
 from lurker.schema import COMMENTS, OBSERVATIONS, check
 from lurker.workspace import Workspace, open_workspace
@@ -50,8 +50,8 @@ def test_a_person_reads_tables_and_a_verdict(root: str, capsys: pytest.CaptureFi
         (["build", "x", "--recipe", "naive", "--config", "absent.toml"], 2, "absent.toml"),
         (["build", "../x", "--recipe", "naive"], 2, "'../x' is no name"),
         (["build", "x", "--recipe", "naive", "--subreddit", "gamma"], 1, "r/gamma"),
-        (["audit", "x"], 1, "no pair set 'x'"),
-        (["compare", "x", "y"], 1, "no pair set 'x'"),
+        (["audit", "x"], 2, "no pair set 'x'"),
+        (["compare", "x", "y"], 2, "no pair set 'x'"),
         (["compare", "x"], 2, "Two pair sets are needed to compare, got x"),
     ],
 )

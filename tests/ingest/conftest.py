@@ -9,9 +9,9 @@ import pytest
 import zstandard
 from praw.config import Config
 
-from ingest.rate_limit import Clock
-from ingest.reddit_api import RedditApi
-from ingest.requestor import ApiConfig
+from ingest.http.rate_limit import Clock
+from ingest.live_reddit.api import RedditApi
+from ingest.live_reddit.call import ApiConfig
 from lurker.workspace import open_workspace
 from tests.ingest.reddit_double import CLIENT_ID, CLIENT_SECRET
 

@@ -19,10 +19,10 @@ import polars as pl
 import pytest
 import zstandard
 
-from ingest.dumps import ingest_dumps
-from ingest.live import LiveConfig, ingest_reddit
-from ingest.normalize import RowFilters
-from ingest.staging import DROPPED
+from ingest.dump_files.read import ingest_dumps
+from ingest.live_reddit.live import LiveConfig, ingest_reddit
+from ingest.tables.normalize import RowFilters
+from ingest.tables.staging import DROPPED
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
 from lurker.workspace import open_workspace
 from tests.ingest.archive_double import served
@@ -31,7 +31,7 @@ from tests.ingest.reddit_double import CLIENT_ID, CLIENT_SECRET, CREATED_UTC, Se
 PROJECT = Path(__file__).parents[2]
 TABLES = (POSTS, COMMENTS, OBSERVATIONS)
 SMALL_BLOCKS = (
-    "import sys; from ingest import dumps, streams\n"
+    "import sys; from ingest.dump_files import read as dumps\n"
     "blocks = dumps.blocks\n"
     "dumps.blocks = lambda path, advance: blocks(path, advance, block_bytes=200_000)\n"
     "dumps.HELD_BYTES = 500_000\n"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from ingest import dumps
-from ingest.dumps import ingest_dumps
-from ingest.normalize import RowFilters
-from ingest.staging import DROPPED
+from ingest.dump_files import read as dumps
+from ingest.dump_files.read import ingest_dumps
+from ingest.tables.normalize import RowFilters
+from ingest.tables.staging import DROPPED
 from lurker.cli import run
 from lurker.errors import LurkerError
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check

@@ -10,10 +10,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
+from lurker.digest import frame_sha256
 from lurker.schema import PAIRS, check
-from lurker.workspace import Workspace, open_workspace, write_json, write_parquet
-from rm.data import texts
-from rm.tokens import train_tokenizer
+from lurker.workspace import Workspace, open_workspace, read_json, write_json, write_parquet
+from rm.pairs.subsets import texts
+from rm.pairs.tokens import train_tokenizer
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 torch.set_num_threads(1)  # tests share the machine: threads that wait for each other are slower than one
@@ -78,7 +79,16 @@ def save_pairs(workspace: Workspace, name: str, frame: pl.DataFrame) -> None:
     """Write a pair set as features/ does."""
     folder = workspace.folder("pairs", name)
     write_parquet(frame, folder / "pairs.parquet")
-    write_json({"recipe": {"name": "planted"}, "n_pairs": frame.height}, folder / "manifest.json")
+    content = {"recipe": {"name": "planted"}, "n_pairs": frame.height, "pairs_sha256": frame_sha256(frame)}
+    write_json(content, folder / "manifest.json")
+
+
+def change_pairs(workspace: Workspace, name: str, **columns: pl.Expr) -> None:
+    """Write a pair set again with these columns replaced, its manifest with it, as a second build would."""
+    folder = workspace.folder("pairs", name)
+    frame = pl.read_parquet(folder / "pairs.parquet").with_columns(**columns)
+    write_parquet(frame, folder / "pairs.parquet")
+    write_json(read_json(folder / "manifest.json") | {"pairs_sha256": frame_sha256(frame)}, folder / "manifest.json")
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ import lurker.progress
 from lurker.errors import CallError
 from lurker.schema import SCALING, TRANSFER, check
 from lurker.workspace import Workspace, read_json
-from rm.scaling import ScalingConfig, plan_scaling, run_scaling
-from rm.transfer import TransferConfig, run_transfer
+from rm.experiments.scaling import ScalingConfig, plan_scaling, run_scaling
+from rm.experiments.transfer import TransferConfig, run_transfer
+from tests.rm.conftest import change_pairs
 
 QUICK = ("epochs=1", "min_steps=8", "max_tokens=64", "vocabulary_size=400")
 
@@ -68,8 +69,7 @@ def test_cells_change_with_their_data_and_settings(workspace: Workspace) -> None
     ids = {cell.run_id for cell in plan_scaling(workspace, "grid", scaling())[0]}
     assert len(ids) == 4
     changed = {cell.run_id for cell in plan_scaling(workspace, "grid", scaling(settings=(*QUICK, "patience=1")))[0]}
-    path = workspace.root / "pairs/planted/pairs.parquet"
-    pl.read_parquet(path).with_columns(weight=pl.lit(0.5)).write_parquet(path)
+    change_pairs(workspace, "planted", weight=pl.lit(0.5))
     rebuilt = {cell.run_id for cell in plan_scaling(workspace, "grid", scaling())[0]}
     assert not ids & changed and not ids & rebuilt
 

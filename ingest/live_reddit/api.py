@@ -1,0 +1,179 @@
+"""Reddit's API through PRAW: every call retried while it may heal, every answer checked before it is believed.
+
+PRAW brings credentials, tokens and the session; `ingest.live_reddit.call` makes each attempt safe, the token's included.
+Objects of PRAW are not used: they fetch missing fields with hidden calls, refuse duplicates, and pass an empty answer
+on as no data.
+
+Source: https://www.reddit.com/dev/api and https://praw.readthedocs.io.
+"""
+
+import configparser
+import html
+import json
+import os
+import random
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import praw
+from praw.config import Config
+
+from ingest.http.calls import FaultError
+from ingest.http.rate_limit import Clock, shared_budget
+from ingest.live_reddit.call import ApiConfig, BoundedRequestor, UnauthorizedError, UnreadableError
+from ingest.tables.parse import RAW_TYPES
+from lurker import __version__
+from lurker.errors import CallError, LurkerError
+
+BATCH_IDS = 100
+"""Most ids that morechildren and info take at once."""
+_SETUP = (
+    "Register a script app at https://www.reddit.com/prefs/apps, then set praw_client_id and praw_client_secret "
+    "in the environment, or client_id and client_secret in praw.ini."
+)
+T = TypeVar("T")
+
+
+class RedditApi:
+    """Calls that are paced and retried, and whose answers are checked."""
+
+    def __init__(self, config: ApiConfig, clock: Clock, rng: random.Random) -> None:
+        """No call is made yet. rng: draws the jitter of the backoff.
+
+        Errors: LurkerError when no credentials are set.
+        """
+        self.config = config
+        self.clock = clock
+        self.budget = shared_budget(config.url or "reddit.com", config.limits, clock, rng)
+        self.n_calls = 0
+        self.n_faults = 0
+        self._reddit = self._connect()
+
+    def call(
+        self,
+        path: str,
+        accept: Callable[[Any], T],
+        *,
+        params: Mapping[str, str | int] | None = None,
+        data: Mapping[str, str] | None = None,
+    ) -> T:
+        """One answer, after as many tries as it takes: GET, or POST where there are data.
+
+        accept: turns the JSON into the result, or raises FaultError where it cannot be what was asked for.
+        Errors: UnreadableError when Reddit refuses, or failed too often; LurkerError when it refuses the credentials.
+        """
+        n_faults = n_suspect = n_unauthorized = 0
+        while True:
+            self.n_calls += 1
+            try:
+                method = "POST" if data else "GET"
+                answer = self._reddit.request(method=method, path=path, params=dict(params or {}), data=data)
+                return accept(answer)
+            except FaultError as caught:
+                fault = caught
+            except UnauthorizedError:
+                n_unauthorized += 1
+                fault = FaultError("unauthorized (status 401)")
+            self.n_faults += 1
+            n_faults, n_suspect = n_faults + 1, n_suspect + fault.is_suspect
+            if n_unauthorized:
+                if n_unauthorized > 1:
+                    raise LurkerError(
+                        "Reddit refuses the credentials that praw.ini or the environment hold (status 401).", _SETUP
+                    )
+                self._reddit = self._connect()  # the token may have run out: another one, once
+            if n_faults >= self.config.max_tries or n_suspect >= self.config.max_suspect_tries:
+                is_suspect = n_suspect >= self.config.max_suspect_tries
+                raise UnreadableError(f"{fault.reason}, {n_faults} tries", may_heal=True, is_suspect=is_suspect)
+            self.budget.back_off(n_faults, fault.asked_s)
+
+    def now_utc(self) -> int:
+        """Seconds since 1970."""
+        return int(self.clock.now())
+
+    def info(self, fullnames: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What Reddit has of posts (`t3_`) and comments (`t1_`), by fullname; those it does not know are absent.
+
+        fullnames: at most `BATCH_IDS`. An answer without any of them is asked for again before it is believed.
+        Errors: as `call`.
+        """
+        if len(fullnames) > BATCH_IDS:
+            raise ValueError(f"info takes at most {BATCH_IDS} ids, got {len(fullnames)}")
+
+        def accept(answer: Any) -> dict[str, dict[str, Any]]:
+            found = {name: data for kind, data in things(answer) if (name := fullname(kind, data)) in wanted}
+            if not found:
+                raise FaultError("none of the items asked for", is_suspect=True)
+            return found
+
+        wanted = frozenset(fullnames)
+        return self.call("/api/info", accept, params={"id": ",".join(fullnames)})
+
+    def _connect(self) -> praw.Reddit:
+        settings: dict[str, Any] = {"check_for_updates": False, "check_for_async": False}
+        if self.config.url:
+            settings |= dict.fromkeys(("reddit_url", "oauth_url"), self.config.url.rstrip("/"))
+        problem = ""
+        try:
+            found = Config(os.getenv("praw_site") or "DEFAULT")  # noqa: SIM112 - PRAW's own name
+            settings["user_agent"] = found.user_agent or user_agent(found.username)
+            return praw.Reddit(
+                requestor_class=BoundedRequestor,
+                requestor_kwargs={"api_config": self.config, "budget": self.budget},
+                **settings,
+            )
+        except praw.exceptions.MissingRequiredAttributeException as error:
+            missing = "client_secret" if "client_secret" in str(error) else "client_id"
+            problem = f"Reddit needs credentials, and {missing} is not set."
+        except configparser.NoSectionError as error:
+            problem = f"praw.ini has no section [{error.section}], which praw_site names."
+        except configparser.Error:  # its text may quote the file
+            problem = "praw.ini cannot be read."
+        raise CallError(problem, _SETUP)
+
+
+def user_agent(username: str | None) -> str:
+    """Reddit's form for clients: platform, app, version, and who is responsible."""
+    by = f" (by u/{username})" if username else ""
+    return f"{sys.platform}:lurker:v{__version__}{by}"
+
+
+def things(listing: Any) -> list[tuple[str, dict[str, Any]]]:
+    """(kind, data) of the children of a listing; those that are no things are left out.
+
+    Errors: FaultError where it is no listing.
+    """
+    data = listing.get("data") if isinstance(listing, dict) else None
+    children = data.get("children") if isinstance(data, dict) else None
+    if not isinstance(children, list):
+        raise FaultError("no listing in the answer", is_suspect=True)
+    return only_things(children)
+
+
+def only_things(items: list[Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(kind, data) of each item that is a thing of Reddit's."""
+    return [
+        (item["kind"], item["data"])
+        for item in items
+        if isinstance(item, dict) and isinstance(item.get("kind"), str) and isinstance(item.get("data"), dict)
+    ]
+
+
+def dump_line(data: Mapping[str, Any], retrieved_utc: int) -> bytes:
+    """A thing of the API as a line of a dump, so that both go through one door.
+
+    Dumps hold texts as Reddit escapes them (&amp; &lt; &gt;), PRAW asks for them raw: they are escaped again here.
+    """
+    row = {name: data[name] for name in RAW_TYPES if name in data}
+    for name in ("title", "selftext", "body", "link_flair_text"):
+        if isinstance(text := row.get(name), str):
+            row[name] = html.escape(text, quote=False)
+    return json.dumps({**row, "retrieved_on": None, "retrieved_utc": retrieved_utc}).encode() + b"\n"
+
+
+def fullname(kind: str, data: Mapping[str, Any]) -> str | None:
+    """`t3_abc` of a thing; None where its id is none."""
+    name = data.get("id")
+    return f"{kind}_{name}" if isinstance(name, str) and re.fullmatch(r"[0-9a-z]{1,13}", name) else None

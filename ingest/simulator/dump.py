@@ -1,0 +1,281 @@
+"""The simulated Reddit as dump files in Reddit's real shape, its truth beside them.
+
+Source: the fields of submissions and comments in the monthly dumps of Pushshift and Arctic Shift.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import polars as pl
+import zstandard
+
+from ingest.simulator.config import SimulationConfig
+from ingest.simulator.world import POSTS_PER_CHUNK, make_world, simulate, tastes
+from lurker.config import fingerprint
+from lurker.errors import LurkerError
+from lurker.progress import progress
+from lurker.schema import TRUTH, check
+from lurker.workspace import Workspace, atomic_path, write_parquet
+
+POST_ID_BASE = int("ga0000", 36)
+COMMENT_ID_BASE = int("fa00000", 36)
+RETRIEVED_AFTER_S = 40 * 86_400
+COMPRESSION_LEVEL = 3
+AUTHOR_PREFIX = len("sim_user_")
+
+# A row's values are put in where its template says <name>; "=<name>" stands for JSON that is no string.
+POST_TEMPLATE: dict[str, Any] = {
+    "all_awardings": [],
+    "allow_live_comments": False,
+    "archived": False,
+    "author": "<author>",
+    "author_flair_css_class": None,
+    "author_flair_richtext": [],
+    "author_flair_text": None,
+    "author_flair_type": "text",
+    "author_fullname": "t2_<author_id>",
+    "author_patreon_flair": False,
+    "author_premium": False,
+    "can_gild": True,
+    "category": None,
+    "content_categories": None,
+    "contest_mode": False,
+    "created_utc": "=<created_utc>",
+    "distinguished": None,
+    "domain": "self.<subreddit>",
+    "edited": False,
+    "gilded": 0,
+    "gildings": {},
+    "hidden": False,
+    "hide_score": False,
+    "id": "<id>",
+    "is_crosspostable": True,
+    "is_meta": False,
+    "is_original_content": False,
+    "is_reddit_media_domain": False,
+    "is_robot_indexable": True,
+    "is_self": True,
+    "is_video": False,
+    "link_flair_css_class": None,
+    "link_flair_richtext": [],
+    "link_flair_text": None,
+    "link_flair_type": "text",
+    "locked": False,
+    "media": None,
+    "media_only": False,
+    "name": "t3_<id>",
+    "no_follow": False,
+    "num_comments": "=<num_comments>",
+    "num_crossposts": 0,
+    "over_18": "=<over_18>",
+    "parent_whitelist_status": "all_ads",
+    "permalink": "/r/<subreddit>/comments/<id>/simulated/",
+    "pinned": False,
+    "quarantine": False,
+    "removed_by_category": None,
+    "retrieved_on": "=<retrieved_on>",
+    "score": "=<score>",
+    "selftext": "<selftext>",
+    "send_replies": True,
+    "spoiler": False,
+    "stickied": False,
+    "subreddit": "<subreddit>",
+    "subreddit_id": "t5_<subreddit>",
+    "subreddit_type": "public",
+    "thumbnail": "self",
+    "title": "<title>",
+    "total_awards_received": 0,
+    "upvote_ratio": "=<upvote_ratio>",
+    "url": "https://www.reddit.com/r/<subreddit>/comments/<id>/simulated/",
+    "whitelist_status": "all_ads",
+}
+COMMENT_TEMPLATE: dict[str, Any] = {
+    "all_awardings": [],
+    "archived": False,
+    "associated_award": None,
+    "author": "<author>",
+    "author_flair_background_color": None,
+    "author_flair_css_class": None,
+    "author_flair_richtext": [],
+    "author_flair_template_id": None,
+    "author_flair_text": None,
+    "author_flair_text_color": None,
+    "author_flair_type": "text",
+    "author_fullname": "=<author_fullname>",
+    "author_patreon_flair": False,
+    "author_premium": False,
+    "awarders": [],
+    "body": "<body>",
+    "can_gild": True,
+    "can_mod_post": False,
+    "collapsed": False,
+    "collapsed_because_crowd_control": None,
+    "collapsed_reason": None,
+    "comment_type": None,
+    "controversiality": 0,
+    "created_utc": "=<created_utc>",
+    "distinguished": "=<distinguished>",
+    "edited": "=<edited>",
+    "gilded": 0,
+    "gildings": {},
+    "id": "<id>",
+    "is_submitter": "=<is_submitter>",
+    "link_id": "t3_<post_id>",
+    "locked": False,
+    "name": "t1_<id>",
+    "no_follow": True,
+    "parent_id": "<parent_id>",
+    "permalink": "/r/<subreddit>/comments/<post_id>/simulated/<id>/",
+    "replies": "",
+    "retrieved_on": "=<retrieved_on>",
+    "score": "=<score>",
+    "score_hidden": False,
+    "send_replies": True,
+    "stickied": "=<stickied>",
+    "subreddit": "<subreddit>",
+    "subreddit_id": "t5_<subreddit>",
+    "subreddit_name_prefixed": "r/<subreddit>",
+    "subreddit_type": "public",
+    "top_awarded_type": None,
+    "total_awards_received": 0,
+    "treatment_tags": [],
+    "unrepliable_reason": None,
+    "ups": "=<score>",
+}
+
+
+def write_simulation(workspace: Workspace, config: SimulationConfig) -> list[Path]:
+    """Write RS_sim.zst and RC_sim.zst under `simulated/`, and the truth of every comment and community.
+
+    Returns the two dump files. The same config gives the same lines, byte for byte.
+    Errors: LurkerError when the workspace holds another simulation: their ids would mean different comments.
+    """
+    with workspace.lock("ingest simulate"):
+        return _write(workspace, config)
+
+
+def _write(workspace: Workspace, config: SimulationConfig) -> list[Path]:
+    world, knobs = make_world(config), fingerprint(config)
+    for name in workspace.subreddits(TRUTH):
+        if workspace.manifest(TRUTH, name).get("simulation") != knobs:
+            raise LurkerError(
+                f"{workspace.root} holds a simulation with another seed, size or knobs.",
+                "Give this one its own: `lurker --workspace NEW ingest simulate ...`.",
+            )
+    folder = workspace.root / "simulated"
+    submissions, answers = folder / "RS_sim.zst", folder / "RC_sim.zst"
+    truths: list[pl.DataFrame] = []
+    with (
+        atomic_path(submissions) as rs_path,
+        atomic_path(answers) as rc_path,
+        _zstd_writer(rs_path) as rs,
+        _zstd_writer(rc_path) as rc,
+        progress("Simulating", config.n_posts, unit="posts") as advance,
+    ):
+        for posts, comments in simulate(config):
+            named_posts, named_comments = with_ids(posts, comments)
+            rs.write(b"".join(post_lines(named_posts)))
+            rc.write(b"".join(comment_lines(named_comments)))
+            truths.append(truth(named_comments))
+            advance(min(posts.height, POSTS_PER_CHUNK))
+    for name in world.subreddits:
+        rows = pl.concat([part.filter(pl.col("subreddit") == name) for part in truths])
+        workspace.replace_partition(TRUTH, name, [rows.sort("post_id", "comment_id")], simulation=knobs)
+    write_parquet(tastes(world), workspace.root / "truth" / "tastes.parquet")
+    return [submissions, answers]
+
+
+def with_ids(posts: pl.DataFrame, comments: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Add to simulated posts and comments their ids (base 36, without prefix), and to comments what they answer."""
+    posts = posts.with_columns(post_id=pl.Series([_base36(POST_ID_BASE + 97 * n) for n in posts["post_number"]]))
+    ids = pl.Series([_base36(COMMENT_ID_BASE + number) for number in comments["comment_number"]], dtype=pl.String)
+    comments = comments.with_columns(comment_id=ids).join(posts.select("post", "post_id"), on="post", how="left")
+    answered = comments.select("post", parent_index="thread_index", parent_id=pl.lit("t1_") + pl.col("comment_id"))
+    comments = (
+        comments.join(answered, on=["post", "parent_index"], how="left")
+        .with_columns(pl.col("parent_id").fill_null(pl.lit("t3_") + pl.col("post_id")))
+        .sort("comment_number")
+    )
+    return posts, comments
+
+
+def truth(comments: pl.DataFrame) -> pl.DataFrame:
+    """The table TRUTH of simulated comments (of `with_ids`) whose text can be read."""
+    rows = comments.filter((pl.col("removal") == "") & ~pl.col("is_sticky"))
+    return check(rows.select(*TRUTH.columns), TRUTH)
+
+
+def post_lines(posts: pl.DataFrame) -> Iterator[bytes]:
+    """Submissions as lines of JSON, in the order of the rows."""
+    rows = posts.select(
+        author=pl.col("author"),
+        author_id=pl.col("author").str.slice(AUTHOR_PREFIX),
+        created_utc="created_utc",
+        id="post_id",
+        num_comments="n_comments",
+        over_18=_json_bool("is_nsfw"),
+        retrieved_on=pl.col("created_utc") + RETRIEVED_AFTER_S,
+        score="score",
+        selftext="body",
+        subreddit="subreddit",
+        title="title",
+        upvote_ratio="upvote_ratio",
+    )
+    yield from _lines(POST_TEMPLATE, rows)
+
+
+def comment_lines(comments: pl.DataFrame) -> Iterator[bytes]:
+    """Comments as lines of JSON, in the order of the rows."""
+    is_gone = pl.col("author") == "[deleted]"
+    rows = comments.select(
+        author=pl.col("author"),
+        author_fullname=pl.when(is_gone)
+        .then(pl.lit("null"))
+        .otherwise(pl.format('"t2_{}"', pl.col("author").str.slice(AUTHOR_PREFIX))),
+        body=pl.when(pl.col("removal") == "").then("body").otherwise(pl.format("[{}]", "removal")),
+        created_utc="created_utc",
+        distinguished=pl.when("is_sticky").then(pl.lit('"moderator"')).otherwise(pl.lit("null")),
+        edited=pl.when("is_edited").then((pl.col("created_utc") + 300).cast(pl.String)).otherwise(pl.lit("false")),
+        id="comment_id",
+        is_submitter=_json_bool("is_by_op"),
+        post_id="post_id",
+        parent_id="parent_id",
+        retrieved_on=pl.col("created_utc") - pl.col("delay_s") + RETRIEVED_AFTER_S,
+        score="score",
+        stickied=_json_bool("is_sticky"),
+        subreddit="subreddit",
+    )
+    yield from _lines(COMMENT_TEMPLATE, rows)
+
+
+def _lines(template: dict[str, Any], rows: pl.DataFrame) -> Iterator[bytes]:
+    """The template filled with each row; simulated texts hold no character that JSON escapes."""
+    text = json.dumps(template, separators=(",", ":")).replace("%", "%%")
+    text = re.sub(r'"=<(\w+)>"', r"<\1>", text)
+    slots = re.findall(r"<(\w+)>", text)
+    line = re.sub(r"<\w+>", "%s", text) + "\n"
+    columns = {f"{place}": rows[name] for place, name in enumerate(slots)}
+    for row in pl.DataFrame(columns).iter_rows():
+        yield (line % row).encode()
+
+
+@contextmanager
+def _zstd_writer(path: Path) -> Iterator[BinaryIO]:
+    with path.open("wb") as file, zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).stream_writer(file) as writer:
+        yield writer
+
+
+def _json_bool(name: str) -> pl.Expr:
+    return pl.when(name).then(pl.lit("true")).otherwise(pl.lit("false")).alias(name)
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits

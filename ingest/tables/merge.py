@@ -1,0 +1,175 @@
+"""Staged runs -> the workspace's tables: merged with what is there, one row an item, a thread together.
+
+The keys of all runs are cut into ranges of a good file's size. Each range is read, merged, sorted and written by
+itself, a few side by side, and the manifests are replaced when all are written: memory does not grow with the data.
+Merging the same runs again changes nothing, so a merge that was killed is simply run again.
+"""
+
+import os
+import uuid
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ingest.native.sorting import text_counts
+from ingest.tables.sorted_runs import Key, Run, between, few_runs, in_order, ranges, read_run, size_bytes
+from lurker.progress import progress
+from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
+from lurker.workspace import Workspace, atomic_path
+
+TABLES = (OBSERVATIONS, POSTS, COMMENTS)
+STEPS = ((POSTS,), (OBSERVATIONS, COMMENTS))
+"""Posts come before comments, whose `is_by_op` needs them; what is in one step is merged side by side."""
+RANGE_BYTES = 128 << 20
+"""Of rows in memory: about half a million comments, a Parquet file of some 50 MB."""
+LEAST_RANGE_BYTES = 8 << 20
+RANGES_A_WORKER = 3
+"""At least, where there are bytes enough: ranges differ, and no core shall wait for the longest."""
+MAX_WORKERS = 4
+"""More would hold more than their share of memory."""
+ROWS_PER_GROUP = 128_000
+ZSTD_LEVEL = 1
+"""A third quicker than level 3, for files that are a tenth larger."""
+
+NEWEST_FIRST = {
+    **{"retrieved_utc": True, "is_deleted": True, "score": True, "is_edited": True},
+    **{"source": False, "body": False},
+}
+"""Which of several rows of one item is kept, and whether more is better; beyond the time of retrieval it only settles
+ties the same way always."""
+
+
+def merge(workspace: Workspace, staged: dict[str, list[Run]], scratch: Path) -> None:
+    """Merge runs (table name -> runs) of observations, posts and comments into the workspace's three tables.
+
+    Of each item the newest retrieval is kept, of its looks (a score seen at a known time) all. Comments of the
+    subreddits that got posts are merged again too, because their `is_by_op` may only now be known.
+    scratch: an empty folder for longer runs, where there are very many.
+    """
+    n_workers = min(os.cpu_count() or 1, MAX_WORKERS)
+    with ThreadPoolExecutor(n_workers) as pool:
+        spellings = pool.map(_spellings, [*staged[POSTS.name], *staged[COMMENTS.name]])
+        names = _display_names(workspace, sum(spellings, Counter[str]()))
+    old = {table.name: _files(workspace, table, names) for table in TABLES}
+    all_bytes = sum(size_bytes(run) for tables in (staged, old) for runs in tables.values() for run in runs)
+    with progress("Merging", all_bytes, unit="bytes") as advance, ThreadPoolExecutor(n_workers) as pool:
+        for step in STEPS:
+            tasks = []
+            for table in step:
+                runs = [*few_runs(staged[table.name], table, scratch, RANGE_BYTES), *old[table.name]]
+                total = sum(map(size_bytes, runs))
+                range_bytes = min(max(total // (n_workers * RANGES_A_WORKER), LEAST_RANGE_BYTES), RANGE_BYTES)
+                spans = ranges(runs, table, max(1, round(total / range_bytes))) if runs else []
+                merge_range = partial(_merge_range, workspace, table, runs, names)
+                tasks += [(table, total / len(spans), pool.submit(merge_range, span)) for span in spans]
+            written = defaultdict[tuple[str, str], list[dict[str, Any]]](list)
+            for table, n_bytes, task in tasks:
+                for key, file in task.result():
+                    written[table.name, key].append(file)
+                advance(n_bytes)
+            for table in step:
+                for (name, key), files in written.items():
+                    if name == table.name:
+                        workspace.commit_partition(table, names[key], files)
+
+
+def _merge_range(
+    workspace: Workspace, table: Table, runs: Sequence[Run], names: dict[str, str], span: tuple[Key, Key | None]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Write a range of keys as Parquet, a file for each subreddit in it: lower-case name, and the manifest's entry."""
+    parts = [part for run in runs if (part := between(run, table, *span)).height]
+    if not parts:
+        return []
+    rows = in_order(pl.concat(parts), table)
+    found = _looks(rows) if table is OBSERVATIONS else _newest(rows, table)
+    if found.height < rows.height:
+        found = in_order(found, table)
+    if table is COMMENTS:
+        found = _with_op(workspace, found, [key for key, _ in _by_subreddit(found)])
+    written = []
+    for key, part in _by_subreddit(found):
+        name = f"part-{uuid.uuid4().hex[:12]}.parquet"
+        named = check(part.with_columns(subreddit=pl.lit(names[key])), table)
+        with atomic_path(workspace.partition(table, key) / name) as temporary:
+            named.write_parquet(temporary, compression_level=ZSTD_LEVEL, row_group_size=ROWS_PER_GROUP)
+        written.append((key, {"name": name, "n_rows": part.height}))
+    return written
+
+
+def _by_subreddit(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Cut rows in order where the subreddit, in lower case, changes."""
+    names, start = rows["subreddit"], 0
+    while start < rows.height:
+        key = names[start].lower()
+        end = bisect_right(names, key, lo=start, key=str.lower)
+        yield key, rows.slice(start, end - start)
+        start = end
+
+
+def _spellings(run: Run) -> Counter[str]:
+    """How often a run has each subreddit as it is spelt."""
+    return Counter(text_counts(read_run(run)["subreddit"]))
+
+
+def _display_names(workspace: Workspace, spellings: Counter[str]) -> dict[str, str]:
+    """Lower-case name -> display name: the one the workspace has, else the most frequent spelling."""
+    names: dict[str, str] = {}
+    for name, _ in sorted(spellings.items(), key=lambda item: (item[1], item[0])):  # the most frequent stays
+        known = [workspace.manifest(table, name).get("subreddit") for table in (POSTS, COMMENTS)]
+        names[name.lower()] = next((one for one in known if one), name)
+    return names
+
+
+def _newest(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """One row an item, the newest."""
+    key = table.key[0]
+    if rows[key].n_unique() == rows.height:
+        return rows
+    is_double = rows[key].is_duplicated()
+    others = [name for name in rows.columns if name not in NEWEST_FIRST]
+    descending = [*NEWEST_FIRST.values(), *(False for _ in others)]
+    doubles = rows.filter(is_double).sort(*NEWEST_FIRST, *others, descending=descending, nulls_last=True)
+    return pl.concat([rows.filter(~is_double), doubles.unique(key, keep="first", maintain_order=True)])
+
+
+def _looks(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a look, of looks in order: of two scores seen at the same time, the higher."""
+    key = list(OBSERVATIONS.key)
+    if not (rows["item_id"] == rows["item_id"].shift()).any():
+        return rows
+    is_double = rows.select(pl.struct(key).is_duplicated()).to_series()
+    if not is_double.any():
+        return rows
+    doubles = rows.filter(is_double).group_by(key).agg(pl.col("subreddit").min(), pl.col("score").max())
+    return pl.concat([rows.filter(~is_double), doubles.select(rows.columns)])
+
+
+def _with_op(workspace: Workspace, comments: pl.DataFrame, subreddits: Sequence[str]) -> pl.DataFrame:
+    """Comments with `is_by_op`: as the row says, or where the hash of the post's author is the comment's."""
+    files = _files(workspace, POSTS, subreddits)
+    if not files:
+        return comments.with_columns(pl.col("is_by_op").fill_null(False))
+    posts = (
+        pl.scan_parquet(files)
+        .filter(pl.col("post_id").is_between(pl.lit(comments["post_id"].min()), pl.lit(comments["post_id"].max())))
+        .select("post_id", op_hash="author_hash")
+        .collect()
+        .unique("post_id")
+    )
+    is_op = (pl.col("author_hash") == pl.col("op_hash")).fill_null(False)
+    joined = comments.join(posts, on="post_id", how="left", maintain_order="left")
+    return joined.with_columns(is_by_op=pl.col("is_by_op").fill_null(False) | is_op).drop("op_hash")
+
+
+def _files(workspace: Workspace, table: Table, names: Iterable[str]) -> list[Path]:
+    return [
+        workspace.partition(table, key) / file["name"]
+        for key in sorted(names)
+        for file in workspace.manifest(table, key).get("files", [])
+    ]

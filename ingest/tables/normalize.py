@@ -1,0 +1,202 @@
+"""Raw rows of any era -> rows of the tables posts and comments; pure functions of frames.
+
+A comment has a body and stands under a link; a submission has a title: told by content, never by a file's name.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import polars as pl
+
+from lurker.authors import KNOWN_BOTS, hash_authors
+from lurker.schema import COMMENTS, POSTS
+
+REMOVED_TEXTS = ("[deleted]", "[removed]", "[deleted by user]", "[ Removed by Reddit ]", "[removed by reddit]")
+_MENTION = r"(?-u:\b)[uU](?:ser)?/[A-Za-z0-9_-]{2,30}"
+_UNCLEAN = ["&amp;", "&lt;", "&gt;", "\x00", "u/", "U/", "ser/"]
+"""What every text holds that is not clean; some that are clean do too."""
+_SUBREDDIT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"  # r/reddit.com had a dot, r/u_name may have a dash
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowFilters:
+    """Which rows are kept, and how their text is."""
+
+    subreddits: tuple[str, ...] = ()
+    """Names without r/, in any case; none means all."""
+    since_utc: int | None = None
+    """Written at or after this time, seconds since 1970."""
+    until_utc: int | None = None
+    """Written before this time, seconds since 1970."""
+    min_score: int | None = None
+    """Least score; a row without a score is below any."""
+    keep_nsfw: bool = False
+    """Keep rows marked over 18."""
+    keep_profiles: bool = False
+    """Keep rows of users' profiles (u_NAME), which bear their author's name; those that are named are kept anyway."""
+    bots: tuple[str, ...] = KNOWN_BOTS
+    """Authors whose rows are dropped, in any case; none keeps everyone."""
+    keep_mentions: bool = False
+    """Leave u/name in titles and bodies as it was written."""
+
+    def __post_init__(self) -> None:
+        """Errors: ValueError for an empty span of time."""
+        if self.since_utc is not None and self.until_utc is not None and self.since_utc >= self.until_utc:
+            raise ValueError(f"the span from {self.since_utc} to {self.until_utc} (seconds since 1970) is empty")
+
+
+def with_common_fields(raw: pl.DataFrame) -> pl.DataFrame:
+    """Add to raw rows: is_comment, post_id (null where the row is neither), created, observed, final_score.
+
+    A row is a comment when it has a body and names a post, and a post when it has a title.
+    """
+    link = pl.coalesce(
+        pl.col("link_id").str.strip_prefix("t3_"),
+        _prefixed("parent_id", "t3_"),
+    )
+    is_comment = pl.col("body").is_not_null() & link.is_not_null()
+    observed = pl.max_horizontal("retrieved_on", "retrieved_utc", pl.col("_meta").struct.field("retrieved_2nd_on"))
+    return raw.with_columns(
+        id=pl.col("id").str.replace(r"^t[13]_", ""),
+        is_comment=is_comment,
+        is_post=~is_comment & pl.col("title").is_not_null(),
+        post_id=link,
+        created=_seconds("created_utc"),
+        observed=observed.cast(pl.Int64, strict=False),
+        final_score=pl.coalesce("score", pl.col("ups") - pl.col("downs").fill_null(0)),
+    )
+
+
+def drop_reason(filters: RowFilters) -> pl.Expr:
+    """Why a row (of `with_common_fields`) is dropped: the first reason that applies; null when it is kept."""
+    wanted = [name.lower() for name in filters.subreddits]
+    name = pl.col("subreddit").str.to_lowercase()
+    reasons = {
+        "neither post nor comment": ~(pl.col("is_comment") | pl.col("is_post")),
+        "no id, time or subreddit": (pl.col("id").fill_null("") == "")
+        | pl.col("created").is_null()
+        | ~pl.col("subreddit").str.contains(_SUBREDDIT).fill_null(False),
+        "other subreddit": ~name.is_in(wanted) if wanted else pl.lit(False),
+        "a user's profile": pl.lit(False) if wanted or filters.keep_profiles else name.str.starts_with("u_"),
+        "before --since": pl.col("created") < filters.since_utc if filters.since_utc is not None else pl.lit(False),
+        "not before --until": pl.col("created") >= filters.until_utc
+        if filters.until_utc is not None
+        else pl.lit(False),
+        "below --min-score": ~(pl.col("final_score") >= filters.min_score).fill_null(False)
+        if filters.min_score is not None
+        else pl.lit(False),
+        "written by a bot": pl.col("author").str.to_lowercase().is_in(bots).fill_null(False)
+        if (bots := [bot.lower() for bot in filters.bots])
+        else pl.lit(False),
+        "nsfw": pl.lit(False) if filters.keep_nsfw else pl.col("over_18").fill_null(False),
+    }
+    reason = pl.lit(None, dtype=pl.String)
+    for text, applies in reversed(reasons.items()):
+        reason = pl.when(applies).then(pl.lit(text)).otherwise(reason)
+    return reason.alias("drop_reason")
+
+
+def posts(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool = False) -> pl.DataFrame:
+    """Rows of the table posts from the raw submissions among `raw` (of `with_common_fields`)."""
+    rows = raw.filter("is_post")
+    if rows.is_empty():
+        return POSTS.empty()
+    body = pl.col("selftext").fill_null("")
+    has_text = (pl.col("url").is_null() & pl.col("domain").is_null()) | pl.col("domain").str.starts_with("self.")
+    return (
+        rows.with_columns(author_hash=hash_authors(rows["author"], salt))
+        .with_columns(
+            post_id="id",
+            title=clean_text(pl.col("title"), keep_mentions),
+            body=clean_text(body, keep_mentions),
+            upvote_ratio=pl.when(pl.col("upvote_ratio").is_between(0, 1)).then("upvote_ratio"),
+            n_comments="num_comments",
+            is_self=pl.coalesce("is_self", has_text.fill_null(False)),
+            is_nsfw=pl.col("over_18").fill_null(False),
+            is_deleted=is_removed(pl.col("selftext"))
+            | is_removed(pl.col("title"))
+            | pl.col("removed_by_category").is_not_null()
+            | _was_deleted_later(),
+            flair=clean_text(pl.col("link_flair_text"), keep_mentions),
+            crosspost_of=pl.col("crosspost_parent").str.strip_prefix("t3_"),
+            **_item_columns(source),
+        )
+        .select(*POSTS.columns)
+        .cast(POSTS.schema)
+    )
+
+
+def comments(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool = False) -> pl.DataFrame:
+    """Rows of the table comments from the raw comments among `raw` (of `with_common_fields`).
+
+    is_by_op is Reddit's `is_submitter`, null where the row has none: `ingest.tables.merge` then compares the authors.
+    """
+    rows = raw.filter("is_comment")
+    if rows.is_empty():
+        return COMMENTS.empty()
+    parent = pl.coalesce("parent_id", pl.lit("t3_") + pl.col("post_id"))
+    return (
+        rows.with_columns(author_hash=hash_authors(rows["author"], salt))
+        .with_columns(
+            comment_id="id",
+            is_top_level=parent.str.strip_prefix("t3_") == pl.col("post_id"),
+            parent_id=parent.str.replace(r"^t[13]_", ""),
+            is_deleted=is_removed(pl.col("body")) | (pl.col("body") == "") | _was_deleted_later(),
+            is_score_hidden=pl.col("score_hidden").fill_null(False),
+            is_stickied=pl.col("stickied").fill_null(False),
+            is_distinguished=pl.col("distinguished").fill_null("").is_in(["moderator", "admin", "special"]),
+            is_by_op="is_submitter",
+            **_item_columns(source),
+        )
+        .with_columns(body=clean_text(pl.col("body"), keep_mentions))
+        .select(*COMMENTS.columns)
+        .cast(COMMENTS.schema)
+    )
+
+
+def clean_text(text: pl.Expr, keep_mentions: bool = False) -> pl.Expr:
+    """Text as its author wrote it: without NUL, with the three entities that Reddit's API escapes put back.
+
+    Names of users (u/name, /user/name) become u/[name] unless `keep_mentions`.
+    """
+    return text.map_batches(partial(_cleaned, keep_mentions=keep_mentions), return_dtype=pl.String)
+
+
+def _cleaned(texts: pl.Series, keep_mentions: bool) -> pl.Series:
+    """Most texts hold nothing to clean: one look at all of them finds the few that do."""
+    places = texts.str.contains_any(_UNCLEAN).fill_null(False).arg_true()
+    few = texts.gather(places).str.replace_many({"&amp;": "&", "&lt;": "<", "&gt;": ">", "\x00": ""})
+    return texts.scatter(places, few if keep_mentions else few.str.replace_all(_MENTION, "u/[name]"))
+
+
+def is_removed(text: pl.Expr) -> pl.Expr:
+    """Whether the text is what Reddit puts in place of a deleted or removed one."""
+    return text.str.strip_chars().is_in(REMOVED_TEXTS).fill_null(False)
+
+
+def _item_columns(source: str) -> dict[str, pl.Expr]:
+    return {
+        "created_utc": pl.col("created"),
+        "score": pl.col("final_score"),
+        "is_edited": ~pl.col("edited").fill_null("false").is_in(["false", "0", "0.0", ""]),
+        "source": pl.lit(source),
+        "retrieved_utc": pl.col("observed"),
+    }
+
+
+def _was_deleted_later() -> pl.Expr:
+    """Whether an archive that looked twice found the item gone the second time, though it kept the first text.
+
+    Source: https://github.com/ArthurHeitmann/arctic_shift/blob/master/file_content_explanations.md
+    """
+    return pl.col("_meta").struct.field("was_deleted_later").fill_null(False)
+
+
+def _seconds(name: str) -> pl.Expr:
+    """A time as whole seconds; null when it is not finite or out of range."""
+    return pl.when(pl.col(name).is_between(0, 2**40)).then(pl.col(name)).cast(pl.Int64)
+
+
+def _prefixed(name: str, prefix: str) -> pl.Expr:
+    """The id without its prefix where it has it, else null."""
+    return pl.when(pl.col(name).str.starts_with(prefix)).then(pl.col(name).str.strip_prefix(prefix))

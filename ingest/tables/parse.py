@@ -1,0 +1,182 @@
+"""Lines of JSON -> a frame of the fields that are kept, one row a line, and the lines that nothing can read.
+
+Three readers, each for what the one before leaves. The compiled one takes the lines that are as a dump's are, nearly
+all. DuckDB's, the fastest of the libraries measured, converts between types and decides what an unusual value means; it
+turns a line it cannot read into a row of nulls, and it refuses lone surrogates and NaN. Such lines are read by the
+standard library, so nothing that `json.loads` can read is lost.
+"""
+
+import json
+import os
+import tempfile
+import threading
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from ingest.native import json_lines
+
+RAW_TYPES = {
+    "id": "VARCHAR",
+    "subreddit": "VARCHAR",
+    "author": "VARCHAR",
+    "created_utc": "DOUBLE",
+    "score": "BIGINT",
+    "ups": "BIGINT",
+    "downs": "BIGINT",
+    "retrieved_on": "DOUBLE",
+    "retrieved_utc": "DOUBLE",
+    "_meta": "STRUCT(retrieved_2nd_on DOUBLE, was_deleted_later BOOLEAN)",
+    "edited": "VARCHAR",
+    "over_18": "BOOLEAN",
+    "stickied": "BOOLEAN",
+    "distinguished": "VARCHAR",
+    "title": "VARCHAR",
+    "selftext": "VARCHAR",
+    "upvote_ratio": "DOUBLE",
+    "num_comments": "BIGINT",
+    "is_self": "BOOLEAN",
+    "domain": "VARCHAR",
+    "url": "VARCHAR",
+    "link_flair_text": "VARCHAR",
+    "removed_by_category": "VARCHAR",
+    "crosspost_parent": "VARCHAR",
+    "link_id": "VARCHAR",
+    "parent_id": "VARCHAR",
+    "body": "VARCHAR",
+    "score_hidden": "BOOLEAN",
+    "is_submitter": "BOOLEAN",
+}
+"""Reddit's fields that are read, with DuckDB types; a value of another type is null, its row is kept."""
+
+_META = ("retrieved_2nd_on", "was_deleted_later")
+_KINDS = {"VARCHAR": "TEXT", "BIGINT": "WHOLE", "DOUBLE": "REAL", "BOOLEAN": "FLAG"}
+FIELDS = {
+    **{name: _KINDS.get(dtype, "OBJECT") for name, dtype in RAW_TYPES.items()},
+    **{"edited": "LOOSE", "_meta.retrieved_2nd_on": "REAL", "_meta.was_deleted_later": "FLAG"},
+}
+"""The same for the compiled reader."""
+
+_local = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A line that is no JSON object: its number in the file (from 1) and its bytes."""
+
+    line: int
+    data: bytes
+
+
+def parse_lines(data: bytes | memoryview, first_line: int = 1) -> tuple[pl.DataFrame, list[Malformed]]:
+    """Parse lines of JSON objects.
+
+    data: whole lines, each ending in a newline; blank ones are skipped. first_line: the number of the first.
+    Returns one row for each readable line, of the columns in RAW_TYPES, in no particular order, and the other lines.
+    """
+    if not json_lines.is_built():
+        return _parse_odd(data, first_line)
+    lines = json_lines.read_lines(data, FIELDS)
+    return with_odd_lines(lines.frame(np.arange(lines.n_rows)), lines, data, first_line)
+
+
+def with_odd_lines(
+    frame: pl.DataFrame, lines: json_lines.Lines, data: bytes | memoryview, first_line: int
+) -> tuple[pl.DataFrame, list[Malformed]]:
+    """Raw rows of the compiled reader, all or some, and what becomes of the lines that it left, as `parse_lines`."""
+    frame = frame.with_columns(pl.col("id").fill_null(""))
+    if not lines.odd:
+        return frame, []
+    odd = [bytes(data[start:end]) for start, end, _ in lines.odd]
+    others, malformed = _parse_odd(b"\n".join([*odd, b""]), 0)
+    numbers = [first_line + number for _, _, number in lines.odd]
+    return pl.concat([frame, others]), [Malformed(numbers[one.line], one.data) for one in malformed]
+
+
+def _parse_odd(data: bytes | memoryview, first_line: int) -> tuple[pl.DataFrame, list[Malformed]]:
+    """The same for lines of any kind, by DuckDB and the standard library."""
+    frame = _read_json(data)
+    is_unread = frame["id"].is_null()
+    if not is_unread.any():
+        return frame, []
+    lines = [(number, line) for number, line in enumerate(bytes(data).split(b"\n"), start=first_line) if line.strip()]
+    if len(lines) == frame.height:
+        lines = [lines[row] for row in is_unread.arg_true()]
+        frame = frame.filter(~is_unread)
+    else:  # rows cannot be told by their lines: all of them are read again
+        frame = frame.clear()
+    rescued, malformed = _rescue(lines)
+    if rescued:
+        frame = pl.concat([frame, _read_json(b"".join(rescued))])
+    return frame, malformed
+
+
+def _read_json(data: bytes | memoryview) -> pl.DataFrame:
+    """One row a line, in the order of the lines (one thread keeps it); nulls where DuckDB cannot read the line."""
+    connection, scratch = _reader()
+    os.pwrite(scratch.fileno(), data, 0)
+    scratch.truncate(len(data))
+    result = connection.sql(_QUERY, params=[f"/dev/fd/{scratch.fileno()}", max(len(data), 1 << 20)])
+    return pl.DataFrame(result.to_arrow_table())
+
+
+_COLUMNS = ", ".join(f"{name}: '{dtype}'" for name, dtype in RAW_TYPES.items())
+_QUERY = (
+    f"SELECT * FROM read_json(?, format = 'newline_delimited', ignore_errors = true, columns = {{{_COLUMNS}}}, "
+    "maximum_object_size = ?)"
+)
+
+
+def _reader() -> tuple[duckdb.DuckDBPyConnection, BinaryIO]:
+    """A DuckDB of one thread for each of ours, and the file it reads from: blocks are parsed side by side, in order.
+
+    The file has no name and, on Linux, lies in memory: lines bear names of authors, which no disk shall hold.
+    """
+    if not hasattr(_local, "reader"):
+        connection = duckdb.connect(config={"threads": 1, "produce_arrow_string_view": True})
+        connection.execute("SET arrow_output_version = '1.4'")
+        file = os.fdopen(_unnamed_file(), "r+b", buffering=0)
+        _local.reader = connection, file
+    reader: tuple[duckdb.DuckDBPyConnection, BinaryIO] = _local.reader
+    return reader
+
+
+def _unnamed_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("lines")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _rescue(lines: list[tuple[int, bytes]]) -> tuple[list[bytes], list[Malformed]]:
+    """Read numbered lines with the standard library: clean lines for DuckDB, and those that are no objects."""
+    rescued, malformed = [], []
+    for number, line in lines:
+        try:
+            value = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            rescued.append(json.dumps(_storable(value), ensure_ascii=True).encode() + b"\n")
+        else:
+            malformed.append(Malformed(number, line))
+    return rescued, malformed
+
+
+def _storable(row: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are kept, with NaN as null and lone surrogates as U+FFFD; an id, so that the row is not null."""
+    kept = {name: _clean(row[name]) for name in RAW_TYPES if name in row}
+    return {**kept, "id": kept.get("id") or ""}
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, dict):
+        return {name: _clean(inner) for name, inner in value.items() if name in _META}
+    return value if isinstance(value, int) else None

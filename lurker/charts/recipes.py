@@ -1,0 +1,84 @@
+"""What the same model learns from each recipe's pairs: accuracies, and what its reward follows."""
+
+from collections.abc import Sequence
+
+import altair as alt
+import polars as pl
+
+from lurker.charts.look import GREY, HorizontalAxis, colours, largest, layered, marker, shapes, smallest
+
+PARTS = {
+    "all": "all pairs",
+    "better is shorter": "the better one is shorter",
+    "better is later": "the better one is later",
+}
+MEASURES = {"quality": "true quality", "length": "length, at fixed quality", "delay": "delay, at fixed quality"}
+ALONE = {"length": "length alone", "time": "time alone"}
+ROW_PX = 20
+LEGEND_ROW_PX = 30
+
+
+def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
+    """Accuracy on one test by the pair set trained on, its parts side by side, with 95 % intervals against the coin.
+
+    figures: queries.recipe_figures of one predictor and size and of the baselines. Of these only length and time are
+    drawn, once, for they are the same whatever a recipe trains on.
+    """
+    first = figures["pairs"].first()
+    is_alone = pl.col("predictor").is_in(list(ALONE)) & (pl.col("pairs") == first)
+    shown = figures.filter(
+        (pl.col("measured_on") == test) & (pl.col("measure") == "accuracy") & (~pl.col("is_baseline") | is_alone)
+    ).with_columns(
+        row=pl.when("is_baseline").then(pl.col("predictor").replace(ALONE)).otherwise("pairs"),
+        series=pl.col("part").replace(PARTS),
+    )
+    shown = shown.sort("is_baseline", maintain_order=True)
+    low, high = min(0.47, smallest(shown["low"]) - 0.01), max(0.55, largest(shown["high"]) + 0.02)
+    axis = _axis("accuracy (0.5 is a coin)", low, min(1.02, high))
+    return _forest(shown, axis, 0.5, "judged on").properties(title=f"Names the winner on {test}")
+
+
+def recipe_following(figures: pl.DataFrame) -> alt.LayerChart:
+    """What the reward follows within posts by the pair set trained on: quality should be far from 0, the others at 0.
+
+    figures: queries.recipe_figures of one predictor and size.
+    """
+    shown = figures.filter((pl.col("measure") != "accuracy") & ~pl.col("is_baseline")).with_columns(
+        row="pairs", series=pl.col("measure").replace(MEASURES)
+    )
+    axis = _axis("Spearman's correlation", min(-0.1, smallest(shown["low"]) - 0.02), 1.0)
+    return _forest(shown, axis, 0.0, "the reward follows").properties(title="What the reward follows within posts")
+
+
+def _axis(title: str, low: float, high: float) -> HorizontalAxis:
+    scale = alt.Scale(domain=[low, high], nice=False, zero=False)
+    return lambda column: alt.X(f"{column}:Q", title=title, scale=scale, axis=alt.Axis(format=".2f", tickCount=8))
+
+
+def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str) -> alt.LayerChart:
+    """Points with intervals, a row a pair set, a colour and shape a series. shown: row, series, value, low, high."""
+    rows = shown["row"].unique(maintain_order=True).to_list()
+    series: Sequence[str] = shown["series"].unique(maintain_order=True).to_list()
+    base = alt.Chart(shown).encode(
+        y=alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelFontSize=13, labelLimit=200)),
+        yOffset=alt.YOffset("series:N", sort=series, scale=alt.Scale(domain=series, paddingOuter=0.6)),
+        color=alt.Color("series:N", title=legend, scale=colours(series), legend=alt.Legend(orient="top", columns=1)),
+    )
+    tooltips = [
+        alt.Tooltip("row:N", title="trained on"),
+        alt.Tooltip("series:N", title=legend),
+        alt.Tooltip("value:Q", format=".3f"),
+        alt.Tooltip("low:Q", title="95 % from", format=".3f"),
+        alt.Tooltip("high:Q", title="to", format=".3f"),
+        alt.Tooltip("n_train_pairs:Q", title="training pairs", format=","),
+        alt.Tooltip("n:Q", title="judged on", format=","),
+    ]
+    shape = alt.Shape("series:N", title=legend, scale=shapes(series))
+    return layered(
+        marker(zero, axis),
+        base.mark_rule(strokeWidth=2.5).encode(x=axis("low"), x2="high:Q"),
+        base.mark_point(filled=True, size=85, opacity=1).encode(x=axis("value"), shape=shape, tooltip=tooltips),
+        base.mark_text(align="left", dx=8, fontSize=11, color=GREY).encode(
+            x=axis("high"), text=alt.Text("value:Q", format=".3f"), color=alt.value(GREY)
+        ),
+    ).properties(height=190 + LEGEND_ROW_PX * len(series) + len(rows) * (14 + ROW_PX * len(series)))

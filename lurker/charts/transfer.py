@@ -1,0 +1,82 @@
+"""Source × target: how a model does in communities it never saw."""
+
+from collections.abc import Callable
+
+import altair as alt
+import polars as pl
+
+from lurker.charts.look import accuracy_tooltips, largest, layered, smallest
+
+CELL_HEIGHT_PX = 78
+DARK_INK, LIGHT_INK = "#15202B", "#FFFFFF"
+
+
+def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.LayerChart:
+    """Source × target, the accuracy and its interval written in each cell; or the difference from in-domain.
+
+    matrix: queries.transfer_matrix of one predictor.
+    """
+    cells = matrix.with_columns(
+        figure=_text("difference", lambda share: f"{100 * share:+.1f}") if difference else _text("accuracy"),
+        interval=pl.format("{}–{}", _text("accuracy_low"), _text("accuracy_high")),
+    )
+    order = communities(cells)
+    column, scale, is_dark = _difference_scale(cells) if difference else _accuracy_scale(cells)
+    ink = alt.condition(is_dark, alt.value(LIGHT_INK), alt.value(DARK_INK))
+    band = alt.Scale(paddingInner=0.03, paddingOuter=0)
+    base = alt.Chart(cells).encode(
+        x=alt.X(
+            "target:N",
+            title="judged on",
+            sort=order,
+            scale=band,
+            axis=alt.Axis(orient="top", labelAngle=0, labelLimit=140, labelFontSize=13),
+        ),
+        y=alt.Y(
+            "source:N", title="trained on", sort=order, scale=band, axis=alt.Axis(labelLimit=180, labelFontSize=13)
+        ),
+    )
+    tooltips = [
+        alt.Tooltip("source:N", title="trained on"),
+        alt.Tooltip("target:N", title="judged on"),
+        *accuracy_tooltips(),
+        alt.Tooltip("difference:Q", title="from in-domain", format="+.3f"),
+        alt.Tooltip("n_train_pairs:Q", title="training pairs", format=","),
+        alt.Tooltip("n_test_pairs:Q", title="test pairs", format=","),
+        alt.Tooltip("n_seeds:Q", title="seeds"),
+    ]
+    colour = alt.Color(
+        f"{column}:Q", title=column, scale=scale, legend=alt.Legend(format="+.2f" if difference else ".2f")
+    )
+    layers = [
+        base.mark_rect(cornerRadius=4).encode(color=colour, tooltip=tooltips),
+        base.mark_text(fontSize=17, fontWeight=600, dy=0 if difference else -8).encode(text="figure:N", color=ink),
+    ]
+    if not difference:
+        layers.append(base.mark_text(fontSize=11, dy=12).encode(text="interval:N", color=ink))
+    title = "Points gained or lost by training elsewhere" if difference else "Accuracy by community"
+    return layered(*layers).properties(height=100 + CELL_HEIGHT_PX * cells["source"].n_unique(), title=title)
+
+
+def communities(matrix: pl.DataFrame) -> list[str]:
+    """Those that are both source and target first, so that the diagonal is one."""
+    sources, targets = set(matrix["source"]), set(matrix["target"])
+    return [*sorted(sources & targets), *sorted(sources ^ targets)]
+
+
+def _accuracy_scale(cells: pl.DataFrame) -> tuple[str, alt.Scale, str]:
+    low, high = smallest(cells["accuracy"]), largest(cells["accuracy"])
+    if high - low < 0.02:
+        low, high = low - 0.01, high + 0.01
+    # Cividis: made to look the same to people with and without colour vision deficiency (Nuñez et al. 2018).
+    return "accuracy", alt.Scale(domain=[low, high], scheme="cividis"), f"datum.accuracy < {low + 0.55 * (high - low)}"
+
+
+def _difference_scale(cells: pl.DataFrame) -> tuple[str, alt.Scale, str]:
+    reach = max(0.01, largest(cells["difference"].abs()))
+    scale = alt.Scale(domain=[-reach, 0, reach], range=["#B35806", "#F7F7F7", "#2166AC"], interpolate="lab")
+    return "difference", scale, f"abs(datum.difference) > {0.6 * reach}"
+
+
+def _text(column: str, render: Callable[[float], str] = "{:.3f}".format) -> pl.Expr:
+    return pl.col(column).map_elements(render, return_dtype=pl.String)

@@ -1,0 +1,195 @@
+"""The one reader of pair sets: `pairs/NAME/pairs.parquet`, described by a `manifest.json` that is written last.
+
+A set without a manifest does not exist; one whose pairs differ from what its manifest describes is refused. Features,
+reward models and dashboard all read pairs here, so none of them can accept what another refuses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lurker.digest import frame_sha256
+from lurker.errors import CallError, LurkerError
+from lurker.progress import say
+from lurker.report import Displayed, ResultTable
+from lurker.schema import PAIRS, check
+from lurker.workspace import Workspace, read_json
+
+HARD_TEST = "hard-test"
+SPLITS = ("train", "validation", "test")
+TEXTS = ("prompt", "chosen", "rejected")
+PAIRS_FILE = "pairs.parquet"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PairSet(Displayed):
+    """A finished pair set; `read_pair_set` opens one."""
+
+    workspace: Workspace
+    name: str
+    manifest: dict[str, Any]
+    """Recipe, ledger, counts and digests, as `manifest.json` holds them."""
+    frame: pl.DataFrame
+    """The PAIRS table, without pairs whose texts a purge erased."""
+
+    @property
+    def ledger(self) -> ResultTable:
+        """How many rows each rule dropped, stage by stage."""
+        rows: list[dict[str, Any]] = []
+        for stage, counts in self.manifest["ledger"].items():
+            rows.append({"stage": stage, "rule": "input", "rows": counts["input"]})
+            rows += [{"stage": stage, "rule": one["reason"], "rows": -one["n"]} for one in counts["dropped"]]
+            rows.append({"stage": stage, "rule": "kept", "rows": counts["kept"]})
+        return ResultTable(f"Ledger of {self.name}", rows)
+
+    def table(self) -> ResultTable:
+        """Pairs, posts and responses by split."""
+        splits = self.frame.group_by("split").agg(pairs=pl.len(), posts=pl.col("post_id").n_unique())
+        order = pl.DataFrame({"split": SPLITS})
+        rows = order.join(splits, on="split", how="left", maintain_order="left").fill_null(0).to_dicts()
+        recipe = self.manifest["recipe"]["name"]
+        return ResultTable(f"Pair set {self.name} (recipe {recipe}, {self.frame.height:,} pairs)", rows)
+
+
+def pair_set_names(workspace: Workspace) -> list[str]:
+    """Names of the finished pair sets, sorted."""
+    return workspace.names("pairs", MANIFEST)
+
+
+def has_hard_test(workspace: Workspace) -> bool:
+    """Whether a hard test was frozen in this workspace."""
+    return HARD_TEST in pair_set_names(workspace)
+
+
+def pair_set_folder(workspace: Workspace, name: str) -> Path:
+    """The folder of a finished pair set.
+
+    Raises:
+        CallError: there is no such set; the message lists those that exist.
+    """
+    folder = workspace.folder("pairs", name)
+    if not (folder / MANIFEST).exists():
+        existing = ", ".join(pair_set_names(workspace)) or "none yet"
+        build = (
+            "Run `lurker pairs build balanced`, which also freezes the hard test."
+            if name == HARD_TEST
+            else f"Build it: `lurker pairs build {name} --recipe balanced`."
+        )
+        raise CallError(f"There is no pair set {name!r} in {workspace.root} (it has: {existing}).", build)
+    return folder
+
+
+def read_manifest(workspace: Workspace, name: str) -> dict[str, Any]:
+    """The manifest of a finished pair set: recipe, ledger, counts and digests.
+
+    Raises:
+        CallError: there is no such set.
+    """
+    return dict(read_json(pair_set_folder(workspace, name) / MANIFEST))
+
+
+def read_pairs(workspace: Workspace, name: str, subreddits: Sequence[str] = ()) -> pl.DataFrame:
+    """The pairs of a set in the file's order, without those whose texts a purge erased.
+
+    Args:
+        subreddits: keep only these, in any case and with or without `r/`; all when empty.
+
+    Raises:
+        CallError: there is no such set, or it has no pairs of a subreddit.
+        LurkerError: the file is not what the manifest describes.
+    """
+    return of_subreddits(read_pair_set(workspace, name).frame, name, subreddits)
+
+
+def read_pair_set(workspace: Workspace, name: str) -> PairSet:
+    """A finished pair set with its manifest.
+
+    Raises:
+        CallError: there is no such set.
+        LurkerError: the file is not what the manifest describes.
+    """
+    manifest = read_manifest(workspace, name)
+    pairs = pl.read_parquet(workspace.folder("pairs", name) / PAIRS_FILE)
+    _require_intact(name, pairs, manifest)
+    return PairSet(workspace, name, manifest, with_texts(check(pairs, PAIRS), name))
+
+
+def intact_digest(workspace: Workspace, name: str) -> str:
+    """SHA-256 of the pairs, as the manifest records it and the file still has it.
+
+    Raises:
+        CallError: there is no such set.
+        LurkerError: the file is not what the manifest describes.
+    """
+    manifest = read_manifest(workspace, name)
+    _require_intact(name, pl.read_parquet(workspace.folder("pairs", name) / PAIRS_FILE), manifest)
+    return str(manifest["pairs_sha256"])
+
+
+def _require_intact(name: str, pairs: pl.DataFrame, manifest: dict[str, Any]) -> None:
+    if frame_sha256(pairs) == manifest["pairs_sha256"]:
+        return
+    build = f"Build it again: `lurker pairs build {name} --recipe {manifest['recipe']['name']}`."
+    raise LurkerError(
+        f"Pair set {name!r} is not what its manifest describes: a build was interrupted or the file was changed.",
+        "Freeze it again: add `--refreeze` to any `lurker pairs build`." if name == HARD_TEST else build,
+    )
+
+
+def of_subreddits(pairs: pl.DataFrame, name: str, subreddits: Sequence[str]) -> pl.DataFrame:
+    """The pairs of these subreddits, in any case and with or without `r/`; all pairs when none is given.
+
+    Raises:
+        CallError: the set `name` has no pairs of one of them.
+    """
+    if not subreddits:
+        return pairs
+    known = {str(display).lower(): display for display in pairs["subreddit"].unique().sort()}
+    wanted = [subreddit.lower().removeprefix("r/") for subreddit in subreddits]
+    if unknown := [subreddit for subreddit in wanted if subreddit not in known]:
+        raise CallError(
+            f"Pair set {name} has no pairs of r/{', r/'.join(unknown)} (it has: {', '.join(known.values())})."
+        )
+    return pairs.filter(pl.col("subreddit").is_in([known[subreddit] for subreddit in wanted]))
+
+
+def split_of(pairs: pl.DataFrame, name: str, split: str) -> pl.DataFrame:
+    """The pairs of one split of the set `name`, sorted by pair_id.
+
+    Raises:
+        LurkerError: the split is empty; the message counts the others.
+    """
+    part = pairs.filter(pl.col("split") == split)
+    if part.is_empty():
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(pairs["split"].value_counts().rows()))
+        raise LurkerError(
+            f"Pair set {name} has no {split} pairs here (it has: {counts or 'no pairs'}).",
+            "Take more posts or subreddits: `lurker pairs build`.",
+        )
+    return part.sort("pair_id")
+
+
+def with_texts(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The pairs of set `name` that still have all their texts, in order; says how many a purge erased."""
+    whole = pairs.filter(pl.all_horizontal(pl.col(TEXTS) != ""))
+    if n_erased := pairs.height - whole.height:
+        say(f"{n_erased:,} pairs of {name} lost their texts to a purge and are skipped; build the set again.")
+    return whole
+
+
+def require_disjoint(training: pl.DataFrame, judged: pl.DataFrame, name: str) -> None:
+    """Refuse to judge on a post that was trained on.
+
+    Raises:
+        LurkerError: posts are shared; the message counts them and names one.
+    """
+    shared = training.select("post_id").unique().join(judged.select("post_id").unique(), on="post_id")["post_id"].sort()
+    if len(shared):
+        raise LurkerError(
+            f"{len(shared):,} posts of {name} were trained on, {shared[0]} among them: its accuracy would be false.",
+            "Judge on the split `test`, or build the two pair sets with the same split.",
+        )

@@ -1,0 +1,249 @@
+"""Reward models: a ladder of small decoders from scratch, or any sequence classifier of transformers.
+
+SPEC is a name of the ladder (`scratch-200k`), of a packaged model (`minilm`), a Hugging Face id or a local folder.
+Names of the ladder count parameters without embeddings, as scaling laws do. Source: Kaplan et al. 2020, section 2.1.
+"""
+
+import re
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lurker.errors import CallError, LurkerError
+from rm.models.pretrained import PACKAGED, locate
+from rm.models.scorer import Scorer
+from rm.pairs.tokens import ensure_pad_token, train_tokenizer
+
+MAX_POSITIONS = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rung:
+    """One model of the ladder: a Llama of this shape, and its default learning rate.
+
+    Up to scratch-200k the rate was searched on the validation split of simulated pairs (500 to 4,000 of them, rates
+    from 1e-3 to 1e-2); above, it follows the usual fall with width and was not searched.
+    """
+
+    hidden_size: int
+    """width of the residual stream"""
+    intermediate_size: int
+    """width inside the gated feed-forward layer"""
+    n_layers: int
+    """decoder layers"""
+    n_heads: int
+    """attention heads, each hidden_size / n_heads wide"""
+    learning_rate: float
+    """peak of AdamW's schedule"""
+
+
+LADDER: dict[str, Rung] = {
+    "scratch-10k": Rung(hidden_size=32, intermediate_size=64, n_layers=1, n_heads=2, learning_rate=2e-3),
+    "scratch-50k": Rung(hidden_size=64, intermediate_size=168, n_layers=1, n_heads=4, learning_rate=2e-3),
+    "scratch-200k": Rung(hidden_size=96, intermediate_size=232, n_layers=2, n_heads=4, learning_rate=1e-3),
+    "scratch-1m": Rung(hidden_size=160, intermediate_size=448, n_layers=3, n_heads=4, learning_rate=6e-4),
+    "scratch-4m": Rung(hidden_size=256, intermediate_size=688, n_layers=5, n_heads=4, learning_rate=4e-4),
+    "scratch-16m": Rung(hidden_size=448, intermediate_size=1200, n_layers=7, n_heads=7, learning_rate=2e-4),
+}
+PRETRAINED_LEARNING_RATE = 2e-5
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModel:
+    """A sequence classifier with one output, and its tokenizer (padding right, a padding token of its own)."""
+
+    model: Any
+    tokenizer: Any
+
+    def scorer(self, max_tokens: int) -> Scorer:
+        """What computes the model's rewards of sequences of at most max_tokens tokens, on the device it is on."""
+        return Scorer(self.model, self.tokenizer.pad_token_id, max_tokens)
+
+    @property
+    def n_parameters_total(self) -> int:
+        """All parameters."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def n_parameters(self) -> int:
+        """Parameters without token and position embeddings."""
+        embeddings = [module for module in self.model.modules() if isinstance(module, nn.Embedding)]
+        return self.n_parameters_total - sum(p.numel() for module in embeddings for p in module.parameters())
+
+
+def learning_rate(spec: str) -> float:
+    """The default learning rate of a model."""
+    return LADDER[spec].learning_rate if spec in LADDER else PRETRAINED_LEARNING_RATE
+
+
+def check_spec(spec: str) -> None:
+    """Refuse at once what can be no model.
+
+    Errors: CallError that names what there is, or the command that installs a packaged model.
+    """
+    if spec in LADDER:
+        return
+    if spec in PACKAGED:
+        locate(spec)
+        return
+    path = Path(spec)
+    if path.is_dir() and not (path / "config.json").exists():
+        raise CallError(f"The folder {spec} holds no model: it has no config.json.", _known_models())
+    if path.is_file() or spec.startswith("scratch-") or not spec.strip():
+        raise CallError(f"Unknown model {spec!r}.", _known_models())
+
+
+def build(spec: str, texts: Sequence[str], vocabulary_size: int, seed: int, tokenizer: Any = None) -> RewardModel:
+    """The model with a fresh head, and its tokenizer.
+
+    texts: what a tokenizer of the ladder learns from: the training split's texts, nothing else. tokenizer: a
+    ready one, so that the models of an experiment share it. The initial weights depend on the seed only.
+    Errors: CallError for a SPEC that is neither of the ladder nor loads.
+    """
+    check_spec(spec)
+    torch.manual_seed(seed)
+    if spec in LADDER:
+        tokenizer = tokenizer or train_tokenizer(texts, vocabulary_size)
+        return RewardModel(_from_scratch(LADDER[spec], tokenizer), tokenizer)
+    return _from_pretrained(str(locate(spec)) if spec in PACKAGED else spec)
+
+
+def load(folder: Path) -> RewardModel:
+    """A trained model from the `model` folder of a run.
+
+    Errors: CallError when the folder holds no model.
+    """
+    check_spec(str(folder))
+    return _from_pretrained(str(folder))
+
+
+def save(reward_model: RewardModel, folder: Path) -> None:
+    """Write weights, config and tokenizer as transformers loads them; the folder appears whole.
+
+    Errors: LurkerError when it cannot be written.
+    """
+    temporary = folder.with_name(f".model-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        reward_model.model.save_pretrained(temporary)
+        reward_model.tokenizer.save_pretrained(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except OSError as error:
+        raise LurkerError(
+            f"Cannot write {folder}: {error}.", "Free some space and repeat the call, a training with `--resume`."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def backbone(spec: str) -> tuple[Any, Any]:
+    """A pretrained model without any head, as it was published, and its tokenizer.
+
+    Errors: CallError for a SPEC that does not load.
+    """
+    from transformers import AutoModel
+
+    reward_model = build(spec, [], 0, seed=0)
+    model = AutoModel.from_pretrained(
+        str(locate(spec)) if spec in PACKAGED else spec, trust_remote_code=False, dtype=torch.float32
+    )
+    if len(reward_model.tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(reward_model.tokenizer))
+    return model, reward_model.tokenizer
+
+
+def silence_dropout(model: nn.Module) -> None:
+    """Turn dropout off for training: the two responses of a pair are then judged by the same network.
+
+    Source: Ziegler et al. 2019, section 2.1; TRL's `disable_dropout` does the same.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0  # type: ignore[assignment]
+
+
+def _from_scratch(rung: Rung, tokenizer: Any) -> Any:
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=rung.hidden_size,
+        intermediate_size=rung.intermediate_size,
+        num_hidden_layers=rung.n_layers,
+        num_attention_heads=rung.n_heads,
+        num_key_value_heads=rung.n_heads,
+        max_position_embeddings=MAX_POSITIONS,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        num_labels=1,
+        use_cache=False,
+    )
+    model = LlamaForSequenceClassification(config)
+    _initialise_head(model.score)
+    return model
+
+
+def _from_pretrained(spec: str) -> RewardModel:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # it would warn of the new head, which is initialised below
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(spec, trust_remote_code=False)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            spec, num_labels=1, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CallError(f"Cannot load the model {spec!r}: {reason}", _known_models()) from error
+    ensure_pad_token(tokenizer)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    model.config.pad_token_id = tokenizer.pad_token_id
+    missing = {key.rsplit(".", 1)[0] for key in info["missing_keys"]}
+    for name, module in model.named_modules():
+        if name in missing and isinstance(module, nn.Linear) and module.out_features == 1:
+            _initialise_head(module)
+    return RewardModel(model, tokenizer)
+
+
+def reward_head(model: nn.Module) -> nn.Linear:
+    """The linear layer that gives the reward: the last one with one output.
+
+    Errors: CallError when the model has none.
+    """
+    heads = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 1]
+    if not heads:
+        raise CallError(f"{type(model).__name__} has no linear head with one output.", _known_models())
+    return heads[-1]
+
+
+def _initialise_head(head: nn.Linear) -> None:
+    """Weights of the reward head from N(0, 1/(width + 1)), no bias.
+
+    Source: Stiennon et al. 2020, "Learning to summarize from human feedback", appendix B.1.
+    """
+    nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
+
+
+def _known_models() -> str:
+    return f"Models: {', '.join((*LADDER, *PACKAGED))}, a Hugging Face id that loads here, or a local folder."
+
+
+def slug(spec: str) -> str:
+    """A model's SPEC as part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", spec.rstrip("/").split("/")[-1])[:40]

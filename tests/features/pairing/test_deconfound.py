@@ -1,0 +1,159 @@
+"""Balanced pairs: the confounders say nothing; adjusted pairs: they say what they say."""
+
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.blocks import Means
+from features.confounders.design import is_earlier_chosen
+from features.pairing.deconfound import CAPS, CAPS_ON_EXPECTED, _capped, _thin
+from features.recipes.presets import preset
+from features.recipes.recipe import Recipe
+from features.sets.build import build_pairs
+from features.sets.store import effective_size
+from lurker.config import override
+from lurker.pair_sets import read_pairs
+from lurker.stats import accuracy_interval
+from lurker.workspace import Workspace, open_workspace
+
+WIDE = ["max_log_delay_difference=none", "n_neighbours=23"]
+"""Simulated delays spread over five nats: a caliper of one would leave too little to count."""
+
+
+@pytest.fixture
+def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
+    return open_workspace(Path(shutil.copytree(simulated_workspace, tmp_path / "copy")))
+
+
+def earlier_wins(pairs: pl.DataFrame) -> Any:
+    return accuracy_interval(is_earlier_chosen(pairs), pairs["post_id"], pairs["weight"])
+
+
+def test_the_shortcut_of_time_is_gone_and_taste_is_not(workspace: Workspace) -> None:
+    build_pairs(workspace, "naive", override(preset("naive"), ["min_chars=20"]))
+    manifest = build_pairs(workspace, "ours", override(preset("balanced"), WIDE))
+    naive, ours = read_pairs(workspace, "naive"), read_pairs(workspace, "ours")
+    assert earlier_wins(naive).low > 0.7
+    estimate = earlier_wins(ours)
+    assert estimate.low < 0.5 < estimate.high and estimate.high - estimate.low < 0.1
+    assert ours["post_id"].value_counts()["count"].max() <= 10
+    sides = pl.concat([ours["chosen_id"], ours["rejected_id"]])
+    assert sides.value_counts()["count"].max() <= 3
+    assert manifest["n_effective"] == pytest.approx(effective_size(ours["weight"]))
+    assert manifest["n_effective"] > 1_500
+
+    def true_share(pairs: pl.DataFrame) -> float:
+        truth = pl.read_parquet(workspace.root / "truth/*/*.parquet").select("comment_id", "quality")
+        for side in ("chosen", "rejected"):
+            named = truth.rename({"comment_id": f"{side}_id", "quality": f"{side}_quality"})
+            pairs = pairs.join(named, on=f"{side}_id")
+        return float((pairs["chosen_quality"] > pairs["rejected_quality"]).mean())
+
+    assert true_share(ours) > true_share(naive) + 0.03  # what time decided is gone, so taste decides more
+
+
+def test_caps_on_what_is_expected_bring_no_shortcut_back() -> None:
+    """Posts differ in how far the earlier one wins, p on average: where it does not, thinning leaves more pairs."""
+    rng, n_posts, n_each = np.random.default_rng(0), 2_000, 40
+    log_odds = np.repeat(rng.normal(1.2, 1.2, n_posts), n_each)
+    is_earlier = rng.random(log_odds.size) < 1 / (1 + np.exp(-log_odds))
+    p = np.full(log_odds.size, is_earlier.mean())
+    pairs = pl.DataFrame(
+        {
+            "pair_id": [f"{n:06}" for n in range(p.size)],
+            "pair_hash": rng.permutation(p.size),
+            "post_id": np.arange(p.size) // n_each,
+            "subreddit": "alpha",
+            "chosen_id": [f"c{n}" for n in range(p.size)],
+            "rejected_id": [f"r{n}" for n in range(p.size)],
+            "chosen_delay_s": np.where(is_earlier, 1, 2),
+            "rejected_delay_s": np.where(is_earlier, 2, 1),
+            "_p": p,
+        }
+    )
+
+    def earlier_wins_after(recipe: Recipe) -> tuple[float, int]:
+        kept = _capped(pairs, CAPS_ON_EXPECTED, recipe, Counter())
+        kept = _thin(kept, kept["_p"].to_numpy(), "thin", Counter())
+        kept = _capped(kept, CAPS, recipe, Counter())
+        return float(is_earlier_chosen(kept).mean()), kept["post_id"].value_counts()["count"].max()
+
+    ours = earlier_wins_after(preset("balanced"))
+    before = earlier_wins_after(override(preset("balanced"), ["max_expected_pairs_per_post=none"]))
+    assert ours[1] <= 10 and before[1] <= 10
+    assert before[0] > 0.535 and abs(ours[0] - 0.5) < 0.015, (before, ours)
+
+
+def test_another_seed_is_another_draw_of_the_same_posts_on_the_same_sides(workspace: Workspace) -> None:
+    sets = []
+    for seed in ("0", "1"):
+        build_pairs(workspace, f"draw-{seed}", override(preset("balanced"), [f"seed={seed}", "n_balance_rounds=0"]))
+        sets.append(read_pairs(workspace, f"draw-{seed}"))
+    both = sets[0].join(sets[1], on="pair_id")
+    assert 0.3 < both.height / sets[0].height < 0.8
+    assert both["split"].equals(both["split_right"]) and both["chosen_id"].equals(both["chosen_id_right"])
+
+
+@pytest.mark.slow
+def test_the_ledgers_of_both_recipes_add_up(workspace: Workspace) -> None:
+    for recipe in ("balanced", "adjusted"):
+        manifest = build_pairs(workspace, recipe, preset(recipe))
+        for ledger in manifest["ledger"].values():
+            assert ledger["input"] == ledger["kept"] + sum(line["n"] for line in ledger["dropped"])
+        stages = [stage for stage in manifest["ledger"] if stage != "responses"]
+        assert sum(manifest["ledger"][stage]["kept"] for stage in stages) == manifest["n_pairs"]
+
+
+def test_adjusted_says_of_each_pair_how_much_time_foretells_and_holds_out_balanced_pairs(workspace: Workspace) -> None:
+    build_pairs(workspace, "adjusted", preset("adjusted"))
+    build_pairs(workspace, "balanced", preset("balanced"))
+    adjusted, balanced = (read_pairs(workspace, name) for name in ("adjusted", "balanced"))
+    train, held_out = adjusted.filter(split="train"), adjusted.filter(pl.col("split") != "train")
+    assert (held_out["confounder_log_odds"] == 0).all()
+    same = balanced.filter(pl.col("split") != "train")
+    assert held_out["pair_id"].to_list() == same["pair_id"].to_list()
+    # Calibrated: where it says p, the chosen one is the earlier one's winner p of the time.
+    p_right = 1 / (1 + np.exp(-train["confounder_log_odds"].abs().to_numpy()))
+    named = (train["confounder_log_odds"] > 0).to_numpy()
+    assert named.mean() == pytest.approx(p_right.mean(), abs=0.02) and named.mean() > 0.7
+
+
+def test_the_log_odds_take_a_planted_confounder_out_of_a_model(workspace: Workspace) -> None:
+    """A logistic regression of the winner on the difference of log delay, without and with the offset."""
+    from scipy.optimize import minimize_scalar
+
+    build_pairs(workspace, "adjusted", preset("adjusted"))
+    train = read_pairs(workspace, "adjusted").filter(split="train")
+    difference = (train["chosen_delay_s"].log1p() - train["rejected_delay_s"].log1p()).to_numpy()
+
+    def coefficient(offset: np.ndarray) -> float:
+        # The chosen one is always the label, so its log-likelihood is that of margin > 0.
+        return float(minimize_scalar(lambda b: np.logaddexp(0, -(b * difference + offset)).sum(), (-2, 2)).x)
+
+    plain = coefficient(np.zeros(train.height))
+    adjusted = coefficient(train["confounder_log_odds"].to_numpy())
+    assert plain < -0.5
+    assert abs(adjusted) < 0.1 * abs(plain)
+
+
+def test_order_of_rows_files_memory_limit_and_engine_change_no_byte(
+    write_workspace: Callable[..., Workspace], simulate: Callable[..., Any]
+) -> None:
+    posts, comments, _ = simulate(n_posts=40, n_comments=12, subreddits=("alpha", "beta"))
+    contents = []
+    for n_files, means in ((1, Means()), (3, Means(memory_limit="100MB", engine="ray"))):
+        workspace = write_workspace(posts, comments, n_files=n_files)
+        for recipe in ("balanced", "adjusted"):
+            build_pairs(workspace, recipe, override(preset(recipe), ["min_chars=1"]), means=means)
+        files = [workspace.root / "pairs" / name / "pairs.parquet" for name in ("balanced", "adjusted")]
+        contents.append([path.read_bytes() for path in files])
+        random.Random(n_files).shuffle(comments)
+        random.Random(n_files).shuffle(posts)
+    assert contents[0] == contents[1]

@@ -1,0 +1,126 @@
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from features.blocks import Blocks
+from features.pairing.select import choose_pairs
+from features.recipes.presets import hard_test, preset
+from features.sets.build import build_pairs
+from lurker.pair_sets import read_manifest, read_pairs
+from lurker.schema import COMMENTS, PAIRS
+from lurker.workspace import Workspace, open_workspace
+
+
+@pytest.fixture
+def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
+    return open_workspace(Path(shutil.copytree(simulated_workspace, tmp_path / "copy")))
+
+
+def change_scores(workspace: Workspace, subreddit: str) -> None:
+    """Newer votes: every second comment of the subreddit scores more."""
+    comments = workspace.scan(COMMENTS, [subreddit]).collect()
+    more = pl.col("score") + 20 * (pl.int_range(pl.len()) % 2)
+    workspace.replace_partition(COMMENTS, subreddit, [comments.with_columns(score=more)])
+
+
+def test_the_hard_test_keeps_its_promises(workspace: Workspace) -> None:
+    manifest = build_pairs(workspace, "set", preset("naive"))
+    pairs, own = read_pairs(workspace, "hard-test"), read_manifest(workspace, "hard-test")
+    rules = hard_test()
+    assert pairs.height >= 40
+    assert (pairs["split"] == "test").all()
+    assert (pairs["label_confidence"] >= rules.min_label_confidence).all()
+    time, length = ((pairs[f"chosen_{x}"] - pairs[f"rejected_{x}"]).sign().sum() for x in ("delay_s", "chars"))
+    assert (time, length) == (0, 0)
+    assert ((pairs["chosen_delay_s"] - pairs["rejected_delay_s"]).abs() <= 3_600).all()
+    ratio = (pairs["chosen_chars"].log() - pairs["rejected_chars"].log()).abs()
+    assert ratio.max() <= math.log(1.5) + 1e-12
+    assert (pairs["weight"] == 1).all()
+    assert own["hard_test"] == manifest["hard_test"] and set(own["hard_test"]) == {"alpha", "beta"}
+    ledger = own["ledger"]["pairs"]
+    assert ledger["input"] == pairs.height + sum(line["n"] for line in ledger["dropped"])
+    train = read_pairs(workspace, "set").filter(pl.col("split") != "test")
+    assert train.join(pairs, on="post_id", how="semi").is_empty()
+
+
+def test_new_votes_do_not_move_a_frozen_test(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    first = build_pairs(workspace, "set", preset("naive"))["hard_test"]
+    frozen = (workspace.root / "pairs/hard-test/pairs.parquet").read_bytes()
+    assert "frozen" not in capsys.readouterr().err
+    change_scores(workspace, "alpha")
+    assert build_pairs(workspace, "set", preset("naive"))["hard_test"] == first
+    assert (workspace.root / "pairs/hard-test/pairs.parquet").read_bytes() == frozen
+    assert "The hard test of r/alpha stays frozen" in capsys.readouterr().err
+
+
+def test_refreeze_replaces_what_changed_and_drops_its_audit(workspace: Workspace) -> None:
+    first = build_pairs(workspace, "set", preset("naive"))["hard_test"]
+    audit = workspace.root / "pairs/hard-test/audit.json"
+    audit.write_text("{}")
+    change_scores(workspace, "alpha")
+    second = build_pairs(workspace, "set", preset("naive"), refreeze=True)["hard_test"]
+    assert second["alpha"] != first["alpha"] and second["beta"] == first["beta"]
+    assert not audit.exists()
+
+
+def test_a_new_subreddit_is_appended(workspace: Workspace) -> None:
+    build_pairs(workspace, "one", preset("naive"), ["alpha"])
+    alpha = read_pairs(workspace, "hard-test")
+    manifest = build_pairs(workspace, "two", preset("naive"), ["beta"])
+    both, own = read_pairs(workspace, "hard-test"), read_manifest(workspace, "hard-test")
+    assert set(alpha["subreddit"]) == {"alpha"} and set(both["subreddit"]) == {"alpha", "beta"}
+    assert both.filter(pl.col("subreddit") == "alpha").equals(alpha)
+    assert set(manifest["hard_test"]) == {"beta"} and set(own["hard_test"]) == {"alpha", "beta"}
+
+
+def test_another_recipe_shares_the_same_test(workspace: Workspace) -> None:
+    naive = build_pairs(workspace, "naive", preset("naive"))["hard_test"]
+    assert build_pairs(workspace, "matched", preset("matched"))["hard_test"] == naive
+
+
+def test_it_is_made_again_only_where_its_input_has_changed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def choose(blocks: Blocks, *rest: Any, **given: Any) -> Any:
+        made.append(blocks.subreddits[0])
+        return choose_pairs(blocks, *rest, **given)
+
+    monkeypatch.setattr("features.sets.hard_tests.choose_pairs", choose)
+    build_pairs(workspace, "set", preset("naive"), ["alpha"])
+    build_pairs(workspace, "other", preset("matched"), ["alpha"])
+    assert made == ["alpha"]
+    change_scores(workspace, "alpha")
+    build_pairs(workspace, "set", preset("naive"), ["alpha"])
+    assert made == ["alpha", "alpha"]
+    build_pairs(workspace, "set", preset("naive"), ["alpha"], refreeze=True)
+    build_pairs(workspace, "set", preset("naive"), ["alpha"])
+    assert made == ["alpha"] * 3
+
+
+def test_a_subreddit_too_small_is_named_and_no_harm(
+    write_workspace: Callable[..., Workspace],
+    make_post: Callable[..., Any],
+    make_comment: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    workspace = write_workspace([make_post()], [make_comment("a", score=1), make_comment("b", score=9)])
+    manifest = build_pairs(workspace, "tiny", preset("naive"))
+    assert manifest["hard_test"] == {} and manifest["n_pairs"] == 1
+    assert "Too few comments for a hard test in r/alpha" in capsys.readouterr().err
+    assert not (workspace.root / "pairs/hard-test").exists()
+
+
+def test_the_frozen_file_is_a_table_of_pairs(workspace: Workspace) -> None:
+    build_pairs(workspace, "set", preset("naive"))
+    manifest = json.loads((workspace.root / "pairs/hard-test/manifest.json").read_text())
+    frame = pl.read_parquet(workspace.root / "pairs/hard-test/pairs.parquet")
+    assert frame.schema == PAIRS.schema
+    assert manifest["recipe"]["name"] == "hard-test" and manifest["n_pairs"] == frame.height

@@ -1,0 +1,85 @@
+import random
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.text.near_duplicates import Likeness, near_duplicate_groups
+
+
+def groups_of(texts: dict[str, str], n_parts: int = 1, likeness: Likeness | None = None) -> list[set[str]]:
+    frame = pl.DataFrame({"id": list(texts), "text": list(texts.values())})
+    size = -(-frame.height // n_parts)
+    found = near_duplicate_groups(lambda: frame.iter_slices(size), likeness or Likeness())
+    return sorted((set(group["id"]) for _, group in found.group_by("copy_group")), key=min)
+
+
+def sentence(seed: int, n_words: int = 40) -> list[str]:
+    words = random.Random(seed)
+    return [f"w{words.randrange(500)}" for _ in range(n_words)]
+
+
+def with_last_words_changed(words: list[str], n_changed: int) -> list[str]:
+    return [*words[: len(words) - n_changed], *(f"x{n}" for n in range(n_changed))]
+
+
+def test_case_marks_and_a_changed_end_do_not_make_another_text() -> None:
+    words = sentence(0)
+    texts = {
+        "c": " ".join(words),
+        "a": "**" + ", ".join(words).upper() + "!**",
+        "b": " ".join(with_last_words_changed(words, 2)),  # 34 runs of 36 + 2: similarity 0.89
+        "d": " ".join(with_last_words_changed(words, 10)),  # 26 runs of 36 + 10: 0.57
+        "e": " ".join(sentence(1)),
+    }
+    assert groups_of(texts) == [{"a", "b", "c"}]
+
+
+def test_short_texts_are_nobodys_copy() -> None:
+    texts = {"a": "Congratulations on getting in!", "b": "Congratulations on getting in!"}
+    assert groups_of(texts) == []
+    assert groups_of(texts, likeness=Likeness(min_words=4, run_words=3)) == [{"a", "b"}]
+
+
+def test_every_pair_above_the_bound_is_found_and_none_below_as_brute_force_says() -> None:
+    texts = {}
+    for seed in range(60):
+        words = sentence(seed)
+        for n_changed in range(0, 12, 2):
+            texts[f"t{seed:02}-{n_changed:02}"] = " ".join(with_last_words_changed(words, n_changed))
+    runs = {name: {tuple(text.split()[i : i + 5]) for i in range(36)} for name, text in texts.items()}
+    names = sorted(texts)
+    parent = {name: name for name in names}
+
+    def root(name: str) -> str:
+        return name if parent[name] == name else root(parent[name])
+
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            if len(runs[a] & runs[b]) / len(runs[a] | runs[b]) >= 0.8:
+                parent[root(b)] = root(a)
+    clusters: dict[str, set[str]] = {}
+    for name in names:
+        clusters.setdefault(root(name), set()).add(name)
+    expected = sorted((group for group in clusters.values() if len(group) > 1), key=min)
+    assert len(expected) == 60
+    assert groups_of(texts) == expected
+
+
+@pytest.mark.parametrize("n_parts", [1, 3])
+def test_order_and_parts_do_not_matter(n_parts: int) -> None:
+    texts = {f"{n:03}": " ".join(sentence(n % 70)) for n in range(100)}
+    shuffled = dict(random.Random(n_parts).sample(list(texts.items()), k=len(texts)))
+    assert groups_of(shuffled, n_parts) == [{f"{n:03}", f"{n + 70:03}"} for n in range(30)]
+
+
+def test_a_text_pasted_very_often_takes_linear_work() -> None:
+    texts = {f"{n:06}": " ".join(sentence(0)) for n in range(20_000)}
+    (group,) = groups_of(texts)
+    assert len(group) == 20_000
+
+
+def test_nothing_is_nobodys_copy() -> None:
+    assert groups_of({"a": "", "b": ""}) == []
+    nothing = near_duplicate_groups(lambda: [], Likeness())
+    assert nothing.height == 0 and np.array_equal(nothing.columns, ["id", "copy_group"])

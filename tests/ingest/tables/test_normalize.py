@@ -1,0 +1,237 @@
+"""Raw rows of every era become rows of the tables."""
+
+import json
+import re
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.tables import normalize
+from ingest.tables.normalize import RowFilters
+from ingest.tables.parse import RAW_TYPES, parse_lines
+from lurker.authors import hash_authors
+from lurker.schema import COMMENTS, POSTS, check
+
+SALT = b"a salt"
+
+
+@pytest.fixture
+def read():
+    """Read raw dicts as a dump's rows: the frame of `with_common_fields`."""
+
+    def read(*rows):
+        import orjson
+
+        data = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+        frame, malformed = parse_lines(data)
+        assert not malformed
+        return normalize.with_common_fields(frame)
+
+    return read
+
+
+def comment(**fields):
+    """A comment with the fields that every era has."""
+    row = {"id": "c1", "link_id": "t3_p1", "parent_id": "t3_p1", "subreddit": "college", "body": "yes"}
+    return {**row, "author": "ann", "created_utc": 1_500_000_000, "score": 3, **fields}
+
+
+def post(**fields):
+    """A submission with the fields that every era has."""
+    row = {"id": "p1", "subreddit": "college", "title": "Why?", "selftext": "Tell me.", "author": "bob"}
+    return {**row, "created_utc": 1_500_000_000, "score": 3, **fields}
+
+
+def comments_of(raw, **options):
+    return normalize.comments(raw, "dump", SALT, **options)
+
+
+def posts_of(raw, **options):
+    return normalize.posts(raw, "dump", SALT, **options)
+
+
+def test_posts_and_comments_are_told_by_content(read):
+    raw = read(comment(), post(), {"id": "t5_x", "display_name": "college"})
+    assert comments_of(raw)["comment_id"].to_list() == ["c1"]
+    assert posts_of(raw)["post_id"].to_list() == ["p1"]
+    assert raw.select(normalize.drop_reason(RowFilters())).to_series().to_list() == [
+        None,
+        None,
+        "neither post nor comment",
+    ]
+    assert comments_of(raw).schema == COMMENTS.schema
+    assert posts_of(raw).schema == POSTS.schema
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"created_utc": "1500000000"}, {"created_utc": 1_500_000_000}),
+        ({"created_utc": 1500000000.0}, {"created_utc": 1_500_000_000}),
+        ({"score": None}, {"score": None}),
+        ({"score": None, "ups": 5, "downs": 2}, {"score": 3}),
+        ({"score": "many"}, {"score": None}),
+        ({"edited": False}, {"is_edited": False}),
+        ({"edited": None}, {"is_edited": False}),
+        ({"edited": True}, {"is_edited": True}),
+        ({"edited": 1500000300.0}, {"is_edited": True}),
+        ({"author": None}, {"author_hash": None}),
+        ({"author": "[deleted]"}, {"author_hash": None, "is_deleted": False}),
+        ({"body": "[deleted]"}, {"is_deleted": True}),
+        ({"body": "[removed]"}, {"is_deleted": True}),
+        ({"body": ""}, {"is_deleted": True}),
+        ({"body": "a\x00b"}, {"body": "ab"}),
+        ({"body": "a &amp;lt; &gt; b"}, {"body": "a &lt; > b"}),
+        ({"parent_id": "t1_c0"}, {"parent_id": "c0", "is_top_level": False}),
+        ({"parent_id": None}, {"parent_id": "p1", "is_top_level": True}),
+        ({"link_id": None}, {"post_id": "p1", "is_top_level": True}),
+        ({"id": "t1_c1"}, {"comment_id": "c1"}),
+        ({"distinguished": "moderator"}, {"is_distinguished": True}),
+        ({"is_submitter": True}, {"is_by_op": True}),
+        ({}, {"is_by_op": None, "is_stickied": False, "is_score_hidden": False, "retrieved_utc": None}),
+        ({"retrieved_on": 7, "_meta": {"retrieved_2nd_on": 9}}, {"retrieved_utc": 9}),
+        ({"retrieved_on": "8"}, {"retrieved_utc": 8}),
+    ],
+)
+def test_oddities_of_every_era(read, fields, expected):
+    (row,) = comments_of(read(comment(**fields))).to_dicts()
+    assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"selftext": None, "url": "https://example.org", "domain": "example.org"}, {"body": "", "is_self": False}),
+        ({"domain": "self.college", "url": "https://reddit.com/x"}, {"is_self": True}),
+        (
+            {},
+            {
+                "is_self": True,
+                "is_nsfw": False,
+                "n_comments": None,
+                "flair": None,
+                "upvote_ratio": None,
+                "crosspost_of": None,
+            },
+        ),
+        ({"crosspost_parent": "t3_abc"}, {"crosspost_of": "abc"}),
+        ({"is_self": False}, {"is_self": False}),
+        ({"selftext": "[removed]"}, {"is_deleted": True}),
+        ({"removed_by_category": "moderator"}, {"is_deleted": True}),
+        ({"title": "Q &amp; A with /u/ann"}, {"title": "Q & A with /u/[name]"}),
+        ({"upvote_ratio": 0.75, "num_comments": 4}, {"upvote_ratio": 0.75, "n_comments": 4}),
+    ],
+)
+def test_posts_of_every_era(read, fields, expected):
+    (row,) = posts_of(read(post(**fields))).to_dicts()
+    assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "row", "reason"),
+    [
+        (RowFilters(subreddits=("Emory",)), comment(), "other subreddit"),
+        (RowFilters(subreddits=("COLLEGE",)), comment(), None),
+        (RowFilters(since_utc=1_500_000_001), comment(), "before --since"),
+        (RowFilters(since_utc=1_500_000_000), comment(), None),
+        (RowFilters(until_utc=1_500_000_000), comment(), "not before --until"),
+        (RowFilters(min_score=4), comment(), "below --min-score"),
+        (RowFilters(min_score=3), comment(), None),
+        (RowFilters(min_score=-99), comment(score=None), "below --min-score"),
+        (RowFilters(), post(over_18=True), "nsfw"),
+        (RowFilters(keep_nsfw=True), post(over_18=True), None),
+        (RowFilters(), comment(id=None), "no id, time or subreddit"),
+        (RowFilters(), comment(created_utc=None), "no id, time or subreddit"),
+        (RowFilters(), comment(subreddit="../../etc"), "no id, time or subreddit"),
+        (RowFilters(), post(subreddit="reddit.com"), None),
+        (RowFilters(), post(subreddit="u_somebody-1"), "a user's profile"),
+        (RowFilters(subreddits=("u_Somebody-1",)), post(subreddit="u_somebody-1"), None),
+        (RowFilters(), comment(author="automoderator"), "written by a bot"),
+        (RowFilters(bots=()), comment(author="AutoModerator"), None),
+        (RowFilters(), comment(over_18=True), "nsfw"),
+    ],
+)
+def test_a_dropped_row_has_a_reason(read, filters, row, reason):
+    assert read(row).select(normalize.drop_reason(filters)).item() == reason
+
+
+def test_an_empty_span_of_time_is_refused():
+    with pytest.raises(ValueError, match="200 to 100"):
+        RowFilters(since_utc=200, until_utc=100)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("thanks u/Some-One_1!", "thanks u/[name]!"),
+        ("/u/someone said", "/u/[name] said"),
+        ("https://reddit.com/user/someone", "https://reddit.com/u/[name]"),
+        ("the menu/list and r/college", "the menu/list and r/college"),
+        ("U/SHOUT", "u/[name]"),
+    ],
+)
+def test_names_in_texts(text, clean):
+    frame = pl.DataFrame({"text": [text]})
+    assert frame.select(normalize.clean_text(pl.col("text"))).item() == clean
+    assert frame.select(normalize.clean_text(pl.col("text"), keep_mentions=True)).item() == text
+
+
+@given(st.text(alphabet=st.sampled_from("u/Ur ser[]name_-é\x00&amp;lt;")))
+def test_cleaning_leaves_no_name_and_no_nul(text):
+    cleaned = pl.DataFrame({"text": [text]}).select(normalize.clean_text(pl.col("text"))).item()
+    assert "\x00" not in cleaned
+    assert not re.search(r"(?<![0-9A-Za-z_])[uU](ser)?/[A-Za-z0-9_-]{2,}", cleaned, re.ASCII)
+
+
+JSON = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.sampled_from(
+        ["[deleted]", "[removed]", "t3_p1", "t1_c2", "college", "u_x", "self.college", "1.5e9", "-3", "\ud83d"]
+    ),
+    st.text(max_size=6),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.sampled_from(["retrieved_2nd_on", "was_deleted_later", "x"]), st.floats(), max_size=2),
+)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.dictionaries(st.sampled_from(sorted(RAW_TYPES)), JSON)), max_size=6))
+@settings(deadline=None, max_examples=150)
+def test_whatever_a_row_holds_it_is_kept_whole_or_dropped_with_a_reason(rows):
+    """Every field may be of any type, or absent; a kept row keeps to the schema, and no row is lost."""
+    raw = [{**(comment() if is_comment else post()), **fields} for is_comment, fields in rows]
+    data = b"".join(json.dumps(row).encode() + b"\n" for row in raw)
+    frame, malformed = parse_lines(data)
+    assert (frame.height, malformed) == (len(raw), [])
+    found = normalize.with_common_fields(frame).with_columns(normalize.drop_reason(RowFilters()))
+    kept = found.filter(pl.col("drop_reason").is_null())
+    posts = check(normalize.posts(kept, "dump", SALT), POSTS)
+    comments = check(normalize.comments(kept, "dump", SALT).with_columns(pl.col("is_by_op").fill_null(False)), COMMENTS)
+    assert posts.height + comments.height == kept.height
+    for text in (*posts["title"], *posts["body"], *comments["body"]):
+        assert "\x00" not in text
+        text.encode()
+    assert (comments["is_top_level"] == (comments["parent_id"] == comments["post_id"])).all()
+    assert not posts["post_id"].str.starts_with("t3_").any()
+    for table in (posts, comments):
+        assert table["created_utc"].is_between(0, 2**40).all()
+        assert (table["author_hash"].is_null() | table["author_hash"].str.contains("^[0-9a-f]{16}$")).all()
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from(["[deleted]", "", "ann", "Ann", "bob"]), st.text(min_size=1))))
+def test_hashes_tell_authors_apart_and_name_nobody(names):
+    hashes = hash_authors(pl.Series("author", names, dtype=pl.String), SALT).to_list()
+    for name, digest in zip(names, hashes, strict=True):
+        assert (digest is None) == (name in (None, "[deleted]", "[removed]", ""))
+        assert digest is None or re.fullmatch("[0-9a-f]{16}", digest)
+    known = [pair for pair in zip(names, hashes, strict=True) if pair[1]]
+    assert len({name for name, _ in known}) == len({digest for _, digest in known}) == len(set(known))
+
+
+def test_another_salt_gives_another_hash():
+    names = pl.Series(["ann"])
+    assert hash_authors(names, b"one")[0] != hash_authors(names, b"two")[0]

@@ -1,0 +1,122 @@
+"""Sorted runs: any number of them, cut into any number of ranges, merge to the same rows."""
+
+from itertools import pairwise
+
+import polars as pl
+import pytest
+
+from ingest.dump_files.read import ingest_dumps
+from ingest.tables import merge as store
+from ingest.tables import sorted_runs as runs
+from ingest.tables.normalize import RowFilters
+from ingest.tables.sorted_runs import FIRST, between, few_runs, in_order, ranges, read_run, write_run
+from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
+from lurker.workspace import open_workspace
+
+SUBREDDITS = ("college", "Emory", "emory", "xmas", "Zebra")
+
+
+def looks(n, start=0):
+    """Rows of observations of items that lie in several subreddits, some seen twice."""
+    numbers = range(start, start + n)
+    columns = {
+        "item_id": [f"i{number * 7919 % 10_007:05d}" for number in numbers],
+        "kind": ["comment"] * n,
+        "subreddit": [SUBREDDITS[number % len(SUBREDDITS)] for number in numbers],
+        "observed_utc": [number % 3 for number in numbers],
+        "score": list(numbers),
+    }
+    return pl.DataFrame(columns, schema=OBSERVATIONS.schema)
+
+
+@pytest.mark.parametrize("n_wanted", [1, 2, 7, 40])
+def test_ranges_cover_every_row_once_in_order(tmp_path, n_wanted):
+    paths = [tmp_path / f"{number}.arrow" for number in range(5)]
+    for number, path in enumerate(paths):
+        write_run(looks(400, 400 * number), OBSERVATIONS, path)
+    spans = ranges(paths, OBSERVATIONS, n_wanted)
+    assert spans[0][0] == FIRST
+    assert spans[-1][1] is None
+    assert all(one[1] == other[0] for one, other in pairwise(spans))
+    assert n_wanted / 2 < len(spans) <= n_wanted
+    parts = [pl.concat([between(path, OBSERVATIONS, *span) for path in paths]) for span in spans]
+    merged = pl.concat([in_order(part, OBSERVATIONS) for part in parts])
+    assert merged.equals(in_order(looks(2_000), OBSERVATIONS))
+    assert max(part.height for part in parts) < 3 * 2_000 / len(spans)
+
+
+@pytest.mark.parametrize("n_runs", [3, 4, 5, 17, 65])
+def test_too_many_runs_become_few_that_hold_the_same_rows(tmp_path, monkeypatch, n_runs):
+    """A most of four at once: 65 runs need four rounds."""
+    monkeypatch.setattr(runs, "MAX_RUNS", 4)
+    paths = [tmp_path / f"{number:03d}.arrow" for number in range(n_runs)]
+    for number, path in enumerate(paths):
+        write_run(looks(40, 40 * number), OBSERVATIONS, path)
+    few = few_runs(paths, OBSERVATIONS, tmp_path / "scratch", n_bytes=4_000)
+    assert len(few) <= 4
+    assert (few == paths) == (n_runs <= 4)
+    rows = [read_run(path) for path in few]
+    assert all(part.equals(in_order(part, OBSERVATIONS)) for part in rows)
+    assert in_order(pl.concat(rows), OBSERVATIONS).equals(in_order(looks(40 * n_runs), OBSERVATIONS))
+
+
+def test_more_runs_than_are_merged_at_once(tmp_path):
+    """At its real size: 300 runs of three subreddits."""
+    paths = [tmp_path / f"{number:03d}.arrow" for number in range(300)]
+    for number, path in enumerate(paths):
+        write_run(looks(20, 20 * number), OBSERVATIONS, path)
+    few = few_runs(paths, OBSERVATIONS, tmp_path / "scratch", n_bytes=store.RANGE_BYTES)
+    assert len(few) == 2
+    assert in_order(pl.concat(map(read_run, few)), OBSERVATIONS).equals(in_order(looks(6_000), OBSERVATIONS))
+
+
+def tables(workspace):
+    frames = [check(workspace.scan(table).collect(), table) for table in (POSTS, COMMENTS, OBSERVATIONS)]
+    return [frame.drop("author_hash", strict=False) for frame in frames]
+
+
+def test_a_merge_in_many_ranges_and_of_many_runs_gives_the_tables_of_one(tmp_path, make, monkeypatch):
+    """Rows in threads, a thread over several blocks; half of the items come again with a newer look."""
+    rows = [make.post(f"p{n}", subreddit=SUBREDDITS[n % 5], author=f"asker_{n}") for n in range(60)]
+    fields = {"subreddit": "college", "body": "word " * 9}
+    for n in range(6_000):
+        post = n * 7 % 60
+        rows.append(make.comment(n, f"p{post}", **{**fields, "subreddit": SUBREDDITS[post % 5]}))
+    old = make.file(tmp_path / "old", rows)
+    again = [{**row, "score": 77, "retrieved_on": 1_700_000_000} for row in rows[::2]]
+    new = make.file(tmp_path / "new", again)
+    whole = open_workspace(tmp_path / "whole", create=True)
+    cut = open_workspace(tmp_path / "cut", create=True)
+    for path in (old, new):
+        ingest_dumps(whole, [path], RowFilters())
+    assert len(whole.files(COMMENTS)) == 4
+    monkeypatch.setattr(runs, "MAX_RUNS", 3)
+    monkeypatch.setattr(store, "RANGE_BYTES", 40_000)
+    monkeypatch.setattr(store, "LEAST_RANGE_BYTES", 1)
+    monkeypatch.setattr("ingest.dump_files.read.blocks", small_blocks)
+    monkeypatch.setattr("ingest.dump_files.read.HELD_BYTES", 0)
+    for path in (old, new):
+        ingest_dumps(cut, [path], RowFilters())
+    assert len(cut.files(COMMENTS)) > 12
+    for one, other in zip(tables(whole), tables(cut), strict=True):
+        assert one.equals(other)
+    assert set(tables(cut)[1]["score"]) == {0, 1, 2, 3, 4, 77}
+    threads = cut.scan(COMMENTS).collect()
+    assert in_order(threads, COMMENTS).equals(threads)  # files in their manifest's order: a thread lies together
+
+
+def small_blocks(path, advance):
+    from ingest.dump_files.blocks import blocks
+
+    return blocks(path, advance, block_bytes=60_000)
+
+
+def test_many_small_ingests_leave_few_files(tmp_path, make):
+    """Every ingest merges what is there: fifteen of them leave a file a subreddit and table, not fifteen."""
+    workspace = open_workspace(tmp_path / "ws", create=True)
+    ingest_dumps(workspace, [make.file(tmp_path / "posts", [make.post()])], RowFilters())
+    for number in range(15):
+        ingest_dumps(workspace, [make.file(tmp_path / f"dump{number}", [make.comment(number)])], RowFilters())
+    assert workspace.scan(COMMENTS).collect().height == 15
+    for table in (POSTS, COMMENTS, OBSERVATIONS):
+        assert len(list((workspace.root / table.name).rglob("*.parquet"))) == len(workspace.files(table)) == 1

@@ -1,0 +1,117 @@
+"""Frozen lower layers: their cached outputs train to what the whole model would."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    PreTrainedModel,
+)
+
+from lurker.errors import CallError, LurkerError
+from lurker.workspace import Workspace
+from rm.models import layer_cache as frozen
+from rm.models.layer_cache import freeze_below, with_states
+from rm.models.scorer import Scorer
+from rm.pairs.subsets import texts
+from rm.pairs.tokenised import TokenisedPairs, tokenise
+from rm.pairs.tokens import train_tokenizer
+from rm.runs.train_run import train_run
+from rm.training.config import TrainConfig
+from rm.training.loop import train
+from rm.training.run_folder import RunConfig
+
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_labels": 1}
+CONFIG = TrainConfig(learning_rate=1e-3, train_layers=1, epochs=1, min_steps=8, pairs_per_step=8)
+
+
+def small(family: str, frame: pl.DataFrame) -> tuple[PreTrainedModel, TokenisedPairs]:
+    tokenizer = train_tokenizer(texts(frame), 400)
+    sizes = {**SIZES, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "initializer_range": 0.2}
+    torch.manual_seed(0)
+    model: PreTrainedModel = (
+        LlamaForSequenceClassification(LlamaConfig(**sizes))
+        if family == "llama"
+        else BertForSequenceClassification(
+            BertConfig(**sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        )
+    )
+    return model, tokenise(frame, tokenizer, max_tokens=24)  # some prompts are cut
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_cached_states_train_as_the_whole_model_does(
+    planted: Callable[..., pl.DataFrame], tmp_path: Path, family: str
+) -> None:
+    frame, ends = planted(6), []
+    for is_cached in (False, True):
+        model, pairs = small(family, frame)
+        scorer = Scorer(model, model.config.pad_token_id, 24)
+        assert freeze_below(model, 1) == 2
+        before = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
+        assert {name.split(".")[2 if family == "llama" else 3] for name in before if "layer" in name.lower()} >= {"0"}
+        read = with_states(scorer, [pairs], 2, 100, tmp_path / "cache", lambda _: None)[0] if is_cached else pairs
+        folder = tmp_path / str(is_cached)
+        folder.mkdir()
+        train(scorer, read, read, CONFIG, folder, lambda _: None)
+        assert all(torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
+        scorer.states = None
+        with torch.no_grad():
+            ends.append(scorer(pairs.sequences).numpy())
+    assert ends[0].std() > 0.05
+    assert float(np.abs(ends[0] - ends[1]).max()) < 0.02 * ends[0].std()  # states are kept in float16
+
+
+def test_states_are_computed_once(planted: Callable[..., pl.DataFrame], tmp_path: Path) -> None:
+    done: list[list[float]] = []
+    for frame in (planted(6), planted(6), planted(5)):
+        model, pairs = small("bert", frame)
+        scorer = Scorer(model, model.config.pad_token_id, 24)
+        freeze_below(model, 2)
+        done.append([])
+        with_states(scorer, [pairs], 1, 100, tmp_path, done[-1].append)
+    assert sum(done[0]) == scorer_tokens(planted(6)) and not done[1] and done[2]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def scorer_tokens(frame: pl.DataFrame) -> int:
+    return int(small("bert", frame)[1].sequences.n_tokens.sum())
+
+
+def test_a_disk_too_small_is_said_before_any_work(
+    planted: Callable[..., pl.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, pairs = small("bert", planted(2))
+    scorer = Scorer(model, model.config.pad_token_id, 24)
+    monkeypatch.setattr(frozen.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(LurkerError, match="tokens take"):
+        with_states(scorer, [pairs], 1, 100, tmp_path, lambda _: None)
+
+
+def test_a_run_with_frozen_layers_is_judged_whole(
+    workspace: Workspace, planted: Callable[..., pl.DataFrame], tmp_path: Path
+) -> None:
+    model, _ = small("bert", planted(60))
+    model.save_pretrained(tmp_path / "small")
+    train_tokenizer(texts(planted(60)), 400).save_pretrained(tmp_path / "small")
+    settings = TrainConfig(learning_rate=1e-3, train_layers=1, epochs=1, min_steps=8, max_prompt_tokens=0)
+    config = RunConfig(pairs="planted", model=str(tmp_path / "small"), train=settings, test_pairs=("planted",))
+    result = train_run(workspace, "run", config, resume=False, is_quiet=True)
+    assert result["steps"] >= 8
+    assert len(list((workspace.root / "cache").glob("states-*.npy"))) == 1
+    assert "embeddings" in {row["predictor"] for row in result["evaluations"]}
+
+
+def test_nothing_left_to_freeze_is_said(planted: Callable[..., pl.DataFrame]) -> None:
+    with pytest.raises(CallError, match="the model has 3 layers"):
+        freeze_below(small("bert", planted(2))[0], 3)
+    with pytest.raises(ValueError, match="train_layers"):
+        TrainConfig(learning_rate=1e-3, train_layers=1, trained="lora")

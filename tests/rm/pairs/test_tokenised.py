@@ -1,0 +1,136 @@
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lurker.errors import CallError, LurkerError
+from lurker.pair_sets import read_pairs, split_of
+from lurker.workspace import Workspace
+from rm.pairs.steps import epoch_steps, shuffled_steps
+from rm.pairs.subsets import content_digest, subset
+from rm.pairs.tokenised import TokenisedPairs, tokenise
+from rm.pairs.tokens import Sequences, train_tokenizer
+
+
+def pairs_of(post: list[int], is_equal: list[bool] | None = None) -> TokenisedPairs:
+    """Pairs of two new responses each, to these posts."""
+    n_pairs = len(post)
+    tokens = [np.array([1, 2, 3], dtype=np.int32)] * 2 * n_pairs
+    sides = np.arange(2 * n_pairs).reshape(2, -1)
+    ones = np.ones(n_pairs, dtype=np.float32)
+    return TokenisedPairs(
+        sequences=Sequences(tokens, np.tile(np.array(post), 2), np.ones(2 * n_pairs, dtype=np.int64)),
+        chosen=sides[0],
+        rejected=sides[1],
+        post=np.array(post),
+        post_ids=[str(code) for code in range(max(post) + 1)],
+        weight=ones,
+        confidence=ones,
+        score_gap=ones,
+        confounder_log_odds=0 * ones,
+        is_equal=np.array(is_equal or [False] * n_pairs),
+        nuisance=np.zeros((n_pairs, 3), dtype=np.float32),
+    )
+
+
+@given(
+    posts=st.lists(st.integers(0, 9), min_size=1, max_size=60),
+    pairs_per_step=st.integers(1, 12),
+    min_posts=st.integers(1, 3),
+    seed=st.integers(0, 5),
+)
+def test_an_epoch_holds_every_usable_pair_once(
+    posts: list[int], pairs_per_step: int, min_posts: int, seed: int
+) -> None:
+    pairs = pairs_of(posts, [number % 3 == 1 for number in range(len(posts))])
+    steps = epoch_steps(pairs, pairs_per_step, seed, 0, min_posts)
+    assert sorted(np.concatenate(steps)) == list(np.flatnonzero(~pairs.is_equal))
+    assert all(step.size <= pairs_per_step for step in steps)
+    share = max(1, pairs_per_step // min_posts)
+    for step in steps[:-1]:  # a full step mixes posts, unless one chunk of a post comes beside another
+        assert step.size > pairs_per_step - share
+
+
+def test_shuffled_steps_hold_every_usable_pair_once_in_an_order_of_their_own() -> None:
+    pairs = pairs_of([0] * 30 + [1] * 10, [False] * 39 + [True])
+    first, again, other = (shuffled_steps(pairs, 8, seed=0, epoch=epoch) for epoch in (0, 0, 1))
+    assert [step.size for step in first] == [8, 8, 8, 8, 7]
+    assert sorted(np.concatenate(first)) == list(range(39))
+    assert all((one == two).all() for one, two in zip(first, again, strict=True))
+    assert (np.concatenate(first) != np.concatenate(other)).any()
+
+
+def test_a_post_that_fits_is_not_spread_over_steps() -> None:
+    pairs = pairs_of(sorted([*range(10)] * 5))
+    steps = epoch_steps(pairs, pairs_per_step=12, seed=0, epoch=3, min_posts=2)
+    holders = [number for step in steps for number in set(pairs.post[step])]
+    assert sorted(holders) == list(range(10))
+
+
+def test_a_huge_post_is_spread_over_steps_so_that_a_step_holds_few_responses(
+    planted: Callable[..., pl.DataFrame],
+) -> None:
+    names = [f"tea {number}" for number in range(40)]
+    sides = [(left, right) for left in range(40) for right in range(left)]
+    frame = pl.concat([planted(1).head(1)] * len(sides)).with_columns(
+        chosen=pl.Series([names[left] for left, _ in sides]), rejected=pl.Series([names[right] for _, right in sides])
+    )
+    pairs = tokenise(frame, train_tokenizer(names, 400), max_tokens=64)
+    steps = epoch_steps(pairs, pairs_per_step=32, seed=0, epoch=0, min_posts=2)
+    n_responses = [np.unique([pairs.chosen[step], pairs.rejected[step]]).size for step in steps]
+    assert all(step.size <= 32 for step in steps)
+    assert np.mean(n_responses) < 30  # 32 pairs at random would hold about 33 of the 40
+
+
+def test_subsets_are_nested_and_whole_posts_but_the_last(planted: Callable[..., pl.DataFrame]) -> None:
+    frame = planted(40)
+    small, large = (subset(frame, n_pairs, seed=7) for n_pairs in (33, 90))
+    assert set(small["pair_id"]) < set(large["pair_id"])
+    assert (small.height, large.height) == (33, 90)
+    n_of_post = small["post_id"].value_counts().get_column("count")
+    assert (n_of_post == 6).sum() == 5
+    assert set(subset(frame, 33, seed=8)["post_id"]) != set(small["post_id"])
+
+
+def test_a_subset_does_not_depend_on_the_order_of_rows(planted: Callable[..., pl.DataFrame]) -> None:
+    frame = planted(20)
+    assert subset(frame, 30, 1).equals(subset(frame.reverse(), 30, 1))
+    assert content_digest(frame) == content_digest(frame.reverse())
+
+
+def test_more_pairs_than_there_are_says_how_many(planted: Callable[..., pl.DataFrame]) -> None:
+    with pytest.raises(CallError, match="there are 60"):
+        subset(planted(10), 61, 0)
+
+
+def test_a_response_in_several_pairs_is_tokenised_once(planted: Callable[..., pl.DataFrame]) -> None:
+    frame = planted(10)
+    pairs = tokenise(frame, train_tokenizer(frame["chosen"].to_list(), 400), max_tokens=64)
+    assert (frame.height, len(pairs.sequences)) == (60, 40)
+    assert not pairs.is_equal.any()
+
+
+def test_pairs_that_are_equal_after_cutting_are_marked(planted: Callable[..., pl.DataFrame]) -> None:
+    frame = (
+        planted(1)
+        .head(2)
+        .with_columns(
+            chosen=pl.Series(["tea " * 30 + "amber", "tea"]), rejected=pl.Series(["tea " * 30 + "grit", "rain"])
+        )
+    )
+    pairs = tokenise(frame, train_tokenizer(["tea rain amber grit"], 400), max_tokens=12)
+    assert pairs.is_equal.tolist() == [True, False]
+    assert epoch_steps(pairs, 8, 0, 0)[0].tolist() == [1]
+
+
+def test_unknown_names_list_what_there_is(workspace: Workspace) -> None:
+    with pytest.raises(CallError, match="hard-test, planted"):
+        read_pairs(workspace, "nothing")
+    with pytest.raises(CallError, match="alpha, beta"):
+        read_pairs(workspace, "planted", ["gamma"])
+    assert read_pairs(workspace, "planted", ["r/ALPHA"])["subreddit"].unique().to_list() == ["alpha"]
+    with pytest.raises(LurkerError, match="no train pairs"):
+        split_of(read_pairs(workspace, "hard-test"), "hard-test", "train")

@@ -1,0 +1,113 @@
+"""The mean of several seeds: its weights, what it is for a linear reward, and what may not be averaged."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from transformers import AutoModelForSequenceClassification
+from typer.testing import CliRunner
+
+from lurker.cli import app
+from lurker.errors import CallError, LurkerError
+from lurker.workspace import Workspace
+from rm.models.ladder import load
+from rm.runs.average import average_runs
+from rm.runs.export import export_run
+from rm.runs.train_run import train_run
+from rm.training.config import TrainConfig
+from rm.training.run_folder import RunConfig, predictions_file
+from tests.rm.conftest import planted_pairs, save_pairs
+
+TRAIN = TrainConfig(learning_rate=1e-2, trained="head", min_steps=20, epochs=1, max_tokens=64)
+
+
+@pytest.fixture
+def config(pretrained: Path) -> RunConfig:
+    return RunConfig(pairs="planted", model=str(pretrained), train=TRAIN, test_pairs=("planted",))
+
+
+@pytest.fixture
+def runs(workspace: Workspace, config: RunConfig) -> list[str]:
+    for seed in range(3):
+        train_run(
+            workspace,
+            f"seed-{seed}",
+            replace(config, train=replace(TRAIN, seed=seed)),
+            resume=False,
+            is_quiet=True,
+        )
+    return [f"seed-{seed}" for seed in range(3)]
+
+
+def margins(workspace: Workspace, run_id: str) -> np.ndarray:
+    path = predictions_file(workspace.folder("runs", run_id), "planted", "test")
+    return pl.read_parquet(path).sort("pair_id")["margin"].to_numpy()
+
+
+def test_of_heads_on_one_model_the_mean_gives_the_mean_of_their_rewards(
+    workspace: Workspace, runs: list[str], tmp_path: Path
+) -> None:
+    result = average_runs(workspace, runs, "mean")
+    each = np.stack([margins(workspace, run_id) for run_id in runs])
+    assert np.abs(each - each.mean(axis=0)).max() > 1e-3  # seeds differ
+    assert margins(workspace, "mean") == pytest.approx(each.mean(axis=0), abs=1e-5)
+    assert result["mean_of"] == runs and {row["predictor"] for row in result["evaluations"]} >= {"model", "length"}
+    losses = [
+        json.loads((workspace.folder("runs", run_id) / "result.json").read_text())["best_validation_log_loss"]
+        for run_id in runs
+    ]
+    assert min(losses) - 0.1 < result["best_validation_log_loss"] <= np.mean(losses) + 1e-6  # Jensen's inequality
+    export_run(workspace, "mean", tmp_path / "out")  # scores through transformers are compared there
+    _, info = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not info["missing_keys"] and "mean of the weights of 3 runs" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_mean_is_made_once_and_takes_no_other_runs_place(workspace: Workspace, runs: list[str]) -> None:
+    result = average_runs(workspace, runs)
+    weights = workspace.folder("runs", result["run_id"]) / "model" / "model.safetensors"
+    made = weights.stat().st_mtime_ns
+    assert average_runs(workspace, runs[::-1]) == result and weights.stat().st_mtime_ns == made
+    with pytest.raises(CallError, match="exists already"):
+        average_runs(workspace, runs[:2], runs[2])
+    (workspace.folder("runs", result["run_id"]) / "result.json").unlink()  # as if it had been killed
+    assert average_runs(workspace, runs) == result
+
+
+def test_what_differs_by_more_than_its_seed_is_refused(
+    workspace: Workspace, runs: list[str], config: RunConfig
+) -> None:
+    for few in (runs[:1], [runs[0], runs[0]]):
+        with pytest.raises(CallError, match="two runs or more"):
+            average_runs(workspace, few)
+    other = replace(config, train=replace(TRAIN, learning_rate=1e-3))
+    train_run(workspace, "other", other, resume=False, is_quiet=True)
+    with pytest.raises(CallError, match=r"differ in train\.learning_rate"):
+        average_runs(workspace, [runs[0], "other"])
+    with pytest.raises(CallError, match="no finished run 'none'"):
+        average_runs(workspace, [runs[0], "none"])
+
+
+def test_models_from_other_random_weights_are_refused(workspace: Workspace) -> None:
+    train = TrainConfig(learning_rate=1e-3, min_steps=2, epochs=1, max_tokens=64)
+    for seed in range(2):
+        config = RunConfig(pairs="planted", model="scratch-10k", train=replace(train, seed=seed))
+        train_run(workspace, f"scratch-{seed}", config, resume=False, is_quiet=True)
+    with pytest.raises(CallError, match="other random weights"):
+        average_runs(workspace, ["scratch-0", "scratch-1"])
+
+
+def test_pairs_that_were_built_anew_are_refused(workspace: Workspace, runs: list[str]) -> None:
+    save_pairs(workspace, "planted", planted_pairs(40, seed=5))
+    with pytest.raises(LurkerError, match="built anew"):
+        average_runs(workspace, runs)
+
+
+def test_the_command_says_what_it_made(workspace: Workspace, runs: list[str]) -> None:
+    call = ["--workspace", str(workspace.root), "rm", "average", ",".join(runs), "--run", "mean", "--json"]
+    told = CliRunner().invoke(app, call)
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["run_id"] == "mean"
+    assert load(workspace.folder("runs", "mean") / "model").n_parameters > 0
