@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 import json
 import re
 import sys
@@ -29,7 +30,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return MARKER.sub(lambda match: GENERATORS[match[1]](*filter(None, [match[2]])), markdown)
 
 
-# --- commands ----------------------------------------------------------------------------------------------------------
+# --- commands --------------------------------------------------------------------------------------------------------
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -111,7 +112,7 @@ def _default(parameter: Any) -> str:
     return f"`{default}`"
 
 
-# --- configuration -------------------------------------------------------------------------------------------------------
+# --- configuration ---------------------------------------------------------------------------------------------------
 
 
 def fields(target: str) -> str:
@@ -129,7 +130,7 @@ def field_docs(config: type) -> dict[str, str]:
     """Field -> the string literal below it in the source; an empty text for a field without one."""
     body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0].body  # type: ignore[attr-defined]
     docs = {one.target.id: "" for one in body if isinstance(one, ast.AnnAssign)}  # type: ignore[union-attr]
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             docs[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())  # type: ignore[union-attr]
     return docs
@@ -165,7 +166,7 @@ def _field_default(field: Any) -> str:
     return "required" if field.default is dataclasses.MISSING else f"`{field.default}`"
 
 
-# --- tables, Python, notebook ----------------------------------------------------------------------------------------------
+# --- tables, Python, notebook ----------------------------------------------------------------------------------------
 
 
 def tables() -> str:

@@ -1,6 +1,7 @@
 """The documentation knows every command and option, and names none that does not exist."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +33,8 @@ def test_reference_documents_every_command_and_option(generate: ModuleType) -> N
             assert parameter.help, f"{path} {parameter.opts[0]} has no help text"
             names = parameter.opts if parameter.param_type_name == "option" else [parameter.metavar or parameter.name]
             for name in (*names, *parameter.secondary_opts):
-                assert name.strip("{}").lower().removesuffix("...") in section.lower(), f"{path}: {name} is not documented"
+                shown = name.strip("{}").removesuffix("...").lower()
+                assert shown in section.lower(), f"{path}: {name} is not documented"
 
 
 def test_reference_describes_every_field(generate: ModuleType) -> None:
@@ -60,13 +62,13 @@ def test_documented_calls_parse(page: Path, call: list[str]) -> None:
 
 def _check_settings(call: list[str], params: dict[str, Any]) -> None:
     """Check every `field=value` against its config, and every recipe name."""
-    settings = [value for option, value in zip(call, call[1:], strict=False) if option == "--set"]
+    settings = [value for option, value in itertools.pairwise(call) if option == "--set"]
     if call[:2] == ["pairs", "build"]:
         override(PRESETS[params["recipe"]](), settings)
     elif call[:2] == ["ingest", "simulate"]:
         override(SimulationConfig(), settings)
     else:
-        stages = [value for option, value in zip(call, call[1:], strict=False) if option == "--try"]
+        stages = [value for option, value in itertools.pairwise(call) if option == "--try"]
         tried = [setting for stage in stages for candidate in stage.split("|") for setting in candidate.split()]
         for setting in [*settings, *tried]:
             if setting.partition("=")[0] not in EXPERIMENT_FIELDS:

@@ -7,7 +7,7 @@ import pytest
 from lurker.cli import run
 from tests.docs.conftest import ROOT, lurker_calls
 
-N_POSTS = "500"
+N_POSTS = "300"
 NOT_RUN = (["ingest", "dump"], ["ingest", "reddit"], ["ingest", "archive"], ["dashboard"], ["demo"])
 SMALLER = {
     ("ingest", "simulate"): ["--posts", N_POSTS],
