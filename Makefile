@@ -1,5 +1,6 @@
 # make demo   a simulated Reddit through everything, then the dashboard (SERVE=0 stops before serving)
-# make test   lint, types, import layers, tests; offline, under 5 minutes
+# make test   lint, types, import layers, documentation, tests; offline, under 5 minutes
+# make docs   the documentation as a site in site/; broken links and anchors fail
 PYTHON ?= python3
 SERVE ?= 1
 PORT ?= 8501
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo test lint types layers unit slow clean
+.PHONY: demo test lint types layers docs unit slow clean
 
 demo: $(VENV)/.core
 	$(BIN)/lurker --workspace $(WORKSPACE) demo
@@ -16,7 +17,7 @@ ifneq ($(SERVE),0)
 	$(BIN)/lurker --workspace $(WORKSPACE) dashboard --port $(PORT)
 endif
 
-test: lint types layers unit
+test: lint types layers docs unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -28,6 +29,9 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 unit: $(VENV)/.dev
 	$(BIN)/pytest -n auto --dist loadfile
 
@@ -35,7 +39,7 @@ slow: $(VENV)/.dev
 	$(BIN)/pytest -m slow
 
 clean:
-	rm -rf $(VENV) workspace-demo
+	rm -rf $(VENV) workspace-demo site
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Lurker needs Python >= 3.11, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11")'
@@ -47,6 +51,6 @@ $(VENV)/.core: pyproject.toml constraints.txt hatch_build.py $(wildcard ingest/n
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt hatch_build.py $(wildcard ingest/native/*.[ch]) | $(VENV)/bin/python
-	@echo "Installing (about a minute, 1.3 GB)..."
-	$(PIP) -e '.[dev]'
+	@echo "Installing (about a minute, 1.4 GB)..."
+	$(PIP) -e '.[dev,docs]'
 	@touch $(VENV)/.core $@

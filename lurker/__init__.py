@@ -1,3 +1,3 @@
 """Lurker: internet votes into preference pairs without shortcuts, and reward models judged honestly."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,0 +1,32 @@
+"""The README's commands run, on a simulated Reddit; those that need dumps, accounts or a browser are only parsed."""
+
+from pathlib import Path
+
+import pytest
+
+from lurker.cli import run
+from tests.docs.conftest import ROOT, lurker_calls
+
+N_POSTS = "300"
+NOT_RUN = (["ingest", "dump"], ["ingest", "reddit"], ["ingest", "archive"], ["dashboard"], ["demo"])
+SMALLER = {
+    ("ingest", "simulate"): ["--posts", N_POSTS],
+    ("rm", "train"): ["--set", "epochs=1", "--set", "min_steps=2", "--max-pairs", "64"],
+}
+"""Options added to a command so that the test takes seconds; the last value of an option wins."""
+
+
+def test_readme_commands_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = [call for call in lurker_calls(ROOT / "README.md") if not any(call[: len(one)] == one for one in NOT_RUN)]
+    assert len(calls) >= 3
+    for call in calls:
+        code = run(["--workspace", str(tmp_path / "workspace"), *call, *SMALLER.get(tuple(call[:2]), [])])
+        assert code == 0, f"lurker {' '.join(call)}: {capsys.readouterr().err}"
+
+
+def test_readme_fits_on_a_screen_and_links_to_existing_files() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n") < 120
+    targets = [part.partition(")")[0] for part in text.split("](")[1:]]
+    local = [target.partition("#")[0] for target in targets if "://" not in target]
+    assert local and all((ROOT / target).exists() for target in local)
