@@ -56,10 +56,8 @@ def overview(workspace: Workspace) -> ResultTable:
 
 
 def _overview_row(content: str, count: int, names: Sequence[str]) -> dict[str, Any]:
-    shown = ", ".join(names[:MOST_NAMES]) + (
-        f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-    )
-    return {"content": content, "count": count, "names": shown or "–"}
+    shown = [*names[:MOST_NAMES], *([f"{len(names) - MOST_NAMES:,} more"] if len(names) > MOST_NAMES else [])]
+    return {"content": content, "count": count, "names": ", ".join(shown) or "–"}
 
 
 def _rows_and_subreddits(workspace: Workspace, table: Table) -> tuple[int, list[str]]:

@@ -30,8 +30,8 @@ def status(
         typer.echo(
             f"{maturity['n_unripe']:,} of {maturity['n_items']:,} scores were last seen less than "
             f"{maturity['ripe_after_s'] // 3600} h after they were written, or at an unknown time: they may have "
-            f"changed since. `{REFRESH}` fetches them again in {maturity['n_refresh_calls']:,} calls; recipes drop them "
-            f"with `--set min_maturity_s={maturity['ripe_after_s']}`."
+            f"changed since. `{REFRESH}` fetches them again in {maturity['n_refresh_calls']:,} calls; recipes drop "
+            f"them with `--set min_maturity_s={maturity['ripe_after_s']}`."
         )
     if content["stopped_ingests"]:
         typer.echo(f"{content['stopped_ingests']} interrupted ingests: run the same commands to resume.")

@@ -49,7 +49,7 @@ class Workspace(Displayed):
         """
         if not _NAME.fullmatch(name):
             raise CallError(
-                f"{name!r} is not a valid name for {kind}.", "Use letters, digits, dot, dash and underscore."
+                f"{name!r} is not a valid name for {kind}.", "Use letters, digits, dots, dashes and underscores."
             )
         return self.root / kind / name
 
@@ -246,7 +246,7 @@ def open_workspace(root: Path, *, create: bool = False) -> Workspace:
         raise CallError(f"{root} is not a workspace: it has no {MARKER}.", "Choose another folder with --workspace.")
     if not create:
         raise CallError(
-            f"There is no workspace at {root}.", "Create one: `lurker ingest dump FILE...` or `lurker demo`."
+            f"There is no workspace at {root}.", "Create it: `lurker ingest dump FILE...` or `lurker demo`."
         )
     root.mkdir(parents=True, exist_ok=True)
     write_json({"schema_version": SCHEMA_VERSION}, marker)
