@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from lurker.config import fingerprint
-from lurker.engine import Engine, run_tasks
+from lurker.engine import Engine, Resources, gpus_available, run_tasks, running
 from lurker.pair_sets import HARD_TEST, has_hard_test, split_of
 from lurker.progress import progress, reported_in, reports, say
 from lurker.workspace import Workspace, read_json, write_json
@@ -93,9 +93,21 @@ def run_waiting(
     told = [(cell.run_id, workspace.folder("runs", cell.run_id) / REPORT) for cell in waiting]
     for _, file in told:
         file.unlink(missing_ok=True)  # of a cell that was killed
-    with progress(f"{len(waiting)} cells", 100.0, "% of the work", notes=lambda: reports(told)) as advance:
-        for index, _ in run_tasks(function, tasks, engine=engine, n_workers=n_workers):
+    errors = {}
+    with (
+        running(engine),
+        progress(f"{len(waiting)} cells", 100.0, "% of the work", notes=lambda: reports(told)) as advance,
+    ):
+        n_gpus = min(1, gpus_available(engine)) if waiting else 0
+        needs = [Resources(gpus=n_gpus if cell.is_run else 0) for cell in waiting]
+        for index, outcome in run_tasks(function, tasks, engine=engine, n_workers=n_workers, resources=needs):
             advance(100.0 * waiting[index].cost / total)
+            if outcome.error is not None:
+                errors[waiting[index].run_id] = outcome.error
+    for run_id, error in errors.items():
+        say(f"{run_id} failed: {error}")
+    for error in errors.values():
+        raise error
 
 
 def run_cell(root: str, run_id: str, config: RunConfig) -> str:

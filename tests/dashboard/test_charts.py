@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard import documents, queries
+from dashboard import documents, experiments
+from dashboard.parquet import version
 from lurker import charts
 from lurker.charts.look import BLUE, SERIES, VERMILION, colours, spread
 from lurker.charts.transfer import communities
@@ -23,13 +24,13 @@ def workspace(full_root: Path) -> Workspace:
 
 @pytest.fixture
 def curve(full_root: Path) -> pl.DataFrame:
-    return queries.scaling_curve(queries.version(full_root / "experiments/ladder/scaling.parquet"))
+    return experiments.scaling_curve(version(full_root / "experiments/ladder/scaling.parquet"))
 
 
 @pytest.fixture
 def matrix(full_root: Path) -> pl.DataFrame:
-    file = queries.version(full_root / "experiments/across/transfer.parquet")
-    return queries.transfer_matrix(file).filter(pl.col("predictor") == "scratch-200k")
+    file = version(full_root / "experiments/across/transfer.parquet")
+    return experiments.transfer_matrix(file).filter(pl.col("predictor") == "scratch-200k")
 
 
 def layers(spec: dict[str, Any], mark: str) -> list[dict[str, Any]]:
@@ -165,7 +166,7 @@ def test_labels_that_do_not_touch_stay() -> None:
 
 @pytest.fixture
 def figures(full_root: Path) -> pl.DataFrame:
-    return queries.recipe_figures(queries.version(full_root / "experiments/taught/recipes.parquet"))
+    return experiments.recipe_figures(version(full_root / "experiments/taught/recipes.parquet"))
 
 
 def test_recipes_stand_in_their_order_with_length_and_time_once(figures: pl.DataFrame) -> None:

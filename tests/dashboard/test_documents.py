@@ -16,7 +16,7 @@ def test_the_waterfall_runs_from_what_came_in_down_to_what_was_kept(full_root: P
     ledger = documents.pair_set(Workspace(full_root), "matched").ledger
     pairs = ledger.filter(pl.col("stage") == "pairs")
     assert pairs.select("step", "start", "end").rows() == [
-        ("came in", 0, 84_000),
+        ("input", 0, 84_000),
         ("scores equal", 63_000, 84_000),
         ("delay apart", 33_000, 63_000),
         ("over the cap of the post", 24_000, 33_000),
@@ -74,7 +74,7 @@ def test_a_damaged_manifest_is_named_with_the_reason(tmp_path: Path, content: st
 
 def test_each_goes_on_past_an_error(damaged_root: Path) -> None:
     workspace = Workspace(damaged_root)
-    found, damaged = documents.each(["naive", "matched"], lambda name: documents.audit(workspace, name))
+    found, damaged = documents.read_each(["naive", "matched"], lambda name: documents.audit(workspace, name))
     assert list(found) == ["matched"]
     assert len(damaged) == 1
 
@@ -87,7 +87,7 @@ def test_a_wide_interval_around_the_coin_is_undecided_not_clean(
 ) -> None:
     audit = documents.audit(Workspace(full_root), "naive")
     probes = audit.probes.with_columns(accuracy_low=pl.lit(low))
-    assert documents.standing(dataclasses.replace(audit, is_clean=is_clean, probes=probes)) == expected
+    assert documents.cleanness(dataclasses.replace(audit, is_clean=is_clean, probes=probes)) == expected
 
 
 def test_a_probe_surely_below_chance_decides_where_the_strongest_finds_nothing(full_root: Path) -> None:
@@ -100,11 +100,11 @@ def test_a_probe_surely_below_chance_decides_where_the_strongest_finds_nothing(f
         for values in intervals
     )
     audit = dataclasses.replace(audit, is_clean=False, probes=probes)
-    probe = documents.joint_probe(audit)
+    probe = documents.deciding_probe(audit)
     assert probe is not None
-    assert (probe["probe"], documents.standing(audit)) == ("logistic", "not clean")
+    assert (probe["probe"], documents.cleanness(audit)) == ("logistic", "not clean")
 
 
 def test_without_probes_nothing_is_decided(full_root: Path) -> None:
     audit = documents.audit(Workspace(full_root), "naive")
-    assert documents.standing(dataclasses.replace(audit, probes=audit.probes.clear())) == "undecided"
+    assert documents.cleanness(dataclasses.replace(audit, probes=audit.probes.clear())) == "undecided"

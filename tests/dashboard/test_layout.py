@@ -50,10 +50,10 @@ def test_what_is_ordinary_stays() -> None:
 
 
 def test_plain_text_is_no_markdown() -> None:
-    assert layout.plain("![x](http://y) **b** :smile:") == r"\!\[x\]\(http\:\/\/y\) \*\*b\*\* \:smile\:".replace(
+    assert layout.escape("![x](http://y) **b** :smile:") == r"\!\[x\]\(http\:\/\/y\) \*\*b\*\* \:smile\:".replace(
         r"\/", "/"
     )
 
 
 def test_commands_stand_out_of_text_that_is_none() -> None:
-    assert layout.with_commands("*Read* it: `lurker status --json`.") == r"\*Read\* it\: `lurker status --json`\."
+    assert layout.escape_with_code("*Read* it: `lurker status --json`.") == r"\*Read\* it\: `lurker status --json`\."

@@ -88,9 +88,9 @@ def test_the_rest_of_a_damaged_workspace_is_shown(open_page: OpenPage, damaged_r
 def test_the_overview_answers_the_question_first(open_page: OpenPage, full_root: Path) -> None:
     answers = [str(text.value) for text in open_page(full_root, "overview").markdown if "—" in str(text.value)]
     assert [answer.split("—")[0].strip() for answer in answers] == ["**matched**", "**naive**", r"**hard\-test**"]
-    assert "name the winner in **79.0%**" in answers[1]
-    assert "the hard test's truth allows 84.0%" in answers[1]
-    assert "the shortcuts know nothing" in answers[2]
+    assert "predict the winner in **79.0%**" in answers[1]
+    assert "the simulator's truth reaches 84.0% there" in answers[1]
+    assert "shortcuts predict nothing" in answers[2]
 
 
 def test_a_second_opinion_stands_below_the_first(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
@@ -103,6 +103,20 @@ def test_a_second_opinion_stands_below_the_first(open_page: OpenPage, full_root:
     assert said[of_matched + 2].replace("\\", "") == verdict
 
 
+@pytest.mark.parametrize("page", ["overview", "audit", "reader"])
+def test_a_set_that_does_not_match_its_manifest_is_reported_and_not_drawn(
+    open_page: OpenPage, full_root: Path, tmp_path: Path, page: str
+) -> None:
+    root = Path(shutil.copytree(full_root, tmp_path / "copy"))
+    path = root / "pairs/naive/pairs.parquet"
+    pl.read_parquet(path).head(59).write_parquet(path)
+    app = open_page(root, page, pairs="naive")
+    assert not app.exception
+    (warning,) = app.warning
+    assert "Pair set 'naive' does not match its manifest" in str(warning.value).replace("\\", "")
+    assert "**naive**" not in texts(app)
+
+
 @pytest.mark.parametrize("page", ["overview", "audit"])
 def test_a_set_without_audit_says_how_to_audit(open_page: OpenPage, full_root: Path, tmp_path: Path, page: str) -> None:
     root = Path(shutil.copytree(full_root, tmp_path / "copy"))
@@ -110,7 +124,7 @@ def test_a_set_without_audit_says_how_to_audit(open_page: OpenPage, full_root: P
     app = open_page(root, page)
     assert not app.exception
     assert not app.warning
-    assert [str(info.value) for info in app.info] == ["**matched** was not audited yet: `lurker pairs audit matched`"]
+    assert [str(info.value) for info in app.info] == ["**matched** has no audit yet: `lurker pairs audit matched`"]
 
 
 def test_scaling_filters_come_from_the_url_and_reach_the_table(open_page: OpenPage, full_root: Path) -> None:
@@ -146,7 +160,7 @@ def test_recipes_without_truth_say_so(open_page: OpenPage, full_root: Path, tmp_
         pl.read_parquet(path).filter(pl.col("measured_on") != "truth").write_parquet(path)
     app = open_page(root, "recipes")
     assert not app.exception
-    assert charts_on(app) == 1 and "the tests are the judge" in texts(app)
+    assert charts_on(app) == 1 and "only the tests can decide" in texts(app)
 
 
 def test_the_reader_steps_forth_and_back_and_keeps_the_place_in_the_url(open_page: OpenPage, full_root: Path) -> None:

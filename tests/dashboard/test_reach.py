@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dashboard import documents, queries
+from dashboard import documents, experiments
+from dashboard.parquet import version
 from dashboard.reach import hard_test_results, reach
 from lurker.workspace import Workspace
 
@@ -31,7 +32,7 @@ def set_result(workspace: Workspace, **changes: object) -> None:
 
 
 def test_an_experiment_comes_before_a_single_run_of_the_same_size(workspace: Workspace) -> None:
-    curve = queries.scaling_curve(queries.version(workspace.root / "experiments/ladder/scaling.parquet"))
+    curve = experiments.scaling_curve(version(workspace.root / "experiments/ladder/scaling.parquet"))
     largest = curve.filter((pl.col("predictor") == "scratch-1m") & (pl.col("n_train_pairs") == 4000))
     assert model_of(workspace, "matched") == pytest.approx(largest["accuracy"].item())
 
@@ -52,7 +53,7 @@ def test_runs_alone_are_enough(workspace: Workspace) -> None:
 
 
 def test_the_frame_tells_shortcuts_model_and_truth_apart(workspace: Workspace) -> None:
-    audits, _ = documents.each(["naive", "hard-test"], lambda name: documents.audit(workspace, name))
+    audits, _ = documents.read_each(["naive", "hard-test"], lambda name: documents.audit(workspace, name))
     rows, _ = reach(workspace, audits)
     naive = {row["what"]: row["accuracy"] for row in rows.filter(pl.col("pairs") == "naive").iter_rows(named=True)}
     assert naive["all confounders"] == pytest.approx(0.79)
@@ -62,7 +63,7 @@ def test_the_frame_tells_shortcuts_model_and_truth_apart(workspace: Workspace) -
 
 
 def test_without_a_hard_test_there_is_no_truth_to_show(workspace: Workspace) -> None:
-    audits, _ = documents.each(["naive"], lambda name: documents.audit(workspace, name))
+    audits, _ = documents.read_each(["naive"], lambda name: documents.audit(workspace, name))
     assert "the truth" not in reach(workspace, audits)[0]["what"]
 
 

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from lurker.cli import run
+from lurker.contents import describe
 from lurker.maturity import RIPE_AFTER_S, is_unripe
 from lurker.schema import COMMENTS, POSTS, Table, check
-from lurker.status import describe
 from lurker.workspace import Workspace, open_workspace, write_json
 
 BEGAN = 1_600_000_000  # 2020-09-13
@@ -81,8 +81,8 @@ def test_it_says_what_needs_a_refresh_and_what_comes_next(workspace, capsys):
     assert run(["--workspace", str(workspace.root), "status"]) == 0
     said = capsys.readouterr().out
     assert "3 of 9 scores were last seen less than 36 h after they were written" in said
-    assert "`lurker ingest refresh` looks again, in 1 calls" in said
-    assert "1 ingests were stopped" in said
+    assert "`lurker ingest refresh` fetches them again in 1 calls" in said
+    assert "1 interrupted ingests" in said
     assert said.endswith("next: lurker pairs build matched --recipe matched\n")
 
 
@@ -96,7 +96,7 @@ def test_an_empty_workspace_says_what_to_run(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["by_subreddit"], found["maturity"]["n_items"]) == ([], 0)
     assert run(["--workspace", str(tmp_path / "absent"), "status"]) == 2
-    assert "Make one: `lurker ingest dump FILE...` or `lurker demo`." in capsys.readouterr().err
+    assert "Create it: `lurker ingest dump FILE...` or `lurker demo`." in capsys.readouterr().err
 
 
 def test_pair_sets_runs_and_what_a_purge_took(workspace):

@@ -1,10 +1,13 @@
 import multiprocessing
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+import lurker
 from lurker.errors import CallError, LurkerError
 from lurker.schema import OBSERVATIONS, check
 from lurker.workspace import Workspace, atomic_path, open_workspace, write_json, write_parquet
@@ -29,7 +32,7 @@ def test_what_is_no_workspace_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(CallError, match="is a file"):
         open_workspace(tmp_path / "file", create=True)
-    with pytest.raises(CallError, match="something else"):
+    with pytest.raises(CallError, match="is not a workspace"):
         open_workspace(tmp_path, create=True)
     write_json({"schema_version": 0}, tmp_path / "lurker.json")
     with pytest.raises(LurkerError, match="version 0"):
@@ -96,7 +99,7 @@ def test_a_disk_that_fills_is_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a" * 200])
 def test_names_cannot_leave_the_workspace(workspace: Workspace, name: str) -> None:
-    with pytest.raises(CallError, match="is no name for pairs"):
+    with pytest.raises(CallError, match="is not a valid name for pairs"):
         workspace.folder("pairs", name)
 
 
@@ -136,7 +139,7 @@ def test_check_names_what_is_wrong() -> None:
 
 @pytest.mark.parametrize("name", ["ws[1]", "ws*", "w?s"])
 def test_a_path_that_reads_as_a_pattern_is_refused(tmp_path, name):
-    with pytest.raises(CallError, match="reads as a pattern"):
+    with pytest.raises(CallError, match="treat as a pattern"):
         open_workspace(tmp_path / name, create=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -158,3 +161,24 @@ def test_the_next_writer_sweeps_up_what_a_killed_one_left(tmp_path):
     with workspace.lock("a test"):
         assert not any(path.exists() for path in left)
         assert kept.exists()
+
+
+def test_open_creates_a_workspace_that_shows_what_it_contains(tmp_path: Path) -> None:
+    workspace = lurker.open(str(tmp_path / "ws"))
+    assert "next: lurker ingest dump FILE..." in str(workspace)
+    workspace.replace_partition(OBSERVATIONS, "College", [looks(1234)])
+    (row,) = (row for row in workspace.table() if row["content"] == "observations")
+    assert (row["count"], row["names"]) == (1234, "College")
+    assert "<td>1,234</td>" in workspace._repr_html_()
+    assert repr(workspace) == f"Workspace('{tmp_path}/ws')"
+
+
+def test_open_can_refuse_to_create(tmp_path: Path) -> None:
+    with pytest.raises(CallError, match="no workspace at"):
+        lurker.open(tmp_path / "absent", create=False)
+
+
+def test_other_systems_are_refused_in_a_sentence() -> None:
+    code = "import sys; sys.platform = 'win32'; import lurker"
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert ended.stderr.splitlines()[-1].startswith("ImportError: Lurker runs on Linux and macOS")
