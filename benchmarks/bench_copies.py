@@ -33,17 +33,18 @@ def write_texts(path: Path, n_texts: int) -> None:
 
 def ours(path: Path, memory_limit: str) -> int:
     """Texts that have a near-duplicate, by `features.text.near_duplicates`."""
-    from features.blocks import Means, batches, connect, parquet_sql
-    from features.text.near_duplicates import Likeness, near_duplicate_groups
+    from features.blocks import batches, connect, parquet_sql
+    from features.build_context import BuildOptions
+    from features.text.near_duplicates import DuplicateRule, near_duplicate_groups
 
-    means = Means(memory_limit=memory_limit, temp_folder=path.parent)
+    options = BuildOptions(memory_limit=memory_limit, temp_folder=path.parent)
 
     def parts() -> Iterator[pl.DataFrame]:
-        with connect(means) as connection:
+        with connect(options) as connection:
             yield from batches(connection, f"SELECT * FROM {parquet_sql([path])}")
 
-    likeness = Likeness(min_similarity=LEAST_SIMILARITY, min_words=LEAST_WORDS, run_words=RUN_WORDS)
-    return near_duplicate_groups(parts, likeness, means).height
+    rule = DuplicateRule(min_similarity=LEAST_SIMILARITY, min_words=LEAST_WORDS, ngram_words=RUN_WORDS)
+    return near_duplicate_groups(parts, rule, options).height
 
 
 def datasketch(path: Path, memory_limit: str) -> int:

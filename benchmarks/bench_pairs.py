@@ -40,10 +40,10 @@ def write_responses(path: Path, n_comments: int, huge_threads: list[int]) -> Non
 
 def ours(path: Path, memory_limit: str) -> int:
     """Pairs found by `features.pairing.matching`, written beside the input."""
-    from features.blocks import Means, batches, connect, parquet_sql, whole_blocks
-    from features.pairing.label_noise import GammaPrior, Votes
-    from features.pairing.matching import COLUMNS as LOOKED_AT
-    from features.pairing.matching import match_block
+    from features.blocks import batches, connect, parquet_sql, split_into_blocks
+    from features.build_context import BuildOptions
+    from features.pairing.label_noise import GammaPrior, VoteModel
+    from features.pairing.matching import RESPONSE_COLUMNS, match_block
     from features.recipes.recipe import Recipe
     from lurker.engine import map_in_order
 
@@ -55,17 +55,17 @@ def ours(path: Path, memory_limit: str) -> int:
         max_log_length_difference=math.log(1.25),
     )
     n_pairs = 0
-    votes = {"synthetic": Votes(GammaPrior(shape=1.0, rate=0.1))}
+    vote_models = {"synthetic": VoteModel(GammaPrior(shape=1.0, rate=0.1))}
     query = (
         "SELECT * REPLACE (subreddit::subreddit_word AS subreddit, split::split_word AS split) "
-        f"FROM (SELECT {', '.join(LOOKED_AT)} FROM {parquet_sql([path])}) "
+        f"FROM (SELECT {', '.join(RESPONSE_COLUMNS)} FROM {parquet_sql([path])}) "
         "ORDER BY subreddit, post_id, delay_s, comment_id"
     )
-    with connect(Means(memory_limit=memory_limit, temp_folder=path.parent)) as connection:
+    with connect(BuildOptions(memory_limit=memory_limit, temp_folder=path.parent)) as connection:
         connection.execute("CREATE TYPE subreddit_word AS ENUM ('synthetic')")  # as the build does
         connection.execute("CREATE TYPE split_word AS ENUM ('train')")
-        blocks = ({"block": block} for block in whole_blocks(batches(connection, query), "post_id", "subreddit"))
-        found = map_in_order(match_block, blocks, shared={"recipe": recipe, "votes": votes})
+        blocks = ({"block": block} for block in split_into_blocks(batches(connection, query), "post_id", "subreddit"))
+        found = map_in_order(match_block, blocks, shared={"recipe": recipe, "vote_models": vote_models})
         for number, (pairs, _) in enumerate(found):
             pairs.write_parquet(path.with_name(f"pairs-{number}.parquet"))
             n_pairs += pairs.height

@@ -1,1 +1,35 @@
-"""Tables to preference pairs: recipes, matching, the frozen hard test and the audit."""
+"""Preference pairs from Reddit's tables: recipes, matching, the frozen hard test and audits.
+
+import lurker, features
+
+ws = lurker.open("workspace")
+pairs = features.build(ws, "balanced", min_score_gap=5)
+features.audit(pairs)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from features.api import Recipe as Recipe
+    from features.api import audit as audit
+    from features.api import build as build
+    from features.api import compare as compare
+    from features.api import export as export
+    from features.api import load as load
+    from features.api import presets as presets
+    from features.api import rehydrate as rehydrate
+    from features.api import second_opinion as second_opinion
+
+__all__ = ["Recipe", "audit", "build", "compare", "export", "load", "presets", "rehydrate", "second_opinion"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from features import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'features' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

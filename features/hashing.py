@@ -15,20 +15,32 @@ SPAN = 16**HEX_DIGITS
 
 
 def hash_ids(ids: pl.Series, salt: str) -> NDArray[np.int64]:
-    """Numbers in [0, SPAN), one an id. ids: [n] strings. salt: what the numbers are for, so uses are independent."""
+    """One number per id.
+
+    Args:
+        ids: strings, shape [n].
+        salt: what the numbers are used for, so that uses are independent.
+
+    Returns:
+        Numbers in [0, SPAN), shape [n].
+    """
     digests = (hashlib.md5(f"{salt}:{item}".encode(), usedforsecurity=False).hexdigest() for item in ids)
     return np.fromiter((int(digest[:HEX_DIGITS], 16) for digest in digests), dtype=np.int64, count=len(ids))
 
 
 def salted(salt: str, seed: int) -> str:
-    """The salt of the draw of that number; draw 0 is the one without a number."""
+    """The salt of a seed; seed 0 leaves the salt as it is."""
     return f"{salt}-{seed}" if seed else salt
 
 
 def quick_hashes(ids: pl.Series, salt: str) -> pl.Series:
-    """The numbers of `hash_ids` in a quarter of the time, by DuckDB's md5. [n]. salt: letters, digits and dashes."""
+    """The numbers of `hash_ids` in a quarter of the time, by DuckDB's md5, shape [n].
+
+    Args:
+        salt: letters, digits and dashes only.
+    """
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.register("_ids", pl.DataFrame({"id": ids}).to_arrow())
         number = f"CAST('0x' || substr(md5('{salt}:' || id), 1, {HEX_DIGITS}) AS BIGINT)"
-        found = connection.sql(f"SELECT {number} AS number FROM _ids").fetchnumpy()
-    return pl.Series(salt, found["number"], dtype=pl.Int64)
+        numbers = connection.sql(f"SELECT {number} AS number FROM _ids").fetchnumpy()["number"]
+    return pl.Series(salt, numbers, dtype=pl.Int64)

@@ -1,4 +1,4 @@
-"""What each rule dropped: a row that goes is counted under one reason, and the counts add up to the input."""
+"""What each rule dropped: every dropped row is counted under one reason, and the counts add up to the input."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ import polars as pl
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Rows that came in and, rule by rule in the order of application, rows that went."""
+    """Number of input rows and, in the order of the rules, how many rows each rule dropped."""
 
     n_input: int
     dropped: tuple[tuple[str, int], ...] = ()
@@ -21,22 +21,37 @@ class Ledger:
         return self.n_input - sum(n for _, n in self.dropped)
 
     def drop(self, reason: str, n_dropped: int) -> "Ledger":
-        """The ledger with one more rule; a rule that dropped nothing leaves no line."""
+        """The ledger with one more rule; a rule that dropped nothing adds no line."""
         return Ledger(self.n_input, (*self.dropped, (reason, n_dropped))) if n_dropped else self
 
+    def drop_counted(self, counts: Iterable[Counter[str]], reasons: Iterable[str]) -> "Ledger":
+        """The ledger with the sums of these counts, in the order of the reasons."""
+        total = sum(counts, Counter[str]())
+        ledger = self
+        for reason in reasons:
+            ledger = ledger.drop(reason, total[reason])
+        return ledger
+
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in a manifest: input, dropped (a list of reason and n), kept."""
+        """The form of a manifest: input, dropped (a list of reason and n), kept."""
         dropped = [{"reason": reason, "n": n} for reason, n in self.dropped]
         return {"input": self.n_input, "dropped": dropped, "kept": self.n_kept}
 
 
 def first_reason(rules: dict[str, pl.Expr]) -> pl.Expr:
-    """The name of the first rule that is true of a row, null where none is; a rule that is null is not true."""
+    """The name of the first rule that is true of a row, null if none is; a rule that is null counts as false."""
     return pl.coalesce(pl.when(is_dropped).then(pl.lit(reason)) for reason, is_dropped in rules.items())
 
 
 def apply_rules(rows: pl.DataFrame, rules: dict[str, pl.Expr]) -> tuple[pl.DataFrame, Ledger]:
-    """Rows of which no rule is true, in their order, and the ledger of the rest. rules: reason -> true when it goes."""
+    """Drop the rows of which a rule is true.
+
+    Args:
+        rules: reason -> true for a row to drop.
+
+    Returns:
+        The other rows in their order, and the ledger.
+    """
     judged = rows.with_columns(_reason=first_reason(rules))
     counts = dict(judged.group_by("_reason").len().iter_rows())
     ledger = Ledger(rows.height)
@@ -46,19 +61,16 @@ def apply_rules(rows: pl.DataFrame, rules: dict[str, pl.Expr]) -> tuple[pl.DataF
 
 
 def add_up(ledgers: Iterable[Ledger], reasons: Iterable[str]) -> Ledger:
-    """One ledger of all; reasons in the order given."""
+    """The sum of several ledgers, in the order of the given reasons."""
     n_input, counts = 0, Counter[str]()
     for ledger in ledgers:
         n_input += ledger.n_input
         counts.update(dict(ledger.dropped))
-    whole = Ledger(n_input)
-    for reason in reasons:
-        whole = whole.drop(reason, counts[reason])
-    return whole
+    return Ledger(n_input).drop_counted([counts], reasons)
 
 
 def total(ledgers: list[dict[str, Any]]) -> dict[str, Any]:
-    """The sum of ledgers as they stand in manifests; reasons in the order in which they first appear."""
+    """The sum of ledgers in the form of manifests; reasons in the order in which they first appear."""
     dropped: dict[str, int] = {}
     for ledger in ledgers:
         for line in ledger["dropped"]:

@@ -6,6 +6,7 @@ here, so none of them accepts what another refuses.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ PAIRS_FILE = "pairs.parquet"
 MANIFEST = "manifest.json"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class PairSet(Displayed):
     """A finished pair set; `read_pair_set` opens one."""
 
@@ -34,8 +35,13 @@ class PairSet(Displayed):
     name: str
     manifest: dict[str, Any]
     """Recipe, ledger, counts and digests, as `manifest.json` holds them."""
-    frame: pl.DataFrame
-    """The PAIRS table, without pairs whose texts a purge erased."""
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The PAIRS table, without pairs whose texts a purge erased; read and checked at first use."""
+        pairs = pl.read_parquet(self.workspace.folder("pairs", self.name) / PAIRS_FILE)
+        _require_intact(self.name, pairs, self.manifest)
+        return with_texts(check(pairs, PAIRS), self.name)
 
     @property
     def ledger(self) -> ResultTable:
@@ -113,10 +119,9 @@ def read_pair_set(workspace: Workspace, name: str) -> PairSet:
         CallError: there is no such set.
         LurkerError: the file does not match the manifest.
     """
-    manifest = read_manifest(workspace, name)
-    pairs = pl.read_parquet(workspace.folder("pairs", name) / PAIRS_FILE)
-    _require_intact(name, pairs, manifest)
-    return PairSet(workspace, name, manifest, with_texts(check(pairs, PAIRS), name))
+    pair_set = PairSet(workspace, name, read_manifest(workspace, name))
+    _ = pair_set.frame  # raises if damaged
+    return pair_set
 
 
 def intact_digest(workspace: Workspace, name: str) -> str:

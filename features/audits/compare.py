@@ -1,4 +1,4 @@
-"""Pair sets side by side: their audits, and what words alone learn from each, judged on the one frozen hard test."""
+"""Pair sets side by side: their audits, and what TF-IDF learns from each, tested on the frozen hard test."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,65 +9,76 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from features.audits.pair_audit import audit_pairs
-from features.sets.store import effective_size
+from features.sets.store import AUDIT_FILE, effective_size
 from lurker.errors import CallError, LurkerError
 from lurker.hard_tests import require_one_hard_test
-from lurker.pair_sets import HARD_TEST, read_pair_set, read_pairs
+from lurker.pair_sets import HARD_TEST, PairSet, read_pair_set, read_pairs
 from lurker.pairwise import fit_tfidf
 from lurker.progress import progress
 from lurker.stats import Estimate, accuracy_interval, mean_interval
 from lurker.workspace import Workspace, read_json
 
 Correct = NDArray[np.float64]
+"""1 if a pair's winner was predicted, 0 if not, 0.5 for a tie."""
 
 
 def compare_sets(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
-    """Compare the pair sets; those without an audit are audited first.
+    """Compare pair sets; those without an audit are audited first.
 
-    Of each: counts, its audit, and `hard_test`: the accuracy of TF-IDF trained on its training pairs (log-odds of
-    confounders taken off where it publishes them) on the hard test of the subreddits that all sets have, and `lead`:
-    its difference from the first set on the same pairs. Intervals are clustered by post.
-    Errors: CallError for fewer than two sets; LurkerError for a set that is not there or has no pairs to train on, sets
-    built with different hard tests, or a hard test that shares no subreddit with all of them.
+    Returns:
+        hard_test: subreddits that all sets have, and their pairs and posts in the hard test. sets: of each set its
+        counts; its audit; `hard_test`, the accuracy on those pairs of TF-IDF trained on its training pairs (offset by
+        the confounders' log-odds if it publishes them); `lead`, the difference from the first set on the same pairs.
+        Intervals are clustered by post.
+
+    Raises:
+        CallError: fewer than two sets are named, or one does not exist.
+        LurkerError: a set has no pairs to train on, the sets were built with different hard tests, or the hard test has
+            no pairs of a subreddit that all of them have.
     """
     distinct = list(dict.fromkeys(names))
     if len(distinct) < 2:
-        raise CallError(f"Two pair sets are needed to compare, got {', '.join(distinct) or 'none'}.")
+        raise CallError(f"A comparison needs two pair sets, got {', '.join(distinct) or 'none'}.")
     sets = {name: read_pair_set(workspace, name) for name in distinct}
     require_one_hard_test(workspace, distinct)
     subreddits = sorted(set.intersection(*(set(one.manifest["subreddits"]) for one in sets.values())))
     hard = read_pairs(workspace, HARD_TEST).filter(pl.col("subreddit").is_in(subreddits))
     if hard.is_empty():
         raise LurkerError(
-            f"No pair of the hard test lies in a subreddit that {', '.join(distinct)} share: "
-            f"{', '.join(subreddits) or 'they share none'}.",
+            f"The hard test has no pairs of a subreddit that {', '.join(distinct)} share "
+            f"({', '.join(subreddits) or 'they share none'}).",
             "Build them from the same subreddits: `lurker pairs build NAME --recipe RECIPE`.",
         )
-    answers: dict[str, Correct | None] = {}
-    with progress("Words alone", sum(one.frame.height for one in sets.values()), "pairs") as advance:
+    correct: dict[str, Correct | None] = {}
+    with progress("Training TF-IDF", sum(one.frame.height for one in sets.values()), "pairs") as advance:
         for name, one in sets.items():
-            answers[name] = None if name == HARD_TEST else text_answers(one.frame, hard, name)
+            correct[name] = None if name == HARD_TEST else tfidf_correct(one.frame, hard, name)
             advance(one.frame.height)
-    first = next((answer for answer in answers.values() if answer is not None), None)
-    rows = []
-    for name, one in sets.items():
-        pairs, manifest = one.frame, one.manifest
-        row = {
-            "pairs": name,
-            "recipe": manifest["recipe"]["name"],
-            "n_pairs": pairs.height,
-            "n_effective": effective_size(pairs["weight"]),
-            "n_train_pairs": pairs.filter(pl.col("split") == "train").height,
-            "n_posts": pairs["post_id"].n_unique(),
-        }
-        rows.append(row | _on_hard_test(answers[name], first, hard) | {"audit": existing_audit(workspace, name)})
+    first = next((one for one in correct.values() if one is not None), None)
+    rows = [
+        _counts(one) | _on_hard_test(correct[name], first, hard) | {"audit": existing_audit(workspace, name)}
+        for name, one in sets.items()
+    ]
     return {"hard_test": {"subreddits": subreddits, "n_pairs": hard.height, "n_posts": _n_posts(hard)}, "sets": rows}
 
 
-def text_answers(pairs: pl.DataFrame, hard: pl.DataFrame, name: str) -> Correct:
-    """Whether TF-IDF of the set's training pairs names the winner of each hard pair: 1, 0, or 0.5 for a tie. [n].
+def _counts(pair_set: PairSet) -> dict[str, Any]:
+    pairs = pair_set.frame
+    return {
+        "pairs": pair_set.name,
+        "recipe": pair_set.manifest["recipe"]["name"],
+        "n_pairs": pairs.height,
+        "n_effective": effective_size(pairs["weight"]),
+        "n_train_pairs": pairs.filter(pl.col("split") == "train").height,
+        "n_posts": _n_posts(pairs),
+    }
 
-    Errors: LurkerError when the set has no training or validation pairs, or was trained on a post of the hard test.
+
+def tfidf_correct(pairs: pl.DataFrame, hard: pl.DataFrame, name: str) -> Correct:
+    """Whether TF-IDF trained on the set's training pairs predicts the winner of each hard pair. Shape [n].
+
+    Raises:
+        LurkerError: the set has no training or validation pairs, or they contain a post of the hard test.
     """
     parts = {split: pairs.filter(pl.col("split") == split) for split in ("train", "validation")}
     for split, part in parts.items():
@@ -75,11 +86,11 @@ def text_answers(pairs: pl.DataFrame, hard: pl.DataFrame, name: str) -> Correct:
             raise LurkerError(f"Pair set {name} has no {split} pairs.", "Build it from more posts.")
         if shared := set(part["post_id"]) & set(hard["post_id"]):
             raise LurkerError(
-                f"{len(shared):,} posts of the hard test are in {name} ({split}), {min(shared)} among them.",
+                f"{len(shared):,} posts of the hard test are in {name} ({split}), such as {min(shared)}.",
                 "Build it again with a test_fraction no smaller than the default.",
             )
     is_adjusted = bool((parts["train"]["confounder_log_odds"] != 0).any())
-    with threadpool_limits(1):  # sums in one order: the same figures on every machine
+    with threadpool_limits(1):  # sums run in one order: the same results on every machine
         reward = fit_tfidf(parts["train"], parts["validation"], is_adjusted=is_adjusted)
     if reward is None:
         return np.full(hard.height, 0.5)
@@ -88,20 +99,20 @@ def text_answers(pairs: pl.DataFrame, hard: pl.DataFrame, name: str) -> Correct:
 
 
 def existing_audit(workspace: Workspace, name: str) -> dict[str, Any]:
-    """The audit of a pair set, made now where there is none."""
-    path = workspace.folder("pairs", name) / "audit.json"
-    found: dict[str, Any] = read_json(path) if path.exists() else audit_pairs(workspace, name)
-    return found
+    """The audit of a pair set; it is audited now if it has none."""
+    path = workspace.folder("pairs", name) / AUDIT_FILE
+    audit: dict[str, Any] = read_json(path) if path.exists() else audit_pairs(workspace, name)
+    return audit
 
 
-def _on_hard_test(answer: Correct | None, first: Correct | None, hard: pl.DataFrame) -> dict[str, Any]:
-    """hard_test and lead; null for the hard test itself, which nothing is trained on, and the lead of the first."""
-    if answer is None:
+def _on_hard_test(correct: Correct | None, first: Correct | None, hard: pl.DataFrame) -> dict[str, Any]:
+    """hard_test and lead; both null for the hard test itself, which nothing is trained on; no lead for the first."""
+    if correct is None:
         return {"hard_test": None, "lead": None}
-    accuracy = _interval(accuracy_interval(answer, hard["post_id"], hard["weight"]))
-    if answer is first or first is None or _n_posts(hard) < 2:
+    accuracy = _interval(accuracy_interval(correct, hard["post_id"], hard["weight"]))
+    if correct is first or first is None or _n_posts(hard) < 2:
         return {"hard_test": accuracy, "lead": None}
-    return {"hard_test": accuracy, "lead": _interval(mean_interval(answer - first, hard["post_id"], hard["weight"]))}
+    return {"hard_test": accuracy, "lead": _interval(mean_interval(correct - first, hard["post_id"], hard["weight"]))}
 
 
 def _interval(estimate: Estimate) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What the second opinion knows of pairs: figures of both responses and their post, from the Parquet by SQL alone."""
+"""Features of the second opinion: numbers about both responses and their post, computed from Parquet by SQL only."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from lurker.schema import COMMENTS, POSTS
 from lurker.workspace import Workspace, sql_string
 
 Floats = NDArray[np.float64]
-COUNTED = {
+FORMATTING = {
     "n_lines": r"\n",
     "n_stops": r"[.!?]+",
     "n_stars": r"\*",
@@ -19,22 +19,23 @@ COUNTED = {
     "n_items": r"(^|\n)\s*([-+*]|\d+[.)])\s",
     "n_links": r"https?:",
 }
-"""What is counted of a text's form, as regular expressions."""
+"""Counts of a text's formatting, as regular expressions."""
 STYLE = {"n_capitals": "[A-Z]", "n_digits": "[0-9]", "n_question_marks": r"\?", "n_exclamation_marks": "!"}
-"""What lies between form and words: told of beside the verdict, which it does not enter."""
-PLAIN = ("hour", "weekday", "mean_written", "worst_written")
-"""What is looked at on its own scale only."""
+"""Counts between formatting and wording: reported, but not part of the verdict."""
+WITHOUT_LOG = ("hour", "weekday", "mean_written", "worst_written")
+"""Features used on their own scale only."""
 
 
 def read_sides(
     workspace: Workspace, pairs_path: Path, max_pairs: int
 ) -> tuple[pd.DataFrame, tuple[pd.DataFrame, pd.DataFrame]]:
-    """The pairs with what is known of their post, sorted by pair_id; and what is known of chosen and of rejected.
+    """The pairs with features of their post, sorted by pair_id; and the features of chosen and of rejected.
 
-    Of a set of more than max_pairs whole posts are drawn, by a hash of their id. What is unknown is -1.
+    A set of more than max_pairs is sampled: complete posts by a hash of their id. Unknown features are -1.
     """
     counts = ", ".join(
-        f"len(regexp_extract_all(text, {sql_string(pattern)})) AS {name}" for name, pattern in (COUNTED | STYLE).items()
+        f"len(regexp_extract_all(text, {sql_string(pattern)})) AS {name}"
+        for name, pattern in (FORMATTING | STYLE).items()
     )
     with duckdb.connect() as connection:
         for table in (POSTS, COMMENTS):
@@ -51,9 +52,9 @@ def read_sides(
     responses["weekday"] = responses["created_utc"] // 86_400 % 7
     sides = []
     for side in ("chosen", "rejected"):
-        of_side = responses.drop(columns="created_utc").reindex(pairs[f"{side}_id"]).reset_index(drop=True)
-        of_side["delay_s"] = pairs[f"{side}_delay_s"]
-        sides.append(of_side.fillna(-1.0).astype(np.float64))
+        features = responses.drop(columns="created_utc").reindex(pairs[f"{side}_id"]).reset_index(drop=True)
+        features["delay_s"] = pairs[f"{side}_delay_s"]
+        sides.append(features.fillna(-1.0).astype(np.float64))
     return pairs, (sides[0], sides[1])
 
 
@@ -71,20 +72,20 @@ WITH texts AS (
         SELECT chosen_id AS comment_id, chosen AS text FROM pairs
         UNION ALL SELECT rejected_id, rejected FROM pairs
     ) GROUP BY comment_id
-), placed AS (
+), threads AS (
     SELECT comment_id, post_id, subreddit, author_hash, created_utc,
         row_number() OVER thread - 1 AS rank,
         created_utc - lag(created_utc) OVER thread AS gap_before_s,
         lead(created_utc) OVER thread - created_utc AS gap_after_s
     FROM comments WHERE is_top_level WINDOW thread AS (PARTITION BY post_id ORDER BY created_utc, comment_id)
 ), records AS (
-    SELECT comment_id, count(*) AS n_written, count(*) FILTER (c.subreddit = asked.subreddit) AS n_written_here,
+    SELECT comment_id, count(*) AS n_written, count(*) FILTER (c.subreddit = responses.subreddit) AS n_written_here,
         avg(c.score) AS mean_written, max(c.score) AS best_written, min(c.score) AS worst_written
     FROM (
-        SELECT comment_id, placed.author_hash, placed.subreddit, posts.created_utc AS post_utc
-        FROM placed JOIN texts USING (comment_id) JOIN posts USING (post_id)
-    ) AS asked JOIN (SELECT author_hash, subreddit, created_utc, score FROM comments) AS c
-        ON c.author_hash = asked.author_hash AND c.created_utc < asked.post_utc
+        SELECT comment_id, threads.author_hash, threads.subreddit, posts.created_utc AS post_utc
+        FROM threads JOIN texts USING (comment_id) JOIN posts USING (post_id)
+    ) AS responses JOIN (SELECT author_hash, subreddit, created_utc, score FROM comments) AS c
+        ON c.author_hash = responses.author_hash AND c.created_utc < responses.post_utc
     GROUP BY comment_id
 )
 SELECT comment_id, created_utc, rank, gap_before_s, gap_after_s,
@@ -92,22 +93,27 @@ SELECT comment_id, created_utc, rank, gap_before_s, gap_after_s,
     coalesce(mean_written, 0) AS mean_written, coalesce(best_written, 0) AS best_written,
     coalesce(worst_written, 0) AS worst_written,
     length(text) AS n_chars, len(string_split_regex(trim(text), '\\s+')) AS n_words, {counts}
-FROM texts LEFT JOIN placed USING (comment_id) LEFT JOIN records USING (comment_id) ORDER BY comment_id
+FROM texts LEFT JOIN threads USING (comment_id) LEFT JOIN records USING (comment_id) ORDER BY comment_id
 """
 
 
-def shown(
-    pairs: pd.DataFrame, sides: tuple[pd.DataFrame, pd.DataFrame], is_turned: NDArray[np.bool_], *, style: bool
+def pair_features(
+    pairs: pd.DataFrame, sides: tuple[pd.DataFrame, pd.DataFrame], is_rejected_first: NDArray[np.bool_], *, style: bool
 ) -> Floats:
-    """What a model sees of the pairs as shown: [n, k]. is_turned: [n], whether the rejected one is shown first.
+    """What a model sees of the pairs: of each feature both sides, their difference, its sign and the difference of
+    logs; and the features of the post.
 
-    Of each figure both sides, their difference and its sign, and the difference of the logs of those that have them;
-    and the post's. style: those of STYLE alone.
+    Args:
+        is_rejected_first: whether the rejected response is presented first, shape [n].
+        style: use the counts of STYLE only, without the post.
+
+    Returns:
+        Shape [n, k].
     """
     names = list(STYLE) if style else [name for name in sides[0] if name not in STYLE]
     chosen, rejected = (side[names].to_numpy() for side in sides)
-    first, second = (np.where(is_turned[:, None], *both) for both in ((rejected, chosen), (chosen, rejected)))
-    has_log = [name not in PLAIN for name in names]
+    first, second = (np.where(is_rejected_first[:, None], *both) for both in ((rejected, chosen), (chosen, rejected)))
+    has_log = [name not in WITHOUT_LOG for name in names]
     logs = np.log1p(np.clip(first[:, has_log], 0, None)) - np.log1p(np.clip(second[:, has_log], 0, None))
     columns = [first, second, first - second, np.sign(first - second), logs]
     if not style:

@@ -1,10 +1,11 @@
-"""A second opinion on a pair set: other features, other models, other cuts; it shares no code with the first audit.
+"""A second opinion on a pair set: other features, models and splits; it shares no code with the first audit.
 
-It reads the pair set's and the tables' Parquet with DuckDB (features/audits/second_features.py) and knows nothing else of this
-room, so that what it agrees to was not agreed upon beforehand. A cut deals out anew, by its seed, which side of each
-pair is shown first and in which order the posts come; every post but those of the first part is judged by models of
-the posts before it, which makes right and wrong guesses of coins independent between posts (prequential: Dawid 1984,
-JRSS A 147(2), 278-292).
+It reads the Parquet files of the pair set and the tables with DuckDB (features/audits/second_features.py) and imports
+nothing else of `features`, so its agreement is independent. Each random re-split draws which response of a pair is
+presented first and the order of the posts; every post after the first part is predicted by models of the posts before
+it, so that correct guesses on noise are independent between posts.
+
+Source: prequential evaluation, Dawid 1984, JRSS A 147(2), 278-292.
 """
 
 import os
@@ -19,33 +20,33 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from threadpoolctl import threadpool_limits
 
-from features.audits.second_features import Floats, read_sides, shown
+from features.audits.second_features import Floats, pair_features, read_sides
 from lurker.errors import LurkerError
 from lurker.pair_sets import PAIRS_FILE, intact_digest
-from lurker.progress import progress
+from lurker.progress import advance, progress
 from lurker.workspace import Workspace, write_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecondOpinionConfig:
-    """How much is looked at, and what counts as agreement."""
+    """How many pairs and models are used, and what counts as agreement."""
 
     n_cuts: int = 3
-    """Times that sides and order of posts are dealt out anew, times."""
+    """Number of random re-splits."""
     n_parts: int = 6
-    """Parts the posts come in; each but the first is judged by models of those before it, parts."""
+    """Parts of the posts; each but the first is predicted by models of those before it, parts."""
     max_pairs: int = 40_000
-    """Of a larger set whole posts are drawn up to about this many, pairs."""
+    """A larger set is sampled: complete posts up to about this many, pairs."""
     n_trees: int = 100
-    """Trees of the extra trees, trees."""
+    """Trees of the extra-trees model."""
     n_draws: int = 2_000
-    """Draws of signs behind the probability by chance, draws."""
+    """Sign flips from which the p-value is estimated."""
     alpha: float = 0.05
-    """A probability by chance below this is a shortcut found, 0-1."""
+    """A p-value below this counts as a shortcut, 0-1."""
     max_clean_accuracy: float = 0.53
-    """Where the worst interval ends above this, too little was seen to agree, accuracy 0.5-1."""
+    """If the best model's interval ends above this, the sample is too small to agree, accuracy 0.5-1."""
     seed: int = 0
-    """Seed of cuts, models and draws; a cut adds its number."""
+    """Seed of the first re-split, its models and sign flips; each further re-split adds 1."""
 
     def __post_init__(self) -> None:
         if self.n_cuts < 1:
@@ -55,9 +56,14 @@ class SecondOpinionConfig:
 
 
 def second_opinion(workspace: Workspace, name: str, config: SecondOpinionConfig | None = None) -> dict[str, Any]:
-    """Judge the pair set `name` anew, write its second-opinion.json and return it.
+    """Audit the pair set `name` independently and write its second-opinion.json.
 
-    Errors: LurkerError when there is no such set, or its posts are too few to learn from some and judge others.
+    Returns:
+        The content of second-opinion.json.
+
+    Raises:
+        CallError: there is no such set.
+        LurkerError: its posts are too few to train on some and test on others.
     """
     config = config or SecondOpinionConfig()
     folder = workspace.folder("pairs", name)
@@ -65,24 +71,24 @@ def second_opinion(workspace: Workspace, name: str, config: SecondOpinionConfig 
     pairs, sides = read_sides(workspace, folder / PAIRS_FILE, config.max_pairs)
     if pairs["post_id"].nunique() < config.n_parts:
         raise LurkerError(
-            f"Pair set {name!r} has {pairs['post_id'].nunique()} posts, too few to learn from some and judge others.",
+            f"Pair set {name!r} has {pairs['post_id'].nunique()} posts, too few to train on some and test on others.",
             "Build it from more posts, then audit it again.",
         )
     n_models = len(_models(0, config))
     rows: list[dict[str, Any]] = []
     chances: list[dict[str, float]] = []
-    with progress(f"Second opinion on {name}", config.n_cuts * (n_models + 1), "models") as advance:
+    with progress(f"Second opinion on {name}", config.n_cuts * (n_models + 1), "models"):
         for cut in range(config.n_cuts):
             seed = config.seed + cut
-            judged = judge_cut(pairs, sides, seed, config, advance)
-            rows += [row | {"cut": cut} for row in _summary(pairs, judged)]
-            chances.append(_chance(pairs, judged, np.random.default_rng(seed), config))
-    means = _over_cuts(rows)
-    # Twice the median is a probability by chance again, however the cuts hang together.
+            correct = evaluate_resplit(pairs, sides, seed, config)
+            rows += [row | {"cut": cut} for row in _summary(pairs, correct)]
+            chances.append(_chance(pairs, correct, np.random.default_rng(seed), config))
+    means = _mean_over_resplits(rows)
+    # Twice the median is a valid p-value whatever the dependence between re-splits.
     # Source: Meinshausen, Meier & Bühlmann 2009, JASA 104(488), 1671-1681, with gamma = 1/2.
     p = min(1.0, 2 * float(np.median([one["p"] for one in chances]))) if len(chances) > 1 else chances[0]["p"]
     chance = {"mean": float(np.mean([one["mean"] for one in chances])), "p": p}
-    found = {
+    opinion = {
         "pairs": name,
         "pairs_sha256": pairs_sha256,
         "n_judged_pairs": len(pairs),
@@ -91,34 +97,37 @@ def second_opinion(workspace: Workspace, name: str, config: SecondOpinionConfig 
         "cuts": rows,
         "best_by_chance": chance,
     }
-    found["agrees"] = _state(means, p, config) == "agrees"
-    found["verdict"] = _verdict(means, chance, config)
-    write_json(found, folder / "second-opinion.json")
-    return found
+    opinion["agrees"] = _state(means, p, config) == "agrees"
+    opinion["verdict"] = _verdict(means, chance, config)
+    write_json(opinion, folder / "second-opinion.json")
+    return opinion
 
 
-# --- what it makes of it
-
-
-def judge_cut(
+def evaluate_resplit(
     pairs: pd.DataFrame,
     sides: tuple[pd.DataFrame, pd.DataFrame],
     seed: int,
     config: SecondOpinionConfig,
-    advance: Callable[[float], None] = lambda _: None,
 ) -> dict[str, Floats]:
-    """model -> of every pair 1 where it names the winner, 0 where it does not, NaN where it was not judged. [n]."""
+    """Train and test all models on one random re-split.
+
+    The innermost progress bar advances by 1 for each finished model.
+
+    Returns:
+        model -> 1 if it predicts the winner of a pair, 0 if not, NaN if the pair was not predicted; shape [n] each.
+    """
     rng = np.random.default_rng(seed)
-    is_turned = rng.random(len(pairs)) < 0.5
+    is_rejected_first = rng.random(len(pairs)) < 0.5
     posts = pd.factorize(pairs["post_id"], sort=True)[0]
     part = rng.permutation(posts.max() + 1)[posts] * config.n_parts // (posts.max() + 1)
     weight = pairs["weight"].to_numpy()
-    X = shown(pairs, sides, is_turned, style=False)
     models = _models(seed, config)
-    X, of_style = (shown(pairs, sides, is_turned, style=style) for style in (False, True))
-    tasks = {name: (model, X) for name, model in models.items()} | {"style": (models["quantile logistic"], of_style)}
+    X, style = (pair_features(pairs, sides, is_rejected_first, style=is_style) for is_style in (False, True))
+    tasks = {name: (model, X) for name, model in models.items()} | {"style": (models["quantile logistic"], style)}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        running = {name: pool.submit(_forward, *task, ~is_turned, weight, part) for name, task in tasks.items()}
+        running = {
+            name: pool.submit(_correct_forward, *task, ~is_rejected_first, weight, part) for name, task in tasks.items()
+        }
         for done in as_completed(running.values()):
             done.result()
             advance(1)
@@ -126,7 +135,7 @@ def judge_cut(
 
 
 def _models(seed: int, config: SecondOpinionConfig) -> dict[str, tuple[Callable[[], Any], str]]:
-    """name -> (makes the model, how its `fit` calls the weights)."""
+    """name -> (function that makes the model, name of the weights in its `fit`)."""
     from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import LogisticRegression
@@ -165,74 +174,75 @@ def _models(seed: int, config: SecondOpinionConfig) -> dict[str, tuple[Callable[
     }
 
 
-def _forward(
+def _correct_forward(
     model: tuple[Callable[[], Any], str],
     X: Floats,
-    is_chosen: NDArray[np.bool_],
+    is_chosen_first: NDArray[np.bool_],
     weight: Floats,
     part: NDArray[np.int64],
 ) -> Floats:
-    """Of every pair whether a model of the parts before its own is right; NaN in the first part. [n]."""
+    """Whether a model trained on the parts before a pair's own is right; NaN in the first part. Shape [n]."""
     make, weights = model
-    right = np.full(len(part), np.nan)
-    with threadpool_limits(1):  # sums in one order, so figures are the same on every machine
+    correct = np.full(len(part), np.nan)
+    with threadpool_limits(1):  # sums run in one order, so results are the same on every machine
         for number in range(1, int(part.max()) + 1):
             past, now = part < number, part == number
-            fitted = make().fit(X[past], is_chosen[past], **{weights: weight[past]})
-            right[now] = (fitted.predict_proba(X[now])[:, 1] > 0.5) == is_chosen[now]
-    return right
+            fitted = make().fit(X[past], is_chosen_first[past], **{weights: weight[past]})
+            correct[now] = (fitted.predict_proba(X[now])[:, 1] > 0.5) == is_chosen_first[now]
+    return correct
 
 
-# --- what that says
-
-
-def _summary(pairs: pd.DataFrame, judged: dict[str, Floats]) -> list[dict[str, Any]]:
-    """Accuracy of every model, over all pairs and in every split, with a 95 % interval clustered by post."""
+def _summary(pairs: pd.DataFrame, correct: dict[str, Floats]) -> list[dict[str, Any]]:
+    """Accuracy of every model over all pairs and in each split, with a 95 % interval clustered by post."""
     rows = []
-    for model, right in judged.items():
+    for model, right in correct.items():
         for split in ("all", "train", "validation", "test"):
-            mine = ~np.isnan(right) & (True if split == "all" else (pairs["split"] == split).to_numpy())
-            if len(posts := pd.unique(pairs["post_id"][mine])) > 1:
-                excess, total = _by_post(pairs[mine], right[mine])
+            mask = ~np.isnan(right) & (True if split == "all" else (pairs["split"] == split).to_numpy())
+            if len(posts := pd.unique(pairs["post_id"][mask])) > 1:
+                excess, total = _excess_by_post(pairs[mask], right[mask])
                 mean = excess.sum() / total
-                own_weight = pairs["weight"][mine].groupby(pairs["post_id"][mine]).sum().to_numpy()
-                error = np.sqrt(len(posts) / (len(posts) - 1) * np.sum((excess - mean * own_weight) ** 2)) / total
+                post_weight = pairs["weight"][mask].groupby(pairs["post_id"][mask]).sum().to_numpy()
+                error = np.sqrt(len(posts) / (len(posts) - 1) * np.sum((excess - mean * post_weight) ** 2)) / total
                 half = student.ppf(0.975, len(posts) - 1) * error
-                found = {"accuracy": 0.5 + mean, "low": 0.5 + mean - half, "high": 0.5 + mean + half}
-                rows.append(
-                    {"model": model, "split": split, "n_pairs": int(mine.sum()), "n_posts": len(posts), **found}
-                )
+                interval = {"accuracy": 0.5 + mean, "low": 0.5 + mean - half, "high": 0.5 + mean + half}
+                counts = {"n_pairs": int(mask.sum()), "n_posts": len(posts)}
+                rows.append({"model": model, "split": split, **counts, **interval})
     return rows
 
 
-def _by_post(pairs: pd.DataFrame, right: Floats) -> tuple[Floats, float]:
-    """Of every post the weight of right guesses beyond one half, by its id; and the weight of all pairs."""
-    excess = (pairs["weight"] * (right - 0.5)).groupby(pairs["post_id"]).sum().to_numpy()
+def _excess_by_post(pairs: pd.DataFrame, correct: Floats) -> tuple[Floats, float]:
+    """The weight of correct guesses beyond one half in every post, by its id; and the weight of all pairs."""
+    excess = (pairs["weight"] * (correct - 0.5)).groupby(pairs["post_id"]).sum().to_numpy()
     return excess, float(pairs["weight"].sum())
 
 
-def _over_cuts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of all cuts averaged: an average varies no more than its terms do, so its interval is honest too."""
+def _mean_over_resplits(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows averaged over re-splits: an average varies no more than its terms, so its interval is conservative."""
     table = pd.DataFrame(rows)
     means = table.groupby(["split", "model"], sort=False).mean().drop(columns="cut").reset_index()
     counts = ["n_pairs", "n_posts"]
-    found: list[dict[str, Any]] = means.astype(dict.fromkeys(counts, int)).to_dict("records")
-    return found
+    averaged: list[dict[str, Any]] = means.astype(dict.fromkeys(counts, int)).to_dict("records")
+    return averaged
 
 
 def _chance(
-    pairs: pd.DataFrame, judged: dict[str, Floats], rng: np.random.Generator, config: SecondOpinionConfig
+    pairs: pd.DataFrame, correct: dict[str, Floats], rng: np.random.Generator, config: SecondOpinionConfig
 ) -> dict[str, float]:
-    """The most accurate model against chance: p, of an excess like its own where no model knows anything, and mean.
+    """The most accurate model against chance.
 
-    Every draw turns all outcomes of a post round or not, which keeps how models and pairs of a post hang together. What
-    is compared is the largest of the models' excesses over their standard errors: looking at several is paid for.
+    Each draw flips the outcomes of all pairs of a post together, which preserves the dependence between models and
+    between pairs of a post. The statistic is the largest excess of the models over its standard error, which corrects
+    for looking at several models.
+
+    Returns:
+        p: the p-value; mean: the accuracy that the best model would read by chance.
+
     Source: the sign-flip test of clusters, Canay, Romano & Shaikh 2017, Econometrica 85(3), 1013-1030; the maximum as
     in Romano & Wolf 2005, JASA 100(469), 94-108.
     """
-    mine = ~np.isnan(judged["style"])
-    of_models = [_by_post(pairs[mine], right[mine]) for model, right in judged.items() if model != "style"]
-    excess, total = np.stack([one for one, _ in of_models]), of_models[0][1]
+    mask = ~np.isnan(correct["style"])
+    by_model = [_excess_by_post(pairs[mask], right[mask]) for model, right in correct.items() if model != "style"]
+    excess, total = np.stack([one for one, _ in by_model]), by_model[0][1]
     errors = np.sqrt(np.sum(excess**2, axis=1))
     drawn = np.stack([excess @ rng.choice([-1.0, 1.0], excess.shape[1]) for _ in range(config.n_draws)])
     observed = np.max(excess.sum(axis=1) / errors)

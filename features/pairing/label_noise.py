@@ -1,11 +1,12 @@
-"""How sure is a label: both scores are noisy counts of how much a response is liked.
+"""Label confidence: both scores are noisy counts of how much a response is liked.
 
-Model: score ~ Poisson(exposure · rate of liking), rate ~ Gamma(shape, rate) of the subreddit. Exposure, how many
-readers a response had, is taken as equal, or as what delay, the post's score and the thread's size foretell of scores.
-Reddit blurs the scores it shows (vote fuzzing): that counts as votes that tell less.
+Model: score ~ Poisson(exposure · rate of liking), rate ~ Gamma(shape, rate) of the subreddit. Exposure, the number of
+readers a response had, is taken as equal, or as what delay, the post's score and the thread's size predict of scores.
+Reddit adds noise to the scores it shows (vote fuzzing): votes then count for less.
 
-With equal exposure the confidence is a function of the two scores alone, so a filter on it cannot select by time; with
-fitted exposure a later winner is the surer one, and a filter (not a weight or a soft label) makes time tell the winner.
+With equal exposure the confidence is a function of the two scores alone, so a filter on it cannot select by time. With
+fitted exposure a later winner is more certain, and a filter (unlike a weight or a soft label) makes time predict the
+winner.
 """
 
 from dataclasses import dataclass
@@ -19,102 +20,116 @@ from features.recipes.recipe import Recipe
 from lurker.stats import accuracy_interval
 
 MIN_OVERDISPERSION = 1e-3
-"""Excess of variance over mean, as a share of the mean, below which the scores could as well be pure counting noise."""
+"""Excess of variance over mean, as a share of the mean, below which scores cannot be told from pure counting noise."""
 
 CEILING = (
-    "mean label_confidence: an upper bound on the accuracy of any model on these labels, not an estimate; readers that "
-    "a response had and the model of votes does not know of put it above the truth"
+    "mean label_confidence: an upper bound on the accuracy of any model on these labels, not an estimate; "
+    "differences in readership that the vote model does not account for put it above the truth"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class GammaPrior:
-    """How rates of liking spread over the responses of a community: Gamma(shape, rate), votes per response."""
+    """Distribution of the rates of liking over the responses of a community: Gamma(shape, rate), votes per response."""
 
     shape: float
     rate: float
 
 
 class VoteSums(NamedTuple):
-    """Of votes, negative ones as 0. Whole numbers add up to the same sum in any order of rows; floats would not."""
+    """Sums over votes, negative ones counted as 0. Integers, because their sum does not depend on the order of rows."""
 
     n: int
     total: int
     squares: int
 
     @classmethod
-    def of(cls, scores: pl.Series) -> "VoteSums":
-        """Of these scores."""
+    def from_scores(cls, scores: pl.Series) -> "VoteSums":
+        """The sums of these scores."""
         counts = scores.cast(pl.Int64).clip(0)
         return cls(counts.len(), int(counts.sum()), int((counts**2).sum()))
 
     def plus(self, other: "VoteSums") -> "VoteSums":
-        """Of both."""
+        """The sums of both together."""
         return VoteSums(self.n + other.n, self.total + other.total, self.squares + other.squares)
 
 
 def fit_prior(scores: ArrayLike, exposures: ArrayLike | None = None, vote_fuzz: float = 0.0) -> GammaPrior:
-    """Prior by moments: a score s at exposure e has mean m·e and variance m·e + (m·e)²/shape + vote_fuzz².
+    """Fit the prior by moments: a score at exposure e has mean m·e and variance m·e + (m·e)²/shape + vote_fuzz².
 
-    scores: [n] votes; negative ones count as 0. exposures: [n] readers relative to the mean, all 1 when None.
-    vote_fuzz: standard deviation of the blur, votes. Where the variance does not exceed what counting and blur
-    explain, the excess is held at MIN_OVERDISPERSION · m: the scores then say next to nothing of which is liked more.
-    Source: method of moments for the negative binomial, e.g. Anscombe 1950, Biometrika 37.
-    Errors: ValueError without scores.
+    If the variance does not exceed what counting and vote fuzzing explain, the excess is set to MIN_OVERDISPERSION · m:
+    the scores then say next to nothing about which response is liked more.
+
+    Args:
+        scores: votes, shape [n]; negative ones count as 0.
+        exposures: readers relative to the mean, shape [n]; all 1 when None.
+        vote_fuzz: standard deviation of the noise, votes.
+
+    Raises:
+        ValueError: there are no scores.
+
+    Source: method of moments for the negative binomial, such as Anscombe 1950, Biometrika 37.
     """
     counts = np.maximum(np.asarray(scores, dtype=np.int64), 0)
     if counts.size == 0:
         raise ValueError("no scores to fit")
     if exposures is None:
-        return prior_of_sums(VoteSums(counts.size, int(counts.sum()), int((counts**2).sum())), vote_fuzz)
+        return prior_from_sums(VoteSums(counts.size, int(counts.sum()), int((counts**2).sum())), vote_fuzz)
     e = np.asarray(exposures, dtype=np.float64)
     mean = max(float(counts.sum() / e.sum()), 1e-9)
     spread = float((((counts - mean * e) ** 2).sum() - mean * e.sum() - e.size * vote_fuzz**2) / (e**2).sum())
-    return _prior_of_moments(mean, spread)
+    return _prior_from_moments(mean, spread)
 
 
-def prior_of_sums(sums: VoteSums, vote_fuzz: float = 0.0) -> GammaPrior:
-    """The prior of equal exposure from sums alone."""
+def prior_from_sums(sums: VoteSums, vote_fuzz: float = 0.0) -> GammaPrior:
+    """The prior under equal exposure, from sums alone."""
     raw_mean = sums.total / sums.n
     mean = max(raw_mean, 1e-9)
-    return _prior_of_moments(mean, sums.squares / sums.n - raw_mean**2 - mean - vote_fuzz**2)
+    return _prior_from_moments(mean, sums.squares / sums.n - raw_mean**2 - mean - vote_fuzz**2)
 
 
-def _prior_of_moments(mean: float, spread: float) -> GammaPrior:
+def _prior_from_moments(mean: float, spread: float) -> GammaPrior:
     excess = max(spread, MIN_OVERDISPERSION * mean)
     return GammaPrior(shape=mean**2 / excess, rate=mean / excess)
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """How many readers a response has relative to the mean, as far as delay, post score and thread size foretell."""
+    """Number of readers of a response relative to the mean, as predicted by delay, post score and thread size."""
 
     centre: NDArray[np.float64]
     spread: NDArray[np.float64]
     model: Any
-    """Poisson regression; None where no response has a vote."""
+    """Poisson regression; None if no response has a vote."""
     mean: float
-    """Of what it foretells."""
+    """Mean prediction."""
 
-    def of(self, responses: pl.DataFrame) -> NDArray[np.float64]:
-        """Of each response. [n]. responses: of whole posts; log_delay, post_score, post_id."""
+    def predict(self, responses: pl.DataFrame) -> NDArray[np.float64]:
+        """Relative exposure per response, shape [n].
+
+        Args:
+            responses: complete posts, with log_delay, post_score, post_id.
+        """
         if self.model is None:
             return np.ones(responses.height)
-        X = (_readership(responses) - self.centre) / self.spread
+        X = (_exposure_features(responses) - self.centre) / self.spread
         return np.asarray(self.model.predict(X) / self.mean, dtype=np.float64)
 
 
 def fit_exposure(responses: pl.DataFrame) -> Exposure:
-    """A Poisson regression of the score on log delay, its square, log post score and log responses in the thread.
+    """Fit a Poisson regression of the score on log delay, its square, log post score and log thread size.
 
-    So what the text does to a score is none of it; nor are readers that these do not foretell. responses: whole posts;
-    score, log_delay, post_score, post_id.
+    The effect of the text on the score is not part of it, and neither are readers that these features do not predict.
+
+    Args:
+        responses: complete posts, with score, log_delay, post_score, post_id.
+
     Source: Poisson pseudo-likelihood with a log link, Gourieroux, Monfort & Trognon 1984, Econometrica 52(3).
     """
     from sklearn.linear_model import PoissonRegressor
     from threadpoolctl import threadpool_limits
 
-    X = _readership(responses)
+    X = _exposure_features(responses)
     spread = X.std(axis=0)
     centre, spread = X.mean(axis=0), np.where(spread > 0, spread, 1)
     counts = np.maximum(responses["score"].to_numpy(), 0)
@@ -126,10 +141,10 @@ def fit_exposure(responses: pl.DataFrame) -> Exposure:
         return Exposure(centre, spread, model, float(model.predict(X).mean()))
 
 
-def _readership(responses: pl.DataFrame) -> NDArray[np.float64]:
+def _exposure_features(responses: pl.DataFrame) -> NDArray[np.float64]:
     log_delay = pl.col("log_delay")
-    known = [log_delay, log_delay**2, pl.col("post_score").fill_null(0).clip(0).cast(pl.Float64).log1p()]
-    columns = (one.alias(str(n)) for n, one in enumerate(known))
+    features = [log_delay, log_delay**2, pl.col("post_score").fill_null(0).clip(0).cast(pl.Float64).log1p()]
+    columns = (feature.alias(str(n)) for n, feature in enumerate(features))
     return responses.select(*columns, size=pl.len().over("post_id").log()).to_numpy()
 
 
@@ -140,14 +155,24 @@ def label_confidence(
     exposures: tuple[ArrayLike, ArrayLike] | None = None,
     vote_fuzz: float = 0.0,
 ) -> NDArray[np.float64]:
-    """P(chosen is truly liked more | both scores), clipped to [0.5, 1]. Both scores: [n] votes.
+    """P(chosen is truly liked more | both scores), clipped to [0.5, 1].
 
-    The posteriors are Gamma(a + score, b + exposure) and P(rate₁ > rate₂) = I_x(a + score₂, a + score₁) with
-    x = (b + e₂) / (2b + e₁ + e₂), the regularised incomplete beta; x is 1/2 for equal exposures (None). A blur of
-    variance vote_fuzz² makes a score tell as much as k of its votes by k of its readers, k = m / (m + vote_fuzz²), m
-    the larger of the score and what is expected: a Poisson count of mean m·k has the relative variance of the blurred.
-    A score must be a count of likes, and readers that are not accounted for make it too sure: its mean over pairs is
-    an upper bound on the accuracy of any model, not an estimate of what a model can reach.
+    The posteriors are Gamma(a + score, b + exposure), and P(rate₁ > rate₂) = I_x(a + score₂, a + score₁) with
+    x = (b + e₂) / (2b + e₁ + e₂), the regularised incomplete beta function; x is 1/2 for equal exposures. Noise of
+    variance vote_fuzz² scales votes and readers by k = m / (m + vote_fuzz²), with m the larger of the score and its
+    expectation: a Poisson count of mean m·k has the relative variance of the noisy score.
+
+    The model assumes that a score counts likes, and readers it does not account for make it overconfident. So the mean
+    over pairs is an upper bound on the accuracy of any model, not an estimate of what a model can reach.
+
+    Args:
+        chosen_scores, rejected_scores: votes, shape [n].
+        exposures: of chosen and of rejected, shape [n] each; equal when None.
+        vote_fuzz: standard deviation of the noise, votes.
+
+    Returns:
+        Shape [n].
+
     Source: Cook 2003, "Exact calculation of beta inequalities" (ratio of gammas is beta); Gelman et al., BDA3 §2.6.
     """
     from scipy.special import betainc
@@ -156,58 +181,66 @@ def label_confidence(
     for scores, exposure in zip((chosen_scores, rejected_scores), exposures or (1.0, 1.0), strict=True):
         counts, readers = _counts(scores), np.asarray(exposure, dtype=np.float64)
         expected = np.maximum(counts, readers * prior.shape / prior.rate)
-        told = expected / (expected + vote_fuzz**2)
-        shapes.append(prior.shape + told * counts)
-        rates.append(prior.rate + told * readers)
+        k = expected / (expected + vote_fuzz**2)
+        shapes.append(prior.shape + k * counts)
+        rates.append(prior.rate + k * readers)
     p_chosen = betainc(shapes[1], shapes[0], rates[1] / (rates[0] + rates[1]))
     return np.clip(np.asarray(p_chosen, dtype=np.float64), 0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Votes:
-    """What scores tell in one community."""
+class VoteModel:
+    """How scores arise in one community."""
 
     prior: GammaPrior
     exposure: Exposure | None = None
-    """None where it is taken as equal."""
+    """None if taken as equal."""
 
 
-def fit_votes(sums: VoteSums, sample: pl.DataFrame, recipe: Recipe) -> Votes:
-    """Of all responses of a community by their sums; with fitted exposure of a sample of whole posts."""
+def fit_vote_model(sums: VoteSums, sample: pl.DataFrame, recipe: Recipe) -> VoteModel:
+    """Fit the vote model of a community.
+
+    Args:
+        sums: of all its responses.
+        sample: complete posts that fitted exposure is learned from; not used with equal exposure.
+    """
     if recipe.exposure == "equal":
-        return Votes(prior_of_sums(sums, recipe.vote_fuzz))
+        return VoteModel(prior_from_sums(sums, recipe.vote_fuzz))
     exposure = fit_exposure(sample)
-    return Votes(fit_prior(sample["score"], exposure.of(sample), recipe.vote_fuzz), exposure)
+    return VoteModel(fit_prior(sample["score"], exposure.predict(sample), recipe.vote_fuzz), exposure)
 
 
 def add_label_confidence(
-    pairs: pl.DataFrame, block: pl.DataFrame, votes: dict[str, Votes], recipe: Recipe
+    pairs: pl.DataFrame, block: pl.DataFrame, vote_models: dict[str, VoteModel], recipe: Recipe
 ) -> pl.DataFrame:
-    """The pairs with label_confidence, each by what votes tell in its subreddit.
+    """Add label_confidence, each by the vote model of its subreddit.
 
-    pairs: subreddit, chosen_id, rejected_id and their scores. block: their responses, of whole posts; with fitted
-    exposure comment_id, post_id, log_delay, post_score.
+    Args:
+        pairs: subreddit, chosen_id, rejected_id and their scores.
+        block: their responses, of complete posts; fitted exposure needs comment_id, post_id, log_delay, post_score.
+        vote_models: one per subreddit.
     """
     confidence = np.full(pairs.height, 0.5)
     subreddits = pairs["subreddit"].cast(pl.String).to_numpy()
     for name in sorted(set(subreddits)):
         rows = np.flatnonzero(subreddits == name)
-        mine, known = pairs[rows], votes[name]
-        of_pairs = None
-        if known.exposure is not None:
-            readers = dict(zip(block["comment_id"], known.exposure.of(block), strict=True))
-            chosen, rejected = ([readers[one] for one in mine[f"{side}_id"]] for side in ("chosen", "rejected"))
-            of_pairs = np.array(chosen), np.array(rejected)
+        part, model = pairs[rows], vote_models[name]
+        exposures = None
+        if model.exposure is not None:
+            readers = dict(zip(block["comment_id"], model.exposure.predict(block), strict=True))
+            chosen, rejected = ([readers[item] for item in part[f"{side}_id"]] for side in ("chosen", "rejected"))
+            exposures = np.array(chosen), np.array(rejected)
         confidence[rows] = label_confidence(
-            mine["chosen_score"], mine["rejected_score"], known.prior, of_pairs, recipe.vote_fuzz
+            part["chosen_score"], part["rejected_score"], model.prior, exposures, recipe.vote_fuzz
         )
     return pairs.with_columns(label_confidence=pl.Series(confidence, dtype=pl.Float64))
 
 
 def ceiling(sums: dict[str, tuple[float, float]]) -> dict[str, Any]:
-    """The weighted mean of label_confidence, over all pairs and by split, and what it is.
+    """The weighted mean of label_confidence, over all pairs and by split, and what it means.
 
-    sums: of the pairs of each split, weight · label_confidence and weight.
+    Args:
+        sums: split -> sum of weight · label_confidence, and sum of weight, over its pairs.
     """
     total, weight = (sum(one) for one in zip(*sums.values(), strict=True)) if sums else (0.0, 0.0)
     by_split = {split: float(confident / w) for split, (confident, w) in sorted(sums.items())}
@@ -215,10 +248,14 @@ def ceiling(sums: dict[str, tuple[float, float]]) -> dict[str, Any]:
 
 
 def second_window(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Whether the votes that came after the first look prefer the response that led at it: post_id, agrees, weight.
+    """Whether the votes after the first observation prefer the response that led at the first.
 
-    pairs: post_id, weight, {chosen,rejected}_first_score and _later_votes, null where a response was not seen twice. Of
-    pairs whose two responses were and differed at their first looks. agrees: 1, 0, or one half for a draw.
+    Args:
+        pairs: post_id, weight, {chosen,rejected}_first_score and _later_votes; null if a response was observed once.
+
+    Returns:
+        post_id, agrees (1, 0, or 0.5 for a draw), weight: of pairs whose responses were both observed at least twice,
+        with different first scores.
     """
     lead = pl.col("chosen_first_score") - pl.col("rejected_first_score")
     gain = (pl.col("chosen_later_votes") - pl.col("rejected_later_votes")).sign() * lead.sign()
@@ -227,24 +264,28 @@ def second_window(pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_second_window(seen: pl.DataFrame) -> dict[str, Any] | None:
-    """How often the later votes agree with the first look, with its interval; None without any.
+    """How often the later votes agree with the first observation.
 
-    seen: as of `second_window`. agreement: a draw of the later votes counts half. accuracy_if_alike:
-    (1 + √(2·agreement − 1)) / 2, the accuracy of either window's labels were both equally noisy and their noise
-    independent; an upper bound on the mean where pairs differ in noise (Jensen).
+    Args:
+        seen: as returned by `second_window`.
+
+    Returns:
+        None if `seen` is empty. Otherwise counts; agreement with its interval, where a draw counts half; and
+        accuracy_if_alike = (1 + √(2·agreement − 1)) / 2, the accuracy of either window's labels if both are equally
+        noisy with independent noise; an upper bound on the mean if pairs differ in noise (Jensen).
     """
     if seen.is_empty():
         return None
-    found = accuracy_interval(seen["agrees"], seen["post_id"], seen["weight"])
-    alike = (1 + np.sqrt(2 * found.value - 1)) / 2 if found.value >= 0.5 else None
+    agreement = accuracy_interval(seen["agrees"], seen["post_id"], seen["weight"])
+    accuracy = (1 + np.sqrt(2 * agreement.value - 1)) / 2 if agreement.value >= 0.5 else None
     return {
-        "n_pairs": found.n,
-        "n_posts": found.n_clusters,
-        "agreement": found.value,
-        "agreement_low": found.low,
-        "agreement_high": found.high,
+        "n_pairs": agreement.n,
+        "n_posts": agreement.n_clusters,
+        "agreement": agreement.value,
+        "agreement_low": agreement.low,
+        "agreement_high": agreement.high,
         "draws": float((seen["agrees"].to_numpy() == 0.5).mean()),
-        "accuracy_if_alike": alike,
+        "accuracy_if_alike": accuracy,
     }
 
 

@@ -1,7 +1,7 @@
-"""Near-linear candidates: the responses of a post in order, each beside its next K, whatever the threads' shape.
+"""Candidate pairs in near-linear time: each response of a post with its next K, whatever the size of the thread.
 
-The k-th neighbours of a block of whole posts are its columns shifted by k. There is no join of a post with itself, and
-a block needs the memory of its responses, not of its candidates.
+The k-th neighbours of a block of complete posts are its columns shifted by k. No post is joined with itself, and a
+block needs the memory of its responses, not of its candidates.
 """
 
 from collections import Counter
@@ -16,26 +16,32 @@ from features.hashing import quick_hashes, salted
 from features.recipes.recipe import Recipe
 
 Side = Callable[[str], NDArray[Any]]
-"""A column of one side of the candidates, by its name: [n]."""
+"""Returns a column of one side of the candidates by its name, shape [n]."""
 Rule = Callable[[Side, Side], NDArray[np.bool_]]
-"""chosen, rejected -> whether the candidate goes: [n]."""
+"""chosen, rejected -> whether to drop the candidate, shape [n]."""
 
 
-def in_neighbour_order(block: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
-    """The responses of whole posts by post, then in the recipe's order of neighbours, ties by id.
+def sort_by_neighbour_order(block: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """The responses by post, then in the recipe's order of neighbours, ties by id.
 
-    block: by post, time and id.
+    Args:
+        block: complete posts, sorted by post, time and id.
     """
     if recipe.neighbour_order == "delay":
         return block
-    place = quick_hashes(block["comment_id"], salted("neighbour", recipe.seed))
-    return block.with_columns(_place=place).sort("post_id", "_place", "comment_id").drop("_place")
+    order = quick_hashes(block["comment_id"], salted("neighbour", recipe.seed))
+    return block.with_columns(_order=order).sort("post_id", "_order", "comment_id").drop("_order")
 
 
 def candidates(block: pl.DataFrame, recipe: Recipe) -> tuple[NDArray[np.int64], NDArray[np.int64], Counter[str]]:
-    """Rows of chosen and of rejected that pass all rules; how many there were ("candidates") and went by each rule.
+    """The candidate pairs that pass all rules.
 
-    block: responses of whole posts in order. A candidate that several rules would take is counted under the first.
+    Args:
+        block: responses of complete posts, in the order of neighbours.
+
+    Returns:
+        Row numbers of chosen and of rejected, shape [n] each, and counts: all "candidates", and how many each rule
+        dropped. A candidate that breaks several rules counts under the first.
     """
     columns = _columns(block, recipe)
     rules = pair_rules(recipe)
@@ -49,23 +55,22 @@ def candidates(block: pl.DataFrame, recipe: Recipe) -> tuple[NDArray[np.int64], 
         counts["candidates"] += first.size
         is_first_chosen = columns["score"][first] > columns["score"][first + k]
         chosen, rejected = first + k * ~is_first_chosen, first + k * is_first_chosen
-        for reason, is_dropped in rules.items():
-            goes = is_dropped(*(_side(columns, rows) for rows in (chosen, rejected)))
-            counts[reason] += int(goes.sum())
-            chosen, rejected = chosen[~goes], rejected[~goes]
+        for reason, rule in rules.items():
+            is_dropped = rule(*(_side(columns, rows) for rows in (chosen, rejected)))
+            counts[reason] += int(is_dropped.sum())
+            chosen, rejected = chosen[~is_dropped], rejected[~is_dropped]
         kept.append((chosen, rejected))
     return np.concatenate([c for c, _ in kept]), np.concatenate([r for _, r in kept]), counts
 
 
 def _columns(block: pl.DataFrame, recipe: Recipe) -> dict[str, NDArray[Any]]:
-    """What the rules look at, by name. Each [n]."""
+    """The columns that the rules use, by name. Shape [n] each."""
     columns = {name: block[name].to_numpy() for name in ("score", "delay_s", "text_hash")}
     columns["log_delay"] = block["delay_s"].log1p().to_numpy()
     columns["log_chars"] = block["n_chars"].log().to_numpy()
     columns["is_train"] = (block["split"] == "train").to_numpy()
     if recipe.min_held_out_rank_gap > 0:
-        # The share of the post's other responses with a lower score.
-        # The place among the post's different scores, as DialogRPT's match_time counts it: 0 the lowest, 1 the highest.
+        # Rank among the post's distinct scores, as in DialogRPT's match_time: 0 the lowest, 1 the highest.
         rank = (pl.col("score").rank("dense").over("post_id") - 1) / (
             pl.col("score").n_unique().over("post_id") - 1
         ).clip(1)
@@ -78,7 +83,7 @@ def _side(columns: dict[str, NDArray[Any]], rows: NDArray[np.int64]) -> Side:
 
 
 def pair_rules(recipe: Recipe) -> dict[str, Rule]:
-    """reason -> true when the candidate goes; in the order in which reasons are given."""
+    """reason -> whether to drop the candidate, in the order of application."""
 
     def gap(chosen: Side, rejected: Side, name: str = "score") -> NDArray[Any]:
         return chosen(name) - rejected(name)
@@ -91,7 +96,7 @@ def pair_rules(recipe: Recipe) -> dict[str, Rule]:
         "texts equal": lambda c, r: c("text_hash") == r("text_hash"),
     }
     if recipe.newer_must_win:
-        rules["older one won"] = lambda c, r: c("delay_s") < r("delay_s")
+        rules["older response won"] = lambda c, r: c("delay_s") < r("delay_s")
     if recipe.min_score_gap > 1:
         rules["below min_score_gap"] = lambda c, r: gap(c, r) < recipe.min_score_gap
     if recipe.min_score_ratio > 1:

@@ -1,92 +1,102 @@
-"""The pairs of a recipe, without texts: matched, then deconfounded where the recipe says so, then its last rules."""
+"""The pairs of a recipe without their texts: matched, deconfounded if the recipe says so, then its last rules."""
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from features.blocks import Blocks, Means, map_blocks, write_block
+from features.blocks import Blocks, map_blocks, write_block
+from features.build_context import BuildContext
 from features.confounders.context import POST_CONTEXT
 from features.confounders.design import sample_pairs
-from features.confounders.measures import CONFOUNDERS, OF_CONTEXT, standardised_mean_differences
+from features.confounders.measures import CONFOUNDERS, CONTEXT_CONFOUNDERS, standardised_mean_differences
 from features.confounders.propensity import PropensityConfig
 from features.hashing import SPAN, hash_ids
 from features.ledger import Ledger, add_up
+from features.pairing.caps import ORDER
 from features.pairing.deconfound import adjust_pairs, balance_pairs
-from features.pairing.label_noise import Votes, VoteSums, fit_votes
-from features.pairing.matching import COLUMNS, ORDER, balance_pairs_by, match_pairs, signs_mirror
+from features.pairing.label_noise import VoteModel, VoteSums, fit_vote_model
+from features.pairing.matching import RESPONSE_COLUMNS, balance_by_mirror, match_pairs, signs_mirror
 from features.recipes.presets import adjusted, balanced
 from features.recipes.recipe import Recipe
-from features.responses.duplicates import Ties
-from features.responses.eligible import response_rules, select_responses
-from features.text.formatting import FORM
+from features.responses.exclusions import Exclusions
+from features.responses.rules import response_rules, select_responses
+from features.text.formatting import FORMATTING_COUNTS
 from lurker.progress import say
 
-KEPT = (*COLUMNS, *FORM, *OF_CONTEXT, *POST_CONTEXT, "log_delay", "post_score", "first_score", "later_votes")
-"""What goes on of a response that may be in a pair."""
-CALIPERS = ("max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
-"""Fields of a recipe: how far the two responses of a pair may be apart."""
-CAPS_OF_PAIRS = (
-    "max_pool_pairs_per_response",
-    "max_pool_pairs_per_post",
-    "max_pairs_per_response",
-    "max_pairs_per_post",
+COLUMNS = (
+    *(*RESPONSE_COLUMNS, *FORMATTING_COUNTS, *CONTEXT_CONFOUNDERS, *POST_CONTEXT),
+    *("log_delay", "post_score", "first_score", "later_votes"),
 )
-"""Fields of a recipe: in how many pairs a response, or a post, may be."""
-Match = Callable[[Recipe, Path], tuple[Blocks, Ledger]]
-"""Candidate pairs of the build's responses: by which rules, and where their blocks are put."""
-MAX_VOTERS = 500_000
-"""Responses of a subreddit that fitted exposure is learned from, at most and about."""
+"""Columns of a response that pairing uses."""
+CALIPERS = ("max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
+"""Recipe fields: how far apart the two responses of a pair may be."""
+PAIR_CAPS = (
+    *("max_pool_pairs_per_response", "max_pool_pairs_per_post"),
+    *("max_pairs_per_response", "max_pairs_per_post"),
+)
+"""Recipe fields: in how many pairs a response, or a post, may be."""
+Match = Callable[[Recipe, BuildContext], tuple[Blocks, Ledger]]
+"""Candidate pairs of the build's responses by the rules of a recipe."""
+MAX_EXPOSURE_RESPONSES = 500_000
+"""About how many responses of a subreddit fitted exposure is learned from at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chosen:
-    """The pairs of a recipe and how they came to be."""
+class SelectedPairs:
+    """The pairs of a recipe and how they came about."""
 
     pairs: Blocks
-    """Sorted by subreddit, post and pair; weight where the recipe gives one, confounder_log_odds of adjusted pairs."""
+    """Sorted by subreddit, post and pair; with weight if the recipe weights, confounder_log_odds if it adjusts."""
     ledgers: dict[str, Ledger]
     """Of the responses, and of every pool of candidate pairs; what the pools keep adds up to the pairs."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
-    """What each round of balancing found: round, n_pairs, accuracy, low."""
+    """The probe's result in each round of balancing: round, n_pairs, accuracy, low."""
     differences_before: list[dict[str, Any]] = field(default_factory=list)
-    """Standardised mean differences of the candidate pairs before they were thinned or adjusted: confounder, smd; of
-    those that are learned from where there are more."""
+    """Standardised mean differences of the candidate pairs before they were thinned or adjusted: confounder, smd; of a
+    sample if there are many."""
 
 
-def choose_pairs(
-    measured: Blocks, recipe: Recipe, ties: Ties, folder: Path, means: Means, *, own_records: bool = False
-) -> Chosen:
+def select_pairs(
+    measured: Blocks, recipe: Recipe, exclusions: Exclusions, context: BuildContext, *, own_records: bool = False
+) -> SelectedPairs:
     """The pairs that the recipe makes of the measured comments.
 
-    measured: as of `measure_responses`. recipe: with both times where it splits by time. folder: to put blocks in.
-    own_records: know authors by what they wrote in the same subreddit only. Deconfounding learns from the posts outside
-    the test, so of a recipe of test posts only the others go at the end.
+    Deconfounding learns from the posts outside the test, so a recipe of test posts only drops the others at the end.
+
+    Args:
+        measured: as returned by `measure_comments`.
+        recipe: with both cut times if it splits by time.
+        own_records: use only what authors wrote in the same subreddit.
     """
-    responses, told = map_blocks(
-        _select, measured, folder / "responses", means, recipe=recipe, ties=ties, own_records=own_records
+    responses, summaries = map_blocks(
+        _select_responses,
+        measured,
+        context.subfolder("responses"),
+        recipe=recipe,
+        exclusions=exclusions,
+        own_records=own_records,
     )
-    selected = add_up((ledger for ledger, _ in told), response_rules(recipe, ties))
-    votes = _fit_votes(responses, [sums for _, sums in told], recipe)
+    response_ledger = add_up((ledger for ledger, _ in summaries), response_rules(recipe, exclusions))
+    vote_models = _fit_vote_models(responses, [sums for _, sums in summaries], recipe)
 
-    def match(rules: Recipe, place: Path) -> tuple[Blocks, Ledger]:
-        """The candidate pairs of the responses by these rules."""
-        return match_pairs(responses, rules, votes, place, means)
+    def match(rules: Recipe, match_context: BuildContext) -> tuple[Blocks, Ledger]:
+        return match_pairs(responses, rules, vote_models, match_context)
 
-    pool, ledger = match(recipe, folder / "pool")
+    pool, ledger = match(recipe, context.subfolder("pool"))
     if recipe.deconfound == "none" or pool.n_rows == 0:
-        return Chosen(pairs=pool, ledgers={"responses": selected, "pairs": ledger})
-    say("Probing what the confounders say of the outcome.")
+        return SelectedPairs(pairs=pool, ledgers={"responses": response_ledger, "pairs": ledger})
+    say("Measuring how well confounders predict the outcome.")
     before = _differences(pool)
     if recipe.deconfound == "balance":
-        pairs, ledger, rounds = _balanced(pool, ledger, recipe, match, folder, means)
+        pairs, ledger, rounds = _balanced(pool, ledger, recipe, match, context)
         ledgers = {"pairs": ledger}
     else:
-        pairs, ledgers, rounds = _adjusted(pool, ledger, recipe, match, folder, means)
-    return Chosen(pairs=pairs, ledgers={"responses": selected} | ledgers, rounds=rounds, differences_before=before)
+        pairs, ledgers, rounds = _adjusted(pool, ledger, recipe, match, context)
+    ledgers = {"responses": response_ledger} | ledgers
+    return SelectedPairs(pairs=pairs, ledgers=ledgers, rounds=rounds, differences_before=before)
 
 
 def _differences(pool: Blocks) -> list[dict[str, Any]]:
@@ -94,87 +104,90 @@ def _differences(pool: Blocks) -> list[dict[str, Any]]:
     return standardised_mean_differences(sample.with_columns(weight=pl.lit(1.0)))
 
 
-def _select(
-    block: pl.DataFrame, recipe: Recipe, ties: Ties, own_records: bool
+def _select_responses(
+    block: pl.DataFrame, recipe: Recipe, exclusions: Exclusions, own_records: bool
 ) -> tuple[pl.DataFrame, tuple[Ledger, VoteSums]]:
     if own_records:
         block = block.with_columns(pl.col(f"own_{name[7:]}").alias(name) for name in CONFOUNDERS["author"])
-    kept, ledger = select_responses(block, recipe, ties)
-    kept = kept.select(KEPT).with_columns(pl.col("post_created_utc").cast(pl.Float64))
-    return kept, (ledger, VoteSums.of(kept["score"]))
+    kept, ledger = select_responses(block, recipe, exclusions)
+    kept = kept.select(COLUMNS).with_columns(pl.col("post_created_utc").cast(pl.Float64))
+    return kept, (ledger, VoteSums.from_scores(kept["score"]))
 
 
-def _fit_votes(responses: Blocks, sums: list[VoteSums], recipe: Recipe) -> dict[str, Votes]:
-    """What votes tell in each subreddit that has responses."""
-    votes = {}
+def _fit_vote_models(responses: Blocks, sums: list[VoteSums], recipe: Recipe) -> dict[str, VoteModel]:
+    """The vote model of each subreddit that has responses."""
+    models = {}
     for subreddit in dict.fromkeys(responses.subreddits):
         total = VoteSums(0, 0, 0)
-        for name, of_block in zip(responses.subreddits, sums, strict=True):
-            total = total.plus(of_block) if name == subreddit else total
+        for name, block_sums in zip(responses.subreddits, sums, strict=True):
+            total = total.plus(block_sums) if name == subreddit else total
         if total.n:
-            sample = pl.DataFrame() if recipe.exposure == "equal" else _sample(responses.of(subreddit), total.n)
-            votes[subreddit] = fit_votes(total, sample, recipe)
-    return votes
+            is_equal = recipe.exposure == "equal"
+            sample = pl.DataFrame() if is_equal else _exposure_sample(responses.for_subreddit(subreddit), total.n)
+            models[subreddit] = fit_vote_model(total, sample, recipe)
+    return models
 
 
-def _sample(responses: Blocks, n: int) -> pl.DataFrame:
-    """What exposure is learned from: all posts, or those that come first by a hash."""
-    kept = []
+def _exposure_sample(responses: Blocks, n: int) -> pl.DataFrame:
+    """The responses that exposure is learned from: of all posts, or of the first posts by a hash."""
+    parts = []
     for block in responses:
         posts = block.select(pl.col("post_id").unique())
-        first = posts.filter(pl.Series(hash_ids(posts["post_id"], "voters")) / SPAN < MAX_VOTERS / n)
-        seen = block.select("post_id", "score", "log_delay", "post_score")
-        kept.append(seen.join(first, on="post_id", how="semi", maintain_order="left"))
-    return pl.concat(kept)
+        first = posts.filter(pl.Series(hash_ids(posts["post_id"], "voters")) / SPAN < MAX_EXPOSURE_RESPONSES / n)
+        columns = block.select("post_id", "score", "log_delay", "post_score")
+        parts.append(columns.join(first, on="post_id", how="semi", maintain_order="left"))
+    return pl.concat(parts)
 
 
-def _around(pool: Blocks, recipe: Recipe, match: Match, place: Path) -> Blocks | None:
-    """Pairs of the same responses that no caliper holds, for a small pool to learn from; None where it is large."""
+def _wider_pool(pool: Blocks, recipe: Recipe, match: Match, context: BuildContext) -> Blocks | None:
+    """Pairs of the same responses without calipers, for a small pool to learn from; None for a large pool."""
     if pool.n_rows >= PropensityConfig().max_learned_pairs:
         return None
     wide = adjusted()
-    same = {name: getattr(wide, name) for name in (*CALIPERS, *CAPS_OF_PAIRS, "neighbour_order", "n_neighbours")}
-    rules = dataclasses.replace(recipe, **same, deconfound="adjust", length_symmetric=False, balance_signs=False)
-    return match(rules, place)[0]
+    shared = {name: getattr(wide, name) for name in (*CALIPERS, *PAIR_CAPS, "neighbour_order", "n_neighbours")}
+    rules = dataclasses.replace(recipe, **shared, deconfound="adjust", length_symmetric=False, balance_signs=False)
+    return match(rules, context)[0]
 
 
 def _balanced(
-    pool: Blocks, ledger: Ledger, recipe: Recipe, match: Match, folder: Path, means: Means
+    pool: Blocks, ledger: Ledger, recipe: Recipe, match: Match, context: BuildContext
 ) -> tuple[Blocks, Ledger, list[dict[str, Any]]]:
-    around = _around(pool, recipe, match, folder / "around")
-    pairs, ledger, rounds = balance_pairs(pool, ledger, recipe, folder, means, around=around)
+    wider_pool = _wider_pool(pool, recipe, match, context.subfolder("wider-pool"))
+    pairs, ledger, rounds = balance_pairs(pool, ledger, recipe, context, wider_pool=wider_pool)
     if recipe.test_posts_only:
-        pairs, n_dropped = map_blocks(_only, pairs, folder / "test", means, splits=("test",))
+        pairs, n_dropped = map_blocks(_keep_splits, pairs, context.subfolder("test"), splits=("test",))
         ledger = ledger.drop("not a test post", sum(n_dropped))
     if recipe.balance_signs:
         mirror = signs_mirror(recipe)
-        pairs, counts = balance_pairs_by(mirror, pairs, recipe, {}, folder / "signs", means)
+        pairs, counts = balance_by_mirror(mirror, pairs, recipe, {}, context.subfolder("signs"))
         ledger = ledger.drop(mirror.reason, sum(one[mirror.reason] for one in counts))
     return pairs, ledger, rounds
 
 
-def _only(block: pl.DataFrame, splits: tuple[str, ...]) -> tuple[pl.DataFrame, int]:
-    """The pairs of these splits, and how many are of others."""
+def _keep_splits(block: pl.DataFrame, splits: tuple[str, ...]) -> tuple[pl.DataFrame, int]:
+    """The pairs of these splits, and the number of others."""
     kept = block.filter(pl.col("split").is_in(splits))
     return kept, block.height - kept.height
 
 
 def _adjusted(
-    pool: Blocks, ledger: Ledger, recipe: Recipe, match: Match, folder: Path, means: Means
+    pool: Blocks, ledger: Ledger, recipe: Recipe, match: Match, context: BuildContext
 ) -> tuple[Blocks, dict[str, Ledger], list[dict[str, Any]]]:
-    """Training pairs with their log-odds; held out, the pairs of `balanced`."""
-    train, n_held_out = map_blocks(_only, pool, folder / "train", means, splits=("train",))
-    ledger = ledger.drop("held out: balanced pairs stand there", sum(n_held_out))
-    same = {name: getattr(recipe, name) for name in ("validation_fraction", "test_fraction", "exposure", "vote_fuzz")}
-    rules = dataclasses.replace(balanced(), **same)
-    held_pool, held_ledger = match(rules, folder / "held-pool")
-    held, held_ledger, rounds = _balanced(held_pool, held_ledger, rules, match, folder / "held", means)
-    held_out, n_train = map_blocks(_only, held, folder / "held-out", means, splits=("validation", "test"))
-    held_ledger = held_ledger.drop("train: adjusted pairs stand there", sum(n_train))
-    trained = adjust_pairs(train, folder / "adjusted", means)
-    (folder / "together").mkdir()
+    """Training pairs with their log-odds; the held-out pairs are those of `balanced`."""
+    train, n_held_out = map_blocks(_keep_splits, pool, context.subfolder("train"), splits=("train",))
+    ledger = ledger.drop("held out: replaced by balanced pairs", sum(n_held_out))
+    shared = {name: getattr(recipe, name) for name in ("validation_fraction", "test_fraction", "exposure", "vote_fuzz")}
+    rules = dataclasses.replace(balanced(), **shared)
+    held_pool, held_ledger = match(rules, context.subfolder("held-pool"))
+    held, held_ledger, rounds = _balanced(held_pool, held_ledger, rules, match, context.subfolder("held"))
+    held_out_splits = ("validation", "test")
+    held_out, n_train = map_blocks(_keep_splits, held, context.subfolder("held-out"), splits=held_out_splits)
+    held_ledger = held_ledger.drop("train: replaced by adjusted pairs", sum(n_train))
+    trained = adjust_pairs(train, context.subfolder("adjusted"))
+    folder = context.subfolder("together").folder
+    folder.mkdir()
     files = []
     for file, block, others in zip(trained.files, trained, held_out, strict=True):
         both = pl.concat([block, others.with_columns(confounder_log_odds=pl.lit(0.0))], how="diagonal")
-        files.append(write_block(both.sort(ORDER), folder / "together" / file.name))
+        files.append(write_block(both.sort(ORDER), folder / file.name))
     return Blocks(tuple(files), trained.subreddits), {"pairs": ledger, "held-out pairs": held_ledger}, rounds

@@ -1,4 +1,4 @@
-"""Recipes by name: each published one, and ours, is a preset of which any field can be overridden."""
+"""Recipes by name: published ones and ours. Any field of a preset can be overridden."""
 
 import dataclasses
 import math
@@ -9,9 +9,9 @@ from lurker.errors import CallError
 
 
 def naive() -> Recipe:
-    """Any two responses to a post whose scores differ: what one gets without a thought for time or length.
+    """Any two responses to a post whose scores differ, whatever their time and length.
 
-    Random neighbours sample the pairs of each post fairly; the cap keeps a huge thread from being the whole set.
+    Random neighbours sample the pairs of each post fairly; the cap keeps a huge thread from dominating the set.
     """
     return Recipe(name="naive", max_pairs_per_post=50)
 
@@ -19,11 +19,12 @@ def naive() -> Recipe:
 def shp() -> Recipe:
     """Stanford Human Preferences: the preferred comment was written no earlier, so more time cannot explain its score.
 
-    Source: the dataset card of stanfordnlp/SHP; the ratio of 2 and the five pairs a post are its advice for training.
-    Where this deviates: moderators are known by distinguished comments only, and not at all as authors of posts; the
-    card's 50 scraped comments a post are all comments here, whose pairs come from 32 random neighbours rather than all
-    siblings; its rewording of abbreviations and removal of addresses are left out; splits are Lurker's 80/10/10 for
-    its 90/5/5, so that recipes share one test.
+    Deviations: moderators are recognised by distinguished comments only, and not at all as authors of posts; all
+    comments of a post are used instead of 50 scraped ones, paired with 32 random neighbours rather than all siblings;
+    abbreviations are not expanded and addresses not removed; splits are Lurker's 80/10/10 instead of 90/5/5, so that
+    recipes share one test.
+
+    Source: the dataset card of stanfordnlp/SHP; the ratio of 2 and five pairs per post are its advice for training.
     """
     return Recipe(
         name="shp",
@@ -43,12 +44,13 @@ def shp() -> Recipe:
 
 
 def dialogrpt() -> Recipe:
-    """DialogRPT's `updown`: neighbours in time within an hour, short texts; held-out pairs are easy ones.
+    """DialogRPT's `updown`: neighbours in time within an hour, short texts; held-out pairs have large score gaps.
 
-    Source: src/attic/data.py of golsun/DialogRPT (`match_time`, `clean`); its readers ask for the hour and the gaps.
-    Where this deviates: top-level responses only, where DialogRPT takes every depth; long texts go before neighbours
-    are met, not after; texts with a quote and prompts of more than 30 words stay, and addresses stay as written;
-    validation and test are Lurker's, where DialogRPT holds out 1 % of the posts.
+    Deviations: only top-level responses instead of every depth; long texts are dropped before matching, not after;
+    texts with a quote, prompts of more than 30 words, and addresses are kept; validation and test are Lurker's instead
+    of 1 % of the posts.
+
+    Source: src/attic/data.py of golsun/DialogRPT (`match_time`, `clean`), whose data loaders set the hour and the gaps.
     """
     return Recipe(
         name="dialogrpt",
@@ -62,11 +64,12 @@ def dialogrpt() -> Recipe:
 
 
 def litbench() -> Recipe:
-    """LitBench: well-voted long answers, the newer one wins, length differences symmetric around 0.
+    """LitBench: highly voted long answers, the newer one wins, length differences symmetric around 0.
 
-    Source: arXiv 2507.00769. Where this deviates: its 2,048 tokens are taken as 8,192 characters; pairs come from 32
-    random neighbours rather than all siblings; lengths are made symmetric within splits; any subreddit, not only
-    r/WritingPrompts.
+    Deviations: its 2,048 tokens are taken as 8,192 characters; responses are paired with 32 random neighbours rather
+    than all siblings; lengths are made symmetric within splits; any subreddit, not only r/WritingPrompts.
+
+    Source: arXiv 2507.00769.
     """
     return Recipe(
         name="litbench",
@@ -83,7 +86,7 @@ def litbench() -> Recipe:
 def matched() -> Recipe:
     """Ward's "roughly similar responses made at roughly the same time": calipers on delay and length within a post.
 
-    Source: the hard test set of Ward 2021, whose calipers are not published; these are ours.
+    Source: the hard test set of Ward 2021. Its calipers are not published; these are ours.
     """
     return Recipe(
         name="matched",
@@ -97,9 +100,11 @@ def matched() -> Recipe:
     )
 
 
-def hard_test() -> Recipe:
-    """The frozen test: test posts, close in time and length, labels that two noisy scores make likely, thinned as
-    `balanced` is, balanced signs. Its pairs weigh 1, so every accuracy on it is a plain share."""
+def hard_test_recipe() -> Recipe:
+    """The frozen test: test posts, close in time and length, confident labels, thinned as `balanced`, balanced signs.
+
+    Every pair weighs 1, so an accuracy on it is a plain share.
+    """
     return dataclasses.replace(
         matched(),
         name="hard-test",
@@ -124,8 +129,8 @@ def hard_test() -> Recipe:
 def balanced() -> Recipe:
     """Ours: loose calipers on delay and length, then thinned until no confounder of the audit names the winner.
 
-    Thinning takes away what length says on average, not what it says among responses of one quality: a model that reads
-    quality can learn that rest. The caliper on length leaves little of it (simulated: a reward's partial correlation
+    Thinning removes the average effect of length, not its effect among responses of equal quality, which a model that
+    reads quality could learn. The caliper on length leaves little of that (simulated: a reward's partial correlation
     with length at fixed quality was .08 without it, .00 with it).
     """
     return Recipe(
@@ -150,9 +155,9 @@ def balanced() -> Recipe:
 
 
 def adjusted() -> Recipe:
-    """Ours: nearly all pairs, each with the log-odds that its confounders alone give the winner; held out, `balanced`.
+    """Ours: nearly all pairs, each with the log-odds of its outcome given the confounders; held out as `balanced`.
 
-    For training that adds the log-odds to the margin, so that the reward need not learn them.
+    For training that adds the log-odds to the margin, so that the reward does not learn them.
     """
     return Recipe(
         name="adjusted",
@@ -175,15 +180,16 @@ PRESETS: dict[str, Callable[[], Recipe]] = {
     "matched": matched,
     "balanced": balanced,
     "adjusted": adjusted,
-    "hard-test": hard_test,
+    "hard-test": hard_test_recipe,
 }
 
 
 def preset(name: str) -> Recipe:
     """The recipe of that name.
 
-    Errors: CallError that lists the known recipes.
+    Raises:
+        CallError: the name is unknown; the message lists the known ones.
     """
     if name not in PRESETS:
-        raise CallError(f"Unknown recipe {name!r}.", f"Take one of: {', '.join(PRESETS)}.")
+        raise CallError(f"Unknown recipe {name!r}.", f"Use one of: {', '.join(PRESETS)}.")
     return PRESETS[name]()

@@ -1,16 +1,16 @@
 """A recipe: the rules that turn responses into pairs, as one dataclass, so that a study changes one rule at a time.
 
-`None` switches a rule off. Lengths are those of the cleaned text (features/clean.py).
+`None` switches a rule off. Lengths are those of the cleaned text (features/text/clean.py).
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 MIN_TEST_FRACTION = 0.1
-"""Posts in this lowest share of the hash feed the frozen hard test; no recipe may train on them."""
+"""Posts in this lowest fraction of the hash feed the frozen hard test; no recipe may train on them."""
 
 MIN_COPY_SIMILARITY = 0.5
-"""Below this the search for copies (features/near_duplicates.py) would miss more of them than it finds."""
+"""Below this, the search for copies (features/text/near_duplicates.py) would miss more of them than it finds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,17 +18,16 @@ class Recipe:
     """The rules, in the order in which they are applied: posts and responses, candidate pairs, caps, splits."""
 
     name: str
-    """Name of the rules; stands in every pair's `recipe` column."""
+    """Name of the rules, written to every pair's `recipe` column."""
     seed: int = 0
-    """Number of the draw: by another one the order of random neighbours, which pairs the caps keep, folds and thinning
-    are drawn anew; never the splits, integer."""
+    """Seed of random neighbours, of which pairs the caps keep, of folds and thinning; never of the splits, integer."""
 
     min_post_score: int | None = None
     """Lowest score of a post, votes."""
     require_self_post: bool = False
     """Text posts only, no links."""
     exclude_deleted_posts: bool = True
-    """Leave out posts that were deleted or removed: their prompt is not what the answers saw."""
+    """Leave out posts that were deleted or removed: their prompt is not what the responses answered."""
     exclude_nsfw: bool = False
     """Leave out posts marked over 18."""
     created_before_utc: int | None = None
@@ -48,44 +47,44 @@ class Recipe:
     exclude_edited_posts: bool = False
     """Leave out posts that were edited."""
     exclude_edited: bool = False
-    """Leave out responses that were edited, which Reddit marks from the third minute on. The tables keep whether, not
-    when: an edit after the votes came and one before them go alike."""
+    """Leave out responses that were edited, which Reddit marks from the third minute on. The tables record whether, not
+    when: edits before and after the votes are treated alike."""
     exclude_distinguished: bool = True
     """Leave out responses written as moderator or admin."""
     exclude_stickied: bool = True
     """Leave out responses pinned to the top of the thread."""
     exclude_deleted_authors: bool = False
-    """Leave out responses and posts whose author is gone, though the text is there."""
+    """Leave out responses and posts whose author is deleted, although the text is available."""
     exclude_bots: bool = False
-    """Leave out responses by well-known bots, and those that say they were written by one."""
+    """Leave out responses by well-known bots, and those that say they were written by a bot."""
     exclude_link_only: bool = False
-    """Leave out responses that hold nothing but addresses."""
+    """Leave out responses that consist of links only."""
     language: str | None = None
-    """Leave out responses and posts that are surely in another language, ISO 639 code; needs py3langid."""
+    """Leave out responses and posts that are, with confidence, in another language; ISO 639 code; needs py3langid."""
     min_language_probability: float = 0.9
-    """How sure another language must be, probability 0.5-1."""
+    """Minimum probability of the other language, 0.5-1."""
     exclude_near_duplicates: bool = False
-    """Of responses that are nearly the same, anywhere in the workspace, leave out all but one; where one answers a test
-    post that one stays."""
+    """Leave out all but one of near-duplicate responses anywhere in the workspace; one that answers a test post is
+    kept."""
     min_copy_similarity: float = 0.8
-    """Share of runs of five words by which two texts count as nearly the same, of responses and of posts, 0-1."""
+    """Minimum Jaccard similarity of word 5-grams for two responses, or two posts, to count as near-duplicates, 0-1."""
     min_copy_words: int = 10
-    """Shorter texts are nobody's copy, words; a post is also a copy of the same post by the same author."""
+    """Shorter texts never count as near-duplicates, words; the same post by the same author always does."""
     min_maturity_s: int = 0
-    """Shortest time from writing to the look at the score, seconds; above 0, an unknown time of the look fails too."""
+    """Minimum age of a response when its score was retrieved, seconds; above 0, an unknown age is dropped too."""
 
     neighbour_order: Literal["delay", "random"] = "random"
-    """Order of a post's responses in which neighbours are paired: by time, or by a hash of the id (a fair sample)."""
+    """Order of a post's responses for pairing neighbours: by time, or by a hash of the id (a fair sample)."""
     n_neighbours: int = 8
-    """Each response is paired with this many that follow it in that order, responses."""
+    """Number of following responses, in that order, that each response is paired with, responses."""
     min_score_gap: int = 1
-    """Smallest difference of the two scores, votes; at least 1, for equal scores choose nothing."""
+    """Smallest difference of the two scores, votes; at least 1, because equal scores have no winner."""
     min_score_ratio: float = 1.0
-    """Smallest ratio of the higher to the lower score, both counted as at least 1, ratio."""
+    """Smallest ratio of the higher to the lower score, both taken as at least 1, ratio."""
     min_held_out_score_gap: int = 1
     """Smallest difference of the two scores in validation and test, votes."""
     min_held_out_rank_gap: float = 0.0
-    """Smallest difference of the two scores' ranks among the post's different scores in validation and test, 0-1."""
+    """Smallest difference of the two scores' ranks among the post's distinct scores in validation and test, 0-1."""
     max_delay_difference_s: int | None = None
     """Caliper: largest difference of the two delays, seconds."""
     max_log_delay_difference: float | None = None
@@ -95,56 +94,56 @@ class Recipe:
     newer_must_win: bool = False
     """Keep only pairs whose chosen response was written no earlier than the rejected one."""
     exposure: Literal["equal", "fitted"] = "equal"
-    """Readers of a response, for label_confidence: as many for each, or as delay, post score and thread size foretell
-    (use that as weight or soft label; a filter on it makes time tell the winner)."""
+    """Readers of a response, for label_confidence: equal for all, or as predicted by delay, post score and thread size
+    (use that as weight or soft label; a filter on it makes time predict the winner)."""
     vote_fuzz: float = 0.0
-    """Blur that Reddit lays on the scores it shows, standard deviation, votes."""
+    """Noise that Reddit adds to the scores it shows, standard deviation, votes."""
     min_label_confidence: float = 0.5
     """Smallest P(chosen is truly liked more | both scores), 0.5-1."""
     length_symmetric: bool = False
-    """Thin until chosen is longer as often as shorter, at every size of the difference."""
+    """Thin until chosen is longer as often as shorter, at every size of the length difference."""
     balance_signs: bool = False
     """Thin until chosen is earlier as often as later and longer as often as shorter, in every subreddit and at every
     size of the log delay difference."""
 
     deconfound: Literal["none", "balance", "adjust"] = "none"
-    """balance: thin and weight until the confounders say nothing; adjust: publish what they say of every training
-    pair as confounder_log_odds, and hold out balanced pairs."""
+    """balance: thin and weight until the confounders do not predict the outcome; adjust: publish their prediction for
+    every training pair as confounder_log_odds, and hold out balanced pairs."""
     max_pool_pairs_per_response: int | None = None
-    """Most candidate pairs one response may be in, before anything is known of them, pairs."""
+    """Maximum candidate pairs per response, before outcomes are looked at, pairs."""
     max_pool_pairs_per_post: int | None = None
-    """Most candidate pairs from one post, before thinning, pairs."""
+    """Maximum candidate pairs per post, before thinning, pairs."""
     max_expected_pairs_per_response: float | None = None
-    """Of balanced pairs: most pairs of one response that thinning is expected to leave, pairs. How many it leaves hangs
-    on the outcomes: of who won or lost against the odds more stay. A cap on those that are left takes more of them, and
-    brings back what thinning took out; a cap on those to be expected knows no outcome."""
+    """balance: maximum pairs per response that thinning is expected to keep, pairs. How many it actually keeps depends
+    on the outcomes: more of those that went against the odds. A cap on the kept pairs would drop more of these and
+    undo the thinning; a cap on the expected number does not depend on outcomes."""
     max_expected_pairs_per_post: float | None = None
-    """Of balanced pairs: most pairs of one post that thinning is expected to leave, pairs."""
+    """balance: maximum pairs per post that thinning is expected to keep, pairs."""
     max_confounder_probability: float = 0.85
-    """Pairs whose outcome the confounders foretell more surely go: they have no mirror image, probability 0.5-1."""
+    """Drop pairs whose outcome the confounders predict with a higher probability: they lack a counterpart, 0.5-1."""
     n_balance_rounds: int = 3
-    """Most times the pairs that are kept are probed, thinned again where the probe beats one half, and weighted."""
+    """balance: maximum rounds of probing the kept pairs and thinning them again if the probe beats one half, rounds."""
     weighting: Literal["none", "cross-fitted"] = "none"
-    """Of balanced pairs: all 1; or what a last probe, of other posts, says of those that are kept."""
+    """balance: weights all 1, or overlap weights from a last probe fitted to other posts."""
 
     max_pairs_per_response: int | None = None
-    """Most pairs one response may be in, pairs."""
+    """Maximum pairs per response, pairs."""
     max_pairs_per_post: int | None = None
-    """Most pairs from one post, pairs."""
+    """Maximum pairs per post, pairs."""
 
     split_by: Literal["post", "author", "time"] = "post"
-    """What decides who is held out. post: a hash of its id. author: the same, and nobody who stands under a held-out
-    post, as its author or with a response, is trained on. time: the posts that were written last."""
+    """What is held out. post: posts by a hash of their id. author: the same, and nobody who wrote a held-out post or
+    responded to one is trained on. time: the posts written last."""
     validation_from_utc: int | None = None
-    """With split_by=time: posts from here on are not trained on, seconds since 1970; by its share of posts if None."""
+    """split_by=time: posts from this time on are held out, seconds since 1970; None: by validation_fraction."""
     test_from_utc: int | None = None
-    """With split_by=time: posts from here on are the test, seconds since 1970; by its share of posts if None."""
+    """split_by=time: posts from this time on are the test, seconds since 1970; None: by test_fraction."""
     keep_copies_together: bool = True
-    """Leave out posts of which a copy (crosspost, repost) stands on a side that is held out more."""
+    """Leave out posts with a copy (crosspost, repost) in a more held-out split."""
     validation_fraction: float = 0.1
-    """Share of posts held out for choosing settings, 0-1."""
+    """Fraction of posts held out for choosing settings, 0-1."""
     test_fraction: float = 0.1
-    """Share of posts held out for the final figure, 0.1-1; never below what the frozen hard test draws on."""
+    """Fraction of posts held out for the final figure, 0.1-1; at least the part that feeds the frozen hard test."""
     test_posts_only: bool = False
     """Keep only pairs of test posts."""
 
@@ -166,15 +165,15 @@ class Recipe:
             bound = getattr(self, high)
             if bound is not None and bound < getattr(self, low):
                 raise ValueError(f"{high} must not be below {low} ({getattr(self, low)}), got {bound}")
-        for share in (
+        for field in (
             "min_label_confidence",
             "min_held_out_rank_gap",
             "max_confounder_probability",
             "min_copy_similarity",
             "min_language_probability",
         ):
-            if getattr(self, share) > 1:
-                raise ValueError(f"{share} is a share of at most 1, got {getattr(self, share)}")
+            if getattr(self, field) > 1:
+                raise ValueError(f"{field} must be at most 1, got {getattr(self, field)}")
         for name in ("validation_from_utc", "test_from_utc"):
             if getattr(self, name) is not None and self.split_by != "time":
                 raise ValueError(f"{name} needs split_by=time, got split_by={self.split_by}")
@@ -186,5 +185,5 @@ class Recipe:
 def _require_at_least(recipe: Recipe, bound: float, *fields: str) -> None:
     for field in fields:
         value = getattr(recipe, field)
-        if value is not None and not value >= bound:  # refuses NaN too
+        if value is not None and not value >= bound:  # rejects NaN too
             raise ValueError(f"{field} must be at least {bound:g}, got {value}")

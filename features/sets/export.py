@@ -1,7 +1,7 @@
-"""Pair sets in the shapes that others read: a folder that `datasets.load_dataset` loads, with a card that describes it.
+"""Pair sets in the formats of other tools: a folder that `datasets.load_dataset` reads, with a dataset card.
 
-Each format is a pure function from the table `pairs` to the columns its readers expect. The folder is written beside
-its name and renamed last.
+Each format is a pure function from the table `pairs` to the columns of the format. The folder is written under a
+temporary name and renamed last.
 """
 
 import hashlib
@@ -15,17 +15,18 @@ import polars as pl
 
 from features.hashing import hash_ids
 from features.sets.card import dataset_card
+from features.sets.store import AUDIT_FILE, SECOND_OPINION_FILE
 from lurker.errors import CallError, LurkerError
 from lurker.exports import note_export
-from lurker.pair_sets import SPLITS, TEXTS, pair_set_folder, read_pair_set
+from lurker.pair_sets import MANIFEST, SPLITS, TEXTS, pair_set_folder, read_pair_set
 from lurker.schema import POSTS
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 
 PROMPT_END = "\n\n"
-"""Stands between prompt and response where a trainer joins the two as they are."""
+"""Separates prompt and response when a trainer concatenates them."""
 DIGEST_HEX_DIGITS = 16
 _CARRIED = ("label_confidence", "weight", "confounder_log_odds", "pair_id", "subreddit")
-"""What TRL's readers pass over and others may train with: soft labels, weights, offsets."""
+"""Columns that TRL ignores and others may train with: soft labels, weights, offsets."""
 
 
 def trl(pairs: pl.DataFrame) -> pl.DataFrame:
@@ -51,10 +52,14 @@ def trl_conversational(pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 def shp(pairs: pl.DataFrame) -> pl.DataFrame:
-    """The columns of Stanford Human Preferences; which response is A is told by a hash of the pair's id.
+    """The columns of Stanford Human Preferences; which response is A depends on a hash of the pair's id.
 
-    pairs: with post_created_utc and upvote_ratio. seconds_difference: chosen minus rejected; SHP keeps only pairs where
-    it is at least 0, other recipes do not. post_id is Reddit's id; domain is the subreddit and the split, as in SHP.
+    seconds_difference is chosen minus rejected; SHP has only pairs where it is at least 0, other recipes do not.
+    post_id is Reddit's id; domain is the subreddit and the split, as in SHP.
+
+    Args:
+        pairs: with post_created_utc and upvote_ratio.
+
     Source: https://huggingface.co/datasets/stanfordnlp/SHP, "Dataset Structure".
     """
     is_a_chosen = pl.Series("_is_a_chosen", hash_ids(pairs["pair_id"], "shp side") % 2 == 0)
@@ -88,13 +93,13 @@ def shp(pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 def ids(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Ids, labels and a digest of each text, but no text: what may be shared where the texts may not."""
+    """Ids, labels and a digest of each text, without the texts: can be shared when the texts cannot."""
     digests = [text_digest(pairs[role]).alias(f"{role}_digest") for role in TEXTS]
     return pairs.drop(TEXTS).with_columns(digests)
 
 
 def everything(pairs: pl.DataFrame) -> pl.DataFrame:
-    """The table `pairs` as it is."""
+    """The table `pairs` unchanged."""
     return pairs
 
 
@@ -108,48 +113,53 @@ FORMATS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
 
 
 def export_pairs(workspace: Workspace, name: str, format_name: str, out: Path) -> dict[str, Any]:
-    """Write pair set `name` to the folder `out` as data/SPLIT.parquet, README.md and manifest.json; return the summary.
+    """Write pair set `name` to the folder `out` as data/SPLIT.parquet, README.md and manifest.json.
 
-    Errors: CallError for an unknown format or a folder that holds something; LurkerError for an unknown pair set.
+    Returns:
+        pairs, format, out, n_pairs (by split), is_audited.
+
+    Raises:
+        CallError: the format or the pair set is unknown, or the folder is not empty.
+        LurkerError: the folder cannot be written.
     """
     if format_name not in FORMATS:
-        raise CallError(f"Unknown format {format_name!r}.", f"Take one of: {', '.join(FORMATS)}.")
+        raise CallError(f"Unknown format {format_name!r}.", f"Use one of: {', '.join(FORMATS)}.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CallError(f"{out} is there already.", "Take another --out, or remove it first.")
+        raise CallError(f"{out} exists already.", "Use another --out, or remove it first.")
     pair_set = read_pair_set(workspace, name)
     pairs, manifest, folder = pair_set.frame, pair_set.manifest, pair_set_folder(workspace, name)
     audit, second_opinion = (
-        read_json(path) if (path := folder / file).exists() else None for file in ("audit.json", "second-opinion.json")
+        read_json(path) if (path := folder / file).exists() else None for file in (AUDIT_FILE, SECOND_OPINION_FILE)
     )
-    shaped = FORMATS[format_name](_with_post_facts(workspace, pairs) if format_name == "shp" else pairs)
+    table = FORMATS[format_name](_add_post_columns(workspace, pairs) if format_name == "shp" else pairs)
     n_pairs = {split: int((pairs["split"] == split).sum()) for split in SPLITS}
-    filled = [split for split in SPLITS if n_pairs[split]]
+    non_empty = [split for split in SPLITS if n_pairs[split]]
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     try:
-        for split in filled:
-            write_parquet(shaped.filter(pairs["split"] == split), partial / "data" / f"{split}.parquet")
-        write_json(manifest | {"format": format_name}, partial / "manifest.json")
-        card = dataset_card(name, format_name, filled, manifest, audit, second_opinion)
+        for split in non_empty:
+            write_parquet(table.filter(pairs["split"] == split), partial / "data" / f"{split}.parquet")
+        write_json(manifest | {"format": format_name}, partial / MANIFEST)
+        card = dataset_card(name, format_name, non_empty, manifest, audit, second_opinion)
         (partial / "README.md").write_text(card, encoding="utf-8")
         partial.replace(out)
         if format_name != "ids":
             note_export(folder, out)
     except OSError as error:
-        raise LurkerError(f"Cannot write {out}: {error}.", "Give another --out.") from error
+        raise LurkerError(f"Cannot write {out}: {error}.", "Use another --out.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return {"pairs": name, "format": format_name, "out": str(out), "n_pairs": n_pairs, "is_audited": audit is not None}
 
 
 def text_digest(texts: pl.Series) -> pl.Series:
-    """The first DIGEST_HEX_DIGITS of each text's SHA-256."""
+    """The first DIGEST_HEX_DIGITS of each text's SHA-256. Shape [n]."""
     unique = texts.unique()
     digests = [hashlib.sha256(text.encode()).hexdigest()[:DIGEST_HEX_DIGITS] for text in unique]
     return texts.replace_strict(unique, pl.Series(digests, dtype=pl.String), return_dtype=pl.String)
 
 
 def _margin() -> pl.Expr:
-    """Difference of log(1 + score), scores below 0 counted as 0: above 0 whatever the thread's size, nats."""
+    """Difference of log(1 + score), negative scores counted as 0: does not grow with the thread's size, nats."""
     chosen, rejected = (pl.max_horizontal(0, f"{role}_score").log1p() for role in ("chosen", "rejected"))
     return (chosen - rejected).alias("margin")
 
@@ -158,8 +168,8 @@ def _message(role: str, column: str) -> pl.Expr:
     return pl.concat_list(pl.struct(role=pl.lit(role), content=pl.col(column))).alias(column)
 
 
-def _with_post_facts(workspace: Workspace, pairs: pl.DataFrame) -> pl.DataFrame:
+def _add_post_columns(workspace: Workspace, pairs: pl.DataFrame) -> pl.DataFrame:
     """The pairs with post_created_utc and upvote_ratio of their posts."""
     posts = workspace.scan(POSTS).join(pairs.lazy().select("post_id").unique(), on="post_id", how="semi")
-    facts = posts.select("post_id", "upvote_ratio", post_created_utc="created_utc").collect()
-    return pairs.join(facts, on="post_id", how="left", maintain_order="left")
+    columns = posts.select("post_id", "upvote_ratio", post_created_utc="created_utc").collect()
+    return pairs.join(columns, on="post_id", how="left", maintain_order="left")

@@ -1,11 +1,10 @@
 """The frozen hard test: test posts, tight calipers, confident labels, thinned until no confounder names the winner.
 
-What the confounders say is learned from the subreddit's other posts, signs of delay and length are balanced exactly,
-and every pair weighs 1. One for each subreddit.
+The effect of the confounders is learned from the subreddit's other posts, the signs of delay and length are balanced
+exactly, and every pair weighs 1. Each subreddit has its own.
 
-Comparisons across recipes, sizes and communities all use it, so it is built once, at the first build that touches a
-subreddit, and kept: a later build reuses it unchanged, and where its input has changed since, says so in a line when
-that would give another.
+Comparisons across recipes, sizes and communities all use it, so it is built at the first build that touches a
+subreddit, and kept: a later build reuses it unchanged, and reports if the changed input would give another.
 """
 
 from collections.abc import Iterator
@@ -15,16 +14,17 @@ from typing import Any
 
 import polars as pl
 
-from features.blocks import Blocks, Means
+from features.blocks import Blocks
+from features.build_context import BuildContext
 from features.ledger import total
-from features.pairing.select import choose_pairs
-from features.recipes.presets import hard_test
-from features.responses.duplicates import no_ties
-from features.responses.eligible import Measured
+from features.pairing.select import select_pairs
+from features.recipes.presets import hard_test_recipe
+from features.responses.exclusions import no_exclusions
+from features.responses.measure import MeasuredComments
 from features.sets.join_texts import attach_texts
 from features.sets.store import describe_blocks, read_parts, stream_pairs, write_parts
 from lurker.digest import FrameDigest
-from lurker.pair_sets import HARD_TEST
+from lurker.pair_sets import HARD_TEST, MANIFEST, PAIRS_FILE, TEXTS
 from lurker.progress import progress, say
 from lurker.schema import PAIRS
 from lurker.workspace import Workspace, read_json, write_json
@@ -33,33 +33,36 @@ EMPTY_SHA256 = FrameDigest().hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
-    """The hard test of one subreddit: a file that holds it, its digest and its ledgers."""
+class FrozenHardTest:
+    """The hard test of one subreddit."""
 
     path: Path
+    """File that holds its pairs, perhaps among others."""
     sha256: str
     ledger: dict[str, Any]
     input_sha256: str | None
-    """Of what it was last made of; None of a test that was frozen before this was kept."""
+    """Digest of the input it was last made from; None if frozen before this was recorded."""
 
 
-def freeze_hard_test(
-    workspace: Workspace, measured: Measured, folder: Path, means: Means, *, refreeze: bool = False
-) -> dict[str, str]:
-    """Freeze the hard test of every subreddit in `measured` that has none; return subreddit -> SHA-256 of its pairs.
+def freeze_hard_test(measured: MeasuredComments, context: BuildContext, *, refreeze: bool = False) -> dict[str, str]:
+    """Freeze the hard test of every measured subreddit that has none.
 
-    refreeze: take today's test where it differs from the frozen one. folder: to put blocks in.
+    Args:
+        refreeze: replace a frozen test that today's input would change.
+
+    Returns:
+        subreddit -> SHA-256 of its hard test.
     """
-    before = _read_frozen(workspace)
+    before = _read_frozen(context.workspace)
     subreddits = sorted(set(measured.blocks.subreddits))
     inputs = {one["subreddit"]: one["sha256"] for one in measured.inputs}
-    fresh: dict[str, Frozen] = {}
+    fresh: dict[str, FrozenHardTest] = {}
     with progress("Hard test", len(subreddits), "subreddits") as advance:
         for subreddit in subreddits:
             known = before.get(subreddit)
             if known is None or known.input_sha256 != inputs[subreddit] or refreeze:
-                blocks, place = measured.blocks.of(subreddit), folder / str(len(fresh))
-                fresh[subreddit] = _hard_pairs(workspace, blocks, inputs[subreddit], place, means)
+                blocks, subcontext = measured.blocks.for_subreddit(subreddit), context.subfolder(str(len(fresh)))
+                fresh[subreddit] = _build_hard_test(blocks, inputs[subreddit], subcontext)
             advance(1)
     changed = [name for name, one in fresh.items() if name in before and one.sha256 != before[name].sha256]
     frozen = dict(before)
@@ -72,59 +75,61 @@ def freeze_hard_test(
     _report(changed, too_small, refreeze)
     frozen = {name: frozen[name] for name in sorted(frozen) if frozen[name].sha256 != EMPTY_SHA256}
     if frozen != before:
-        _write_frozen(workspace, frozen)
+        _write_frozen(context.workspace, frozen)
     return {name: one.sha256 for name, one in frozen.items() if name in subreddits}
 
 
-def _hard_pairs(workspace: Workspace, measured: Blocks, input_sha256: str, folder: Path, means: Means) -> Frozen:
+def _build_hard_test(measured: Blocks, input_sha256: str, context: BuildContext) -> FrozenHardTest:
     """Today's hard test of one subreddit."""
-    recipe = hard_test()
-    # Of this subreddit alone, so that its test is the same whatever else is ingested or built.
-    chosen = choose_pairs(measured, recipe, no_ties(), folder, means, own_records=True)
-    sha256 = write_parts(folder / "hard.parquet", attach_texts(workspace, chosen.pairs, recipe, means))
-    ledger = {name: one.to_dict() for name, one in chosen.ledgers.items()}
-    return Frozen(folder / "hard.parquet", sha256, ledger, input_sha256)
+    recipe = hard_test_recipe()
+    # From this subreddit alone, so that its test does not depend on what else is ingested or built.
+    selected = select_pairs(measured, recipe, no_exclusions(), context, own_records=True)
+    path = context.folder / "hard.parquet"
+    sha256 = write_parts(path, attach_texts(selected.pairs, recipe, context))
+    ledger = {name: one.to_dict() for name, one in selected.ledgers.items()}
+    return FrozenHardTest(path, sha256, ledger, input_sha256)
 
 
-def _read_frozen(workspace: Workspace) -> dict[str, Frozen]:
+def _read_frozen(workspace: Workspace) -> dict[str, FrozenHardTest]:
     folder = workspace.folder("pairs", HARD_TEST)
-    if not (folder / "manifest.json").exists():
+    if not (folder / MANIFEST).exists():
         return {}
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_json(folder / MANIFEST)
     ledgers, inputs = manifest["ledger_by_subreddit"], manifest.get("input_sha256", {})
     return {
-        name: Frozen(folder / "pairs.parquet", sha256, ledgers[name], inputs.get(name))
+        name: FrozenHardTest(folder / PAIRS_FILE, sha256, ledgers[name], inputs.get(name))
         for name, sha256 in manifest["hard_test"].items()
     }
 
 
-def _write_frozen(workspace: Workspace, frozen: dict[str, Frozen]) -> None:
+def _write_frozen(workspace: Workspace, frozen: dict[str, FrozenHardTest]) -> None:
     sha256 = stream_pairs(workspace, HARD_TEST, _parts(frozen))
-    path = workspace.folder("pairs", HARD_TEST)
-    numbers = [name for name in PAIRS.columns if name not in ("prompt", "chosen", "rejected")]
-    pairs = pl.read_parquet(path / "pairs.parquet", columns=numbers)
+    folder = workspace.folder("pairs", HARD_TEST)
+    columns = [name for name in PAIRS.columns if name not in TEXTS]
+    pairs = pl.read_parquet(folder / PAIRS_FILE, columns=columns)
     ledgers = {name: one.ledger for name, one in frozen.items()}
-    manifest = describe_blocks([pairs], sha256, HARD_TEST, hard_test(), list(frozen)) | {
+    manifest = describe_blocks([pairs], sha256, HARD_TEST, hard_test_recipe(), list(frozen)) | {
         "ledger": {stage: total([ledger[stage] for ledger in ledgers.values()]) for stage in ("responses", "pairs")},
         "ledger_by_subreddit": ledgers,
         "hard_test": {name: one.sha256 for name, one in frozen.items()},
         "input_sha256": {name: one.input_sha256 for name, one in frozen.items()},
     }
-    write_json(manifest, path / "manifest.json")
+    write_json(manifest, folder / MANIFEST)
 
 
-def _parts(frozen: dict[str, Frozen]) -> Iterator[pl.DataFrame]:
+def _parts(frozen: dict[str, FrozenHardTest]) -> Iterator[pl.DataFrame]:
     """The pairs of each subreddit, from the frozen file or from today's."""
     for name, one in frozen.items():
         for part in read_parts(one.path):
-            if not (mine := part.filter(pl.col("subreddit") == name)).is_empty():
-                yield mine
+            if not (own := part.filter(pl.col("subreddit") == name)).is_empty():
+                yield own
 
 
 def _report(changed: list[str], too_small: list[str], refreeze: bool) -> None:
+    names = f"r/{', r/'.join(changed)}"
     if changed and refreeze:
-        say(f"The hard test of r/{', r/'.join(changed)} was replaced: figures on the old one do not compare with new.")
+        say(f"The hard test of {names} was replaced: results on the old one are not comparable with new ones.")
     elif changed:
-        say(f"The hard test of r/{', r/'.join(changed)} stays frozen though the input now gives another; --refreeze.")
+        say(f"The hard test of {names} stays frozen, though the changed input would give another (see --refreeze).")
     if too_small:
         say(f"Too few comments for a hard test in r/{', r/'.join(too_small)}: no matched pair in its test posts.")

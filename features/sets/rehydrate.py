@@ -1,4 +1,4 @@
-"""From ids back to pairs: an export without texts joined to the texts that a workspace has, or that were fetched."""
+"""From ids back to pairs: join an export without texts to the texts of a workspace."""
 
 from pathlib import Path
 from typing import Any
@@ -11,27 +11,33 @@ from features.sets.join_texts import join_texts
 from features.sets.store import write_pairs
 from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
-from lurker.pair_sets import HARD_TEST, SPLITS, TEXTS
+from lurker.pair_sets import HARD_TEST, MANIFEST, SPLITS, TEXTS
 from lurker.schema import COMMENTS, PAIRS, POSTS, check
 from lurker.workspace import Workspace, read_json
 
 
 def rehydrate(workspace: Workspace, folder: Path, name: str) -> dict[str, Any]:
-    """Write pair set `name` from an `ids` export and the workspace's texts; return its manifest with what is gone.
+    """Write pair set `name` from an `ids` export and the workspace's texts.
 
-    A pair stays when post and both responses are here and read as they did at the export: a vote on another text says
-    nothing of this one. The manifest's ledger has a stage `rehydrate` that adds up to the export's pairs.
-    Errors: CallError when the folder is no such export or the name is taken; LurkerError when nothing is left.
+    A pair is kept if its post and both responses are in the workspace with the same text as at the export: votes on
+    another text say nothing about this one.
+
+    Returns:
+        The manifest; the stage `rehydrate` of its ledger adds up to the export's pairs.
+
+    Raises:
+        CallError: the folder is not an export of ids, or the name is taken.
+        LurkerError: no pair is left.
     """
     exported = _read_manifest(folder)
     check_name(workspace, name)
     with workspace.lock("pairs rehydrate"):
         joined = join_texts(workspace, _read_ids(folder))
-        kept, ledger = apply_rules(joined, _gone(joined))
+        kept, ledger = apply_rules(joined, _missing_rules(joined))
         if kept.is_empty():
             reasons = ", ".join(f"{reason}: {n:,}" for reason, n in ledger.dropped)
             raise LurkerError(
-                f"None of {ledger.n_input:,} pairs is whole here ({reasons}).",
+                f"None of the {ledger.n_input:,} pairs has all its texts in this workspace ({reasons}).",
                 "Fetch the texts: `lurker pairs rehydrate DIR --name NAME --fetch reddit`, or ingest r/"
                 f"{', r/'.join(exported['subreddits'])}.",
             )
@@ -50,15 +56,20 @@ def rehydrate(workspace: Workspace, folder: Path, name: str) -> dict[str, Any]:
 
 
 def check_name(workspace: Workspace, name: str) -> None:
-    """Errors: CallError when the name is taken."""
+    """Require that the name is free.
+
+    Raises:
+        CallError: the name is taken.
+    """
     if name == HARD_TEST or workspace.folder("pairs", name).exists():
-        raise CallError(f"There is a pair set {name!r} already.", "Take another --name.")
+        raise CallError(f"There is a pair set {name!r} already.", "Use another --name.")
 
 
 def missing_items(workspace: Workspace, folder: Path) -> list[str]:
-    """Fullnames of the export's posts (t3_) and responses (t1_) that the workspace does not hold, sorted.
+    """Fullnames of the export's posts (t3_) and responses (t1_) that the workspace does not have, sorted.
 
-    Errors: CallError when the folder is no export of ids.
+    Raises:
+        CallError: the folder is not an export of ids.
     """
     _read_manifest(folder)
     pairs = _read_ids(folder)
@@ -75,7 +86,7 @@ def missing_items(workspace: Workspace, folder: Path) -> list[str]:
 
 
 def _read_ids(folder: Path) -> pl.DataFrame:
-    """The rows of the export, split after split."""
+    """The rows of the export, split by split."""
     files = [path for split in SPLITS if (path := folder / "data" / f"{split}.parquet").exists()]
     if not files:
         raise CallError(f"{folder} has no data/*.parquet.", "Export it again: `lurker pairs export NAME --format ids`.")
@@ -83,8 +94,12 @@ def _read_ids(folder: Path) -> pl.DataFrame:
 
 
 def _read_rows(path: Path) -> pl.DataFrame:
-    """Errors: CallError where the file is damaged, or lacks a column."""
-    again = "Copy it anew, or export again: `lurker pairs export NAME --format ids`."
+    """One file of the export.
+
+    Raises:
+        CallError: the file is damaged or lacks a column.
+    """
+    again = "Copy it again, or export again: `lurker pairs export NAME --format ids`."
     try:
         rows = pl.read_parquet(path)
     except pl.exceptions.PolarsError as error:
@@ -95,8 +110,8 @@ def _read_rows(path: Path) -> pl.DataFrame:
     return rows
 
 
-def _gone(joined: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Reason -> whether a pair goes for it."""
+def _missing_rules(joined: pl.DataFrame) -> dict[str, pl.Expr]:
+    """reason -> true for a pair to drop."""
     changed = {role: pl.lit(text_digest(joined[role].fill_null(""))) != pl.col(f"{role}_digest") for role in TEXTS}
     return {
         "post not ingested": pl.col("prompt").is_null(),
@@ -107,9 +122,11 @@ def _gone(joined: pl.DataFrame) -> dict[str, pl.Expr]:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     manifest = read_json(path) if path.is_file() else {}
     if manifest.get("format") != "ids":
-        found = f"an export of format {manifest['format']!r}" if "format" in manifest else "no export"
-        raise CallError(f"{folder} is {found}.", "Make one: `lurker pairs export NAME --format ids --out DIR`.")
+        actual = f"an export of format {manifest['format']!r}" if "format" in manifest else "not an export"
+        raise CallError(
+            f"{folder} is {actual}; an export of ids is needed.", "`lurker pairs export NAME --format ids --out DIR`."
+        )
     return manifest

@@ -1,19 +1,18 @@
 """Text as a model reads it: pure Polars expressions, string in, string out.
 
-Treatment of Markdown: what the author marked up stays as written, for readers voted on it: emphasis and lists as their
-marks, quotes as "> " lines (whoever they quote), links as [name](address), code with its fences or its indentation.
-Only what Reddit's transport adds is undone: escaped entities, zero-width characters, Windows line ends, runs of empty
-lines, of blanks within a line and at its end.
+Markdown stays as the author wrote it, because readers voted on it: emphasis, lists, quotes ("> " lines), links as
+[name](address), and code with its fences or indentation. Only what Reddit's transport adds is undone: escaped entities,
+zero-width characters, Windows line ends, repeated empty lines, and repeated or trailing blanks.
 
-Sentences that betray the score ("EDIT: thanks for the gold", "this blew up") are removed, from prompts and responses
-alike, in quotes and code too: they were written after the votes came, and a model would read the answer in them. A
-sentence runs from a stop or line end to the next. An ordinary sentence that speaks of votes may go along with them;
-what is left is never reworded, and cleaning twice is cleaning once.
+Sentences that reveal the score ("EDIT: thanks for the gold", "this blew up") are removed from prompts and responses,
+also inside quotes and code: they were written after the votes came in, and a model could read the label from them. A
+sentence runs from one stop or line end to the next. A harmless sentence that mentions votes may be removed too. The
+remaining text is never reworded, and cleaning is idempotent.
 """
 
 import polars as pl
 
-_GONE = r"(?i)\A(?:\[deleted\]|\[removed\]|\[deleted by user\]|\[ removed by reddit \])\z"
+_DELETED = r"(?i)\A(?:\[deleted\]|\[removed\]|\[deleted by user\]|\[ removed by reddit \])\z"
 
 _ENTITIES = {
     "&lt;": "<",
@@ -28,7 +27,7 @@ _ENTITIES = {
 _REWARD = r"(?:gold(?:ing)?|silver|platinum|awards?|upvotes?|up-votes?|karma|updoots?|gilding)"
 _DOWN = r"down\s*-?\s*vot(?:e[ds]?|ing)"
 _VOTED = r"(?:down|up)\s*-?\s*vot(?:ed|es)"
-_BETRAYALS = (
+_SCORE_TALK = (
     rf"\b(?:thanks?|thank\s+you|thx|ty|tysm|appreciate|grateful)\b[^.!?\n]{{0,60}}\b{_REWARD}\b",
     rf"\bedit(?:ed)?\b[^.!?\n]{{0,40}}\b(?:{_REWARD}|{_VOTED}|front\s+page)\b",
     r"\b(?:my|first|a)\s+(?:\w+\s+)?(?:reddit\s+)?(?:gold|silver|platinum)\b(?:\s*[.!?,\n]|\s*$|\s+(?:ever|on\s+reddit|kind))",
@@ -44,16 +43,16 @@ _BETRAYALS = (
     r"\binbox\s+(?:is\s+)?(?:exploded|exploding|blew|blown|dead|rip)\b",
     r"\b(?:made|hit|reached)\s+(?:it\s+to\s+)?the\s+front\s+page\b",
 )
-# Every betrayal holds one of these: a quick search for them spares most texts the slow expressions.
+# Every pattern above contains one of these: a quick search for them spares most texts the slow expressions.
 _STEMS = [
     *("gold", "silver", "platinum", "award", "vote", "karma", "updoot"),
     *("voting", "gilding", "stranger", "blew", "blow", "comment", "inbox", "front page"),
 ]
-# A sentence runs from the last stop or line end to the next; the regex engine is linear in the text.
-_BETRAYING_SENTENCE = rf"(?i)[^.!?\n]*(?:{'|'.join(_BETRAYALS)})[^.!?\n]*[.!?]*"
+# The regex engine is linear in the text.
+_SCORE_TALK_SENTENCE = rf"(?i)[^.!?\n]*(?:{'|'.join(_SCORE_TALK)})[^.!?\n]*[.!?]*"
 _EMPTY_EDIT_NOTE = r"(?im)^[ \t*_~]*edit(?:ed)?[ \t]*\d*[ \t]*[:\-]*[ \t*_~]*$"
 
-# [name](address), or an address by itself
+# [name](address), or a bare address
 _LINK = r"\[[^\]\n]*\]\([^)\s]*\)|<?(?:https?://|www\.)\S+"
 _BOT_SPEECH = (
     r"(?i)\b(?:i\s+am|i['’]m)\s+(?:just\s+)?an?\s+(?:\w+\s+)?bot\b[\s,.]*(?:and|beep|this|\^|\*|$|\n|contact|my\s)"
@@ -63,45 +62,45 @@ _BOT_SPEECH = (
 
 
 def clean_text(text: pl.Expr) -> pl.Expr:
-    """A body or title as read: entities and blanks put right; deleted and removed texts become empty."""
+    """A body or title with entities and white space normalised; deleted and removed texts become empty."""
     plain = text.fill_null("").str.replace_many(list(_ENTITIES)[:-1], list(_ENTITIES.values())[:-1])
     plain = plain.str.replace_all("&amp;", "&", literal=True)
     plain = plain.str.replace_all("[\u200b\u200c\u200d\ufeff\u0000]", "").str.replace_all(r"\r\n?", "\n")
     plain = plain.str.replace_all(r"[^\S\n]+(\n|$)", "$1").str.replace_all(r"(\S)[^\S\n]{2,}", "$1 ")
     plain = plain.str.replace_all(r"\n{3,}", "\n\n").str.strip_chars()
-    return plain.str.replace(_GONE, "")  # not a branch: Polars would clean the text once for each side of it
+    return plain.str.replace(_DELETED, "")  # not when/then: Polars would clean the text once per branch
 
 
 def remove_score_talk(text: pl.Expr) -> pl.Expr:
-    """The text without the sentences that speak of its own score, and without an "EDIT:" that is left bare."""
+    """The text without the sentences about its own score, and without an "EDIT:" that is left empty."""
     is_suspect = text.str.contains_any(_STEMS, ascii_case_insensitive=True)
     suspects = pl.when(is_suspect).then(text).otherwise(pl.lit(""))
-    kept = pl.when(is_suspect).then(suspects.str.replace_all(_BETRAYING_SENTENCE, "")).otherwise(text)
+    kept = pl.when(is_suspect).then(suspects.str.replace_all(_SCORE_TALK_SENTENCE, "")).otherwise(text)
     kept = kept.str.replace_all(_EMPTY_EDIT_NOTE, "")
     return kept.str.replace_all(r"\n{3,}", "\n\n").str.strip_chars()
 
 
 def response_text(body: pl.Expr) -> pl.Expr:
-    """A response as a model reads it: cleaned, without score talk; empty when nothing is left."""
+    """A response as a model reads it: cleaned, without score talk; may be empty."""
     return remove_score_talk(clean_text(body))
 
 
 def prompt_text(title: pl.Expr, body: pl.Expr) -> pl.Expr:
-    """A prompt as a model reads it: title, a blank line, body; the title alone where there is no body."""
+    """A prompt as a model reads it: title, a blank line, body; only the title when the body is empty."""
     heading, text = remove_score_talk(clean_text(title)), remove_score_talk(clean_text(body))
-    # A post whose title itself is score talk keeps it: a prompt is never empty.
+    # A title that consists of score talk is kept, so that a prompt is never empty.
     heading = pl.when(heading == "").then(clean_text(title)).otherwise(heading)
     return pl.when(text == "").then(heading).otherwise(heading + "\n\n" + text)
 
 
 def is_link_only(text: pl.Expr) -> pl.Expr:
-    """Whether nothing is left of the text without its addresses and what they are called; empty texts are not."""
+    """Whether the text consists of links only (addresses and their names); false for an empty text."""
     has_link = text.str.contains_any(["http", "www."], ascii_case_insensitive=True)
     rest = pl.when(has_link).then(text).str.replace_all(_LINK, " ")
     return has_link & ~rest.str.contains(r"\w").fill_null(True)
 
 
 def says_it_is_a_bot(text: pl.Expr) -> pl.Expr:
-    """Whether the text says that a program wrote it."""
+    """Whether the text says that it was written by a bot."""
     is_suspect = text.str.contains_any(["bot", "automatic", "boop"], ascii_case_insensitive=True)
     return is_suspect & pl.when(is_suspect).then(text).str.contains(_BOT_SPEECH).fill_null(False)

@@ -1,15 +1,15 @@
-"""The form of a text, in counts: what a reader sees before reading a word. Pure Polars expressions."""
+"""Formatting of a text in counts: what a reader sees before reading a word. Pure Polars expressions."""
 
 import polars as pl
 
-FORM = ("n_sentences", "n_paragraphs", "n_marks", "n_links")
+FORMATTING_COUNTS = ("n_sentences", "n_paragraphs", "n_marks", "n_links")
 
 
-def form_counts(text: pl.Expr) -> dict[str, pl.Expr]:
+def formatting_counts(text: pl.Expr) -> dict[str, pl.Expr]:
     """The counts of a cleaned text, by name.
 
-    n_sentences: runs of stops. n_paragraphs: parts between empty lines. n_marks: Markdown's emphasis, code, and lines
-    that are headings, quotes or list items. n_links: addresses.
+    n_sentences: runs of full stops, exclamation or question marks. n_paragraphs: parts between empty lines. n_marks:
+    Markdown's emphasis and code, and lines that are headings, quotes or list items. n_links: addresses.
     """
     counts = {
         "n_sentences": text.str.count_matches(r"[.!?]+"),

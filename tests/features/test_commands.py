@@ -17,7 +17,7 @@ def root(simulated_workspace: Path, tmp_path: Path) -> str:
     return str(shutil.copytree(simulated_workspace, tmp_path / "copy"))
 
 
-def test_build_and_compare_speak_json(root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_and_compare_print_json(root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "recipe.toml"
     config.write_text("max_pairs_per_post = 7\nmin_score_gap = 2\n")
     call = ["--workspace", root, "pairs", "build", "mine", "--recipe", "matched", "--json"]
@@ -32,7 +32,7 @@ def test_build_and_compare_speak_json(root: str, tmp_path: Path, capsys: pytest.
     assert (Path(root) / "pairs/hard-test/audit.json").exists()
 
 
-def test_a_person_reads_tables_and_a_verdict(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_shows_tables_and_a_verdict(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--workspace", root, "pairs", "build", "mine", "--recipe", "matched"]) == 0
     shown = capsys.readouterr().out
     assert "outside max_log_length_difference" in shown and "reply to a comment" not in shown
@@ -52,10 +52,10 @@ def test_a_person_reads_tables_and_a_verdict(root: str, capsys: pytest.CaptureFi
         (["build", "x", "--recipe", "naive", "--subreddit", "gamma"], 1, "r/gamma"),
         (["audit", "x"], 2, "no pair set 'x'"),
         (["compare", "x", "y"], 2, "no pair set 'x'"),
-        (["compare", "x"], 2, "Two pair sets are needed to compare, got x"),
+        (["compare", "x"], 2, "A comparison needs two pair sets, got x"),
     ],
 )
-def test_a_wrong_call_is_one_sentence_and_a_next_step(
+def test_a_wrong_call_gives_a_clear_error(
     root: str, arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["--workspace", root, "pairs", *arguments]) == code
@@ -64,7 +64,7 @@ def test_a_wrong_call_is_one_sentence_and_a_next_step(
     assert not (Path(root) / "pairs").exists()
 
 
-def test_splits_by_author_and_times_out_of_order(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_splits_by_author_and_cut_times_out_of_order(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["--workspace", root, "pairs", "build", "mine", "--recipe", "naive"]
     assert run([*call, "--by", "author", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["recipe"]["split_by"] == "author"
@@ -73,7 +73,7 @@ def test_splits_by_author_and_times_out_of_order(root: str, capsys: pytest.Captu
     assert "validation_from_utc (20) must not be after test_from_utc (10)" in capsys.readouterr().err
 
 
-def test_a_second_look_is_told_beside_the_ceiling(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_observation_is_reported_after_the_ceiling(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     workspace = open_workspace(Path(root))
     comments = workspace.scan(COMMENTS, ["alpha"]).select("comment_id", "subreddit", "score").collect()
     looks = [
@@ -90,10 +90,10 @@ def test_a_second_look_is_told_beside_the_ceiling(root: str, capsys: pytest.Capt
     assert run(["--workspace", root, "pairs", "build", "mine", "--recipe", "naive", "--subreddit", "alpha"]) == 0
     shown = capsys.readouterr().out
     assert "Ceiling: no model can agree with more than 0." in shown
-    assert "Later votes agree with the labels of the first look in " in shown
+    assert "Later votes agree with the labels of the first observation in " in shown
 
 
-def test_a_workspace_of_an_older_schema_is_named(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_workspace_of_an_older_schema_is_refused(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     (Path(root) / "lurker.json").write_text('{"schema_version": 0}')
     assert run(["--workspace", root, "pairs", "build", "mine", "--recipe", "naive"]) == 1
     error = capsys.readouterr().err

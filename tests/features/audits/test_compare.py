@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from features.audits.compare import compare_sets, text_answers
+from features.audits.compare import compare_sets, tfidf_correct
 from features.audits.pair_audit import audit_pairs
 from features.audits.probes import ProbeConfig
 from features.recipes.presets import preset
@@ -43,7 +43,7 @@ def test_every_set_is_judged_on_the_same_hard_pairs(built: Path) -> None:
     assert found["hard_test"]["n_pairs"] == hard.height
     naive, matched, frozen = found["sets"]
     assert [one["pairs"] for one in found["sets"]] == ["naive", "matched", "hard-test"]
-    answers = {name: text_answers(read_pairs(workspace, name), hard, name) for name in ("naive", "matched")}
+    answers = {name: tfidf_correct(read_pairs(workspace, name), hard, name) for name in ("naive", "matched")}
     assert matched["hard_test"]["value"] == pytest.approx(answers["matched"].mean())
     lead = matched["lead"]
     assert lead["value"] == pytest.approx((answers["matched"] - answers["naive"]).mean())
@@ -65,7 +65,7 @@ def test_a_person_reads_both_tables(built: Path, capsys: pytest.CaptureFixture[s
 
 def test_sets_that_do_not_compare_are_refused(built: Path, tmp_path: Path) -> None:
     workspace = Workspace(Path(shutil.copytree(built, tmp_path / "copy")))
-    with pytest.raises(CallError, match="Two pair sets are needed to compare, got naive"):
+    with pytest.raises(CallError, match="A comparison needs two pair sets, got naive"):
         compare_sets(workspace, ["naive", "naive"])
     with pytest.raises(LurkerError, match="no pair set 'absent'"):
         compare_sets(workspace, ["naive", "absent"])
@@ -84,7 +84,7 @@ def test_what_was_trained_on_a_hard_post_is_not_judged(built: Path) -> None:
     pairs = read_pairs(Workspace(built), "naive")
     post = hard["post_id"].min()
     leaking = pairs.with_columns(split=pl.when(pl.col("post_id") == post).then(pl.lit("train")).otherwise("split"))
-    with pytest.raises(LurkerError, match=rf"1 posts of the hard test are in naive \(train\), {post}"):
-        text_answers(leaking, hard, "naive")
+    with pytest.raises(LurkerError, match=rf"1 posts of the hard test are in naive \(train\), such as {post}"):
+        tfidf_correct(leaking, hard, "naive")
     with pytest.raises(LurkerError, match="naive has no validation pairs"):
-        text_answers(pairs.filter(pl.col("split") == "train"), hard, "naive")
+        tfidf_correct(pairs.filter(pl.col("split") == "train"), hard, "naive")

@@ -6,14 +6,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.audits.pair_audit import AuditConfig, audit_pairs, summarise_probes, true_accuracy, verdict
-from features.audits.probes import ProbeConfig, _logistic, forward_probabilities, judge_forward
+from features.audits.pair_audit import audit_pairs, true_accuracy
+from features.audits.probe_scores import summarise_probes
+from features.audits.probes import ProbeConfig, _logistic, forward_probabilities, predict_forward
+from features.audits.verdict import AuditConfig, verdict
 from features.confounders.context import POST_CONTEXT
 from features.confounders.measures import (
-    DIFFERENCES,
+    ALL_CONFOUNDERS,
     add_confounders,
     confounder_matrix,
-    orientation,
+    is_chosen_first,
     standardised_mean_differences,
 )
 from features.recipes.presets import preset
@@ -35,7 +37,7 @@ def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
 
 
 def random_pairs(n: int = 3_000, n_posts: int = 300, seed: int = 0) -> pl.DataFrame:
-    """Pairs in which nothing tells the winner."""
+    """Pairs whose winner nothing predicts."""
     rng = np.random.default_rng(seed)
     chars, delays = rng.integers(20, 800, (n, 2)), rng.integers(1, 90_000, (n, 2))
     post = rng.integers(0, n_posts, n)
@@ -66,7 +68,7 @@ def random_pairs(n: int = 3_000, n_posts: int = 300, seed: int = 0) -> pl.DataFr
 
 
 def swap(pairs: pl.DataFrame, rows: pl.Expr) -> pl.DataFrame:
-    """The pairs with the winner turned round in some rows."""
+    """The pairs with winner and loser swapped in some rows."""
     columns = ("delay_s", "chars")
     return pairs.with_columns(
         *(pl.when(rows).then(f"rejected_{c}").otherwise(f"chosen_{c}").alias(f"chosen_{c}") for c in columns),
@@ -75,22 +77,22 @@ def swap(pairs: pl.DataFrame, rows: pl.Expr) -> pl.DataFrame:
 
 
 def in_context(pairs: pl.DataFrame) -> pl.DataFrame:
-    """The pairs with their confounders, of a workspace that knows nothing of their threads."""
-    columns = dict.fromkeys((*DIFFERENCES, *POST_CONTEXT), pl.Float64)
+    """The pairs with their confounders, without any context of their threads."""
+    columns = dict.fromkeys((*ALL_CONFOUNDERS, *POST_CONTEXT), pl.Float64)
     context = pl.DataFrame(schema={"comment_id": pl.String, "post_id": pl.String, **columns})
     return add_confounders(pairs, context)
 
 
 def probe(pairs: pl.DataFrame) -> list[dict[str, Any]]:
     table = in_context(pairs)
-    return summarise_probes(table, forward_probabilities(table, FAST), AuditConfig())
+    return summarise_probes(table, forward_probabilities(table, FAST), AuditConfig().min_posts)
 
 
 def pick(rows: list[dict[str, Any]], confounders: str, split: str = "all") -> list[dict[str, Any]]:
     return [row for row in rows if (row["confounders"], row["split"], row["subreddit"]) == (confounders, split, "all")]
 
 
-def test_labels_that_nothing_tells_read_one_half() -> None:
+def test_random_labels_give_an_accuracy_of_one_half() -> None:
     rows = probe(random_pairs())
     all_splits = [row for row in rows if row["split"] == "all"]
     missed = [row for row in all_splits if not row["accuracy_low"] <= 0.5 <= row["accuracy_high"]]
@@ -101,17 +103,17 @@ def test_labels_that_nothing_tells_read_one_half() -> None:
     assert "test underpowered" in verdict(rows, AuditConfig())
 
 
-def test_of_noise_an_interval_misses_one_half_as_seldom_as_it_says() -> None:
-    """One that is judged by all other posts misses it three times as often: so this is no matter of course."""
+def test_intervals_have_their_nominal_coverage_on_noise() -> None:
+    """Cross-validation, which predicts each fold from all others, misses one half three times as often."""
     rng, n, missed = np.random.default_rng(0), 200, {"forward": 0, "all others": 0}
     order, trials = np.arange(n), 150
     for _ in range(trials):
         X, labels, folds = rng.normal(size=(n, 1)), rng.random(n) < 0.5, rng.integers(0, 5, n)
-        forward = judge_forward(_logistic(FAST), X, labels, np.ones(n), folds, order)
+        forward = predict_forward(_logistic(FAST), X, labels, np.ones(n), folds, order)
         others = np.full(n, np.nan)
         for fold in range(5):
             parts = (folds == fold).astype(np.int64)
-            others[folds == fold] = judge_forward(_logistic(FAST), X, labels, np.ones(n), parts, order)[folds == fold]
+            others[folds == fold] = predict_forward(_logistic(FAST), X, labels, np.ones(n), parts, order)[folds == fold]
         for way, p in (("forward", forward), ("all others", others)):
             judged = ~np.isnan(p)
             found = accuracy_interval(((p > 0.5) == labels)[judged], order[judged])
@@ -119,7 +121,7 @@ def test_of_noise_an_interval_misses_one_half_as_seldom_as_it_says() -> None:
     assert missed["forward"] <= 0.09 * trials and missed["all others"] > 0.12 * trials
 
 
-def test_a_planted_time_shortcut_is_found_and_length_is_not_blamed() -> None:
+def test_a_planted_time_shortcut_is_found_and_not_attributed_to_length() -> None:
     pairs = random_pairs()
     earlier_lost = pl.col("chosen_delay_s") > pl.col("rejected_delay_s")
     rows = probe(swap(pairs, earlier_lost & (pl.col("pair_id").hash() % 5 != 0)))  # earlier wins 90 %
@@ -131,7 +133,7 @@ def test_a_planted_time_shortcut_is_found_and_length_is_not_blamed() -> None:
     assert verdict(rows, AuditConfig()).startswith("Not clean")
 
 
-def test_a_level_that_turns_the_shortcut_round_is_found() -> None:
+def test_a_shortcut_that_reverses_with_the_level_is_found() -> None:
     pairs = random_pairs()
     level = (pl.col("chosen_chars").log() + pl.col("rejected_chars").log()) / 2
     longer_lost = pl.col("chosen_chars") < pl.col("rejected_chars")
@@ -141,17 +143,17 @@ def test_a_level_that_turns_the_shortcut_round_is_found() -> None:
     assert all(row["accuracy_low"] > 0.9 for row in pick(probe(swapped), "length"))
 
 
-def test_what_a_probe_sees_turns_with_the_side_it_is_shown() -> None:
+def test_features_change_sign_with_the_side_presented_first() -> None:
     pairs = in_context(random_pairs(50))
     # Of the first confounder difference, level, normal scores and which is larger, of its plain scale the first two.
     for group in ("time", "length"):
         first = confounder_matrix(pairs, group, np.ones(50, dtype=bool))
         second = confounder_matrix(pairs, group, np.zeros(50, dtype=bool))
         np.testing.assert_allclose(first, second * np.array([-1, 1, -1, -1, -1, 1]))
-    assert orientation(pairs["pair_id"]).mean() == pytest.approx(0.5, abs=0.25)
+    assert is_chosen_first(pairs["pair_id"]).mean() == pytest.approx(0.5, abs=0.25)
 
 
-def test_standardised_difference_of_a_checkable_case() -> None:
+def test_standardised_difference_checked_by_hand() -> None:
     pairs = random_pairs(2).with_columns(
         chosen_chars=pl.Series([10, 14]), rejected_chars=pl.Series([6, 10]), chosen_delay_s=5, rejected_delay_s=5
     )
@@ -172,7 +174,7 @@ def test_an_audit_of_simulated_pairs_finds_time_and_knows_the_truth(workspace: W
     assert {row["split"] for row in audit["probes"]} == {"all", "train", "validation", "test"}
 
 
-def test_truth_is_absent_where_one_response_has_none(workspace: Workspace) -> None:
+def test_truth_is_absent_if_one_response_has_none(workspace: Workspace) -> None:
     build_pairs(workspace, "naive", preset("naive"))
     pairs = read_pairs(workspace, "naive")
     assert true_accuracy(workspace, pairs) is not None
@@ -198,7 +200,7 @@ def test_weights_count(workspace: Workspace) -> None:
     assert audit_pairs(workspace, "weighted", probes=FAST)["earlier_wins"]["value"] == pytest.approx(0.9, abs=0.02)
 
 
-def test_an_unknown_set_lists_the_existing(workspace: Workspace) -> None:
+def test_an_unknown_set_lists_the_existing_ones(workspace: Workspace) -> None:
     build_pairs(workspace, "naive", preset("naive"))
     with pytest.raises(LurkerError, match=r"'other'.*it has: hard-test, naive"):
         audit_pairs(workspace, "other")

@@ -1,4 +1,4 @@
-"""The other auditor: what it knows of pairs, that it finds shortcuts and not noise, and that it stands alone."""
+"""The second auditor: its features, that it finds shortcuts and not noise, and that it is independent."""
 
 import shutil
 import subprocess
@@ -32,8 +32,8 @@ def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
     return found
 
 
-def with_coins_for_outcomes(pairs: pl.DataFrame) -> pl.DataFrame:
-    """The pairs, each turned round by a coin: what was chosen says nothing."""
+def with_random_outcomes(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The pairs with winner and loser swapped at random."""
     turned = pl.Series(np.random.default_rng(0).random(pairs.height) < 0.5)
     names = [c.removeprefix("chosen_") for c in pairs.columns if c.startswith("chosen_")]
     both = [("chosen", "rejected"), *((f"chosen_{c}", f"rejected_{c}") for c in names)]
@@ -44,19 +44,22 @@ def with_coins_for_outcomes(pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 def test_it_shares_no_code_with_the_first_audit() -> None:
-    code = "import sys, features.audits.second_opinion; print(*sorted(m for m in sys.modules if m.startswith('features.')))"
+    code = (
+        "import sys, features.audits.second_opinion; "
+        "print(*sorted(m for m in sys.modules if m.startswith('features.')))"
+    )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert shown.split() == ["features.audits.second_features", "features.audits.second_opinion"]
 
 
-def test_it_finds_a_shortcut_and_none_in_coins(workspace: Workspace) -> None:
+def test_it_finds_a_shortcut_and_none_in_noise(workspace: Workspace) -> None:
     naive = read_pairs(workspace, "naive")
     found = second_opinion(workspace, "naive", FAST)
     assert read_json(workspace.root / "pairs/naive/second-opinion.json") == found
     of_models = [row for row in found["models"] if (row["split"], row["model"] == "style") == ("all", False)]
     assert len(of_models) == 5 and all(row["low"] > 0.65 for row in of_models)
     assert not found["agrees"] and found["verdict"].startswith("The second opinion finds a shortcut")
-    coins = with_coins_for_outcomes(naive)
+    coins = with_random_outcomes(naive)
     write_pairs(
         workspace, "coins", coins, describe_blocks([coins], frame_sha256(coins), "coins", preset("naive"), ["alpha"])
     )
@@ -65,10 +68,10 @@ def test_it_finds_a_shortcut_and_none_in_coins(workspace: Workspace) -> None:
     write_pairs(
         workspace, "coins", naive, describe_blocks([naive], frame_sha256(naive), "coins", preset("naive"), ["alpha"])
     )
-    assert not (workspace.root / "pairs/coins/second-opinion.json").exists()  # it was of other pairs
+    assert not (workspace.root / "pairs/coins/second-opinion.json").exists()  # it described other pairs
 
 
-def test_figures_of_a_checkable_thread(
+def test_features_of_a_thread_checked_by_hand(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., dict], make_comment: Callable[..., dict]
 ) -> None:
     start = make_post()["created_utc"]
@@ -87,7 +90,7 @@ def test_figures_of_a_checkable_thread(
     assert rejected.loc[0, list(wanted)].to_dict() == wanted
 
 
-def test_figures_do_not_hang_on_the_order_of_rows(workspace: Workspace, tmp_path: Path) -> None:
+def test_features_do_not_depend_on_the_order_of_rows(workspace: Workspace, tmp_path: Path) -> None:
     path = workspace.root / "pairs/naive/pairs.parquet"
     pl.read_parquet(path).sample(fraction=1.0, shuffle=True, seed=1).write_parquet(tmp_path / "shuffled.parquet")
     (pairs, sides), (again, sides_again) = (
@@ -99,8 +102,8 @@ def test_figures_do_not_hang_on_the_order_of_rows(workspace: Workspace, tmp_path
         pd.testing.assert_frame_equal(side, side_again)
 
 
-def test_looking_at_many_models_is_paid_for() -> None:
-    """Of coins the best of twenty models alone would often pass for knowing; its p is small as seldom as it says."""
+def test_the_p_value_corrects_for_many_models() -> None:
+    """On noise, the best of twenty models looks good by chance; its p-value has the nominal false positive rate."""
     rng = np.random.default_rng(0)
     pairs = pd.DataFrame({"post_id": np.repeat(np.arange(100), 3), "weight": 1.0})
     config = SecondOpinionConfig(n_draws=300)
@@ -115,10 +118,10 @@ def test_looking_at_many_models_is_paid_for() -> None:
     assert p(0.65) < 0.01
 
 
-def test_a_wrong_call_is_a_sentence(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_call_gives_a_clear_error(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["--workspace", str(workspace.root), "pairs", "audit"]
     assert run([*call, "naive", "--cuts", "2"]) == 2
-    assert "--cuts 2 is of the second opinion" in capsys.readouterr().err
+    assert "--cuts 2 only applies to the second opinion" in capsys.readouterr().err
     assert run([*call, "absent", "--second-opinion"]) == 1
     assert "no pair set 'absent'" in capsys.readouterr().err
     pairs = read_pairs(workspace, "naive")

@@ -1,4 +1,4 @@
-"""Balanced pairs: the confounders say nothing; adjusted pairs: they say what they say."""
+"""Balanced pairs: confounders do not predict the outcome; adjusted pairs: their prediction is published."""
 
 import random
 import shutil
@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.blocks import Means
+from features.build_context import BuildOptions
 from features.confounders.design import is_earlier_chosen
-from features.pairing.deconfound import CAPS, CAPS_ON_EXPECTED, _capped, _thin
+from features.pairing.caps import apply_pair_rules
+from features.pairing.deconfound import CAPS, CAPS_ON_EXPECTED, _thin
 from features.recipes.presets import preset
 from features.recipes.recipe import Recipe
 from features.sets.build import build_pairs
@@ -24,7 +25,7 @@ from lurker.stats import accuracy_interval
 from lurker.workspace import Workspace, open_workspace
 
 WIDE = ["max_log_delay_difference=none", "n_neighbours=23"]
-"""Simulated delays spread over five nats: a caliper of one would leave too little to count."""
+"""Simulated delays range over five nats: a caliper of one would leave too few pairs."""
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def earlier_wins(pairs: pl.DataFrame) -> Any:
     return accuracy_interval(is_earlier_chosen(pairs), pairs["post_id"], pairs["weight"])
 
 
-def test_the_shortcut_of_time_is_gone_and_taste_is_not(workspace: Workspace) -> None:
+def test_the_time_shortcut_is_removed_and_taste_is_kept(workspace: Workspace) -> None:
     build_pairs(workspace, "naive", override(preset("naive"), ["min_chars=20"]))
     manifest = build_pairs(workspace, "ours", override(preset("balanced"), WIDE))
     naive, ours = read_pairs(workspace, "naive"), read_pairs(workspace, "ours")
@@ -56,11 +57,11 @@ def test_the_shortcut_of_time_is_gone_and_taste_is_not(workspace: Workspace) -> 
             pairs = pairs.join(named, on=f"{side}_id")
         return float((pairs["chosen_quality"] > pairs["rejected_quality"]).mean())
 
-    assert true_share(ours) > true_share(naive) + 0.03  # what time decided is gone, so taste decides more
+    assert true_share(ours) > true_share(naive) + 0.03  # time decides less, so taste decides more
 
 
-def test_caps_on_what_is_expected_bring_no_shortcut_back() -> None:
-    """Posts differ in how far the earlier one wins, p on average: where it does not, thinning leaves more pairs."""
+def test_caps_on_expected_pairs_do_not_bring_the_shortcut_back() -> None:
+    """Posts differ in how often the earlier response wins, p on average; the others keep more pairs after thinning."""
     rng, n_posts, n_each = np.random.default_rng(0), 2_000, 40
     log_odds = np.repeat(rng.normal(1.2, 1.2, n_posts), n_each)
     is_earlier = rng.random(log_odds.size) < 1 / (1 + np.exp(-log_odds))
@@ -80,9 +81,9 @@ def test_caps_on_what_is_expected_bring_no_shortcut_back() -> None:
     )
 
     def earlier_wins_after(recipe: Recipe) -> tuple[float, int]:
-        kept = _capped(pairs, CAPS_ON_EXPECTED, recipe, Counter())
+        kept = apply_pair_rules(CAPS_ON_EXPECTED, pairs, recipe, Counter())
         kept = _thin(kept, kept["_p"].to_numpy(), "thin", Counter())
-        kept = _capped(kept, CAPS, recipe, Counter())
+        kept = apply_pair_rules(CAPS, kept, recipe, Counter())
         return float(is_earlier_chosen(kept).mean()), kept["post_id"].value_counts()["count"].max()
 
     ours = earlier_wins_after(preset("balanced"))
@@ -91,7 +92,7 @@ def test_caps_on_what_is_expected_bring_no_shortcut_back() -> None:
     assert before[0] > 0.535 and abs(ours[0] - 0.5) < 0.015, (before, ours)
 
 
-def test_another_seed_is_another_draw_of_the_same_posts_on_the_same_sides(workspace: Workspace) -> None:
+def test_another_seed_draws_other_pairs_with_the_same_splits_and_winners(workspace: Workspace) -> None:
     sets = []
     for seed in ("0", "1"):
         build_pairs(workspace, f"draw-{seed}", override(preset("balanced"), [f"seed={seed}", "n_balance_rounds=0"]))
@@ -111,7 +112,7 @@ def test_the_ledgers_of_both_recipes_add_up(workspace: Workspace) -> None:
         assert sum(manifest["ledger"][stage]["kept"] for stage in stages) == manifest["n_pairs"]
 
 
-def test_adjusted_says_of_each_pair_how_much_time_foretells_and_holds_out_balanced_pairs(workspace: Workspace) -> None:
+def test_adjusted_publishes_calibrated_log_odds_and_holds_out_balanced_pairs(workspace: Workspace) -> None:
     build_pairs(workspace, "adjusted", preset("adjusted"))
     build_pairs(workspace, "balanced", preset("balanced"))
     adjusted, balanced = (read_pairs(workspace, name) for name in ("adjusted", "balanced"))
@@ -119,14 +120,14 @@ def test_adjusted_says_of_each_pair_how_much_time_foretells_and_holds_out_balanc
     assert (held_out["confounder_log_odds"] == 0).all()
     same = balanced.filter(pl.col("split") != "train")
     assert held_out["pair_id"].to_list() == same["pair_id"].to_list()
-    # Calibrated: where it says p, the chosen one is the earlier one's winner p of the time.
+    # Calibrated: of pairs predicted with probability p, a share p is right.
     p_right = 1 / (1 + np.exp(-train["confounder_log_odds"].abs().to_numpy()))
     named = (train["confounder_log_odds"] > 0).to_numpy()
     assert named.mean() == pytest.approx(p_right.mean(), abs=0.02) and named.mean() > 0.7
 
 
-def test_the_log_odds_take_a_planted_confounder_out_of_a_model(workspace: Workspace) -> None:
-    """A logistic regression of the winner on the difference of log delay, without and with the offset."""
+def test_the_log_odds_remove_a_planted_confounder_from_a_model(workspace: Workspace) -> None:
+    """Logistic regression of the winner on the difference of log delay, without and with the offset."""
     from scipy.optimize import minimize_scalar
 
     build_pairs(workspace, "adjusted", preset("adjusted"))
@@ -134,7 +135,7 @@ def test_the_log_odds_take_a_planted_confounder_out_of_a_model(workspace: Worksp
     difference = (train["chosen_delay_s"].log1p() - train["rejected_delay_s"].log1p()).to_numpy()
 
     def coefficient(offset: np.ndarray) -> float:
-        # The chosen one is always the label, so its log-likelihood is that of margin > 0.
+        # The label is always "chosen", so the log-likelihood is that of margin > 0.
         return float(minimize_scalar(lambda b: np.logaddexp(0, -(b * difference + offset)).sum(), (-2, 2)).x)
 
     plain = coefficient(np.zeros(train.height))
@@ -148,10 +149,10 @@ def test_order_of_rows_files_memory_limit_and_engine_change_no_byte(
 ) -> None:
     posts, comments, _ = simulate(n_posts=40, n_comments=12, subreddits=("alpha", "beta"))
     contents = []
-    for n_files, means in ((1, Means()), (3, Means(memory_limit="100MB", engine="ray"))):
+    for n_files, options in ((1, BuildOptions()), (3, BuildOptions(memory_limit="100MB", engine="ray"))):
         workspace = write_workspace(posts, comments, n_files=n_files)
         for recipe in ("balanced", "adjusted"):
-            build_pairs(workspace, recipe, override(preset(recipe), ["min_chars=1"]), means=means)
+            build_pairs(workspace, recipe, override(preset(recipe), ["min_chars=1"]), options=options)
         files = [workspace.root / "pairs" / name / "pairs.parquet" for name in ("balanced", "adjusted")]
         contents.append([path.read_bytes() for path in files])
         random.Random(n_files).shuffle(comments)

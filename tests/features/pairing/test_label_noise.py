@@ -11,28 +11,28 @@ from features.pairing.label_noise import (
     ceiling,
     check_second_window,
     fit_prior,
-    fit_votes,
+    fit_vote_model,
     label_confidence,
     second_window,
 )
 from features.recipes.recipe import Recipe
 
 
-def test_equal_scores_are_a_coin_and_a_large_gap_is_sure() -> None:
+def test_equal_scores_give_one_half_and_a_large_gap_gives_certainty() -> None:
     prior = GammaPrior(shape=1.0, rate=0.1)
     assert label_confidence([3, 50], [3, 1], prior) == pytest.approx([0.5, 1.0], abs=1e-6)
 
 
-def test_a_checkable_case() -> None:
+def test_a_case_checked_by_hand() -> None:
     # Gamma(1, b): one vote against none are Gamma(2) and Gamma(1), so P = P(Beta(2, 1) > 1/2) = 1 - 1/4.
     assert label_confidence([1], [0], GammaPrior(shape=1.0, rate=7.0)) == pytest.approx([0.75])
 
 
-def test_negative_scores_count_as_none() -> None:
+def test_negative_scores_count_as_zero() -> None:
     assert label_confidence([0], [-8], GammaPrior(shape=1.0, rate=1.0)) == pytest.approx([0.5])
 
 
-def test_the_prior_is_recovered_from_scores_it_made() -> None:
+def test_the_prior_is_recovered_from_scores_drawn_from_it() -> None:
     rng = np.random.default_rng(1)
     scores = rng.poisson(rng.gamma(2.0, 1 / 0.25, 200_000))
     prior = fit_prior(scores)
@@ -40,7 +40,7 @@ def test_the_prior_is_recovered_from_scores_it_made() -> None:
     assert prior.rate == pytest.approx(0.25, rel=0.05)
 
 
-def test_the_confidence_is_calibrated_where_its_assumptions_hold() -> None:
+def test_the_confidence_is_calibrated_if_its_assumptions_hold() -> None:
     rng = np.random.default_rng(2)
     rates = rng.gamma(1.5, 4.0, (40_000, 2))
     scores = rng.poisson(rates)
@@ -56,7 +56,7 @@ def test_the_confidence_is_calibrated_where_its_assumptions_hold() -> None:
     assert confidence[unsure].mean() == pytest.approx(is_right[unsure].mean(), abs=0.02)
 
 
-def test_scores_without_spread_say_next_to_nothing() -> None:
+def test_scores_without_spread_give_little_confidence() -> None:
     prior = fit_prior([4, 4, 4, 5, 4])
     assert label_confidence([5], [4], prior)[0] < 0.52
 
@@ -67,10 +67,7 @@ def test_no_scores_are_refused() -> None:
 
 
 def simulated(n_posts: int = 3_000, *, spread: float, fuzz: float = 0.0) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Responses, and pairs of two each; log readers fall with log delay by `spread` a standard deviation.
-
-    responses hold the rate of liking that is true of each.
-    """
+    """Responses with their true rate of liking, and pairs of two each; log readers fall with log delay by `spread`."""
     rng = np.random.default_rng(3)
     n = 4 * n_posts
     log_delay = rng.normal(8, 1, n)
@@ -100,34 +97,34 @@ def simulated(n_posts: int = 3_000, *, spread: float, fuzz: float = 0.0) -> tupl
 
 
 def gap(spread: float, fuzz: float = 0.0, **fields: Any) -> float:
-    """How far the ceiling lies above the share of pairs whose chosen is truly liked more."""
+    """The ceiling minus the share of pairs whose chosen response is truly liked more."""
     responses, pairs = simulated(spread=spread, fuzz=fuzz)
     rules = Recipe(name="test", **fields)
-    votes = {"alpha": fit_votes(VoteSums.of(responses["score"]), responses, rules)}
-    judged = add_label_confidence(pairs, responses, votes, rules)
+    vote_models = {"alpha": fit_vote_model(VoteSums.from_scores(responses["score"]), responses, rules)}
+    judged = add_label_confidence(pairs, responses, vote_models, rules)
     truth = float((judged["chosen_rate"] > judged["rejected_rate"]).mean() or 0.0)
     return float(ceiling({"train": (judged["label_confidence"].sum(), judged.height)})["accuracy"]) - truth
 
 
-def test_the_ceiling_is_the_truth_where_exposure_is_equal_and_lies_above_where_it_varies() -> None:
+def test_the_ceiling_is_exact_for_equal_exposure_and_too_high_otherwise() -> None:
     assert abs(gap(0.0)) < 0.01
     assert gap(1.0) > 0.05
     assert gap(2.0) > gap(1.0) + 0.05
 
 
-def test_fitted_exposure_takes_most_of_that_away_and_adds_nothing_where_it_is_equal() -> None:
+def test_fitted_exposure_corrects_most_of_that_and_does_no_harm_if_exposure_is_equal() -> None:
     assert abs(gap(0.0, exposure="fitted")) < 0.01
     assert -0.01 < gap(1.0, exposure="fitted") < 0.5 * gap(1.0)
 
 
-def test_votes_that_are_blurred_count_for_less() -> None:
+def test_fuzzed_votes_count_for_less() -> None:
     prior = GammaPrior(shape=1.5, rate=0.25)
     sharp, blurred = (label_confidence([8], [4], prior, vote_fuzz=fuzz)[0] for fuzz in (0.0, 4.0))
     assert sharp > blurred > 0.5
     assert abs(gap(0.0, fuzz=3.0, vote_fuzz=3.0)) < 0.015 < gap(0.0, fuzz=3.0)
 
 
-def test_more_readers_make_the_same_votes_say_less() -> None:
+def test_with_more_readers_the_same_votes_mean_less() -> None:
     prior = GammaPrior(shape=1.0, rate=0.1)
     # Five votes of ten readers against four of one: Gamma(6, 10.1) and Gamma(5, 1.1); the winner is liked less.
     assert label_confidence([5], [4], prior, exposures=([10.0], [1.0])) == pytest.approx([0.5])
@@ -135,7 +132,7 @@ def test_more_readers_make_the_same_votes_say_less() -> None:
 
 
 def judge(pairs: pl.DataFrame, first: dict[str, int], last: dict[str, int]) -> dict[str, Any] | None:
-    """What the second window says of pairs whose responses had these scores at two looks."""
+    """The second-window check of pairs whose responses had these scores at two observations."""
     later = {item: score - first[item] for item, score in last.items()}
     seen = {"first_score": {item: first[item] for item in later}, "later_votes": later}
     columns = {
@@ -146,17 +143,17 @@ def judge(pairs: pl.DataFrame, first: dict[str, int], last: dict[str, int]) -> d
     return check_second_window(second_window(pairs.with_columns(**columns)))
 
 
-def test_labels_of_the_first_look_are_judged_by_the_votes_that_came_after_it() -> None:
+def test_labels_of_the_first_observation_are_checked_by_later_votes() -> None:
     pairs = pl.DataFrame(
         {"post_id": ["p", "p", "q", "q"], "chosen_id": ["a", "b", "d", "g"], "rejected_id": ["b", "c", "e", "h"]}
     ).with_columns(weight=pl.lit(1.0))
     first = {"a": 5, "b": 3, "c": 3, "d": 1, "e": 2, "g": 7, "h": 1}
     last = {"a": 9, "b": 4, "c": 9, "d": 8, "e": 9, "g": 9}
     # a-b: a led and gained more. b-c: even at first. d-e: e led, both gained seven. g-h: h was seen once.
-    found = judge(pairs, first, last)
-    assert found is not None and found["n_pairs"] == 2
-    assert (found["agreement"], found["draws"]) == (0.75, 0.5)
-    assert found["accuracy_if_alike"] == pytest.approx((1 + 0.5**0.5) / 2)
+    result = judge(pairs, first, last)
+    assert result is not None and result["n_pairs"] == 2
+    assert (result["agreement"], result["draws"]) == (0.75, 0.5)
+    assert result["accuracy_if_alike"] == pytest.approx((1 + 0.5**0.5) / 2)
     assert judge(pairs, first, {}) is None
 
 
@@ -172,12 +169,12 @@ def test_two_windows_recover_the_accuracy_of_either() -> None:
         {f"{name}{i}": int(totals[window, side, i]) for side, name in enumerate("ab") for i in range(n)}
         for window in range(2)
     ]
-    found = judge(pairs, *seen)
-    assert found is not None and found["agreement_low"] < found["agreement"] < found["agreement_high"]
+    result = judge(pairs, *seen)
+    assert result is not None and result["agreement_low"] < result["agreement"] < result["agreement_high"]
     first = windows[0, 0] - windows[0, 1]
     later = windows[1, 0] - windows[1, 1]
     right_first = (first[first != 0] > 0).mean()
     right_later = (later > 0).mean() + (later == 0).mean() / 2
     expected = right_first * right_later + (1 - right_first) * (1 - right_later)
-    assert found["agreement"] == pytest.approx(expected, abs=0.01)
-    assert found["accuracy_if_alike"] == pytest.approx((right_first + right_later) / 2, abs=0.01)
+    assert result["agreement"] == pytest.approx(expected, abs=0.01)
+    assert result["accuracy_if_alike"] == pytest.approx((right_first + right_later) / 2, abs=0.01)

@@ -11,12 +11,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from features import blocks
-from features.blocks import Blocks, Means, batches, connect, whole_blocks, write_block
+from features.blocks import Blocks, batches, connect, split_into_blocks, write_block
+from features.build_context import BuildContext, BuildOptions, temporary_folder
 from features.ledger import Ledger
 from features.pairing import matching
-from features.pairing.label_noise import VoteSums, fit_votes
+from features.pairing.label_noise import VoteSums, fit_vote_model
 from features.recipes.recipe import Recipe
 from lurker.errors import CallError, LurkerError
+from lurker.workspace import Workspace
 
 # Shrinking runs hundreds of small databases: a failing example is short enough to read as it is.
 FAST_PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -24,7 +26,7 @@ Response = tuple[int, int, int, int]  # post, delay in seconds, score, character
 
 
 def frame(rows: list[Response]) -> pl.DataFrame:
-    """Eligible responses as `select_responses` gives them."""
+    """Eligible responses as returned by `select_responses`."""
     return pl.DataFrame(
         {
             "comment_id": [f"c{n}" for n in range(len(rows))],
@@ -43,25 +45,29 @@ def frame(rows: list[Response]) -> pl.DataFrame:
 def stage(parts: Iterable[pl.DataFrame], folder: Path) -> Blocks:
     """Blocks on disk of responses in order."""
     folder.mkdir()
-    found = [
+    written = [
         (write_block(part, folder / f"{n:06}.parquet"), part["subreddit"][0])
-        for n, part in enumerate(whole_blocks(parts, "post_id", "subreddit"))
+        for n, part in enumerate(split_into_blocks(parts, "post_id", "subreddit"))
     ]
-    return Blocks(tuple(file for file, _ in found), tuple(name for _, name in found))
+    return Blocks(tuple(file for file, _ in written), tuple(name for _, name in written))
 
 
-def match_pairs(responses: pl.DataFrame, rules: Recipe, means: Means | None = None) -> tuple[pl.DataFrame, Ledger]:
+def match_pairs(
+    responses: pl.DataFrame, rules: Recipe, options: BuildOptions | None = None
+) -> tuple[pl.DataFrame, Ledger]:
     """`matching.match_pairs` of responses in any order."""
-    means = means or Means()
-    with blocks.staging(means) as folder, connect(means) as connection:
+    options = options or BuildOptions()
+    with temporary_folder(options) as folder, connect(options) as connection:
         connection.register("responses", responses.to_arrow())
         ordered = batches(connection, "SELECT * FROM responses ORDER BY subreddit, post_id, delay_s, comment_id")
         staged = stage(ordered, folder / "responses")
-        votes = {
-            str(name): fit_votes(VoteSums.of(group["score"]), group, rules)
+        vote_models = {
+            str(name): fit_vote_model(VoteSums.from_scores(group["score"]), group, rules)
             for (name,), group in responses.group_by("subreddit")
         }
-        pairs, ledger = matching.match_pairs(staged, rules, votes, folder / "pool", means)
+        pairs, ledger = matching.match_pairs(
+            staged, rules, vote_models, BuildContext(Workspace(folder), folder / "pool", options)
+        )
         return pl.concat(pairs), ledger
 
 
@@ -75,7 +81,7 @@ def test_neighbours_in_time_are_paired_and_the_higher_score_is_chosen() -> None:
     assert ledger.to_dict() == {"input": 2, "dropped": [], "kept": 2}
 
 
-def test_two_posts_never_meet() -> None:
+def test_responses_of_different_posts_are_not_paired() -> None:
     assert match_pairs(frame([(1, 10, 1, 50), (2, 10, 9, 50)]), recipe())[1].n_input == 0
 
 
@@ -86,7 +92,7 @@ def test_two_posts_never_meet() -> None:
         ([(1, 1, 5, 50), (1, 2, 8, 50)], {"min_score_gap": 4}, "below min_score_gap"),
         ([(1, 1, 5, 50), (1, 2, 8, 50)], {"min_score_ratio": 2.0}, "below min_score_ratio"),
         ([(1, 1, -5, 50), (1, 2, 1, 50)], {"min_score_ratio": 1.1}, "below min_score_ratio"),
-        ([(1, 1, 8, 50), (1, 2, 5, 50)], {"newer_must_win": True}, "older one won"),
+        ([(1, 1, 8, 50), (1, 2, 5, 50)], {"newer_must_win": True}, "older response won"),
         ([(1, 1, 5, 50), (1, 62, 8, 50)], {"max_delay_difference_s": 60}, "outside max_delay_difference_s"),
         ([(1, 9, 5, 50), (1, 19, 8, 50)], {"max_log_delay_difference": 0.69}, "outside max_log_delay_difference"),
         ([(1, 1, 5, 50), (1, 2, 8, 101)], {"max_log_length_difference": 0.69}, "outside max_log_length_difference"),
@@ -105,12 +111,12 @@ def test_each_rule_drops_its_pair_under_its_own_reason(
     assert (pairs.height, ledger.dropped) == (0, ((reason, 1),))
 
 
-def test_held_out_rules_leave_train_alone() -> None:
+def test_held_out_rules_do_not_apply_to_train() -> None:
     rows: list[Response] = [(1, 1, 5, 50), (1, 2, 8, 50)]
     assert match_pairs(frame(rows), recipe(min_held_out_score_gap=4))[0].height == 1
 
 
-def test_rank_gap_is_the_distance_of_percentile_ranks_in_the_post() -> None:
+def test_rank_gap_is_the_difference_of_ranks_in_the_post() -> None:
     rows: list[Response] = [(0, delay, score, 50) for delay, score in ((1, 1), (2, 2), (3, 9))]
     pairs, _ = match_pairs(frame(rows), recipe(min_held_out_rank_gap=0.75))
     assert pairs["pair_id"].to_list() == ["c0-c2"]  # ranks 0, 0.5, 1
@@ -157,23 +163,23 @@ def test_calipers_and_caps_hold_and_the_ledger_adds_up(
 @settings(max_examples=15, deadline=None, phases=FAST_PHASES)
 @given(rows=responses, shuffle=st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(rows: list[Response], shuffle: Any) -> None:
-    there = frame(rows)
-    places = list(range(len(rows)))
-    shuffle.shuffle(places)
+    ordered = frame(rows)
+    shuffled = list(range(len(rows)))
+    shuffle.shuffle(shuffled)
     for rules in (recipe(max_pairs_per_post=3), recipe(neighbour_order="random", n_neighbours=2, balance_signs=True)):
-        first, first_ledger = match_pairs(there, rules)
-        second, second_ledger = match_pairs(there[places], rules)
+        first, first_ledger = match_pairs(ordered, rules)
+        second, second_ledger = match_pairs(ordered[shuffled], rules)
         assert first.equals(second)
         assert first_ledger == second_ledger
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[Response] = [(n % 7, n * 37 % 900, n * 11 % 23, 40 + n % 60) for n in range(200)]
-    whole, ledger = match_pairs(frame(rows), recipe())
+    single, ledger = match_pairs(frame(rows), recipe())
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 40)
     parts, parts_ledger = match_pairs(frame(rows), recipe())
-    assert whole.height > 0
-    assert whole.equals(parts)
+    assert single.height > 0
+    assert single.equals(parts)
     assert ledger == parts_ledger
 
 
@@ -214,58 +220,58 @@ def many_responses(n: int) -> pl.DataFrame:
 
 @contextmanager
 def most_bytes(folder: Path, pattern: str) -> Iterator[list[int]]:
-    """One number: the most bytes that the files of that pattern had, looked at all the time from a thread."""
-    found, is_over = [0], threading.Event()
+    """One number: the peak size of the files of that pattern, watched from a thread."""
+    peak, is_over = [0], threading.Event()
 
-    def look() -> None:
+    def watch() -> None:
         while not is_over.wait(0.002):
-            with suppress(FileNotFoundError):  # a file that goes while it is looked at
-                found[0] = max(found[0], sum(file.stat().st_size for file in folder.glob(pattern)))
+            with suppress(FileNotFoundError):  # a file was deleted in the meantime
+                peak[0] = max(peak[0], sum(file.stat().st_size for file in folder.glob(pattern)))
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield found
+        yield peak
     finally:
         is_over.set()
         watcher.join()
 
 
-def test_what_does_not_fit_is_spilled_to_disk_and_the_pairs_are_the_same(tmp_path: Path) -> None:
+def test_spilling_to_disk_gives_the_same_pairs(tmp_path: Path) -> None:
     responses, rules = many_responses(1_000_000), recipe(n_neighbours=1, max_delay_difference_s=600)
     with most_bytes(tmp_path, "lurker-spill-*/*") as spilled:
-        limited, ledger = match_pairs(responses, rules, Means(memory_limit="100MB", temp_folder=tmp_path))
+        limited, ledger = match_pairs(responses, rules, BuildOptions(memory_limit="100MB", temp_folder=tmp_path))
     assert spilled[0] > 1_000_000
-    assert list(tmp_path.iterdir()) == []  # and nothing of it is left behind
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
     roomy, roomy_ledger = match_pairs(responses, rules)
     assert roomy.height > 50_000
     assert roomy.equals(limited) and ledger == roomy_ledger
 
 
 @pytest.mark.slow
-def test_a_cluster_finds_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_gives_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 1_000)
     responses, rules = many_responses(5_000), recipe(max_pairs_per_response=3, max_pairs_per_post=50)
-    here, ledger = match_pairs(responses, rules)
-    there, there_ledger = match_pairs(responses, rules, Means(engine="ray"))
-    assert here.height > 100
-    assert here.equals(there)
-    assert ledger == there_ledger
+    local, ledger = match_pairs(responses, rules)
+    cluster, cluster_ledger = match_pairs(responses, rules, BuildOptions(engine="ray"))
+    assert local.height > 100
+    assert local.equals(cluster)
+    assert ledger == cluster_ledger
 
 
 def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 1_000)
-    found = []
+    results = []
     for n_cores in (1, 5):
         monkeypatch.setattr("os.cpu_count", lambda n_cores=n_cores: n_cores)
-        found.append(match_pairs(many_responses(5_000), recipe(max_pairs_per_post=50)))
-    assert found[0][0].equals(found[1][0])
-    assert found[0][1] == found[1][1]
+        results.append(match_pairs(many_responses(5_000), recipe(max_pairs_per_post=50)))
+    assert results[0][0].equals(results[1][0])
+    assert results[0][1] == results[1][1]
 
 
-def test_a_memory_limit_that_is_none_is_refused_and_one_too_small_is_said(tmp_path: Path) -> None:
-    means = Means(memory_limit="10MB", temp_folder=tmp_path)
+def test_an_invalid_memory_limit_is_refused_and_one_too_small_is_reported(tmp_path: Path) -> None:
+    options = BuildOptions(memory_limit="10MB", temp_folder=tmp_path)
     with pytest.raises(LurkerError, match="cannot be sorted within 10MB"):
-        match_pairs(many_responses(300_000), recipe(), means)
+        match_pairs(many_responses(300_000), recipe(), options)
     with pytest.raises(CallError, match="'plenty'"):
-        Means(memory_limit="plenty")
+        BuildOptions(memory_limit="plenty")

@@ -10,7 +10,7 @@ IDS = pl.Series([f"p{n}" for n in range(5_000)])
 
 
 def posts_of(ids: pl.Series) -> pl.DataFrame:
-    """Each written an hour after the one before."""
+    """Posts written an hour apart."""
     return pl.DataFrame({"post_id": ids}).with_columns(created_utc=pl.int_range(pl.len()) * 3_600)
 
 
@@ -21,7 +21,7 @@ def test_python_and_sql_agree_on_every_hash() -> None:
     assert min(in_sql) >= 0 and max(in_sql) < SPAN
 
 
-def test_fractions_are_met_and_every_post_has_one_split() -> None:
+def test_splits_have_their_fractions_and_every_post_has_one_split() -> None:
     splits = assign_splits(posts_of(pl.concat([IDS, IDS])), Recipe(name="test"))
     shares = splits["split"].value_counts(normalize=True)
     assert splits.height == 5_000
@@ -29,13 +29,13 @@ def test_fractions_are_met_and_every_post_has_one_split() -> None:
         assert shares.filter(pl.col("split") == split)["proportion"].item() == pytest.approx(expected, abs=0.02)
 
 
-def test_a_post_does_not_move_when_more_data_comes() -> None:
+def test_a_post_keeps_its_split_when_data_is_added() -> None:
     few = assign_splits(posts_of(IDS[:100]), Recipe(name="test"))
     many = assign_splits(posts_of(IDS), Recipe(name="test"))
     assert few.join(many, on=["post_id", "split"], how="inner").height == 100
 
 
-def test_the_splits_of_some_ids_are_frozen_for_good() -> None:
+def test_the_splits_of_some_ids_never_change() -> None:
     splits = assign_splits(posts_of(pl.Series(["62bgi8", "65qmqo", "p4", "p7"])), Recipe(name="test"))
     assert dict(splits.select("post_id", "split").iter_rows()) == {
         "62bgi8": "train",
@@ -57,7 +57,7 @@ def copies_of(*groups: list[str]) -> pl.DataFrame:
     )
 
 
-def test_of_copies_on_two_sides_the_one_held_out_most_stays_and_none_moves() -> None:
+def test_of_copies_in_two_splits_the_most_held_out_is_kept_and_none_moves() -> None:
     train, validation, test = (ids_on(side) for side in ("train", "validation", "test"))
     copies = copies_of([train[0], validation[0]], [train[1], validation[1], test[1]], [train[2], train[3]])
     plain = assign_splits(posts_of(IDS), Recipe(name="test"))
@@ -68,13 +68,13 @@ def test_of_copies_on_two_sides_the_one_held_out_most_stays_and_none_moves() -> 
     assert misplaced["misplaced"].unique().to_list() == [HELD_OUT_COPY]
 
 
-def test_a_copy_in_a_subreddit_that_is_not_built_counts_too() -> None:
+def test_a_copy_in_another_subreddit_counts_too() -> None:
     train, test = ids_on("train"), ids_on("test")
     splits = assign_splits(posts_of(pl.Series(train[:5])), Recipe(name="test"), copies_of([train[0], test[0]]))
     assert splits.filter(pl.col("misplaced").is_not_null())["post_id"].to_list() == [train[0]]
 
 
-def test_by_time_the_test_is_later_than_validation_and_that_later_than_train() -> None:
+def test_by_time_train_is_before_validation_and_validation_before_test() -> None:
     posts = posts_of(IDS)
     splits = assign_splits(posts, Recipe(name="test", split_by="time")).join(posts, on="post_id")
     spans = {side: group["created_utc"] for (side,), group in splits.group_by("split")}
@@ -82,7 +82,7 @@ def test_by_time_the_test_is_later_than_validation_and_that_later_than_train() -
     assert spans["train"].max() < spans["validation"].min() and spans["validation"].max() < spans["test"].min()
 
 
-def test_by_time_nothing_that_feeds_the_hard_test_nor_a_copy_of_it_is_trained_on() -> None:
+def test_by_time_no_post_of_the_hard_test_and_no_copy_of_it_is_trained_on() -> None:
     train, test = ids_on("train"), ids_on("test")
     recipe = Recipe(name="test", split_by="time", validation_from_utc=10**8, test_from_utc=2 * 10**8)
     splits = assign_splits(posts_of(IDS), recipe, copies_of([train[0], test[0]]))
@@ -92,7 +92,7 @@ def test_by_time_nothing_that_feeds_the_hard_test_nor_a_copy_of_it_is_trained_on
     assert misplaced["misplaced"].unique().to_list() == [FEEDS_HARD_TEST]
 
 
-def test_times_that_are_not_in_order_are_named() -> None:
+def test_cut_times_out_of_order_are_refused() -> None:
     recipe = Recipe(name="test", split_by="time", validation_from_utc=20, test_from_utc=10)
     with pytest.raises(CallError, match=r"validation_from_utc \(20\) must not be after test_from_utc \(10\)"):
         assign_splits(posts_of(IDS), recipe)

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from features.blocks import Means
+from features.build_context import BuildOptions
 from features.recipes.presets import preset
 from features.recipes.recipe import Recipe
 from features.sets.build import build_pairs
@@ -85,9 +85,9 @@ def test_order_of_rows_split_into_files_and_memory_limit_change_no_byte(
     posts, comments, _ = simulate(n_posts=40, n_comments=12, subreddits=("alpha", "beta"))
     rules = override(preset(recipe), ["min_score=none", "min_words=0"])
     contents = []
-    for n_files, means in ((1, Means()), (3, Means(memory_limit="100MB"))):
+    for n_files, means in ((1, BuildOptions()), (3, BuildOptions(memory_limit="100MB"))):
         workspace = write_workspace(posts, comments, n_files=n_files)
-        build_pairs(workspace, "set", rules, means=means)
+        build_pairs(workspace, "set", rules, options=options)
         contents.append(
             [
                 (workspace.root / "pairs" / name).read_bytes()

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from features.blocks import Blocks
-from features.pairing.select import choose_pairs
-from features.recipes.presets import hard_test, preset
+from features.pairing.select import select_pairs
+from features.recipes.presets import hard_test_recipe, preset
 from features.sets.build import build_pairs
 from lurker.pair_sets import read_manifest, read_pairs
 from lurker.schema import COMMENTS, PAIRS
@@ -23,16 +23,16 @@ def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
 
 
 def change_scores(workspace: Workspace, subreddit: str) -> None:
-    """Newer votes: every second comment of the subreddit scores more."""
+    """Newer votes: every other comment of the subreddit scores more."""
     comments = workspace.scan(COMMENTS, [subreddit]).collect()
     more = pl.col("score") + 20 * (pl.int_range(pl.len()) % 2)
     workspace.replace_partition(COMMENTS, subreddit, [comments.with_columns(score=more)])
 
 
-def test_the_hard_test_keeps_its_promises(workspace: Workspace) -> None:
+def test_the_hard_test_satisfies_its_rules(workspace: Workspace) -> None:
     manifest = build_pairs(workspace, "set", preset("naive"))
     pairs, own = read_pairs(workspace, "hard-test"), read_manifest(workspace, "hard-test")
-    rules = hard_test()
+    rules = hard_test_recipe()
     assert pairs.height >= 40
     assert (pairs["split"] == "test").all()
     assert (pairs["label_confidence"] >= rules.min_label_confidence).all()
@@ -49,7 +49,7 @@ def test_the_hard_test_keeps_its_promises(workspace: Workspace) -> None:
     assert train.join(pairs, on="post_id", how="semi").is_empty()
 
 
-def test_new_votes_do_not_move_a_frozen_test(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_new_votes_do_not_change_a_frozen_test(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     first = build_pairs(workspace, "set", preset("naive"))["hard_test"]
     frozen = (workspace.root / "pairs/hard-test/pairs.parquet").read_bytes()
     assert "frozen" not in capsys.readouterr().err
@@ -59,7 +59,7 @@ def test_new_votes_do_not_move_a_frozen_test(workspace: Workspace, capsys: pytes
     assert "The hard test of r/alpha stays frozen" in capsys.readouterr().err
 
 
-def test_refreeze_replaces_what_changed_and_drops_its_audit(workspace: Workspace) -> None:
+def test_refreeze_replaces_what_changed_and_deletes_its_audit(workspace: Workspace) -> None:
     first = build_pairs(workspace, "set", preset("naive"))["hard_test"]
     audit = workspace.root / "pairs/hard-test/audit.json"
     audit.write_text("{}")
@@ -84,16 +84,14 @@ def test_another_recipe_shares_the_same_test(workspace: Workspace) -> None:
     assert build_pairs(workspace, "matched", preset("matched"))["hard_test"] == naive
 
 
-def test_it_is_made_again_only_where_its_input_has_changed(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_built_again_only_if_its_input_changed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
-    def choose(blocks: Blocks, *rest: Any, **given: Any) -> Any:
+    def select(blocks: Blocks, *rest: Any, **given: Any) -> Any:
         made.append(blocks.subreddits[0])
-        return choose_pairs(blocks, *rest, **given)
+        return select_pairs(blocks, *rest, **given)
 
-    monkeypatch.setattr("features.sets.hard_tests.choose_pairs", choose)
+    monkeypatch.setattr("features.sets.hard_tests.select_pairs", select)
     build_pairs(workspace, "set", preset("naive"), ["alpha"])
     build_pairs(workspace, "other", preset("matched"), ["alpha"])
     assert made == ["alpha"]
@@ -105,7 +103,7 @@ def test_it_is_made_again_only_where_its_input_has_changed(
     assert made == ["alpha"] * 3
 
 
-def test_a_subreddit_too_small_is_named_and_no_harm(
+def test_a_subreddit_that_is_too_small_is_reported(
     write_workspace: Callable[..., Workspace],
     make_post: Callable[..., Any],
     make_comment: Callable[..., Any],
@@ -118,7 +116,7 @@ def test_a_subreddit_too_small_is_named_and_no_harm(
     assert not (workspace.root / "pairs/hard-test").exists()
 
 
-def test_the_frozen_file_is_a_table_of_pairs(workspace: Workspace) -> None:
+def test_the_frozen_file_is_a_pairs_table(workspace: Workspace) -> None:
     build_pairs(workspace, "set", preset("naive"))
     manifest = json.loads((workspace.root / "pairs/hard-test/manifest.json").read_text())
     frame = pl.read_parquet(workspace.root / "pairs/hard-test/pairs.parquet")

@@ -6,7 +6,7 @@ from features.sets.store import read_parts, write_parts
 from lurker.schema import PAIRS
 
 
-def test_a_file_of_pairs_is_the_same_however_its_parts_lie_in_memory(tmp_path: Path) -> None:
+def test_a_file_of_pairs_does_not_depend_on_chunks_in_memory(tmp_path: Path) -> None:
     n = 3_000
     whole = pl.DataFrame(
         {

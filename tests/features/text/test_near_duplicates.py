@@ -4,13 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.text.near_duplicates import Likeness, near_duplicate_groups
+from features.text.near_duplicates import DuplicateRule, near_duplicate_groups
 
 
-def groups_of(texts: dict[str, str], n_parts: int = 1, likeness: Likeness | None = None) -> list[set[str]]:
+def groups_of(texts: dict[str, str], n_parts: int = 1, rule: DuplicateRule | None = None) -> list[set[str]]:
     frame = pl.DataFrame({"id": list(texts), "text": list(texts.values())})
     size = -(-frame.height // n_parts)
-    found = near_duplicate_groups(lambda: frame.iter_slices(size), likeness or Likeness())
+    found = near_duplicate_groups(lambda: frame.iter_slices(size), rule or DuplicateRule())
     return sorted((set(group["id"]) for _, group in found.group_by("copy_group")), key=min)
 
 
@@ -38,7 +38,7 @@ def test_case_marks_and_a_changed_end_do_not_make_another_text() -> None:
 def test_short_texts_are_nobodys_copy() -> None:
     texts = {"a": "Congratulations on getting in!", "b": "Congratulations on getting in!"}
     assert groups_of(texts) == []
-    assert groups_of(texts, likeness=Likeness(min_words=4, run_words=3)) == [{"a", "b"}]
+    assert groups_of(texts, rule=DuplicateRule(min_words=4, ngram_words=3)) == [{"a", "b"}]
 
 
 def test_every_pair_above_the_bound_is_found_and_none_below_as_brute_force_says() -> None:
@@ -81,5 +81,5 @@ def test_a_text_pasted_very_often_takes_linear_work() -> None:
 
 def test_nothing_is_nobodys_copy() -> None:
     assert groups_of({"a": "", "b": ""}) == []
-    nothing = near_duplicate_groups(lambda: [], Likeness())
+    nothing = near_duplicate_groups(lambda: [], DuplicateRule())
     assert nothing.height == 0 and np.array_equal(nothing.columns, ["id", "copy_group"])

@@ -4,23 +4,23 @@ from typing import Any
 import polars as pl
 import pytest
 
-from features.blocks import Means, staging
+from features.build_context import open_context
 from features.recipes.recipe import Recipe
-from features.responses.duplicates import read_ties
-from features.responses.eligible import measure_responses, select_responses
+from features.responses.exclusions import find_exclusions
+from features.responses.measure import measure_comments
+from features.responses.rules import select_responses
 from features.sets.join_texts import join_texts
 from lurker.authors import hash_authors
 from lurker.schema import COMMENTS
 from lurker.workspace import Workspace
 
 START_UTC = 1_600_000_000
-MEANS = Means()
 
 
 def measured_of(workspace: Workspace, subreddits: list[str]) -> pl.DataFrame:
-    """All that is measured of the comments, in one frame."""
-    with staging(MEANS) as folder:
-        return pl.concat(measure_responses(workspace, subreddits, folder, MEANS).blocks)
+    """The measured comments in one frame."""
+    with open_context(workspace) as context:
+        return pl.concat(measure_comments(subreddits, context).blocks)
 
 
 def test_a_response_is_measured_on_its_cleaned_text(
@@ -50,7 +50,7 @@ def test_a_response_is_measured_on_its_cleaned_text(
         ({"author_hash": None}, {"exclude_deleted_authors": True}, "author deleted"),
         ({"score": 1}, {"min_score": 2}, "score below min_score"),
         ({"body": "I am a bot, and this action was performed."}, {"exclude_bots": True}, "written by a bot"),
-        ({"body": "[a guide](https://x.y/z) www.w.org"}, {"exclude_link_only": True}, "nothing but addresses"),
+        ({"body": "[a guide](https://x.y/z) www.w.org"}, {"exclude_link_only": True}, "only links"),
         ({"body": "x" * 9}, {"min_chars": 10}, "below min_chars"),
         ({"body": "x" * 11}, {"max_chars": 10, "min_chars": 1}, "above max_chars"),
         ({"body": "one two three"}, {"max_words": 2}, "above max_words"),
@@ -86,7 +86,7 @@ def test_each_rule_drops_its_row_under_its_own_reason(
         ({"score": None}, {"min_post_score": 1}, "post score below min_post_score"),
     ],
 )
-def test_a_post_takes_its_responses_along(
+def test_a_dropped_post_drops_its_responses(
     write_workspace: Callable[..., Workspace],
     make_post: Callable[..., Any],
     make_comment: Callable[..., Any],
@@ -113,7 +113,7 @@ def test_a_row_that_breaks_two_rules_counts_once_under_the_first(
     assert kept["comment_id"].to_list() == ["c"]
 
 
-def test_a_known_bot_is_known_by_the_hash_of_its_name(
+def test_a_known_bot_is_recognised_by_the_hash_of_its_name(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
 ) -> None:
     workspace = write_workspace([make_post()], [])
@@ -123,12 +123,14 @@ def test_a_known_bot_is_known_by_the_hash_of_its_name(
     )
     workspace.replace_partition(COMMENTS, "alpha", [frame])
     recipe = Recipe(name="test", exclude_bots=True)
-    kept, ledger = select_responses(measured_of(workspace, ["alpha"]), recipe, read_ties(workspace, recipe, MEANS))
+    with open_context(workspace) as context:
+        exclusions = find_exclusions(recipe, context)
+    kept, ledger = select_responses(measured_of(workspace, ["alpha"]), recipe, exclusions)
     assert (kept["comment_id"].to_list(), ledger.dropped) == (["b"], (("written by a bot", 1),))
 
 
 @pytest.mark.parametrize("body", ["I am a bot builder.", "It was performed automatically last year.", "Robots."])
-def test_people_may_speak_of_bots(
+def test_people_may_write_about_bots(
     write_workspace: Callable[..., Workspace],
     make_post: Callable[..., Any],
     make_comment: Callable[..., Any],
@@ -139,7 +141,7 @@ def test_people_may_speak_of_bots(
     assert kept.height == 1
 
 
-def test_an_id_in_two_subreddits_counts_once_and_the_last_seen_stays(
+def test_an_id_in_two_subreddits_counts_once_as_last_retrieved(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
 ) -> None:
     later = {"subreddit": "beta", "retrieved_utc": START_UTC + 2_000_000}

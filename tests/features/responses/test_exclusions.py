@@ -4,10 +4,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from features.blocks import Means
+from features.build_context import open_context
 from features.recipes.presets import preset
 from features.recipes.recipe import Recipe
-from features.responses.duplicates import read_ties
+from features.responses.exclusions import Exclusions, find_exclusions
 from features.responses.splits import assign_splits
 from features.sets.build import build_pairs
 from lurker.config import override
@@ -19,13 +19,18 @@ LONG = "Which of the two schools is the better one for somebody who wants to tea
 ANSWER = "Take the one that is nearer to your family, you will be glad of every hour you spend with them there."
 
 
+def exclusions_of(workspace: Workspace, recipe: Recipe) -> Exclusions:
+    with open_context(workspace) as context:
+        return find_exclusions(recipe, context)
+
+
 def side_of(post_id: str) -> str:
     frame = pl.DataFrame({"post_id": [post_id], "created_utc": [0]})
     return str(assign_splits(frame, Recipe(name="test"))["split"].item())
 
 
 def post_on(side: str, n: int = 0) -> str:
-    """The n-th id q0, q1, ... whose hash puts it on that side."""
+    """The n-th id of q0, q1, ... whose hash puts it in that split."""
     return [post_id for post_id in (f"q{i}" for i in range(400)) if side_of(post_id) == side][n]
 
 
@@ -40,11 +45,11 @@ def test_copies_of_posts_are_found_across_subreddits(
         make_post("b3", title="Help", body="", author_hash="z"),
         make_post("c1", title="A question", body=LONG, author_hash="w", is_deleted=True),
     ]
-    copied = read_ties(write_workspace(posts, []), Recipe(name="test"), Means()).copied_posts
+    copied = exclusions_of(write_workspace(posts, []), Recipe(name="test")).copied_posts
     assert copied.select("post_id", "copy_group").rows() == [("a1", "a1"), ("a2", "a1"), ("b1", "b1"), ("b2", "b1")]
 
 
-def test_crossposts_are_tied_though_their_words_differ_and_the_first_is_not_here(
+def test_crossposts_are_copies_even_with_other_words_and_a_missing_original(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any]
 ) -> None:
     posts = [
@@ -54,12 +59,12 @@ def test_crossposts_are_tied_though_their_words_differ_and_the_first_is_not_here
         make_post("d", title="Again", crosspost_of="c", subreddit="beta"),
         make_post("e", title="Alone"),
     ]
-    copied = read_ties(write_workspace(posts, []), Recipe(name="test"), Means()).copied_posts
+    copied = exclusions_of(write_workspace(posts, []), Recipe(name="test")).copied_posts
     groups = dict(copied.select("post_id", "copy_group").rows())
     assert groups == {"a": "a", "b": "a", "c": "c", "d": "c"}
 
 
-def test_a_post_and_its_crosspost_stand_on_one_side(
+def test_a_post_and_its_crosspost_are_not_in_two_splits(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
 ) -> None:
     train, test = post_on("train"), post_on("test")
@@ -78,7 +83,7 @@ def test_a_post_and_its_crosspost_stand_on_one_side(
     assert read_pairs(workspace, "apart")["post_id"].n_unique() == 2
 
 
-def test_of_near_duplicate_responses_the_one_that_answers_a_test_post_stays(
+def test_of_near_duplicate_responses_the_one_to_a_test_post_is_kept(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
 ) -> None:
     train, test = post_on("train"), post_on("test")
@@ -89,13 +94,13 @@ def test_of_near_duplicate_responses_the_one_that_answers_a_test_post_stays(
         make_comment("d", train, body="Another answer that nobody else has given in so many words so far, I think."),
     ]
     workspace = write_workspace([make_post(train), make_post(test, subreddit="beta")], comments)
-    ties = read_ties(workspace, Recipe(name="test", exclude_near_duplicates=True), Means())
-    assert ties.repeats["comment_id"].to_list() == ["a", "c"]
+    exclusions = exclusions_of(workspace, Recipe(name="test", exclude_near_duplicates=True))
+    assert exclusions.duplicate_responses["comment_id"].to_list() == ["a", "c"]
 
 
 @pytest.fixture
 def crowd(write_workspace: Callable[..., Workspace], simulate: Callable[..., Any]) -> Workspace:
-    """Two communities of 80 posts where 1,201 people write and ask."""
+    """Two communities of 80 posts with 1,201 authors."""
     posts, comments, _ = simulate(n_posts=80, n_comments=20, subreddits=("alpha", "beta"))
     for n, row in enumerate(comments):
         row["author_hash"] = f"u{(n * 7919) % 1201}"
@@ -116,7 +121,7 @@ def people_by_split(workspace: Workspace, pairs: pl.DataFrame) -> dict[str, set[
     }
 
 
-def test_by_author_nobody_stands_on_two_sides_nor_in_the_hard_test_and_in_training(crowd: Workspace) -> None:
+def test_by_author_nobody_is_in_two_splits_or_in_the_hard_test_and_in_training(crowd: Workspace) -> None:
     build_pairs(crowd, "x", override(preset("naive"), ["split_by=author"]))
     pairs = read_pairs(crowd, "x")
     people = people_by_split(crowd, pairs)
@@ -137,7 +142,7 @@ def test_one_subreddit_by_author_knows_who_is_held_out_in_another(crowd: Workspa
     assert not people_by_split(crowd, train)["train"] & people_by_split(crowd, held)["test"]
 
 
-def test_by_time_no_answer_in_training_is_younger_than_what_is_held_out(
+def test_by_time_no_response_in_training_is_later_than_held_out_posts(
     write_workspace: Callable[..., Workspace], simulate: Callable[..., Any]
 ) -> None:
     posts, comments, _ = simulate(n_posts=100, n_comments=10)

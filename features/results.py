@@ -1,0 +1,169 @@
+"""Results of the library functions: they show themselves as tables, in a terminal and in a notebook."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lurker.report import Displayed, ResultTable
+
+_PROBE_COLUMNS = (
+    *("split", "confounders", "probe", "n_pairs", "n_posts"),
+    *("accuracy", "accuracy_low", "accuracy_high", "auc", "auc_low", "auc_high"),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Audit(Displayed):
+    """How well confounders alone name the winner."""
+
+    report: dict[str, Any]
+    """The content of audit.json."""
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """Confounder -> why it is not available or limited; empty for the audit of a pair set."""
+
+    @property
+    def verdict(self) -> str:
+        """The conclusion in a sentence."""
+        return str(self.report["verdict"])
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether no probe of all confounders beats chance."""
+        return bool(self.report["is_clean"])
+
+    def table(self) -> ResultTable:
+        """The strongest probe of each group of confounders over all pairs, with the verdict."""
+        rows: dict[str, dict[str, Any]] = {}
+        for row in self.report["probes"]:
+            if (row["split"], row["subreddit"]) != ("all", "all"):
+                continue
+            best = rows.get(row["confounders"])
+            if best is None or row["accuracy"] > best["accuracy"]:
+                rows[row["confounders"]] = row
+        shown = [{name: row[name] for name in _PROBE_COLUMNS if name != "split"} for row in rows.values()]
+        note = self.verdict
+        if self.limits:
+            note += " Limits: " + "; ".join(f"{name} {reason}" for name, reason in self.limits.items()) + "."
+        return ResultTable(self._title, shown, note)
+
+    def tables(self) -> list[ResultTable]:
+        """All probes by split; the joint probes by subreddit; the differences between chosen and rejected."""
+        probes = [row for row in self.report["probes"] if row["subreddit"] == "all"]
+        joint = [row for row in self.report["probes"] if (row["split"], row["confounders"]) == ("all", "joint")]
+        before = {row["confounder"]: row["smd"] for row in self.report["differences_before"]}
+        differences = [
+            row | ({"before": before.get(row["confounder"])} if before else {}) for row in self.report["differences"]
+        ]
+        return [
+            ResultTable(self._title, [_pick(row, _PROBE_COLUMNS) for row in probes]),
+            ResultTable(
+                "All confounders, by subreddit", [_pick(row, ("subreddit", *_PROBE_COLUMNS[2:])) for row in joint]
+            ),
+            ResultTable("Chosen minus rejected, in standard deviations", differences),
+        ]
+
+    @property
+    def _title(self) -> str:
+        return f"Audit of {self.report['pairs'] or 'a frame'}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SecondOpinion(Displayed):
+    """What an auditor that shares no code with the first concludes."""
+
+    report: dict[str, Any]
+    """The content of second-opinion.json."""
+
+    @property
+    def verdict(self) -> str:
+        """The conclusion in a sentence."""
+        return str(self.report["verdict"])
+
+    def table(self) -> ResultTable:
+        """Accuracy of each model, with the verdict."""
+        title = f"Second opinion on {self.report['pairs']}, mean of {self.report['n_cuts']} random re-splits"
+        return ResultTable(title, self.report["models"], self.verdict)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Comparison(Displayed):
+    """Pair sets side by side."""
+
+    report: dict[str, Any]
+    """hard_test: what the sets are tested on; sets: counts, audit, accuracy on the hard test and lead of each."""
+
+    def table(self) -> ResultTable:
+        """TF-IDF trained on each set, tested on the same hard pairs."""
+        hard = self.report["hard_test"]
+        title = f"TF-IDF trained on each set, on the same {hard['n_pairs']:,} hard pairs of {hard['n_posts']:,} posts"
+        rows = [
+            {
+                "trained on": one["pairs"],
+                "recipe": one["recipe"],
+                "training pairs": one["n_train_pairs"],
+                "effective, all splits": round(one["n_effective"]),
+                "posts": one["n_posts"],
+                "TF-IDF on the hard test": _format_interval(one["hard_test"]),
+                "more than the first": _format_interval(one["lead"], sign="+"),
+            }
+            for one in self.report["sets"]
+        ]
+        return ResultTable(title, rows)
+
+    def tables(self) -> list[ResultTable]:
+        """The audits side by side, and `table()`."""
+        audits = [_audit_row(one) for one in self.report["sets"]]
+        return [ResultTable("Accuracy of confounders alone, on the set's own pairs", audits), self.table()]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Export(Displayed):
+    """A folder that `datasets.load_dataset` reads."""
+
+    report: dict[str, Any]
+    """pairs, format, out, n_pairs (by split), is_audited."""
+
+    def table(self) -> ResultTable:
+        """Pairs by split."""
+        title = f"{self.report['pairs']} as {self.report['format']} in {self.report['out']}"
+        name = self.report["pairs"]
+        note = f"The card says that {name} was not audited: run `lurker pairs audit {name}`, then export again."
+        return ResultTable(title, [self.report["n_pairs"]], "" if self.report["is_audited"] else note)
+
+
+def ledger_table(title: str, ledger: Mapping[str, Any]) -> ResultTable:
+    """One stage of a manifest's ledger."""
+    dropped = [{"reason": line["reason"], "n": line["n"]} for line in ledger["dropped"]]
+    rows = [{"reason": "input", "n": ledger["input"]}, *dropped, {"reason": "kept", "n": ledger["kept"]}]
+    return ResultTable(title, rows)
+
+
+def _pick(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: row[name] for name in names}
+
+
+def _audit_row(one: dict[str, Any]) -> dict[str, Any]:
+    """One row per pair set: the better probe of each group of confounders, over all pairs."""
+    audit = one["audit"]
+    row: dict[str, Any] = {"pairs": one["pairs"], "n": one["n_pairs"]}
+    for group in ("time", "length", "joint"):
+        probes = [
+            probe
+            for probe in audit["probes"]
+            if (probe["split"], probe["subreddit"], probe["confounders"]) == ("all", "all", group)
+        ]
+        best = max(probes, key=lambda probe: float(probe["accuracy"]))
+        row["all confounders" if group == "joint" else group] = _format_interval(best, "accuracy")
+    row["earlier wins"], row["longer wins"] = audit["earlier_wins"]["value"], audit["longer_wins"]["value"]
+    row["label confidence"] = audit["label_confidence_mean"]
+    row["truth"] = audit["truth"]["accuracy"] if "truth" in audit else None
+    row["verdict"] = audit["verdict"].partition(":")[0]
+    return row
+
+
+def _format_interval(interval: Mapping[str, float] | None, name: str = "value", sign: str = "") -> str | None:
+    if interval is None:
+        return None
+    ends = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
+    value, low, high = (format(interval[key], f"{sign}.3f") for key in (name, *ends))
+    return f"{value} [{low}, {high}]"
