@@ -191,14 +191,14 @@ def score_command(
     from lurker.workspace import read_json
     from rm.evaluation.score import Reader, is_parquet, score_file
     from rm.models.ladder import load
-    from rm.models.scorer import describe_device, place
+    from rm.models.scorer import describe_device, move_to_device
     from rm.training.run_folder import finished_run, run_config
 
     folder = finished_run(workspace, run)
     is_parquet(file)  # an unreadable file is refused before the model is loaded
     target = out or file.with_name(f"{file.stem}.scored{file.suffix}")
     reward_model = load(folder / "model")
-    device = place(reward_model.model, reward_model.n_parameters)
+    device = move_to_device(reward_model.model, reward_model.n_parameters)
     say(f"Scoring on {describe_device(device)}.")
     config = run_config(read_json(folder / "config.json"))
     with progress("Scoring", file.stat().st_size, "bytes") as advance:

@@ -13,12 +13,12 @@ from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.stats import accuracy_interval
 from lurker.workspace import Workspace, read_json, write_json
 from rm.evaluation.counterfactual import counterfactuals
-from rm.evaluation.evaluate_run import tokenise_as
 from rm.evaluation.metrics import Margins, is_correct, model_rewards
 from rm.evaluation.score import Reader, score_texts
 from rm.models.ladder import load
-from rm.models.scorer import place
+from rm.models.scorer import move_to_device
 from rm.pairs.tokenised import both_sides, with_delays
+from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import finished_run, read_run_pairs, run_config
 
 N_BINS = 10
@@ -60,8 +60,8 @@ def diagnose_run(workspace: Workspace, run_id: str, pairs_name: str, split: str)
     frame = split_of(read_pairs(workspace, pairs_name), pairs_name, split)
     require_disjoint(read_run_pairs(workspace, config).training, frame, pairs_name)
     reward_model = load(folder / "model")
-    place(reward_model.model, reward_model.n_parameters)
-    tokenised = tokenise_as(frame, reward_model, config.train)
+    move_to_device(reward_model.model, reward_model.n_parameters)
+    tokenised = tokenise_for_model(frame, reward_model.tokenizer, config.train)
     rewards = model_rewards(reward_model.scorer(config.train.max_tokens), tokenised, config.train.tokens_per_batch)
     margins = rewards[tokenised.chosen] - rewards[tokenised.rejected]
     found: dict[str, Any] = {

@@ -17,10 +17,9 @@ from rm.evaluation.baselines import N_FITS, fit_baselines
 from rm.evaluation.embeddings import embeddings
 from rm.evaluation.metrics import evaluate, model_margins, predictions
 from rm.models.ladder import LADDER, RewardModel, load
-from rm.models.scorer import Scorer, place
-from rm.pairs.tokenised import TokenisedPairs, tokenise, with_delays
-from rm.training.config import TrainConfig
+from rm.models.scorer import Scorer, move_to_device
 from rm.training.head_only import head_margins
+from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import (
     MODEL,
     RunConfig,
@@ -49,9 +48,9 @@ def evaluate_run(workspace: Workspace, run_id: str, pairs_name: str, split: str)
         raise LurkerError(f"The pair sets that run {run_id} used were built anew since.", "Train a new run on them.")
     frame = split_of(read_pairs(workspace, pairs_name), pairs_name, split)
     require_disjoint(trained_on.training, frame, pairs_name)
-    pairs = replace(trained_on, judged={pairs_name: frame})
+    pairs = replace(trained_on, test={pairs_name: frame})
     reward_model = load(folder / "model")
-    place(reward_model.model, reward_model.n_parameters)
+    move_to_device(reward_model.model, reward_model.n_parameters)
     scorer = reward_model.scorer(config.train.max_tokens)
     table = judge(reward_model, scorer, pairs, config, run_id, folder, workspace.root / CACHE, split)
     path = folder / "evaluations.parquet"
@@ -76,14 +75,14 @@ def judge(
 
     A pair whose two sides are equal after cutting stays in, as a tie. cache: folder of what serves later runs too.
     """
-    if not pairs.judged:
+    if not pairs.test:
         return EVALUATIONS.empty()
     train = config.train
-    tokenised = {name: tokenise_as(frame, reward_model, train) for name, frame in pairs.judged.items()}
+    tokenised = {name: tokenise_for_model(frame, reward_model.tokenizer, train) for name, frame in pairs.test.items()}
     n_tokens = sum(int(read.sequences.n_tokens.sum()) for read in tokenised.values())
     with progress("Judging", n_tokens, "tokens", is_quiet=is_quiet) as advance:
         margins = {
-            name: head_margins(scorer, read, train.tokens_per_batch, cache, advance)
+            name: head_margins(scorer, read, train.tokens_per_batch, cache)
             if train.trained == "head"
             else model_margins(scorer, read, train.tokens_per_batch, advance)
             for name, read in tokenised.items()
@@ -92,7 +91,7 @@ def judge(
     with progress("Baselines", N_FITS, "fits", is_quiet=is_quiet) as advance:
         baselines = fit_baselines(pairs.training, pairs.validation, embed, advance, is_adjusted=train.adjusted)
     tables = []
-    for name, frame in pairs.judged.items():
+    for name, frame in pairs.test.items():
         everyone = {MODEL: margins[name], **{baseline: predict(frame) for baseline, predict in baselines.items()}}
         for predictor, values in everyone.items():
             write_parquet(predictions(frame, values), predictions_file(folder, name, split, predictor))
@@ -107,12 +106,6 @@ def _embedder(pairs: RunPairs, spec: str, cache: Path) -> Callable[[Sequence[str
     """
     if spec in LADDER:
         return None
-    frames = (pairs.training, pairs.validation, *pairs.judged.values())
+    frames = (pairs.training, pairs.validation, *pairs.test.values())
     embeddings(spec, sorted({text for frame in frames for side in SIDES for text in frame[side]}), cache)
     return partial(embeddings, spec, folder=cache)
-
-
-def tokenise_as(frame: pl.DataFrame, reward_model: RewardModel, config: TrainConfig) -> TokenisedPairs:
-    """The pairs as the run's model reads them."""
-    told = with_delays(frame) if config.with_delay else frame
-    return tokenise(told, reward_model.tokenizer, config.max_tokens, config.max_prompt_tokens, config.reads)

@@ -15,7 +15,7 @@ from lurker.errors import CallError, LurkerError
 from lurker.workspace import atomic_path
 from rm.models.ladder import RewardModel
 from rm.models.scorer import Scorer
-from rm.pairs.tokenised import tell_delay
+from rm.pairs.tokenised import prefix_delay
 from rm.pairs.tokens import encode
 from rm.training.config import TrainConfig
 
@@ -100,7 +100,7 @@ def _score_jsonl(reader: Reader, source: Path, target: Path, advance: Callable[[
 def _score_columns(reader: Reader, columns: dict[str, list[Any]]) -> list[float]:
     responses = columns["response"]
     if reader.with_delay:
-        responses = tell_delay(pl.Series(responses, dtype=pl.String), pl.Series(columns["delay_s"])).to_list()
+        responses = prefix_delay(pl.Series(responses, dtype=pl.String), pl.Series(columns["delay_s"])).to_list()
     return score_texts(reader, columns["prompt"], responses)
 
 

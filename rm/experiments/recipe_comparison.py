@@ -23,9 +23,9 @@ from rm.evaluation.score import Reader, score_texts
 from rm.experiments.cells import TFIDF, Cell, cell, run_waiting, train_cell
 from rm.experiments.recipe_tables import Judge, Place, Rewards, difference_table, make_judge, recipe_table
 from rm.models.ladder import check_spec, load
-from rm.models.scorer import place
+from rm.models.scorer import move_to_device
 from rm.pairs.subsets import content_digest
-from rm.pairs.tokenised import CONFOUNDERS, tell_delay
+from rm.pairs.tokenised import CONFOUNDERS, prefix_delay
 from rm.training.run_folder import RunConfig, read_run_pairs
 from rm.training.trainable import train_config
 
@@ -209,7 +209,7 @@ def _model_rewards(workspace: Workspace, ran: Cell, responses: pl.DataFrame) -> 
     """Rewards of the cell's run, trained now where it is not finished."""
     train_cell(workspace, ran.run_id, ran.config)
     reward_model = load(workspace.folder("runs", ran.run_id) / "model")
-    place(reward_model.model, reward_model.n_parameters)
+    move_to_device(reward_model.model, reward_model.n_parameters)
     reader = Reader.of(reward_model, ran.config.train)
-    texts = tell_delay(responses["text"], responses["delay_s"]) if reader.with_delay else responses["text"]
+    texts = prefix_delay(responses["text"], responses["delay_s"]) if reader.with_delay else responses["text"]
     return np.array(score_texts(reader, responses["prompt"].to_list(), texts.to_list()))

@@ -21,13 +21,13 @@ from lurker.pairwise import best_scale
 from lurker.schema import SEARCH, check
 from lurker.stats import accuracy_interval, mean_interval
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
-from rm.evaluation.evaluate_run import tokenise_as
 from rm.evaluation.metrics import Margins, is_correct, model_margins, predictions
 from rm.experiments.cells import Cell, cell, run_waiting, train_cell
 from rm.models.ladder import check_spec, load
-from rm.models.scorer import place
+from rm.models.scorer import move_to_device
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
+from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import RESULT, RunConfig, predictions_file
 from rm.training.trainable import train_config
 
@@ -134,9 +134,9 @@ def run_search_cell(root: str, ran: Cell, judged_on: str) -> str:
     train_cell(workspace, ran.run_id, ran.config)
     frame = split_of(read_pairs(workspace, judged_on), judged_on, "validation")
     reward_model = load(workspace.folder("runs", ran.run_id) / "model")
-    place(reward_model.model, reward_model.n_parameters)
+    move_to_device(reward_model.model, reward_model.n_parameters)
     train = ran.config.train
-    tokenised = tokenise_as(frame, reward_model, train)
+    tokenised = tokenise_for_model(frame, reward_model.tokenizer, train)
     margins = model_margins(reward_model.scorer(train.max_tokens), tokenised, train.tokens_per_batch)
     write_parquet(predictions(frame, margins), _judged(workspace, ran.run_id, judged_on))
     return ran.run_id
