@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
 from rm.evaluation.metrics import is_correct, model_margins
-from rm.evaluation.score import Reader, score_texts
+from rm.evaluation.score import score_texts, text_scorer
 from rm.models.ladder import RewardModel, build, learning_rate
 from rm.models.scorer import TOKENS_PER_BATCH, Scorer
 from rm.pairs.subsets import texts
@@ -168,7 +168,7 @@ def test_adjusted_training_leaves_to_the_text_what_confounders_leave_over(
         folder = tmp_path / str(is_adjusted)
         folder.mkdir()
         train(model.scorer(64), pairs["train"], pairs["validation"], config, folder, lambda _: None)
-        rewards = score_texts(Reader.of(model, config), ["tea", "tea"], ["soon", "later"])
+        rewards = score_texts(text_scorer(model, config), ["tea", "tea"], ["soon", "later"])
         leads[is_adjusted] = rewards[0] - rewards[1]
     assert leads[False] > 1.5  # log 9 is 2.2
     assert abs(leads[True]) < 0.3
@@ -186,7 +186,7 @@ def test_a_nuisance_head_takes_on_what_confounders_explain_and_is_thrown_away(
         folder = tmp_path / str(has_head)
         folder.mkdir()
         train(model.scorer(64), pairs["train"], pairs["validation"], config, folder, lambda _: None)
-        rewards = score_texts(Reader.of(model, config), ["tea", "tea"], ["soon", "later"])
+        rewards = score_texts(text_scorer(model, config), ["tea", "tea"], ["soon", "later"])
         leads[has_head] = rewards[0] - rewards[1]
     kept = torch.load(tmp_path / "True" / "checkpoint.pt", weights_only=True)
     assert float(kept["nuisance"]["weight"][0, 0]) > 0.5  # of the log-odds, whose truth is 1
@@ -218,7 +218,7 @@ def test_a_pairwise_model_reads_both_responses_and_knows_no_sides(
     turned = model_margins(scorer, tokenise(sides, model.tokenizer, 64, reads="both"), TOKENS_PER_BATCH)
     assert turned == pytest.approx(-margins, abs=1e-5)
     with pytest.raises(CallError, match="two responses at a time"):
-        Reader.of(model, config)
+        text_scorer(model, config)
 
 
 @pytest.mark.parametrize("max_tokens", [8, 20, 30, 64])
