@@ -12,6 +12,7 @@ from typing import Any, Literal
 import duckdb
 import polars as pl
 
+from lurker import charts
 from lurker.errors import LurkerError
 from lurker.pair_sets import HARD_TEST, SPLITS
 from lurker.schema import (
@@ -109,19 +110,7 @@ def scaling_curve(file: FileVersion) -> pl.DataFrame:
     accuracy_low, accuracy_high: the mean of the seeds' 95 % intervals. All seeds are judged on the same test pairs, so
     more seeds do not make this interval narrower; lowest_seed and highest_seed tell how far the seeds lie apart.
     """
-    scaling_cells(file)  # names a file that lacks columns before SQL stumbles over it
-    return _select(
-        """
-        SELECT predictor, is_baseline, max(n_parameters) AS n_parameters, n_train_pairs, test_pairs,
-               count(*) AS n_seeds, avg(accuracy) AS accuracy, avg(accuracy_low) AS accuracy_low,
-               avg(accuracy_high) AS accuracy_high, min(accuracy) AS lowest_seed, max(accuracy) AS highest_seed,
-               max(n_test_pairs) AS n_test_pairs, avg(train_time_s) AS train_time_s
-        FROM read_parquet($path)
-        GROUP BY predictor, is_baseline, n_train_pairs, test_pairs
-        ORDER BY is_baseline, max(n_parameters), predictor, n_train_pairs
-        """,
-        file,
-    )
+    return charts.scaling_curve(scaling_cells(file))
 
 
 @lru_cache(maxsize=32)
@@ -156,38 +145,13 @@ def transfer_matrix(file: FileVersion) -> pl.DataFrame:
 
     difference: accuracy minus that of the same predictor trained on the target itself; null where that was not run.
     """
-    _read("SELECT * FROM read_parquet($path)", file, TRANSFER)
-    return _select(
-        """
-        WITH means AS (
-            SELECT predictor, is_baseline, source, target, pairs, test_pairs, max(n_train_pairs) AS n_train_pairs,
-                   count(*) AS n_seeds, max(n_test_pairs) AS n_test_pairs, avg(accuracy) AS accuracy,
-                   avg(accuracy_low) AS accuracy_low, avg(accuracy_high) AS accuracy_high
-            FROM read_parquet($path) GROUP BY predictor, is_baseline, source, target, pairs, test_pairs
-        )
-        SELECT means.*, means.accuracy - home.accuracy AS difference
-        FROM means LEFT JOIN means AS home
-          ON home.predictor = means.predictor AND home.source = means.target AND home.target = means.target
-         AND home.pairs = means.pairs AND home.test_pairs = means.test_pairs
-        ORDER BY means.is_baseline, means.predictor, means.source, means.target
-        """,
-        file,
-    )
+    return charts.transfer_matrix(_read("SELECT * FROM read_parquet($path)", file, TRANSFER))
 
 
 @lru_cache(maxsize=32)
 def recipe_figures(file: FileVersion) -> pl.DataFrame:
     """One row a figure of RECIPES: the means over seeds of value, interval and standard error, in the table's order."""
-    _read("SELECT * FROM read_parquet($path)", file, RECIPES)
-    names = "pairs, recipe, predictor, is_baseline, max_pairs, n_train_pairs, measure, measured_on, part"
-    return _select(
-        f"""
-        SELECT {names}, count(*) AS n_seeds, avg(value) AS value, avg(low) AS low, avg(high) AS high,
-               avg(standard_error) AS standard_error, max(n) AS n, max(n_posts) AS n_posts
-        FROM read_parquet($path, file_row_number = true) GROUP BY {names} ORDER BY min(file_row_number)
-        """,
-        file,
-    )
+    return charts.recipe_figures(_read("SELECT * FROM read_parquet($path)", file, RECIPES))
 
 
 @lru_cache(maxsize=32)

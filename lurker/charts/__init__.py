@@ -7,6 +7,7 @@ from lurker.charts.audit import ledger_waterfall, love_plot, probe_intervals
 from lurker.charts.overview import reach
 from lurker.charts.recipes import recipe_accuracy, recipe_following
 from lurker.charts.scaling import accuracy_by_data, accuracy_by_parameters
+from lurker.charts.summaries import recipe_figures, scaling_curve, transfer_matrix
 from lurker.charts.transfer import transfer_heatmap
 
 __all__ = [
@@ -17,6 +18,9 @@ __all__ = [
     "probe_intervals",
     "reach",
     "recipe_accuracy",
+    "recipe_figures",
     "recipe_following",
+    "scaling_curve",
     "transfer_heatmap",
+    "transfer_matrix",
 ]

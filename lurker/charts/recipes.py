@@ -21,8 +21,8 @@ LEGEND_ROW_PX = 30
 def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
     """Accuracy on one test by the pair set trained on, its parts side by side, with 95 % intervals against the coin.
 
-    figures: queries.recipe_figures of one predictor and size and of the baselines. Of these only length and time are
-    drawn, once, for they are the same whatever a recipe trains on.
+    figures: as returned by `recipe_figures`, of one predictor and size and of the baselines. Of these only length
+    and time are drawn, once, because they do not depend on what a recipe trains on.
     """
     first = figures["pairs"].first()
     is_alone = pl.col("predictor").is_in(list(ALONE)) & (pl.col("pairs") == first)
@@ -41,7 +41,7 @@ def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
 def recipe_following(figures: pl.DataFrame) -> alt.LayerChart:
     """What the reward follows within posts by the pair set trained on: quality should be far from 0, the others at 0.
 
-    figures: queries.recipe_figures of one predictor and size.
+    figures: as returned by `recipe_figures`, of one predictor and size.
     """
     shown = figures.filter((pl.col("measure") != "accuracy") & ~pl.col("is_baseline")).with_columns(
         row="pairs", series=pl.col("measure").replace(MEASURES)

@@ -23,7 +23,7 @@ LABEL_ROOM = 0.56
 def accuracy_by_data(curve: pl.DataFrame, ceiling: float | None = None) -> alt.LayerChart:
     """Accuracy against training pairs (log), one line a model with its 95 % band, baselines dashed and labelled.
 
-    curve: queries.scaling_curve. ceiling: accuracy of the simulator's truth on the same test pairs.
+    curve: as returned by `scaling_curve`. ceiling: accuracy of the simulator's truth on the same test pairs.
     """
     models = curve.filter(~pl.col("is_baseline")).sort("n_parameters", "predictor", "n_train_pairs")
     sizes = sorted(curve["n_train_pairs"].unique())
@@ -49,7 +49,7 @@ def accuracy_by_data(curve: pl.DataFrame, ceiling: float | None = None) -> alt.L
 def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:
     """Accuracy against model size (log), one line a data size with its 95 % band.
 
-    curve: queries.scaling_curve; baselines have no size and are left out.
+    curve: as returned by `scaling_curve`; baselines have no size and are left out.
     """
     models = (
         curve.filter(~pl.col("is_baseline") & pl.col("n_parameters").is_not_null())

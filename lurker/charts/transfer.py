@@ -14,7 +14,7 @@ DARK_INK, LIGHT_INK = "#15202B", "#FFFFFF"
 def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.LayerChart:
     """Source × target, the accuracy and its interval written in each cell; or the difference from in-domain.
 
-    matrix: queries.transfer_matrix of one predictor.
+    matrix: as returned by `transfer_matrix`, of one predictor.
     """
     cells = matrix.with_columns(
         figure=_text("difference", lambda share: f"{100 * share:+.1f}") if difference else _text("accuracy"),

@@ -124,7 +124,9 @@ def compare_runs(workspace: Workspace, first: str, second: str, pairs: str, spli
     firsts = _predictors(first)
     seconds = [(run_id, second) for run_id, _ in firsts] if second in BASELINES else _predictors(second)
     tables = [
-        _mean_correct([_correct(workspace, run_id, pairs, split, predictor) for run_id, predictor in predictors])
+        _mean_correct(
+            [read_predictions(workspace, run_id, pairs, split, predictor) for run_id, predictor in predictors]
+        )
         for predictors in (firsts, seconds)
     ]
     posts = read_pairs(workspace, pairs).select("pair_id", "post_id")
@@ -151,8 +153,12 @@ def _predictors(runs: str) -> list[tuple[str, str]]:
     return predictors
 
 
-def _correct(workspace: Workspace, run_id: str, pairs: str, split: str, predictor: str) -> pl.DataFrame:
-    """What a run's model, or one of its baselines, got right: pair_id, is_correct."""
+def read_predictions(workspace: Workspace, run_id: str, pairs: str, split: str, predictor: str) -> pl.DataFrame:
+    """The PREDICTIONS of a run's model, or of one of its baselines.
+
+    Raises:
+        CallError: it was not evaluated on these pairs.
+    """
     path = predictions_file(finished_run(workspace, run_id), pairs, split, predictor)
     if not path.exists():
         name = f"Run {run_id}" if predictor == MODEL else f"The baseline {predictor} of run {run_id}"
@@ -160,12 +166,13 @@ def _correct(workspace: Workspace, run_id: str, pairs: str, split: str, predicto
             f"{name} was not evaluated on {pairs} ({split}).",
             f"Evaluate it: `lurker rm evaluate {run_id} --pairs {pairs} --split {split}`.",
         )
-    return pl.read_parquet(path).select("pair_id", "is_correct")
+    return pl.read_parquet(path)
 
 
 def _mean_correct(tables: list[pl.DataFrame]) -> pl.DataFrame:
     """The mean of is_correct over tables, for the pairs that all of them have."""
-    means = pl.concat(tables).group_by("pair_id").agg(pl.col("is_correct").mean(), n=pl.len())
+    correct = pl.concat(table.select("pair_id", "is_correct") for table in tables)
+    means = correct.group_by("pair_id").agg(pl.col("is_correct").mean(), n=pl.len())
     return means.filter(pl.col("n") == len(tables)).drop("n")
 
 
