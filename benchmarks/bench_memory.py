@@ -22,7 +22,7 @@ import polars as pl
 from lurker.schema import PAIRS, check
 from rm.evaluation.metrics import model_margins
 from rm.models.ladder import build
-from rm.models.scorer import Scorer, place, training_dtype
+from rm.models.scorer import Scorer, move_to_device, training_dtype
 from rm.pairs.subsets import texts
 from rm.pairs.tokenised import tokenise
 from rm.training.config import TrainConfig
@@ -103,7 +103,7 @@ def measure(model: str, n_responses: int, n_steps: int) -> tuple[float, float, f
     frame = made_pairs(n_responses)
     config = TrainConfig(learning_rate=1e-4, pairs_per_step=32, max_tokens=256, epochs=1, patience=10**6)
     reward_model = build(model, texts(frame.head(3000)), config.vocabulary_size, seed=0)
-    device = place(reward_model.model, reward_model.n_parameters)
+    device = move_to_device(reward_model.model, reward_model.n_parameters)
     dtype = training_dtype("auto", device, reward_model.n_parameters)
     pairs = tokenise(frame, reward_model.tokenizer, config.max_tokens)
     few = tokenise(frame.tail(60), reward_model.tokenizer, config.max_tokens)

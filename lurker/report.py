@@ -67,16 +67,20 @@ class Displayed:
     __slots__ = ()
 
     def table(self) -> ResultTable:
-        """What is shown."""
+        """The result as one table."""
         raise NotImplementedError
 
+    def tables(self) -> Sequence[ResultTable]:
+        """All tables that are shown, in order: `table()` alone unless the result has more."""
+        return [self.table()]
+
     def __repr__(self) -> str:
-        return str(self.table())
+        return "\n\n".join(str(table) for table in self.tables())
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
+        return "".join(table._repr_html_() for table in self.tables())
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -1,1 +1,50 @@
-"""Preference pairs into reward models and experiments: reads `pairs`, writes `runs` and `experiments`."""
+"""Preference pairs -> reward models, their evaluation, and experiments over many of them.
+
+import lurker, rm
+run = rm.train(pairs, model="scratch-200k", epochs=1)
+run.evaluations, run.score(prompts, responses)
+rm.scaling(pairs, models=["scratch-50k", "scratch-200k"], sizes=[1000, 4000]).plot()
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rm.api import Run as Run
+    from rm.api import average as average
+    from rm.api import compare as compare
+    from rm.api import diagnose as diagnose
+    from rm.api import evaluate as evaluate
+    from rm.api import export as export
+    from rm.api import load as load
+    from rm.api import recipes as recipes
+    from rm.api import scaling as scaling
+    from rm.api import search as search
+    from rm.api import train as train
+    from rm.api import transfer as transfer
+
+__all__ = [
+    "Run",
+    "average",
+    "compare",
+    "diagnose",
+    "evaluate",
+    "export",
+    "load",
+    "recipes",
+    "scaling",
+    "search",
+    "train",
+    "transfer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from rm import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'rm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

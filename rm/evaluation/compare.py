@@ -1,51 +1,81 @@
-"""Two runs, or a run and a baseline, on the same pairs: is one better, or is it chance?"""
+"""Compare two runs, or a run and a baseline, on the same pairs: is the difference more than chance?"""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import read_pairs
+from lurker.report import Displayed, ResultTable
 from lurker.stats import mean_interval
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import BASELINES
 from rm.training.run_folder import MODEL, finished_run, predictions_file
 
 N_RESAMPLES = 10_000
+"""Draws of the bootstrap."""
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class Comparison(Displayed):
     """The difference of two accuracies, first minus second, on the same pairs.
 
-    low, high: its 95 % interval from a t statistic clustered by post; bootstrap_*: from resampled posts.
-    mcnemar_p: two-sided, of pairs that only one of them gets right; it takes pairs as independent, so it is too sure
-    where a post has many: the clustered intervals decide. Of several seeds together there are pairs that are right in
-    part; it then counts which of the two gets a pair right more often.
+    McNemar's test takes pairs as independent, so its p is too small where a post has many: rely on the clustered
+    intervals. When a side is several seeds, a pair can be partly right; the test then counts which side gets it right
+    more often.
     """
 
+    first: str = "first"
+    """run or runs, as named in the call"""
+    second: str = "second"
+    """runs, or a baseline"""
+    pairs: str = ""
+    """pair set"""
+    split: str = ""
+    """its split"""
     n_pairs: int
     n_posts: int
     first_accuracy: float
     second_accuracy: float
     difference: float
+    """first minus second"""
     low: float
+    """lower end of the 95 % interval of the difference: t statistic, clustered by post"""
     high: float
+    """upper end"""
     bootstrap_low: float
+    """lower end of the 95 % interval from resampled posts"""
     bootstrap_high: float
+    """upper end"""
     only_first_right: int
+    """pairs that only the first gets right"""
     only_second_right: int
+    """pairs that only the second gets right"""
     mcnemar_p: float
+    """two-sided p of those two counts"""
+
+    def table(self) -> ResultTable:
+        """One row per figure."""
+        figures = {name: value for name, value in asdict(self).items() if not isinstance(value, str)}
+        rows = [{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()]
+        return ResultTable(f"{self.first} against {self.second} on {self.pairs} ({self.split})", rows)
 
 
-def compare(first: NDArray[np.float64], second: NDArray[np.float64], posts: Any, seed: int = 0) -> Comparison:
-    """Compare is_correct of two predictors, [n_pairs] each, pair by pair; posts: [n_pairs] labels.
+def compare_accuracy(
+    first: NDArray[np.float64], second: NDArray[np.float64], posts: ArrayLike, seed: int = 0
+) -> Comparison:
+    """Compare two predictors pair by pair.
 
-    Sources: McNemar 1947 (the exact binomial form); Cameron, Gelbach & Miller 2008 for the bootstrap over clusters.
+    Args:
+        first, second: is_correct of each predictor, [n_pairs].
+        posts: post of each pair, [n_pairs].
+        seed: of the bootstrap.
+
+    Source:
+        McNemar 1947 (the exact binomial form); Cameron, Gelbach & Miller 2008 for the bootstrap over clusters.
     """
     difference = first - second
     estimate = mean_interval(difference, posts)
@@ -67,67 +97,87 @@ def compare(first: NDArray[np.float64], second: NDArray[np.float64], posts: Any,
 
 
 def mcnemar_p(difference: NDArray[np.float64]) -> float:
-    """Two-sided p of pairs that only one of two predictors gets right; difference: [n_pairs], first minus second."""
+    """McNemar's two-sided p over the pairs that only one of two predictors gets right.
+
+    Args:
+        difference: is_correct of the first minus that of the second, [n_pairs].
+    """
     only_first, only_second = int((difference > 0).sum()), int((difference < 0).sum())
     n_differ = only_first + only_second
     return float(binomtest(only_first, n_differ).pvalue) if n_differ else 1.0
 
 
 def compare_runs(workspace: Workspace, first: str, second: str, pairs: str, split: str) -> Comparison:
-    """Compare two predictors on the pairs of a split that both have judged.
+    """Compare two predictors on the pairs of a split that both were evaluated on.
 
-    first, second: a run, or several that differ by seed, as `RUN,RUN`: what they get right is averaged pair by pair.
-    `RUN:tfidf` is a baseline that was fitted on the run's training pairs; as second, `tfidf` is that of the first.
-    Errors: CallError when a run has not judged them or has no such baseline; LurkerError when they judged other pairs.
+    Args:
+        workspace: holds the runs and the pair set.
+        first: a run, or several that differ by seed, as `RUN,RUN`: what they get right is averaged pair by pair.
+            `RUN:tfidf` is the baseline fitted on that run's training pairs.
+        second: the same, or a baseline's name for the baseline of the first.
+        pairs, split: what both were evaluated on.
+
+    Raises:
+        CallError: a run was not evaluated on these pairs, or has no such baseline.
+        LurkerError: the two were evaluated on different pairs.
     """
-    firsts = _named(first)
-    seconds = [(run_id, second) for run_id, _ in firsts] if second in BASELINES else _named(second)
+    firsts = _predictors(first)
+    seconds = [(run_id, second) for run_id, _ in firsts] if second in BASELINES else _predictors(second)
     tables = [
-        _mean([_judged(workspace, run_id, pairs, split, predictor) for run_id, predictor in named])
-        for named in (firsts, seconds)
+        _mean_correct(
+            [read_predictions(workspace, run_id, pairs, split, predictor) for run_id, predictor in predictors]
+        )
+        for predictors in (firsts, seconds)
     ]
     posts = read_pairs(workspace, pairs).select("pair_id", "post_id")
     both = tables[0].join(tables[1], on="pair_id", suffix="_second").join(posts, on="pair_id").sort("pair_id")
     if not both.height == tables[0].height == tables[1].height:
         raise LurkerError(
-            f"{first} judged {tables[0].height:,} pairs of {pairs}, {second} {tables[1].height:,}; "
-            f"{both.height:,} are the same.",
-            f"Judge both on the same: `lurker rm evaluate RUN --pairs {pairs} --split {split}`.",
+            f"{first} was evaluated on {tables[0].height:,} pairs of {pairs}, {second} on {tables[1].height:,}; "
+            f"only {both.height:,} are the same.",
+            f"Evaluate both again: `lurker rm evaluate RUN --pairs {pairs} --split {split}`.",
         )
-    return compare(both["is_correct"].to_numpy(), both["is_correct_second"].to_numpy(), both["post_id"].to_numpy())
+    correct, correct_second = (both[name].to_numpy() for name in ("is_correct", "is_correct_second"))
+    comparison = compare_accuracy(correct, correct_second, both["post_id"].to_numpy())
+    return replace(comparison, first=first, second=second, pairs=pairs, split=split)
 
 
-def _named(runs: str) -> list[tuple[str, str]]:
-    """Run and predictor of each that is named."""
-    named = []
+def _predictors(runs: str) -> list[tuple[str, str]]:
+    """(run, predictor) of each part of `RUN,RUN:BASELINE`."""
+    predictors = []
     for part in runs.split(","):
         run_id, _, predictor = part.strip().partition(":")
         if predictor and predictor not in BASELINES:
             raise CallError(f"Run {run_id} has no baseline {predictor!r}.", f"Baselines: {', '.join(BASELINES)}.")
-        named.append((run_id, predictor or MODEL))
-    return named
+        predictors.append((run_id, predictor or MODEL))
+    return predictors
 
 
-def _judged(workspace: Workspace, run_id: str, pairs: str, split: str, predictor: str = MODEL) -> pl.DataFrame:
-    """What a run's model, or a baseline of it, got right: pair_id, is_correct."""
+def read_predictions(workspace: Workspace, run_id: str, pairs: str, split: str, predictor: str) -> pl.DataFrame:
+    """The PREDICTIONS of a run's model, or of one of its baselines.
+
+    Raises:
+        CallError: it was not evaluated on these pairs.
+    """
     path = predictions_file(finished_run(workspace, run_id), pairs, split, predictor)
     if not path.exists():
-        whose = "" if predictor == MODEL else f" with the baseline {predictor}"
+        name = f"Run {run_id}" if predictor == MODEL else f"The baseline {predictor} of run {run_id}"
         raise CallError(
-            f"Run {run_id} has not judged {pairs} ({split}){whose}.",
-            f"Judge it: `lurker rm evaluate {run_id} --pairs {pairs} --split {split}`.",
+            f"{name} was not evaluated on {pairs} ({split}).",
+            f"Evaluate it: `lurker rm evaluate {run_id} --pairs {pairs} --split {split}`.",
         )
-    return pl.read_parquet(path).select("pair_id", "is_correct")
+    return pl.read_parquet(path)
 
 
-def _mean(tables: list[pl.DataFrame]) -> pl.DataFrame:
-    """The mean of is_correct over tables, of the pairs that all of them hold."""
-    held = pl.concat(tables).group_by("pair_id").agg(pl.col("is_correct").mean(), n=pl.len())
-    return held.filter(pl.col("n") == len(tables)).drop("n")
+def _mean_correct(tables: list[pl.DataFrame]) -> pl.DataFrame:
+    """The mean of is_correct over tables, for the pairs that all of them have."""
+    correct = pl.concat(table.select("pair_id", "is_correct") for table in tables)
+    means = correct.group_by("pair_id").agg(pl.col("is_correct").mean(), n=pl.len())
+    return means.filter(pl.col("n") == len(tables)).drop("n")
 
 
 def _bootstrap(values: NDArray[np.float64], clusters: NDArray[np.int64], seed: int) -> tuple[float, float]:
-    """The 2.5 % and 97.5 % points of the mean when whole clusters are drawn with replacement."""
+    """The 2.5 % and 97.5 % quantiles of the mean over N_RESAMPLES draws of entire clusters with replacement."""
     sums, sizes = np.bincount(clusters, weights=values), np.bincount(clusters)
     rng = np.random.default_rng(seed)
     means = np.empty(N_RESAMPLES)

@@ -1,6 +1,7 @@
-"""What stands behind an accuracy: calibration, where it is high and low, and what the reward follows besides taste."""
+"""What an accuracy consists of: calibration, where it is high and low, and what the reward follows besides taste."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,14 +11,15 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
+from lurker.report import Displayed, ResultTable
 from lurker.stats import accuracy_interval
 from lurker.workspace import Workspace, read_json, write_json
 from rm.evaluation.counterfactual import counterfactuals
 from rm.evaluation.metrics import Margins, is_correct, model_rewards
-from rm.evaluation.score import Reader, score_texts
-from rm.models.ladder import load
-from rm.models.scorer import move_to_device
+from rm.evaluation.score import score_texts, text_scorer
+from rm.evaluation.trained_run import load_trained
 from rm.pairs.tokenised import both_sides, with_delays
+from rm.pairs.tokens import Indices
 from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import finished_run, read_run_pairs, run_config
 
@@ -48,45 +50,85 @@ TENTHS = (0.5, 0.6, 0.7, 0.8, 0.9)
 CONFIDENCE_BINS = tuple((f"{low:.1f} to {low + 0.1:.1f}", low, round(low + 0.1, 1)) for low in TENTHS)
 
 
-def diagnose_run(workspace: Workspace, run_id: str, pairs_name: str, split: str) -> dict[str, Any]:
-    """What stands behind a run's accuracy on a split: calibration, strata, what the reward follows, counterfactuals.
+@dataclass(frozen=True, slots=True, repr=False)
+class Diagnosis(Displayed):
+    """What an accuracy consists of, as `diagnose_run` writes it into the run's folder."""
 
-    Written into the run's folder. A pairwise model has no reward that could follow anything. The response's delay,
-    where the model reads it, is left as it was when texts change.
-    Errors: as `evaluate_run`.
+    report: dict[str, Any]
+    """calibration and strata; for a model that scores single responses also correlations and counterfactuals"""
+
+    def table(self) -> ResultTable:
+        """Accuracy by what pairs differ in."""
+        title = f"Run {self.report['run_id']} on {self.report['pairs']} ({self.report['split']})"
+        return ResultTable(title, [_with_interval(row) for row in self.report["strata"]])
+
+    def tables(self) -> Sequence[ResultTable]:
+        """Strata, calibration, correlations and counterfactuals."""
+        calibrated = self.report["calibration"]
+        title = f"Calibration (error {calibrated['expected_calibration_error']:.3f})"
+        shown = [self.table(), ResultTable(title, [_with_interval(row) for row in calibrated["bins"]])]
+        if "counterfactuals" in self.report:
+            values = self.report["reward_correlations_within_posts"].items()
+            rows = [{"what": name, "Spearman": value} for name, value in values]
+            shown += [
+                ResultTable("Correlation of the reward within posts", rows),
+                ResultTable(
+                    "Change of the reward when the text changes, in its standard deviations",
+                    self.report["counterfactuals"],
+                ),
+            ]
+        return [table for table in shown if table.rows]
+
+
+def diagnose_run(workspace: Workspace, run_id: str, pairs: str, split: str) -> Diagnosis:
+    """Calibration, accuracy by stratum, correlations of the reward and counterfactuals, written into the run's folder.
+
+    The last two need a model that scores single responses. Where the model reads the response's delay, the delay stays
+    as it is when texts change.
+
+    Raises:
+        CallError: there is no such run or pair set.
+        LurkerError: a post of the split was trained on.
     """
-    folder = finished_run(workspace, run_id)
-    config = run_config(read_json(folder / "config.json"))
-    frame = split_of(read_pairs(workspace, pairs_name), pairs_name, split)
-    require_disjoint(read_run_pairs(workspace, config).training, frame, pairs_name)
-    reward_model = load(folder / "model")
-    move_to_device(reward_model.model, reward_model.n_parameters)
-    tokenised = tokenise_for_model(frame, reward_model.tokenizer, config.train)
-    rewards = model_rewards(reward_model.scorer(config.train.max_tokens), tokenised, config.train.tokens_per_batch)
+    config = run_config(read_json(finished_run(workspace, run_id) / "config.json"))
+    frame = split_of(read_pairs(workspace, pairs), pairs, split)
+    require_disjoint(read_run_pairs(workspace, config).training, frame, pairs)
+    run = load_trained(workspace, run_id)
+    tokenised = tokenise_for_model(frame, run.reward_model.tokenizer, config.train)
+    scorer = run.reward_model.scorer(config.train.max_tokens)
+    rewards = model_rewards(scorer, tokenised, config.train.tokens_per_batch)
     margins = rewards[tokenised.chosen] - rewards[tokenised.rejected]
-    found: dict[str, Any] = {
+    report: dict[str, Any] = {
         "run_id": run_id,
-        "pairs": pairs_name,
+        "pairs": pairs,
         "split": split,
         "calibration": calibration(margins, frame["post_id"].to_list()),
         "strata": strata(frame, margins),
     }
     if config.train.reads == "one":
-        reader = Reader.of(reward_model, config.train)
-        told = with_delays(frame) if config.train.with_delay else frame
-        answered = responses(told, rewards, tokenised.chosen, tokenised.rejected)
-        found["reward_correlations_within_posts"] = correlations(answered)
-        found["counterfactuals"] = counterfactuals(answered, partial(score_texts, reader))
-    write_json(found, folder / "diagnoses" / f"{pairs_name}-{split}.json")
-    return found
+        read = with_delays(frame) if config.train.with_delay else frame
+        scored = scored_responses(read, rewards, tokenised.chosen, tokenised.rejected)
+        report["reward_correlations_within_posts"] = correlations(scored)
+        scorer_of_texts = text_scorer(run.reward_model, config.train)
+        report["counterfactuals"] = counterfactuals(scored, partial(score_texts, scorer_of_texts))
+    write_json(report, run.folder / "diagnoses" / f"{pairs}-{split}.json")
+    return Diagnosis(report)
 
 
 def calibration(margins: Margins, posts: Sequence[str], n_bins: int = N_BINS) -> dict[str, Any]:
-    """How often the model is right when it says p: bins of equal size by p = σ(|margin|), from 0.5 to 1.
+    """How often the model is right at each confidence p = σ(|margin|), in bins with equal numbers of pairs.
 
-    Returns bins (n_pairs, confidence, accuracy with its interval clustered by post) and the expected calibration
-    error: the mean |accuracy - confidence| over bins, weighted by pairs.
-    Source: Guo et al. 2017, "On calibration of modern neural networks", eq. 3; equal bins as in Nixon et al. 2019.
+    Args:
+        margins: in log-odds, [n_pairs].
+        posts: post of each pair, [n_pairs].
+        n_bins: number of bins.
+
+    Returns:
+        `bins`: n_pairs, mean confidence (0.5-1), accuracy with its interval clustered by post;
+        `expected_calibration_error`: the mean |accuracy - confidence| over bins, weighted by pairs.
+
+    Source:
+        Guo et al. 2017, "On calibration of modern neural networks", eq. 3; bins of equal mass as in Nixon et al. 2019.
     """
     confidence = 1 / (1 + np.exp(-np.abs(margins)))
     correct, clusters = is_correct(margins), np.asarray(posts)
@@ -107,10 +149,17 @@ def calibration(margins: Margins, posts: Sequence[str], n_bins: int = N_BINS) ->
 
 
 def strata(frame: pl.DataFrame, margins: Margins) -> list[dict[str, Any]]:
-    """Accuracy and log loss by what pairs differ in and by subreddit: one row a part that has pairs.
+    """Accuracy and log loss by what pairs differ in and by subreddit.
 
-    frame: PAIRS, [n_pairs]. Length and delay keep their sign: a model that took a shortcut is right where the shortcut
-    points to the chosen response and wrong where it does not. The longer response's length shows what long texts do.
+    Length and delay keep their sign: a model that took a shortcut is right where the shortcut points to the chosen
+    response and wrong where it does not.
+
+    Args:
+        frame: PAIRS, [n_pairs].
+        margins: in log-odds, [n_pairs].
+
+    Returns:
+        One row per stratum that has pairs.
     """
     length = np.log(frame["chosen_chars"].clip(1).to_numpy() / frame["rejected_chars"].clip(1).to_numpy())
     longer = frame.select(pl.max_horizontal("chosen_chars", "rejected_chars")).to_series().to_numpy()
@@ -129,10 +178,10 @@ def strata(frame: pl.DataFrame, margins: Margins) -> list[dict[str, Any]]:
     parts += [("subreddit", name, subreddits == name) for name in sorted(set(subreddits))]
     posts = frame["post_id"].to_numpy()
     rows = []
-    for by, name, of in parts:
-        if not of.any():
+    for by, name, is_in in parts:
+        if not is_in.any():
             continue
-        estimate = accuracy_interval(is_correct(margins[of]), posts[of])
+        estimate = accuracy_interval(is_correct(margins[is_in]), posts[is_in])
         rows.append(
             {
                 "by": by,
@@ -142,31 +191,44 @@ def strata(frame: pl.DataFrame, margins: Margins) -> list[dict[str, Any]]:
                 "accuracy": estimate.value,
                 "accuracy_low": estimate.low,
                 "accuracy_high": estimate.high,
-                "log_loss": float(np.logaddexp(0.0, -margins[of]).mean()),
+                "log_loss": float(np.logaddexp(0.0, -margins[is_in]).mean()),
             }
         )
     return rows
 
 
-def responses(frame: pl.DataFrame, rewards: NDArray[np.float64], chosen: Any, rejected: Any) -> pl.DataFrame:
-    """The distinct responses of PAIRS: response_id, post_id, prompt, text, n_chars, delay_s, reward.
+def scored_responses(
+    frame: pl.DataFrame, rewards: NDArray[np.float64], chosen: Indices, rejected: Indices
+) -> pl.DataFrame:
+    """The distinct responses of PAIRS with their rewards.
 
-    rewards: of each sequence. chosen, rejected: [n_pairs] index into rewards.
+    Args:
+        frame: PAIRS, [n_pairs].
+        rewards: of each sequence, [n_sequences].
+        chosen, rejected: indices into rewards, [n_pairs].
+
+    Returns:
+        response_id, post_id, prompt, text, n_chars, delay_s, reward; sorted by response_id.
     """
     sides = [
-        side.with_columns(reward=pl.Series(rewards[places], dtype=pl.Float64))
-        for side, places in zip(both_sides(frame), (chosen, rejected), strict=True)
+        side.with_columns(reward=pl.Series(rewards[indices], dtype=pl.Float64))
+        for side, indices in zip(both_sides(frame), (chosen, rejected), strict=True)
     ]
     return pl.concat(sides).unique("response_id", keep="first", maintain_order=True).sort("response_id")
 
 
-def correlations(answered: pl.DataFrame) -> dict[str, float]:
+def correlations(responses: pl.DataFrame) -> dict[str, float]:
     """Spearman's correlation of the reward with log length and log delay within posts; absent where one is constant.
 
-    answered: as `responses` gives them. Each value is less its post's mean, for rewards compare within a post only.
-    Source: the reward-length correlation of Chen et al. 2024 (ODIN), section 3.
+    Each value is centred on its post's mean, because rewards are comparable within a post only.
+
+    Args:
+        responses: as returned by `scored_responses`.
+
+    Source:
+        The reward-length correlation of Chen et al. 2024 (ODIN), section 3.
     """
-    within = answered.select(
+    within = responses.select(
         (values - values.mean().over("post_id")).alias(name)
         for name, values in (
             ("reward", pl.col("reward")),
@@ -175,9 +237,15 @@ def correlations(answered: pl.DataFrame) -> dict[str, float]:
         )
     )
     reward = within["reward"].to_numpy().round(9)
-    found = {}
+    by_name = {}
     for name in ("length", "delay"):
         values = within[name].to_numpy().round(9)
         if np.ptp(values) > 0 and np.ptp(reward) > 0:
-            found[name] = float(spearmanr(reward, values).statistic)
-    return found
+            by_name[name] = float(spearmanr(reward, values).statistic)
+    return by_name
+
+
+def _with_interval(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as people read it: accuracy and its interval as one text, last."""
+    interval = f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]"
+    return {name: value for name, value in row.items() if not name.startswith("accuracy")} | {"accuracy": interval}

@@ -1,6 +1,6 @@
-"""How well predictors name the winner: margins of the model and the baselines on the same pairs, with intervals."""
+"""How well predictors rank pairs: margins of a model, and accuracies with intervals as the EVALUATIONS table."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from lurker.errors import LurkerError
-from lurker.progress import ignore
+from lurker.progress import advance
 from lurker.schema import EVALUATIONS, PREDICTIONS, check
 from lurker.stats import accuracy_interval
 from rm.models.scorer import Scorer
@@ -17,71 +17,76 @@ from rm.pairs.tokens import Indices, Sequences
 
 Margins = NDArray[np.float64]
 ALL = "all"
+"""`subreddit` of the rows over all pairs."""
 BATCHES_PER_BLOCK = 8
-"""Batches that are laid out together when pairs are judged: what is held does not grow with their number."""
-TIMELESS = ("length", "time")
-"""Predictors that rank and give no probability: they have no log loss."""
+"""Batches laid out together when pairs are scored: memory does not grow with the number of pairs."""
+WITHOUT_PROBABILITY = ("length", "time")
+"""Predictors that only rank, so they have no log loss."""
 
 
-def model_margins(
-    scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int, advance: Callable[[float], None] = ignore
-) -> Margins:
-    """Reward of chosen minus reward of rejected, [n_pairs], in log-odds; each response is scored once.
+def model_margins(scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int) -> Margins:
+    """Reward of chosen minus reward of rejected in log-odds, [n_pairs]; each response is scored once.
 
-    Errors: LurkerError when a reward is not finite.
+    Raises:
+        LurkerError: a reward is not finite.
     """
-    scores = model_rewards(scorer, pairs, tokens_per_batch, advance)
-    return np.asarray(scores[pairs.chosen] - scores[pairs.rejected])
+    rewards = model_rewards(scorer, pairs, tokens_per_batch)
+    return np.asarray(rewards[pairs.chosen] - rewards[pairs.rejected])
 
 
 @torch.no_grad()
-def model_rewards(
-    scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int, advance: Callable[[float], None] = ignore
-) -> Margins:
-    """The reward of each of the pairs' sequences, [n_sequences]; advance is told of tokens.
+def model_rewards(scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int) -> Margins:
+    """The reward of each response, [n_sequences]; advances the open progress bar by tokens.
 
-    Errors: LurkerError when one is not finite.
+    Raises:
+        LurkerError: a reward is not finite.
     """
     scorer.model.eval()
-    scores = np.empty(len(pairs.sequences))
+    rewards = np.empty(len(pairs.sequences))
     for block in _blocks(pairs.sequences, BATCHES_PER_BLOCK * tokens_per_batch):
         part = pairs.sequences.take(block)
-        scores[block] = scorer(part, tokens_per_batch).cpu().numpy()
+        rewards[block] = scorer(part, tokens_per_batch).cpu().numpy()
         advance(int(part.n_tokens.sum()))
-    if not np.isfinite(scores).all():
-        raise LurkerError(f"The model's reward of {int((~np.isfinite(scores)).sum()):,} responses is not a number.")
-    return scores
+    if not np.isfinite(rewards).all():
+        raise LurkerError(f"The model's rewards of {int((~np.isfinite(rewards)).sum()):,} responses are not finite.")
+    return rewards
 
 
 def _blocks(sequences: Sequences, tokens_per_block: int) -> list[Indices]:
-    """Numbers of the sequences, those of one prompt together, in blocks of about so many tokens."""
+    """Indices of the sequences in blocks of about `tokens_per_block` tokens, those of one prompt together."""
     order = np.argsort(sequences.prompt, kind="stable")
     ends = np.cumsum(sequences.n_tokens[order]) // tokens_per_block
     return np.split(order, np.flatnonzero(np.diff(ends)) + 1)
 
 
-def predictions(frame: pl.DataFrame, margins: Margins) -> pl.DataFrame:
-    """The PREDICTIONS table of one predictor; a margin of 0 is half right."""
+def is_correct(margins: Margins) -> NDArray[np.float64]:
+    """1 where the margin is positive, 0 where it is negative, 0.5 for a tie. [n_pairs]."""
+    return (np.sign(margins) + 1) / 2
+
+
+def prediction_table(frame: pl.DataFrame, margins: Margins) -> pl.DataFrame:
+    """The PREDICTIONS of one predictor, one row per pair of the frame."""
     columns = {"pair_id": frame["pair_id"], "margin": margins, "is_correct": is_correct(margins)}
     return check(pl.DataFrame(columns, schema=PREDICTIONS.schema), PREDICTIONS)
 
 
-def is_correct(margins: Margins) -> NDArray[np.float64]:
-    """1 where the margin is over 0, 0 where it is under, 0.5 for a tie."""
-    return (np.sign(margins) + 1) / 2
+def evaluation_table(
+    frame: pl.DataFrame, margins: Mapping[str, Margins], run_id: str, pairs: str, split: str
+) -> pl.DataFrame:
+    """EVALUATIONS: one row per predictor and subreddit, and one per predictor for all pairs.
 
-
-def evaluate(frame: pl.DataFrame, margins: Mapping[str, Margins], run_id: str, pairs: str, split: str) -> pl.DataFrame:
-    """The EVALUATIONS table: every predictor on the same pairs, by subreddit and for all together.
-
-    frame: PAIRS. margins: of each predictor, [n_pairs] in the frame's order.
+    Args:
+        frame: PAIRS.
+        margins: of each predictor, [n_pairs] in the frame's order.
+        run_id, pairs, split: written into the columns of these names.
     """
     rows = []
     subreddits = frame["subreddit"].to_numpy()
     for name, values in margins.items():
         for subreddit in [ALL, *sorted(set(subreddits))]:
-            of = np.ones(frame.height, dtype=bool) if subreddit == ALL else subreddits == subreddit
-            estimate = accuracy_interval(is_correct(values[of]), frame["post_id"].to_numpy()[of])
+            rows_here = np.ones(frame.height, dtype=bool) if subreddit == ALL else subreddits == subreddit
+            estimate = accuracy_interval(is_correct(values[rows_here]), frame["post_id"].to_numpy()[rows_here])
+            has_probability = name not in WITHOUT_PROBABILITY
             rows.append(
                 {
                     "run_id": run_id,
@@ -94,7 +99,7 @@ def evaluate(frame: pl.DataFrame, margins: Mapping[str, Margins], run_id: str, p
                     "accuracy": estimate.value,
                     "accuracy_low": estimate.low,
                     "accuracy_high": estimate.high,
-                    "log_loss": None if name in TIMELESS else float(np.logaddexp(0.0, -values[of]).mean()),
+                    "log_loss": float(np.logaddexp(0.0, -values[rows_here]).mean()) if has_probability else None,
                 }
             )
     return check(pl.DataFrame(rows, schema=EVALUATIONS.schema), EVALUATIONS)

@@ -1,6 +1,6 @@
-"""Rewards for the rows of a file of any size: JSONL or Parquet with the columns prompt and response."""
+"""Rewards of texts, and of the rows of a JSONL or Parquet file of any size with columns prompt and response."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from lurker.errors import CallError, LurkerError
+from lurker.progress import advance
 from lurker.workspace import atomic_path
 from rm.models.ladder import RewardModel
 from rm.models.scorer import Scorer
@@ -21,12 +22,12 @@ from rm.training.config import TrainConfig
 
 ROWS_PER_BATCH = 2048
 PARQUET_MAGIC = b"PAR1"
-WORDS = {str: "text", int: "whole number"}
+TYPE_NAMES = {str: "text", int: "whole number"}
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """A reward model that is ready to score texts."""
+class TextScorer:
+    """A reward model ready to score texts; `text_scorer` makes one."""
 
     scorer: Scorer
     tokenizer: Any
@@ -34,41 +35,50 @@ class Reader:
     max_prompt_tokens: int | None
     with_delay: bool
 
-    @staticmethod
-    def of(reward_model: RewardModel, config: TrainConfig) -> "Reader":
-        """The reader of a model trained by this config, on the device it is on.
-
-        Errors: CallError for a pairwise model, which gives no single response a reward.
-        """
-        if config.reads == "both":
-            raise CallError(
-                "This run reads two responses at a time (reads=both): it has no reward for one.",
-                "Judge it with `lurker rm evaluate`, or train with `--set reads=one`.",
-            )
-        scorer = reward_model.scorer(config.max_tokens)
-        return Reader(scorer, reward_model.tokenizer, config.max_tokens, config.max_prompt_tokens, config.with_delay)
-
     @property
     def columns(self) -> dict[str, type]:
-        """What each row must hold."""
+        """Columns that each row needs, with their types."""
         return {"prompt": str, "response": str, **({"delay_s": int} if self.with_delay else {})}
 
 
-def score_file(reader: Reader, source: Path, target: Path, advance: Callable[[float], None]) -> int:
-    """Copy the rows of `source` to `target` in the same format with a column `reward`; how many there were.
+def text_scorer(reward_model: RewardModel, config: TrainConfig) -> TextScorer:
+    """A scorer of texts for a model trained with this config, on the model's device.
 
-    advance: told about the bytes of `source` that are done.
-    Errors: LurkerError that names the row without a text in prompt or response, or the line that is no JSON object;
-    nothing is written then.
+    Raises:
+        CallError: the model is pairwise, so a single response has no reward.
+    """
+    if config.reads == "both":
+        raise CallError(
+            "This run reads two responses at a time (reads=both): a single response has no reward.",
+            "Use `lurker rm evaluate`, or train with `--set reads=one`.",
+        )
+    scorer = reward_model.scorer(config.max_tokens)
+    return TextScorer(scorer, reward_model.tokenizer, config.max_tokens, config.max_prompt_tokens, config.with_delay)
+
+
+def score_file(scorer: TextScorer, source: Path, target: Path) -> int:
+    """Copy the rows of a file with an added column `reward`, in the same format; advances the open bar by bytes.
+
+    Args:
+        scorer: the model.
+        source: JSONL or Parquet with the scorer's columns.
+        target: the file to write; nothing is written when a row is refused.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        LurkerError: a line is not a JSON object, or a row lacks a value; the message names it.
     """
     score = _score_parquet if is_parquet(source) else _score_jsonl
-    return score(reader, source, target, advance)
+    return score(scorer, source, target)
 
 
 def is_parquet(path: Path) -> bool:
     """Whether the file is Parquet, by its content.
 
-    Errors: CallError when it cannot be read.
+    Raises:
+        CallError: it cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -78,30 +88,36 @@ def is_parquet(path: Path) -> bool:
 
 
 @torch.no_grad()
-def score_texts(reader: Reader, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """The reward of each (prompt, response as the model was trained on it); it does not depend on the other rows."""
-    reader.scorer.model.eval()
-    sequences = encode(reader.tokenizer, prompts, responses, reader.max_tokens, reader.max_prompt_tokens)
-    return [float(value) for value in reader.scorer(sequences).cpu()]
+def score_texts(scorer: TextScorer, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """The reward of each response to its prompt, [n]; it does not depend on the other rows.
+
+    Args:
+        scorer: the model.
+        prompts, responses: [n] each; responses as the model was trained on them, with their delay if it reads it.
+    """
+    scorer.scorer.model.eval()
+    sequences = encode(scorer.tokenizer, prompts, responses, scorer.max_tokens, scorer.max_prompt_tokens)
+    return [float(value) for value in scorer.scorer(sequences).cpu()]
 
 
-def _score_jsonl(reader: Reader, source: Path, target: Path, advance: Callable[[float], None]) -> int:
+def score_columns(scorer: TextScorer, columns: Mapping[str, Sequence[Any]]) -> list[float]:
+    """The reward of each row of the scorer's columns: prompt, response and, if the model reads it, delay_s."""
+    responses = columns["response"]
+    if scorer.with_delay:
+        responses = prefix_delay(pl.Series(responses, dtype=pl.String), pl.Series(columns["delay_s"])).to_list()
+    return score_texts(scorer, columns["prompt"], responses)
+
+
+def _score_jsonl(scorer: TextScorer, source: Path, target: Path) -> int:
     n_rows = 0
     with atomic_path(target) as temporary, temporary.open("wb") as out:
-        for rows, n_bytes in _jsonl_batches(source, reader.columns):
-            columns = {name: [row[name] for row in rows] for name in reader.columns}
-            for row, reward in zip(rows, _score_columns(reader, columns), strict=True):
+        for rows, n_bytes in _jsonl_batches(source, scorer.columns):
+            columns = {name: [row[name] for row in rows] for name in scorer.columns}
+            for row, reward in zip(rows, score_columns(scorer, columns), strict=True):
                 out.write(orjson.dumps({**row, "reward": reward}) + b"\n")
             n_rows += len(rows)
             advance(n_bytes)
     return n_rows
-
-
-def _score_columns(reader: Reader, columns: dict[str, list[Any]]) -> list[float]:
-    responses = columns["response"]
-    if reader.with_delay:
-        responses = prefix_delay(pl.Series(responses, dtype=pl.String), pl.Series(columns["delay_s"])).to_list()
-    return score_texts(reader, columns["prompt"], responses)
 
 
 def _jsonl_batches(path: Path, columns: dict[str, type]) -> Iterator[tuple[list[dict[str, Any]], int]]:
@@ -119,14 +135,14 @@ def _jsonl_batches(path: Path, columns: dict[str, type]) -> Iterator[tuple[list[
         yield rows, n_bytes
 
 
-def _parse(line: bytes, place: str, columns: dict[str, type]) -> dict[str, Any]:
+def _parse(line: bytes, location: str, columns: dict[str, type]) -> dict[str, Any]:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise LurkerError(f"{place} is no JSON: {error}.", "Mend the line, then run again.") from error
+        raise LurkerError(f"{location} is not JSON: {error}.", "Fix the line, then run again.") from error
     for name, kind in columns.items():
         if not isinstance(row, dict) or not _is_a(row.get(name), kind):
-            raise LurkerError(f"{place} has no {WORDS[kind]} in {name!r}.", _need(columns))
+            raise LurkerError(f"{location} has no {TYPE_NAMES[kind]} in {name!r}.", _need(columns))
     return dict(row)
 
 
@@ -140,13 +156,13 @@ def _need(columns: dict[str, type]) -> str:
     return f"Each row needs {names}{delay}."
 
 
-def _score_parquet(reader: Reader, source: Path, target: Path, advance: Callable[[float], None]) -> int:
+def _score_parquet(scorer: TextScorer, source: Path, target: Path) -> int:
     try:
         file = pq.ParquetFile(source)
     except (pa.ArrowException, OSError) as error:
         raise LurkerError(f"{source} is a damaged Parquet file: {error}.", "Write it again.") from error
-    if missing := [name for name in reader.columns if name not in file.schema_arrow.names]:
-        raise LurkerError(f"{source} has no column {', '.join(missing)}.", _need(reader.columns))
+    if missing := [name for name in scorer.columns if name not in file.schema_arrow.names]:
+        raise LurkerError(f"{source} has no column {', '.join(missing)}.", _need(scorer.columns))
     n_total = max(1, file.metadata.num_rows)
     n_bytes = source.stat().st_size
     n_rows = 0
@@ -160,15 +176,15 @@ def _score_parquet(reader: Reader, source: Path, target: Path, advance: Callable
         pq.ParquetWriter(temporary, kept.append(pa.field("reward", pa.float64())), compression="zstd") as writer,
     ):
         for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
-            columns = {name: batch.column(name).to_pylist() for name in reader.columns}
-            for name, kind in reader.columns.items():
-                for place, value in enumerate(columns[name]):
+            columns = {name: batch.column(name).to_pylist() for name in scorer.columns}
+            for name, kind in scorer.columns.items():
+                for index, value in enumerate(columns[name]):
                     if not _is_a(value, kind):
                         raise LurkerError(
-                            f"Row {n_rows + place + 1:,} of {source} has no {WORDS[kind]} in {name!r}.",
-                            _need(reader.columns),
+                            f"Row {n_rows + index + 1:,} of {source} has no {TYPE_NAMES[kind]} in {name!r}.",
+                            _need(scorer.columns),
                         )
-            values = _score_columns(reader, columns)
+            values = score_columns(scorer, columns)
             table = pa.Table.from_batches([batch]).select(kept.names)
             writer.write_table(table.append_column("reward", pa.array(values, pa.float64())))
             n_rows += batch.num_rows

@@ -1,4 +1,4 @@
-"""The cells of an experiment: training runs whose ids follow from their content, each run once, here or on Ray."""
+"""The cells of an experiment: training runs whose ids follow from their content, each run once, locally or on Ray."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,10 +9,13 @@ from typing import Any
 import polars as pl
 
 from lurker.config import fingerprint
-from lurker.engine import Engine, Resources, gpus_available, run_tasks, running
-from lurker.pair_sets import HARD_TEST, has_hard_test, split_of
+from lurker.engine import Resources, gpus_available, run_tasks, running
+from lurker.errors import LurkerError
+from lurker.pair_sets import split_of
 from lurker.progress import progress, reported_in, reports, say
-from lurker.workspace import Workspace, read_json, write_json
+from lurker.workspace import Workspace, write_json
+from rm.experiments.config import Experiment
+from rm.experiments.results import Failure, require_finished
 from rm.models.ladder import LADDER, slug
 from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
@@ -20,11 +23,17 @@ from rm.runs.train_run import train_run
 from rm.training.run_folder import MODEL, RESULT, RunConfig
 
 TFIDF = "tfidf"
-"""The model that is no run: `lurker.pairwise.fit_tfidf`."""
+"""A model that leaves no run: `lurker.pairwise.fit_tfidf`."""
 REPORT = "progress.txt"
-"""In a run's folder while its cell is under way: how far it is."""
+"""In a run's folder while its cell is running: how far it is."""
 STEP_OVERHEAD = 20_000
-"""Parameters whose arithmetic takes as long as what every response costs besides: for the remaining time only."""
+"""Parameters whose arithmetic costs as much as the fixed work per response; used for the remaining time only."""
+GPU_FROM = 1_000_000
+"""Parameters from which a cell reserves a GPU: smaller models leave it mostly idle, and several fit on the cores."""
+BASE_MEMORY_BYTES = 2**30
+"""Memory of a cell besides its model: Python, torch and the pairs."""
+BYTES_PER_PARAMETER = 16
+"""float32 weights, gradients and the two moments of AdamW."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,94 +51,134 @@ class Cell:
 
     @property
     def cost(self) -> float:
-        """Work, in arbitrary units, for the remaining time and the order of cells: parameters times pairs."""
+        """Work in arbitrary units, parameters times pairs: orders the cells and weighs the remaining time."""
         return (nominal_parameters(self.config.model) + STEP_OVERHEAD) * max(self.n_train_pairs, 500)
 
+    def resources(self, *, has_gpu: bool) -> Resources:
+        """What the cell needs.
 
-def cell(experiment: str, config: RunConfig, n_train_pairs: int, data_digest: str) -> Cell:
-    """The cell of a config; its run id changes with the config and the pairs, so a stale run is never taken for it."""
-    model = slug(config.model)
-    place = "-".join(config.subreddits) if len(config.subreddits) == 1 else str(n_train_pairs)
-    name = f"{experiment}-{model}-{place}-s{config.train.seed}-{fingerprint(config, data_digest)[:8]}"
+        Args:
+            has_gpu: whether the machine or cluster has a GPU.
+        """
+        n_parameters = nominal_parameters(self.config.model)
+        memory_bytes = BASE_MEMORY_BYTES + int(BYTES_PER_PARAMETER * n_parameters)
+        return Resources(cpus=1, gpus=int(has_gpu and n_parameters >= GPU_FROM), memory_bytes=memory_bytes)
+
+
+def make_cell(experiment: str, config: RunConfig, n_train_pairs: int, data_digest: str) -> Cell:
+    """The cell of a config.
+
+    Its run id changes with the config and with the pairs, so a finished run is reused only for the same content.
+
+    Args:
+        experiment: first part of the run id.
+        config: the run.
+        n_train_pairs: pairs it trains on.
+        data_digest: of the pairs that the experiment reads.
+    """
+    variant = config.subreddits[0] if len(config.subreddits) == 1 else str(n_train_pairs)
+    digest = fingerprint(config, data_digest)[:8]
+    name = f"{experiment}-{slug(config.model)}-{variant}-s{config.train.seed}-{digest}"
     return Cell(re.sub(r"[^A-Za-z0-9._-]", "-", name)[-100:].lstrip("-._"), config, n_train_pairs)
 
 
-def run_cells(
-    workspace: Workspace, cells: Sequence[Cell], engine: Engine, n_workers: int | None
-) -> dict[str, dict[str, Any]]:
-    """Train the cells that have no result yet, the costly ones first; the result of each by its run id.
+def train_cells(experiment: Experiment, cells: Sequence[Cell]) -> tuple[list[Cell], tuple[Failure, ...]]:
+    """Train and evaluate the cells that have no result yet.
 
-    Each cell writes its own run folder as it ends, so a stopped experiment goes on with the cells that are left.
+    Returns:
+        The finished cells, in order, and the failures.
+
+    Raises:
+        LurkerError: every cell failed.
     """
-    root = workspace.root.resolve()
-    run_waiting(
-        workspace,
+    root = str(experiment.workspace.root.resolve())
+    failures = run_cells(
+        experiment,
         cells,
-        is_done=lambda cell: (workspace.folder("runs", cell.run_id) / RESULT).exists(),
-        function=run_cell,
-        task=lambda cell: {"root": str(root), "run_id": cell.run_id, "config": cell.config},
-        engine=engine,
-        n_workers=n_workers,
+        output=lambda cell: result_file(experiment.workspace, cell),
+        function=train_cell_task,
+        arguments=lambda cell: {"root": root, "run_id": cell.run_id, "config": cell.config},
     )
-    return {cell.run_id: read_json(workspace.folder("runs", cell.run_id) / RESULT) for cell in cells}
+    finished = [cell for cell in cells if result_file(experiment.workspace, cell).exists()]
+    require_finished(len(finished), failures)
+    return finished, failures
 
 
-def run_waiting(
-    workspace: Workspace,
+def run_cells(
+    experiment: Experiment,
     cells: Sequence[Cell],
     *,
-    is_done: Callable[[Cell], bool],
+    output: Callable[[Cell], Path],
     function: Callable[..., Any],
-    task: Callable[[Cell], dict[str, Any]],
-    engine: Engine,
-    n_workers: int | None,
-) -> None:
-    """Call `function(**task(cell))` for each cell that is not done, the costly ones first, and show those under way."""
-    waiting = sorted((cell for cell in cells if not is_done(cell)), key=lambda cell: (-cell.cost, cell.run_id))
+    arguments: Callable[[Cell], dict[str, Any]],
+) -> tuple[Failure, ...]:
+    """Run the cells whose output does not exist yet, the most expensive first; one that fails does not stop the others.
+
+    Args:
+        experiment: where and how they run.
+        cells: distinct cells.
+        output: the file that exists once a cell is finished.
+        function: picklable; called as `function(**arguments(cell))` in a worker.
+        arguments: picklable keyword arguments of a cell.
+
+    Returns:
+        The cells that failed, by name.
+    """
+    waiting = sorted((cell for cell in cells if not output(cell).exists()), key=lambda cell: (-cell.cost, cell.run_id))
     if len(waiting) < len(cells):
-        say(f"{len(cells) - len(waiting)} of {len(cells)} cells are finished already.")
+        say(f"{len(cells) - len(waiting)} of {len(cells)} cells are already finished.")
     total = sum(cell.cost for cell in waiting) or 1.0
-    tasks = [task(cell) for cell in waiting]
-    told = [(cell.run_id, workspace.folder("runs", cell.run_id) / REPORT) for cell in waiting]
-    for _, file in told:
-        file.unlink(missing_ok=True)  # of a cell that was killed
-    errors = {}
+    report_files = [(cell.run_id, experiment.workspace.folder("runs", cell.run_id) / REPORT) for cell in waiting]
+    for _, file in report_files:
+        file.unlink(missing_ok=True)  # left behind by a cell that was killed
+    failures = []
     with (
-        running(engine),
-        progress(f"{len(waiting)} cells", 100.0, "% of the work", notes=lambda: reports(told)) as advance,
+        running(experiment.engine),
+        progress(f"{len(waiting)} cells", 100.0, "% of the work", notes=lambda: reports(report_files)) as advance,
     ):
-        n_gpus = min(1, gpus_available(engine)) if waiting else 0
-        needs = [Resources(gpus=n_gpus if cell.is_run else 0) for cell in waiting]
-        for index, outcome in run_tasks(function, tasks, engine=engine, n_workers=n_workers, resources=needs):
-            advance(100.0 * waiting[index].cost / total)
+        has_gpu = bool(waiting) and gpus_available(experiment.engine) > 0
+        outcomes = run_tasks(
+            function,
+            [arguments(cell) for cell in waiting],
+            engine=experiment.engine,
+            n_workers=experiment.n_workers,
+            resources=[cell.resources(has_gpu=has_gpu) for cell in waiting],
+        )
+        for index, outcome in outcomes:
             if outcome.error is not None:
-                errors[waiting[index].run_id] = outcome.error
-    for run_id, error in errors.items():
-        say(f"{run_id} failed: {error}")
-    for error in errors.values():
-        raise error
+                failures.append(Failure(waiting[index].run_id, _in_words(outcome.error)))
+            advance(100.0 * waiting[index].cost / total)
+    return tuple(sorted(failures, key=lambda failure: failure.cell))
 
 
-def run_cell(root: str, run_id: str, config: RunConfig) -> str:
-    """Train one cell: what a worker is sent."""
+def _in_words(error: BaseException) -> str:
+    return str(error) if isinstance(error, LurkerError) else f"{type(error).__name__}: {error}"
+
+
+def train_cell_task(root: str, run_id: str, config: RunConfig) -> None:
+    """Train one cell, in a worker."""
     train_cell(Workspace(Path(root)), run_id, config)
-    return run_id
 
 
 def train_cell(workspace: Workspace, run_id: str, config: RunConfig) -> None:
-    """Train and judge the run of a cell where it is not finished; what it does is told where `run_waiting` looks."""
+    """Train and evaluate the run of a cell unless it is finished; its progress goes where `run_cells` reads it."""
     with reported_in(workspace.folder("runs", run_id) / REPORT):
         train_run(workspace, run_id, config, resume=True)
 
 
-def evaluations(workspace: Workspace, run_id: str, test_pairs: str) -> pl.DataFrame:
+def result_file(workspace: Workspace, cell: Cell) -> Path:
+    """The result of a cell's run, written last."""
+    return workspace.folder("runs", cell.run_id) / RESULT
+
+
+def read_evaluations(workspace: Workspace, run_id: str, test_pairs: str) -> pl.DataFrame:
     """The EVALUATIONS of a finished cell on the experiment's test."""
     table = pl.read_parquet(workspace.folder("runs", run_id) / "evaluations.parquet")
     return table.filter((pl.col("pairs") == test_pairs) & (pl.col("split") == "test"))
 
 
 def accuracy_rows(table: pl.DataFrame, config: RunConfig, *, with_baselines: bool) -> list[dict[str, Any]]:
-    """Rows of EVALUATIONS as SCALING and TRANSFER name them: predictor is the model's SPEC or the baseline."""
+    """Rows of EVALUATIONS in the columns of SCALING and TRANSFER; predictor is the model's SPEC or the baseline."""
     kept = table if with_baselines else table.filter(pl.col("predictor") == MODEL)
     rows = []
     for row in kept.to_dicts():
@@ -149,44 +198,33 @@ def accuracy_rows(table: pl.DataFrame, config: RunConfig, *, with_baselines: boo
     return rows
 
 
-def mean_accuracy(rows: pl.DataFrame) -> str:
-    """The mean over seeds of accuracy and of the ends of its interval, for people to read."""
-    if rows.is_empty():
-        return "–"
-    value, low, high = rows.select("accuracy", "accuracy_low", "accuracy_high").mean().row(0)
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+def shared_tokenizer(experiment: Experiment, training: pl.DataFrame, vocabulary_size: int) -> str:
+    """The tokenizer that the cells share, trained once on the training split's texts.
 
-
-def test_set(workspace: Workspace, pairs: str, wanted: str | None) -> str:
-    """The pair set an experiment is judged on: the one wanted, else the hard test where there is one, else its own."""
-    if wanted:
-        return wanted
-    if not has_hard_test(workspace):
-        say(f"There is no pair set {HARD_TEST}: judged on the test split of {pairs}.")
-        return pairs
-    return HARD_TEST
-
-
-def shared_tokenizer(workspace: Workspace, folder: Path, training: pl.DataFrame, vocabulary_size: int) -> str:
-    """Train the tokenizer that the cells share, on the training split's texts; its folder, relative to the workspace.
-
-    The folder's name is a digest of what it is trained on: made once.
+    Returns:
+        Its folder, relative to the workspace; the name is a digest of what it was trained on.
     """
-    target = folder / f"tokenizer-{fingerprint(content_digest(training), vocabulary_size)}"
+    target = experiment.folder / f"tokenizer-{fingerprint(content_digest(training), vocabulary_size)}"
     if not (target / "complete.json").exists():
         train_tokenizer(texts(training), vocabulary_size).save_pretrained(target)
         write_json({"vocabulary_size": vocabulary_size, "n_pairs": training.height}, target / "complete.json")
-    return str(target.relative_to(workspace.root))
+    return str(target.relative_to(experiment.workspace.root))
 
 
-def data_digest(frame: pl.DataFrame, pairs: str, judged: pl.DataFrame) -> str:
-    """A digest of all that an experiment's cells read."""
+def data_digest(frame: pl.DataFrame, pairs: str, test: pl.DataFrame) -> str:
+    """A digest of all pairs that an experiment's cells read.
+
+    Args:
+        frame: PAIRS trained on.
+        pairs: name of their set.
+        test: PAIRS tested on.
+    """
     parts = [split_of(frame, pairs, split) for split in ("train", "validation")]
-    return fingerprint(*(content_digest(part) for part in (*parts, judged)))
+    return fingerprint(*(content_digest(part) for part in (*parts, test)))
 
 
 def nominal_parameters(spec: str) -> float:
-    """A ladder model's size by its name; a guess for a pretrained one; TF-IDF costs a pair and no more."""
+    """A ladder model's size by its name, a guess for a pretrained model, 0 for TF-IDF."""
     if spec == TFIDF:
         return 0.0
     if spec not in LADDER:

@@ -1,36 +1,31 @@
-"""`lurker experiment`: data and model size, transfer across communities, recipes compared."""
+"""`lurker experiment`: data and model size, transfer across communities, recipes compared, settings searched."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lurker.engine import Engine
 from lurker.errors import CallError
+from lurker.pair_sets import read_pair_set
 from lurker.progress import say
-from lurker.report import print_json, print_table
-from lurker.workspace import Workspace, open_workspace, read_json
-from rm.options import AsJson, Model, Settings, Subreddits, Test
+from lurker.report import print_json, show
+from lurker.workspace import open_workspace
+from rm.experiments.results import ExperimentResult, failure_table
+from rm.options import AsJson, EngineName, Model, Seeds, Settings, Subreddits, Test, Title, Workers
 
 app = typer.Typer(
-    pretty_exceptions_enable=False, no_args_is_help=True, help="Data and model size, transfer, and recipes compared."
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Data and model size, transfer across communities, recipes compared, settings searched.",
 )
-
-EngineName = Annotated[
-    Engine, typer.Option("--engine", help="local: processes here; ray: the cluster of RAY_ADDRESS, or a new one.")
-]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes of the local engine; one per core.")]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")]
-Title = Annotated[
-    str | None, typer.Option("--name", help="Name of the experiment; NAME-scaling, NAME-transfer or NAME-search.")
-]
+PairsName = Annotated[str, typer.Argument(metavar="NAME", help="Pair set to train on.")]
 
 
 @app.command("scaling")
 def scaling_command(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Pair set to train on.")],
+    name: PairsName,
     models: Annotated[str, typer.Option("--models", help="SPECs, separated by commas.")],
-    sizes: Annotated[str, typer.Option("--sizes", help="Training pairs, separated by commas.")],
+    sizes: Annotated[str, typer.Option("--sizes", help="Numbers of training pairs, separated by commas.")],
     seeds: Seeds = 3,
     test: Test = None,
     subreddit: Subreddits = None,
@@ -42,33 +37,31 @@ def scaling_command(
 ) -> None:
     """Accuracy on one test for every model, data size and seed; finished cells are not run again."""
     workspace = open_workspace(ctx.obj)
-    from rm.experiments.scaling import ScalingConfig, run_scaling, summary
+    from rm.experiments.scaling import scaling
+    from rm.training.settings import parse_settings
 
-    config = _checked(
-        ScalingConfig,
-        pairs=name,
-        models=_names(models),
-        sizes=_whole_numbers("--sizes", sizes),
-        n_seeds=seeds,
-        test_pairs=test,
-        subreddits=tuple(subreddit or ()),
-        settings=tuple(settings or ()),
+    result = scaling(
+        read_pair_set(workspace, name),
+        _names(models),
+        _whole_numbers("--sizes", sizes),
+        seeds=seeds,
+        test=test,
+        subreddits=subreddit or (),
+        name=experiment,
+        engine=engine,
+        n_workers=workers,
+        **parse_settings(settings or ()),
     )
-    title = experiment or f"{name}-scaling"
-    table = run_scaling(workspace, title, config, engine, workers)
-    if as_json:
-        print_json(_experiment_report(workspace, title, table.to_dicts()))
-        return
-    print_table(f"Accuracy on {table['test_pairs'][0]} (experiment {title})", summary(table))
+    _finish(result, as_json)
 
 
 @app.command("transfer")
 def transfer_command(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Pair set to train on.")],
+    name: PairsName,
     model: Model,
     max_pairs: int | None = typer.Option(
-        None, "--max-pairs", min=2, help="Pairs of each source; the smallest's count."
+        None, "--max-pairs", min=2, help="Training pairs of each source; those of the smallest by default."
     ),
     seeds: Seeds = 1,
     test: Test = None,
@@ -79,78 +72,74 @@ def transfer_command(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train on each community, judge on every other; finished cells are not run again."""
+    """Train on each community, test on every community; finished cells are not run again."""
     workspace = open_workspace(ctx.obj)
-    from rm.experiments.transfer import TransferConfig, matrix, run_transfer
+    from rm.experiments.transfer import transfer
+    from rm.training.settings import parse_settings
 
-    config = _checked(
-        TransferConfig,
-        pairs=name,
-        model=model,
+    result = transfer(
+        read_pair_set(workspace, name),
+        model,
         max_pairs=max_pairs,
-        n_seeds=seeds,
-        test_pairs=test,
-        subreddits=tuple(subreddit or ()),
-        settings=tuple(settings or ()),
+        seeds=seeds,
+        test=test,
+        subreddits=subreddit or (),
+        name=experiment,
+        engine=engine,
+        n_workers=workers,
+        **parse_settings(settings or ()),
     )
-    title = experiment or f"{name}-transfer"
-    table = run_transfer(workspace, title, config, engine, workers)
-    if as_json:
-        print_json(_experiment_report(workspace, title, table.to_dicts()))
-        return
-    for predictor in (model, *(["tfidf"] if "tfidf" in table["predictor"] else [])):
-        print_table(
-            f"Accuracy of {predictor} on {table['test_pairs'][0]} (experiment {title})", matrix(table, predictor)
-        )
+    _finish(result, as_json)
 
 
 @app.command("recipes")
 def recipes_command(
     ctx: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Pair sets to train on, one a recipe.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Pair sets to train on, one per recipe.")],
     models: str = typer.Option("tfidf", "--models", help="tfidf and SPECs, separated by commas."),
-    sizes: str = typer.Option("all", "--sizes", help="Most training pairs of a set: `all`, numbers, by commas."),
+    sizes: str = typer.Option(
+        "all", "--sizes", help="Maximum numbers of training pairs: `all` or numbers, separated by commas."
+    ),
     seeds: Seeds = 3,
     test: list[str] | None = typer.Option(
-        None, "--test", help="Pair set judged on; hard-test and the balanced NAMEs. Repeatable."
+        None, "--test", help="Pair set to test on; hard-test and the balanced NAMEs by default. Repeatable."
     ),
-    gaps: str = typer.Option("1,5", "--gaps", help="Least score gaps that tests are judged at, by commas."),
-    reference: str | None = typer.Option(None, "--reference", help="NAME the others are compared with; the balanced."),
+    gaps: str = typer.Option("1,5", "--gaps", help="Minimum score gaps of the test pairs, separated by commas."),
+    reference: str | None = typer.Option(
+        None, "--reference", help="NAME that the others are compared with; the balanced one by default."
+    ),
     engine: EngineName = "local",
     workers: Workers = None,
     experiment: str = typer.Option("recipes", "--name", help="Name of the experiment."),
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """The same model trained on each pair set, judged on the same tests and, where it is known, on the truth."""
+    """Train the same model on each pair set; test all on the same pairs and, where it is known, on truth."""
     workspace = open_workspace(ctx.obj)
-    from rm.experiments.recipe_comparison import RecipesConfig, run_recipes
+    from rm.experiments.recipe_comparison import recipes
+    from rm.training.settings import parse_settings
 
-    config = _checked(
-        RecipesConfig,
-        pairs=tuple(names),
+    result = recipes(
+        [read_pair_set(workspace, name) for name in names],
         models=_names(models),
-        sizes=_sizes(sizes),
-        n_seeds=seeds,
-        tests=tuple(test or ()),
+        sizes=[None if part == "all" else _whole_numbers("--sizes", part)[0] for part in _names(sizes)],
+        seeds=seeds,
+        tests=test or (),
         min_gaps=_whole_numbers("--gaps", gaps),
         reference=reference,
-        settings=tuple(settings or ()),
+        name=experiment,
+        engine=engine,
+        n_workers=workers,
+        **parse_settings(settings or ()),
     )
-    table, differences = run_recipes(workspace, experiment, config, engine, workers)
-    manifest = read_json(workspace.folder("experiments", experiment) / "manifest.json")
-    if as_json:
-        report = _experiment_report(workspace, experiment, table.to_dicts())
-        print_json(report | {"differences": differences.to_dicts(), "manifest": manifest})
-        return
-    _print_recipes(table, differences, manifest)
+    _finish(result, as_json)
 
 
 @app.command("search")
 def search_command(
     ctx: typer.Context,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Pair set whose validation split judges; trained on too.")
+        str, typer.Argument(metavar="NAME", help="Pair set whose validation split evaluates; trained on too.")
     ],
     model: Model,
     stages: Annotated[
@@ -158,7 +147,7 @@ def search_command(
         typer.Option(
             "--try",
             help="Candidates of a stage: `field=value field=value | field=value`; pairs and max_pairs are fields too. "
-            "Repeatable: each stage goes on from the best of the one before.",
+            "Repeatable: each stage continues from the best of the one before.",
         ),
     ],
     seed: int = typer.Option(0, "--seed", min=0, help="Seed of every candidate."),
@@ -168,65 +157,36 @@ def search_command(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find a way to train on validation pairs alone, one field after another; finished cells are not run again."""
+    """Search training settings on validation pairs alone, stage by stage; finished cells are not run again."""
     workspace = open_workspace(ctx.obj)
-    from rm.experiments.search import SearchConfig, run_search
+    from rm.experiments.search import RUN_FIELDS, parse_stage, search
+    from rm.training.settings import parse_settings
 
-    config = _checked(
-        SearchConfig, pairs=name, model=model, stages=tuple(stages), settings=tuple(settings or ()), seed=seed
+    result = search(
+        read_pair_set(workspace, name),
+        model,
+        [parse_stage(stage) for stage in stages],
+        start=parse_settings(settings or (), RUN_FIELDS),
+        seed=seed,
+        name=experiment,
+        engine=engine,
+        n_workers=workers,
     )
-    title = experiment or f"{name}-search"
-    table = run_search(workspace, title, config, engine, workers)
+    _finish(result, as_json)
+    if not as_json:
+        say(f"Best: `{result.train_command}`")
+
+
+def _finish(result: ExperimentResult, as_json: bool) -> None:
+    """Print a result; exit with 1 when a cell failed."""
     if as_json:
-        print_json(_experiment_report(workspace, title, table.to_dicts()))
-        return
-    shown = [
-        {
-            "stage": row["stage"],
-            "candidate": row["candidate"],
-            "log loss": f"{row['log_loss']:.4f}",
-            "over the best": f"{row['excess']:+.4f} [{row['excess_low']:+.4f}, {row['excess_high']:+.4f}]",
-            "accuracy": f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]",
-            "best step": f"{row['best_step']} of {row['steps']}",
-            "seconds": round(row["train_time_s"]),
-            "kept": "yes" if row["is_kept"] else "",
-        }
-        for row in table.to_dicts()
-    ]
-    print_table(f"Validation of {name} (experiment {title})", shown)
-    say(f"Best: `lurker rm train {_train_call(table.filter('is_kept')['settings'][-1], name, model)}`")
-
-
-def _train_call(settings: str, name: str, model: str) -> str:
-    """The arguments of `rm train` that a candidate's settings stand for."""
-    fields = dict(setting.split("=", 1) for setting in settings.split())
-    pairs, most = fields.pop("pairs", name), fields.pop("max_pairs", None)
-    call = [pairs, f"--model {model}", *([f"--max-pairs {most}"] if most else [])]
-    call += [f"--validation {name}"] if pairs != name else []
-    return " ".join([*call, *(f"--set {field}={value}" for field, value in fields.items())])
-
-
-def _print_recipes(table: Any, differences: Any, manifest: dict[str, Any]) -> None:
-    from rm.experiments.recipe_tables import accuracy_summary, difference_summary, following_summary, truth_summary
-
-    for test in manifest["tests"]:
-        print_table(f"Accuracy on {test}, the same pairs for every row", accuracy_summary(table, test))
-    ours = f"{manifest['reference']} minus the others, on the same"
-    print_table(f"{ours} test pairs", difference_summary(differences, of_truth=False))
-    if not manifest["has_truth"]:
-        say("No truth of these responses is known here, as of any real Reddit: the tests are the judge.")
-        return
-    print_table("Names the response of higher true quality", truth_summary(table))
-    print_table("Follows, within posts (length and delay at fixed quality: 0 is best)", following_summary(table))
-    print_table(f"{ours} responses of known quality", difference_summary(differences, of_truth=True))
-
-
-def _sizes(text: str) -> tuple[int | None, ...]:
-    return tuple(None if part == "all" else _whole_numbers("--sizes", part)[0] for part in _names(text))
-
-
-def _experiment_report(workspace: Workspace, title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"experiment": title, "folder": str(workspace.folder("experiments", title)), "rows": rows}
+        print_json(result.report())
+    else:
+        for table in result.result_tables():
+            show(table)
+    if result.failures:
+        say(str(failure_table(result.failures)))
+        raise typer.Exit(1)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -238,10 +198,3 @@ def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in _names(text))
     except ValueError as error:
         raise CallError(f"{option} takes whole numbers separated by commas, got {text!r}.") from error
-
-
-def _checked(config: type[Any], **values: Any) -> Any:
-    try:
-        return config(**values)
-    except ValueError as error:
-        raise CallError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error

@@ -1,13 +1,14 @@
-"""Which recipe teaches taste? One model trained on each pair set, all judged on the same frozen pairs and on truth.
+"""Which recipe teaches taste? The same model trained on each pair set, tested on the same frozen pairs and on truth.
 
-A cell is a pair set, a model, a size and a seed; what it leaves is a reward for every response that is judged, and all
-figures follow from these rewards.
+A cell is a pair set, a model, a size and a seed. It leaves a reward for every test response, and all figures are
+computed from these rewards.
 """
 
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,200 +17,288 @@ from lurker.config import fingerprint, to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
 from lurker.hard_tests import require_one_hard_test
-from lurker.pair_sets import HARD_TEST, has_hard_test, read_pairs, require_disjoint, split_of
+from lurker.pair_sets import HARD_TEST, PairSet, has_hard_test, read_manifest, read_pairs, require_disjoint, split_of
 from lurker.pairwise import fit_tfidf
-from lurker.workspace import Workspace, read_json, write_json, write_parquet
-from rm.evaluation.score import Reader, score_texts
-from rm.experiments.cells import TFIDF, Cell, cell, run_waiting, train_cell
-from rm.experiments.recipe_tables import Judge, Place, Rewards, difference_table, make_judge, recipe_table
-from rm.models.ladder import check_spec, load
-from rm.models.scorer import move_to_device
+from lurker.report import ResultTable
+from lurker.workspace import Workspace, write_json, write_parquet
+from rm.evaluation.score import score_columns, text_scorer
+from rm.evaluation.trained_run import load_trained
+from rm.experiments.cells import TFIDF, Cell, make_cell, run_cells, train_cell
+from rm.experiments.config import (
+    Experiment,
+    SeededConfig,
+    make_config,
+    pair_set_names,
+    require_distinct,
+)
+from rm.experiments.recipe_summaries import recipe_summaries
+from rm.experiments.recipe_tables import (
+    Benchmark,
+    CellKey,
+    Rewards,
+    difference_table,
+    make_benchmark,
+    recipe_table,
+)
+from rm.experiments.results import ExperimentResult, require_finished
+from rm.models.ladder import check_spec
 from rm.pairs.subsets import content_digest
-from rm.pairs.tokenised import CONFOUNDERS, prefix_delay
+from rm.pairs.tokenised import CONFOUNDERS
 from rm.training.run_folder import RunConfig, read_run_pairs
+from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RecipesConfig:
-    """An experiment over recipes."""
+class RecipesConfig(SeededConfig):
+    """A comparison of recipes.
+
+    TF-IDF on all pairs runs with one seed only. A set with confounder_log_odds trains adjusted=true unless set.
+    """
 
     pairs: tuple[str, ...]
-    """pair sets trained on, one a recipe"""
+    """pair sets trained on, one per recipe"""
     models: tuple[str, ...] = (TFIDF,)
-    """`tfidf` or SPEC of each model"""
+    """`tfidf`, or SPEC of each model"""
     sizes: tuple[int | None, ...] = (None,)
-    """most training pairs of a set: a set with fewer takes part with all it has; None for all"""
-    n_seeds: int = 3
-    """seeds 0 … n_seeds - 1, of subset, initial weights and order; TF-IDF on all pairs needs one only"""
+    """maximum number of training pairs; a smaller set uses all it has; None for all"""
     tests: tuple[str, ...] = ()
-    """pair sets whose test split judges; the hard test and each `balanced` one of the pair sets when empty"""
+    """pair sets whose test split is tested on; when empty the hard test and each balanced one of `pairs`"""
     min_gaps: tuple[int, ...] = (1, 5)
-    """each test is judged on its pairs with at least this score gap, votes"""
+    """each test is evaluated on its pairs with at least this score gap, votes"""
     reference: str | None = None
-    """pair set that the others are compared with; the first `balanced` one, else the first, when absent"""
-    settings: tuple[str, ...] = ()
-    """field=value for every cell's TrainConfig; a set with confounder_log_odds trains adjusted=true unless set"""
+    """pair set the others are compared with; when absent the first balanced one, else the first"""
 
     def __post_init__(self) -> None:
+        SeededConfig.__post_init__(self)
         if len(self.pairs) < 2:
-            raise ValueError(
-                f"recipes are compared, so two pair sets are needed, got {', '.join(self.pairs) or 'none'}"
-            )
-        for name in ("pairs", "models", "sizes", "tests", "min_gaps"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} must differ, got {', '.join(map(str, values))}")
-        if not self.models or not self.sizes or self.n_seeds < 1 or not self.min_gaps:
-            raise ValueError("a model, a size, a seed and a score gap are needed")
+            raise ValueError(f"a comparison needs two pair sets, got {', '.join(self.pairs) or 'none'}")
+        require_distinct(self, "pairs", "models", "sizes", "tests", "min_gaps")
+        if not self.models or not self.sizes or not self.min_gaps:
+            raise ValueError("a model, a size and a score gap are needed")
         if min(self.min_gaps) < 1 or any(size is not None and size < 2 for size in self.sizes):
             raise ValueError(f"score gaps are at least 1 and sizes at least 2, got {self.min_gaps} and {self.sizes}")
         if self.reference is not None and self.reference not in self.pairs:
-            raise ValueError(f"the reference {self.reference} is none of {', '.join(self.pairs)}")
+            raise ValueError(f"the reference {self.reference} is not one of {', '.join(self.pairs)}")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Recipes(ExperimentResult):
+    """The RECIPES table: one row per pair set, predictor, size, seed and figure."""
+
+    differences: pl.DataFrame
+    """RECIPE_DIFFERENCES: the reference minus each other pair set"""
+    manifest: dict[str, Any]
+
+    def table(self) -> ResultTable:
+        """Accuracy on the first test."""
+        return self.result_tables()[0]
+
+    def result_tables(self) -> Sequence[ResultTable]:
+        """Accuracy on each test, differences from the reference, and what the rewards follow where truth is known."""
+        return recipe_summaries(self.frame, self.differences, self.manifest)
+
+    def plot(self, test: str | None = None, *, model: str | None = None, max_pairs: int | None = None) -> Any:
+        """The dashboard's chart of accuracy on one test by recipe.
+
+        Args:
+            test: pair set tested on, or "truth"; the first test by default.
+            model: `tfidf` or a SPEC; the first by default.
+            max_pairs: one of the sizes.
+        """
+        from lurker.charts import recipe_accuracy, recipe_figures
+
+        models = self.frame.filter(~pl.col("is_baseline"))["predictor"]
+        is_shown = (pl.col("predictor") == (model or models[0])) & pl.col("max_pairs").eq_missing(max_pairs)
+        figures = recipe_figures(self.frame).filter(pl.col("is_baseline") | is_shown)
+        return recipe_accuracy(figures, test or self.manifest["tests"][0])
+
+    def report(self) -> dict[str, Any]:
+        """The JSON object that the command prints."""
+        more = {"differences": self.differences.to_dicts(), "manifest": self.manifest}
+        return ExperimentResult.report(self) | more
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What an experiment runs and how it is judged.
+class RecipesPlan:
+    """What a comparison runs and tests on."""
 
-    places: the cell of each (pair set, model, size, seed); two of them may be the same cell.
-    """
-
-    places: dict[Place, Cell]
-    judge: Judge
+    cells: dict[CellKey, Cell]
+    """two keys may share a cell"""
+    benchmark: Benchmark
     recipes: dict[str, str]
+    """pair set -> name of its recipe"""
     tests: tuple[str, ...]
     reference: str
 
 
-def run_recipes(
-    workspace: Workspace, name: str, config: RecipesConfig, engine: Engine = "local", n_workers: int | None = None
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Run the cells that are not finished; write and return RECIPES and RECIPE_DIFFERENCES, the manifest last.
+def recipes(
+    pairs: Sequence[PairSet],
+    *,
+    models: Sequence[str] = (TFIDF,),
+    sizes: Sequence[int | None] = (None,),
+    seeds: int = 3,
+    tests: Sequence[PairSet | str] = (),
+    min_gaps: Sequence[int] = (1, 5),
+    reference: str | None = None,
+    name: str = "recipes",
+    engine: Engine = "local",
+    n_workers: int | None = None,
+    **train_fields: Any,
+) -> Recipes:
+    """Train the same models on each pair set and test them on the same pairs and, where it is known, on truth.
 
-    Errors: CallError for a pair set or model that is not there; LurkerError when sets were built with another hard
-    test, a test has no test pairs, or a judged post was trained on.
+    Args:
+        pairs: pair sets of one workspace, one per recipe.
+        models: "tfidf", or SPECs.
+        sizes: maximum numbers of training pairs; None for all.
+        seeds: number of seeds.
+        tests: pair sets whose test split is tested on; by default the hard test and each balanced one of `pairs`.
+        min_gaps: each test is evaluated on its pairs with at least this score gap, votes.
+        reference: pair set the others are compared with; the first balanced one by default.
+        name: of the experiment.
+        engine: "local" (processes of this machine) or "ray".
+        n_workers: processes of the local engine; as many as fit by default.
+        **train_fields: fields of `rm.training.config.TrainConfig` for every cell, such as epochs=1.
+
+    Raises:
+        CallError: an argument is not possible.
+        LurkerError: every cell failed, sets were built with different hard tests, a test has no test pairs, or a test
+            post was trained on.
     """
-    plan = plan_recipes(workspace, name, config)
-    cells = list({ran.run_id: ran for ran in plan.places.values()}.values())
-    folder = workspace.folder("experiments", name)
-    run_waiting(
-        workspace,
-        cells,
-        is_done=lambda ran: rewards_file(folder, ran).exists(),
-        function=run_recipe_cell,
-        task=lambda ran: {
-            "root": str(workspace.root.resolve()),
-            "experiment": name,
-            "ran": ran,
-            "responses": plan.judge.responses,
-        },
-        engine=engine,
-        n_workers=n_workers,
+    config = make_config(
+        RecipesConfig,
+        pairs=pair_set_names(pairs),
+        models=tuple(models),
+        sizes=tuple(sizes),
+        n_seeds=seeds,
+        tests=pair_set_names(tests),
+        min_gaps=tuple(min_gaps),
+        reference=reference,
+        settings=as_settings(train_fields),
     )
-    rewards = {at: _read_rewards(rewards_file(folder, ran), plan.judge) for at, ran in plan.places.items()}
-    trained = {pairs: read_pairs(workspace, pairs).filter(pl.col("split") == "train") for pairs in config.pairs}
-    table, answers = recipe_table(plan.judge, plan.places, rewards, trained, plan.recipes)
-    differences = difference_table(plan.judge, answers, plan.reference)
-    write_parquet(table, folder / "recipes.parquet")
-    write_parquet(differences, folder / "differences.parquet")
+    return run_recipes(Experiment(pairs[0].workspace, name, engine, n_workers), config)
+
+
+def run_recipes(experiment: Experiment, config: RecipesConfig) -> Recipes:
+    """Run the cells that are not finished; write RECIPES and RECIPE_DIFFERENCES, then the manifest."""
+    workspace = experiment.workspace
+    plan = plan_recipes(experiment, config)
+    cells = list({cell.run_id: cell for cell in plan.cells.values()}.values())
+    shared = {"experiment": experiment.name, "responses": plan.benchmark.responses}
+    failures = run_cells(
+        experiment,
+        cells,
+        output=lambda cell: rewards_file(experiment.folder, cell),
+        function=recipe_cell_task,
+        arguments=lambda cell: {"root": str(workspace.root.resolve()), "cell": cell, **shared},
+    )
+    finished = {key: cell for key, cell in plan.cells.items() if rewards_file(experiment.folder, cell).exists()}
+    require_finished(len(finished), failures)
+    rewards = {
+        key: _read_rewards(rewards_file(experiment.folder, cell), plan.benchmark) for key, cell in finished.items()
+    }
+    training = {pairs: read_pairs(workspace, pairs).filter(pl.col("split") == "train") for pairs in config.pairs}
+    table, scores = recipe_table(plan.benchmark, finished, rewards, training, plan.recipes)
+    differences = difference_table(plan.benchmark, scores, plan.reference)
+    write_parquet(table, experiment.folder / "recipes.parquet")
+    write_parquet(differences, experiment.folder / "differences.parquet")
     manifest = {
         "kind": "recipes",
         "config": to_dict(config),
         "recipes": plan.recipes,
         "tests": list(plan.tests),
         "reference": plan.reference,
-        "has_truth": plan.judge.known is not None,
-        "cells": sorted(ran.run_id for ran in cells),
+        "has_truth": plan.benchmark.known is not None,
+        "cells": sorted({cell.run_id for cell in finished.values()}),
     }
-    write_json(manifest, folder / "manifest.json")
-    return table, differences
+    write_json(manifest, experiment.folder / "manifest.json")
+    return Recipes(experiment, table, failures, differences, manifest)
 
 
-def plan_recipes(workspace: Workspace, name: str, config: RecipesConfig) -> Plan:
-    """The cells, and the pairs and responses they are judged on."""
+def plan_recipes(experiment: Experiment, config: RecipesConfig) -> RecipesPlan:
+    """The cells, and the pairs and responses they are tested on."""
+    workspace = experiment.workspace
     for model in config.models:
         if model != TFIDF:
             check_spec(model)
     frames = {pairs: read_pairs(workspace, pairs) for pairs in config.pairs}
-    rules = {pairs: read_json(workspace.folder("pairs", pairs) / "manifest.json")["recipe"] for pairs in frames}
+    rules = {pairs: read_manifest(workspace, pairs)["recipe"] for pairs in frames}
     balanced = [pairs for pairs in frames if rules[pairs].get("deconfound") == "balance"]
-    tests = config.tests or _tests(workspace, balanced)
+    tests = config.tests or _default_tests(workspace, balanced)
     if HARD_TEST in tests:
         require_one_hard_test(workspace, config.pairs)
     tested = {test: split_of(read_pairs(workspace, test), test, "test") for test in tests}
-    others = [frame.filter(pl.col("split") == "test") for frame in frames.values()]
-    judge = make_judge(workspace, tested, others, config.min_gaps)
-    places = {}
+    own_tests = [frame.filter(pl.col("split") == "test") for frame in frames.values()]
+    benchmark = make_benchmark(workspace, tested, own_tests, config.min_gaps)
+    cells = {}
     for pairs, frame in frames.items():
         training, validation = split_of(frame, pairs, "train"), split_of(frame, pairs, "validation")
-        require_disjoint(pl.concat([training, validation]), judge.responses, f"the tests of {', '.join(tests)}")
-        digest = fingerprint(content_digest(training), content_digest(validation), judge.responses["key"].to_list())
+        require_disjoint(pl.concat([training, validation]), benchmark.responses, f"the tests of {', '.join(tests)}")
+        digest = fingerprint(content_digest(training), content_digest(validation), benchmark.responses["key"].to_list())
         is_adjusted = bool((training[CONFOUNDERS] != 0).any())
         for model, size, seed in _grid(config, training.height):
             train = train_config(model, seed, (f"adjusted={str(is_adjusted).lower()}", *config.settings))
             n_pairs = min(size or training.height, training.height)
-            kept = n_pairs if n_pairs < training.height else None
-            run = RunConfig(pairs=pairs, model=model, train=train, max_pairs=kept)
-            places[pairs, model, size, seed] = cell(f"{name}-{pairs}", run, n_pairs, digest)
-    recipes = {pairs: str(rules[pairs]["name"]) for pairs in frames}
-    return Plan(places, judge, recipes, tests, config.reference or (balanced or list(frames))[0])
+            max_pairs = n_pairs if n_pairs < training.height else None
+            run = RunConfig(pairs=pairs, model=model, train=train, max_pairs=max_pairs)
+            cells[pairs, model, size, seed] = make_cell(f"{experiment.name}-{pairs}", run, n_pairs, digest)
+    names = {pairs: str(rules[pairs]["name"]) for pairs in frames}
+    return RecipesPlan(cells, benchmark, names, tests, config.reference or (balanced or list(frames))[0])
 
 
-def run_recipe_cell(root: str, experiment: str, ran: Cell, responses: pl.DataFrame) -> str:
-    """Train one cell and write its reward of every response: what a worker is sent."""
+def recipe_cell_task(root: str, experiment: str, cell: Cell, responses: pl.DataFrame) -> None:
+    """Train one cell and write its reward of every response, in a worker."""
     workspace = Workspace(Path(root))
-    judge = _model_rewards if ran.is_run else _tfidf_rewards
-    table = responses.select("key", reward=pl.Series(judge(workspace, ran, responses), dtype=pl.Float64))
-    write_parquet(table, rewards_file(workspace.folder("experiments", experiment), ran))
-    return ran.run_id
+    compute_rewards = _model_rewards if cell.is_run else _tfidf_rewards
+    table = responses.select("key", reward=pl.Series(compute_rewards(workspace, cell, responses), dtype=pl.Float64))
+    write_parquet(table, rewards_file(workspace.folder("experiments", experiment), cell))
 
 
-def rewards_file(folder: Path, ran: Cell) -> Path:
-    """The rewards of a cell, key and reward: the file that says it is finished."""
-    return folder / "rewards" / f"{ran.run_id}.parquet"
+def rewards_file(folder: Path, cell: Cell) -> Path:
+    """The rewards of a cell, key and reward; it exists once the cell is finished."""
+    return folder / "rewards" / f"{cell.run_id}.parquet"
 
 
-def _read_rewards(path: Path, judge: Judge) -> Rewards:
-    """The rewards of a cell in the order of the judge's responses."""
-    table = judge.responses.select("key").join(pl.read_parquet(path), on="key", how="left", maintain_order="left")
+def _read_rewards(path: Path, benchmark: Benchmark) -> Rewards:
+    """The rewards of a cell in the order of the benchmark's responses, [n_responses]."""
+    table = benchmark.responses.select("key").join(pl.read_parquet(path), on="key", how="left", maintain_order="left")
     return table["reward"].to_numpy()
 
 
-def _tests(workspace: Workspace, balanced: Sequence[str]) -> tuple[str, ...]:
-    """The hard test, where there is one, and the balanced pair sets.
+def _default_tests(workspace: Workspace, balanced: Sequence[str]) -> tuple[str, ...]:
+    """The hard test, if there is one, and the balanced pair sets.
 
-    Errors: CallError when there is neither.
+    Raises:
+        CallError: there is neither.
     """
-    frozen = (HARD_TEST,) if has_hard_test(workspace) else ()
-    if not (tests := (*frozen, *balanced)):
+    hard_test = (HARD_TEST,) if has_hard_test(workspace) else ()
+    if not (tests := (*hard_test, *balanced)):
         raise CallError(
-            f"There is no {HARD_TEST} in {workspace.root} and no balanced pair set among these to judge on.",
+            f"There is no {HARD_TEST} in {workspace.root} and no balanced pair set among these to test on.",
             "Name a test with `--test NAME`, or build one: `lurker pairs build balanced --recipe balanced`.",
         )
     return tests
 
 
 def _grid(config: RecipesConfig, n_train: int) -> Iterator[tuple[str, int | None, int]]:
-    """(model, size, seed) of one pair set; TF-IDF on all of its pairs is the same whatever the seed."""
+    """(model, size, seed) of one pair set; TF-IDF on all of its pairs does not depend on the seed."""
     for model, size in itertools.product(config.models, config.sizes):
-        is_same = model == TFIDF and (size is None or size >= n_train)
-        for seed in range(1 if is_same else config.n_seeds):
+        ignores_seed = model == TFIDF and (size is None or size >= n_train)
+        for seed in range(1 if ignores_seed else config.n_seeds):
             yield model, size, seed
 
 
-def _tfidf_rewards(workspace: Workspace, ran: Cell, responses: pl.DataFrame) -> Rewards:
-    """Rewards of TF-IDF; 0 for every response where the training texts share no word."""
-    pairs = read_run_pairs(workspace, ran.config)
-    reward = fit_tfidf(pairs.training, pairs.validation, is_adjusted=ran.config.train.adjusted)
+def _tfidf_rewards(workspace: Workspace, cell: Cell, responses: pl.DataFrame) -> Rewards:
+    """Rewards of TF-IDF, [n_responses]; all 0 when the training texts share no word."""
+    pairs = read_run_pairs(workspace, cell.config)
+    reward = fit_tfidf(pairs.training, pairs.validation, is_adjusted=cell.config.train.adjusted)
     return np.zeros(responses.height) if reward is None else reward(responses["text"].to_list())
 
 
-def _model_rewards(workspace: Workspace, ran: Cell, responses: pl.DataFrame) -> Rewards:
-    """Rewards of the cell's run, trained now where it is not finished."""
-    train_cell(workspace, ran.run_id, ran.config)
-    reward_model = load(workspace.folder("runs", ran.run_id) / "model")
-    move_to_device(reward_model.model, reward_model.n_parameters)
-    reader = Reader.of(reward_model, ran.config.train)
-    texts = prefix_delay(responses["text"], responses["delay_s"]) if reader.with_delay else responses["text"]
-    return np.array(score_texts(reader, responses["prompt"].to_list(), texts.to_list()))
+def _model_rewards(workspace: Workspace, cell: Cell, responses: pl.DataFrame) -> Rewards:
+    """Rewards of the cell's run, [n_responses]; trains the run unless it is finished."""
+    train_cell(workspace, cell.run_id, cell.config)
+    scorer = text_scorer(load_trained(workspace, cell.run_id).reward_model, cell.config.train)
+    columns = {"prompt": "prompt", "response": "text", "delay_s": "delay_s"}
+    return np.array(score_columns(scorer, {name: responses[column].to_list() for name, column in columns.items()}))

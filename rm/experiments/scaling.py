@@ -2,112 +2,163 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from lurker.config import to_dict
 from lurker.engine import Engine
-from lurker.errors import CallError
-from lurker.pair_sets import read_pairs, split_of
+from lurker.pair_sets import PairSet, read_pairs, split_of
+from lurker.report import ResultTable
 from lurker.schema import SCALING, check
-from lurker.workspace import Workspace, write_json, write_parquet
+from lurker.workspace import Workspace, read_json, write_json, write_parquet
 from rm.evaluation.metrics import ALL
 from rm.experiments.cells import (
     Cell,
     accuracy_rows,
-    cell,
     data_digest,
-    evaluations,
-    mean_accuracy,
-    run_cells,
+    make_cell,
+    read_evaluations,
+    result_file,
     shared_tokenizer,
-    test_set,
+    train_cells,
 )
+from rm.experiments.config import (
+    Experiment,
+    PairSetConfig,
+    choose_test,
+    make_config,
+    pair_set_name,
+    require_distinct,
+    require_pairs,
+)
+from rm.experiments.results import ExperimentResult, mean_accuracy
 from rm.models.ladder import check_spec
 from rm.training.run_folder import RunConfig
+from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ScalingConfig:
+class ScalingConfig(PairSetConfig):
     """A scaling experiment."""
 
-    pairs: str
-    """pair set trained on"""
     models: tuple[str, ...]
     """SPEC of each model"""
     sizes: tuple[int, ...]
-    """training pairs of each size; a smaller training set lies in a larger one of the same seed"""
-    n_seeds: int = 3
-    """seeds 0 … n_seeds - 1, of subset, initial weights and order"""
-    test_pairs: str | None = None
-    """pair set judged on; the hard test where there is one when absent"""
-    subreddits: tuple[str, ...] = ()
-    """communities trained and judged on; all when empty"""
-    settings: tuple[str, ...] = ()
-    """field=value for every cell's TrainConfig"""
+    """training pairs; for one seed, a smaller training set is a subset of a larger one"""
 
     def __post_init__(self) -> None:
-        if not self.models or not self.sizes or self.n_seeds < 1:
-            raise ValueError(
-                f"a model, a size and a seed are needed, got {self.models}, {self.sizes} and {self.n_seeds} seeds"
-            )
+        PairSetConfig.__post_init__(self)
+        if not self.models or not self.sizes:
+            raise ValueError(f"a model and a size are needed, got {self.models} and {self.sizes}")
         if min(self.sizes) < 2:
             raise ValueError(f"sizes must be at least 2 pairs, got {min(self.sizes)}")
-        for name in ("models", "sizes"):
-            if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise ValueError(f"{name} must differ, got {getattr(self, name)}")
+        require_distinct(self, "models", "sizes")
 
 
-def run_scaling(
-    workspace: Workspace, name: str, config: ScalingConfig, engine: Engine = "local", n_workers: int | None = None
-) -> pl.DataFrame:
-    """Run the grid's cells that are not finished; write and return SCALING, the manifest last.
+@dataclass(frozen=True, slots=True, repr=False)
+class Scaling(ExperimentResult):
+    """The SCALING table: one row per predictor, data size and seed."""
 
-    Errors: CallError for a size beyond the data or an unknown model; LurkerError when a test post was trained on.
+    def table(self) -> ResultTable:
+        """One row per predictor and one column per size: mean accuracy over seeds, with its mean interval."""
+        test_pairs = self.frame["test_pairs"][0]
+        title = f"Accuracy on {test_pairs} (experiment {self.experiment.name})"
+        return ResultTable(title, summary(self.frame))
+
+    def plot(self, against: Literal["data", "parameters"] = "data") -> Any:
+        """The dashboard's chart of accuracy against training pairs, or against model size."""
+        from lurker.charts import accuracy_by_data, accuracy_by_parameters, scaling_curve
+
+        curve = scaling_curve(self.frame)
+        return accuracy_by_data(curve) if against == "data" else accuracy_by_parameters(curve)
+
+
+def scaling(
+    pairs: PairSet,
+    models: Sequence[str],
+    sizes: Sequence[int],
+    *,
+    seeds: int = 3,
+    test: PairSet | str | None = None,
+    subreddits: Sequence[str] = (),
+    name: str | None = None,
+    engine: Engine = "local",
+    n_workers: int | None = None,
+    **train_fields: Any,
+) -> Scaling:
+    """Train every model on every data size with every seed; finished cells are not run again.
+
+    Args:
+        pairs: pair set trained on.
+        models: SPECs, such as "scratch-200k" or a Hugging Face id.
+        sizes: numbers of training pairs.
+        seeds: number of seeds.
+        test: pair set tested on; the hard test by default.
+        subreddits: communities trained and tested on; all by default.
+        name: of the experiment; `<pairs>-scaling` by default.
+        engine: "local" (processes of this machine) or "ray".
+        n_workers: processes of the local engine; as many as fit by default.
+        **train_fields: fields of `rm.training.config.TrainConfig` for every cell, such as epochs=1.
+
+    Raises:
+        CallError: an argument is not possible, such as a size beyond the data.
+        LurkerError: every cell failed, or a test post was trained on.
     """
-    cells, test_pairs = plan_scaling(workspace, name, config)
-    results = run_cells(workspace, cells, engine, n_workers)
-    table = _collect(workspace, cells, results, test_pairs)
-    folder = workspace.folder("experiments", name)
-    write_parquet(table, folder / "scaling.parquet")
+    config = make_config(
+        ScalingConfig,
+        pairs=pairs.name,
+        models=tuple(models),
+        sizes=tuple(sizes),
+        n_seeds=seeds,
+        test_pairs=test and pair_set_name(test),
+        subreddits=tuple(subreddits),
+        settings=as_settings(train_fields),
+    )
+    return run_scaling(Experiment(pairs.workspace, name or f"{pairs.name}-scaling", engine, n_workers), config)
+
+
+def run_scaling(experiment: Experiment, config: ScalingConfig) -> Scaling:
+    """Run the cells that are not finished; write SCALING, then the manifest."""
+    workspace = experiment.workspace
+    cells, test_pairs = plan_scaling(experiment, config)
+    finished, failures = train_cells(experiment, cells)
+    results = {cell.run_id: read_json(result_file(workspace, cell)) for cell in finished}
+    table = _collect(workspace, finished, results, test_pairs)
+    write_parquet(table, experiment.folder / "scaling.parquet")
     manifest = {
         "kind": "scaling",
         "config": to_dict(config),
         "pairs": config.pairs,
         "test_pairs": test_pairs,
-        "models": [{"model": model, "n_parameters": n} for model, n in _parameters(cells, results)],
+        "models": [{"model": model, "n_parameters": n} for model, n in _parameters(finished, results)],
         "sizes": sorted(config.sizes),
-        "cells": [ran.run_id for ran in cells],
+        "cells": [cell.run_id for cell in finished],
     }
-    write_json(manifest, folder / "manifest.json")
-    return table
+    write_json(manifest, experiment.folder / "manifest.json")
+    return Scaling(experiment, table, failures)
 
 
-def plan_scaling(workspace: Workspace, name: str, config: ScalingConfig) -> tuple[list[Cell], str]:
-    """The cells of the grid and the pair set they are judged on; trains the tokenizer they share."""
+def plan_scaling(experiment: Experiment, config: ScalingConfig) -> tuple[list[Cell], str]:
+    """The cells of the grid and the pair set they are tested on; trains the tokenizer they share."""
     for model in config.models:
         check_spec(model)
-    test_pairs = test_set(workspace, config.pairs, config.test_pairs)
-    frame = read_pairs(workspace, config.pairs, config.subreddits)
+    test_pairs = choose_test(experiment.workspace, config.pairs, config.test_pairs)
+    frame = read_pairs(experiment.workspace, config.pairs, config.subreddits)
     training = split_of(frame, config.pairs, "train")
-    if max(config.sizes) > training.height:
-        raise CallError(
-            f"Size {max(config.sizes):,} is beyond the data: {config.pairs} has {training.height:,} training pairs.",
-            "Take smaller sizes, or build a larger pair set.",
-        )
-    digest = data_digest(frame, config.pairs, split_of(read_pairs(workspace, test_pairs), test_pairs, "test"))
+    require_pairs(max(config.sizes), training.height, config.pairs)
+    test = split_of(read_pairs(experiment.workspace, test_pairs), test_pairs, "test")
+    digest = data_digest(frame, config.pairs, test)
     train = {
         (model, seed): train_config(model, seed, config.settings)
         for model in config.models
         for seed in range(config.n_seeds)
     }
-    vocabulary_size = next(iter(train.values())).vocabulary_size
-    tokenizer = shared_tokenizer(workspace, workspace.folder("experiments", name), training, vocabulary_size)
+    tokenizer = shared_tokenizer(experiment, training, next(iter(train.values())).vocabulary_size)
     cells = [
-        cell(
-            name,
+        make_cell(
+            experiment.name,
             RunConfig(
                 pairs=config.pairs,
                 model=model,
@@ -128,14 +179,14 @@ def plan_scaling(workspace: Workspace, name: str, config: ScalingConfig) -> tupl
 
 
 def summary(table: pl.DataFrame) -> list[dict[str, Any]]:
-    """A row a predictor, a column a size: mean accuracy over seeds, with the mean interval over test posts."""
+    """One row per predictor and one column per size: mean accuracy over seeds, with its mean interval."""
     sizes = sorted(table["n_train_pairs"].unique())
     rows = []
     for predictor in table["predictor"].unique(maintain_order=True):
         row: dict[str, Any] = {"predictor": predictor}
         for size in sizes:
-            at = table.filter((pl.col("predictor") == predictor) & (pl.col("n_train_pairs") == size))
-            row[f"{size:,} pairs"] = mean_accuracy(at)
+            at_size = table.filter((pl.col("predictor") == predictor) & (pl.col("n_train_pairs") == size))
+            row[f"{size:,} pairs"] = mean_accuracy(at_size)
         rows.append(row)
     return rows
 
@@ -143,27 +194,27 @@ def summary(table: pl.DataFrame) -> list[dict[str, Any]]:
 def _collect(
     workspace: Workspace, cells: Sequence[Cell], results: dict[str, dict[str, Any]], test_pairs: str
 ) -> pl.DataFrame:
-    """SCALING: every cell's model, and the baselines once for each size and seed."""
+    """SCALING: every cell's model, and the baselines once per size and seed."""
     rows = []
-    baselines_of: set[tuple[int, int]] = set()
-    for ran in cells:
-        place = (ran.n_train_pairs, ran.config.train.seed)
-        table = evaluations(workspace, ran.run_id, test_pairs).filter(pl.col("subreddit") == ALL)
-        for row in accuracy_rows(table, ran.config, with_baselines=place not in baselines_of):
-            of_model = {name: results[ran.run_id][name] for name in ("n_parameters", "train_time_s")}
+    has_baselines: set[tuple[int, int]] = set()
+    for cell in cells:
+        size_and_seed = (cell.n_train_pairs, cell.config.train.seed)
+        table = read_evaluations(workspace, cell.run_id, test_pairs).filter(pl.col("subreddit") == ALL)
+        for row in accuracy_rows(table, cell.config, with_baselines=size_and_seed not in has_baselines):
+            result = {} if row["is_baseline"] else results[cell.run_id]
             rows.append(
                 {
                     **row,
-                    "n_parameters": None if row["is_baseline"] else of_model["n_parameters"],
-                    "n_train_pairs": ran.n_train_pairs,
-                    "train_time_s": None if row["is_baseline"] else of_model["train_time_s"],
+                    "n_parameters": result.get("n_parameters"),
+                    "n_train_pairs": cell.n_train_pairs,
+                    "train_time_s": result.get("train_time_s"),
                 }
             )
-        baselines_of.add(place)
+        has_baselines.add(size_and_seed)
     frame = pl.DataFrame([{name: row[name] for name in SCALING.columns} for row in rows], schema=SCALING.schema)
     return check(frame, SCALING).sort("is_baseline", "n_parameters", "predictor", "n_train_pairs", "seed")
 
 
 def _parameters(cells: Sequence[Cell], results: dict[str, dict[str, Any]]) -> list[tuple[str, int]]:
-    found = {ran.config.model: int(results[ran.run_id]["n_parameters"]) for ran in cells}
-    return sorted(found.items(), key=lambda item: (item[1], item[0]))
+    sizes = {cell.config.model: int(results[cell.run_id]["n_parameters"]) for cell in cells}
+    return sorted(sizes.items(), key=lambda item: (item[1], item[0]))

@@ -1,5 +1,6 @@
-"""How taste carries over: one model per source community, judged on every target's test."""
+"""Transfer across communities: one model per source community, tested on every target community."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,56 +9,132 @@ import polars as pl
 from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
-from lurker.pair_sets import read_pairs, split_of
+from lurker.pair_sets import PairSet, read_pairs, split_of
 from lurker.progress import say
+from lurker.report import ResultTable
 from lurker.schema import TRANSFER, check
 from lurker.workspace import Workspace, write_json, write_parquet
 from rm.evaluation.metrics import ALL
-from rm.experiments.cells import Cell, accuracy_rows, cell, data_digest, evaluations, mean_accuracy, run_cells, test_set
+from rm.experiments.cells import Cell, accuracy_rows, data_digest, make_cell, read_evaluations, train_cells
+from rm.experiments.config import (
+    Experiment,
+    PairSetConfig,
+    choose_test,
+    make_config,
+    pair_set_name,
+    require_pairs,
+)
+from rm.experiments.results import ExperimentResult, mean_accuracy
 from rm.models.ladder import check_spec
 from rm.training.run_folder import RunConfig
+from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TransferConfig:
+class TransferConfig(PairSetConfig):
     """A transfer experiment."""
 
-    pairs: str
-    """pair set trained on"""
     model: str
     """SPEC of the model trained on each source"""
     max_pairs: int | None = None
-    """training pairs of each source; the smallest source's count when absent"""
+    """training pairs of each source; those of the smallest source when absent"""
     n_seeds: int = 1
     """seeds 0 … n_seeds - 1"""
-    test_pairs: str | None = None
-    """pair set judged on; the hard test where there is one when absent"""
-    subreddits: tuple[str, ...] = ()
-    """sources and targets; all communities of the pair set when empty"""
-    settings: tuple[str, ...] = ()
-    """field=value for every cell's TrainConfig"""
 
     def __post_init__(self) -> None:
-        if self.n_seeds < 1:
-            raise ValueError(f"seeds must be at least 1, got {self.n_seeds}")
+        PairSetConfig.__post_init__(self)
         if self.max_pairs is not None and self.max_pairs < 2:
             raise ValueError(f"max_pairs must be at least 2, got {self.max_pairs}")
 
 
-def run_transfer(
-    workspace: Workspace, name: str, config: TransferConfig, engine: Engine = "local", n_workers: int | None = None
-) -> pl.DataFrame:
-    """Run the sources' cells that are not finished; write and return TRANSFER, the manifest last.
+@dataclass(frozen=True, slots=True, repr=False)
+class Transfer(ExperimentResult):
+    """The TRANSFER table: one row per predictor, source, target and seed."""
 
-    Errors: CallError for one community only, more pairs than the smallest source has, or an unknown model;
-    LurkerError when a test post was trained on.
+    @property
+    def model(self) -> str:
+        """SPEC of the model trained on each source."""
+        return str(self.frame.filter(~pl.col("is_baseline"))["predictor"][0])
+
+    @property
+    def matrix(self) -> pl.DataFrame:
+        """The model's mean accuracy over seeds: one row per source, one column per target."""
+        models = self.frame.filter(~pl.col("is_baseline")).sort("target")
+        return models.pivot("target", index="source", values="accuracy", aggregate_function="mean").sort("source")
+
+    def table(self) -> ResultTable:
+        """The model's accuracy by source and target, with intervals."""
+        return self._table_of(self.model)
+
+    def result_tables(self) -> Sequence[ResultTable]:
+        """Accuracy by source and target, of the model and of TF-IDF."""
+        baselines = ["tfidf"] if "tfidf" in self.frame["predictor"] else []
+        return [self._table_of(predictor) for predictor in (self.model, *baselines)]
+
+    def plot(self, *, difference: bool = False) -> Any:
+        """The dashboard's heatmap of the model's accuracy, or of its difference from in-domain training."""
+        from lurker.charts import transfer_heatmap, transfer_matrix
+
+        matrix = transfer_matrix(self.frame).filter(pl.col("predictor") == self.model)
+        return transfer_heatmap(matrix, difference=difference)
+
+    def _table_of(self, predictor: str) -> ResultTable:
+        test_pairs = self.frame["test_pairs"][0]
+        title = f"Accuracy of {predictor} on {test_pairs} (experiment {self.experiment.name})"
+        return ResultTable(title, source_rows(self.frame, predictor))
+
+
+def transfer(
+    pairs: PairSet,
+    model: str,
+    *,
+    max_pairs: int | None = None,
+    seeds: int = 1,
+    test: PairSet | str | None = None,
+    subreddits: Sequence[str] = (),
+    name: str | None = None,
+    engine: Engine = "local",
+    n_workers: int | None = None,
+    **train_fields: Any,
+) -> Transfer:
+    """Train on each community and test on all; finished cells are not run again.
+
+    Args:
+        pairs: pair set trained on.
+        model: SPEC, such as "scratch-200k" or a Hugging Face id.
+        max_pairs: training pairs of each source; those of the smallest source by default.
+        seeds: number of seeds.
+        test: pair set tested on; the hard test by default.
+        subreddits: sources and targets; all communities by default.
+        name: of the experiment; `<pairs>-transfer` by default.
+        engine: "local" (processes of this machine) or "ray".
+        n_workers: processes of the local engine; as many as fit by default.
+        **train_fields: fields of `rm.training.config.TrainConfig` for every cell, such as epochs=1.
+
+    Raises:
+        CallError: an argument is not possible, such as fewer than two communities.
+        LurkerError: every cell failed, or a test post was trained on.
     """
-    cells, test_pairs = plan_transfer(workspace, name, config)
-    run_cells(workspace, cells, engine, n_workers)
-    table = _collect(workspace, cells, test_pairs)
-    folder = workspace.folder("experiments", name)
-    write_parquet(table, folder / "transfer.parquet")
+    config = make_config(
+        TransferConfig,
+        pairs=pairs.name,
+        model=model,
+        max_pairs=max_pairs,
+        n_seeds=seeds,
+        test_pairs=test and pair_set_name(test),
+        subreddits=tuple(subreddits),
+        settings=as_settings(train_fields),
+    )
+    return run_transfer(Experiment(pairs.workspace, name or f"{pairs.name}-transfer", engine, n_workers), config)
+
+
+def run_transfer(experiment: Experiment, config: TransferConfig) -> Transfer:
+    """Run the cells that are not finished; write TRANSFER, then the manifest."""
+    cells, test_pairs = plan_transfer(experiment, config)
+    finished, failures = train_cells(experiment, cells)
+    table = _collect(experiment.workspace, finished, test_pairs)
+    write_parquet(table, experiment.folder / "transfer.parquet")
     manifest = {
         "kind": "transfer",
         "config": to_dict(config),
@@ -65,31 +142,27 @@ def run_transfer(
         "test_pairs": test_pairs,
         "model": config.model,
         "n_train_pairs": cells[0].n_train_pairs,
-        "subreddits": sorted({ran.config.subreddits[0] for ran in cells}),
-        "cells": [ran.run_id for ran in cells],
+        "subreddits": sorted({cell.config.subreddits[0] for cell in cells}),
+        "cells": [cell.run_id for cell in finished],
     }
-    write_json(manifest, folder / "manifest.json")
-    return table
+    write_json(manifest, experiment.folder / "manifest.json")
+    return Transfer(experiment, table, failures)
 
 
-def plan_transfer(workspace: Workspace, name: str, config: TransferConfig) -> tuple[list[Cell], str]:
-    """A cell for each source and seed, all with as many training pairs, and the pair set they are judged on."""
+def plan_transfer(experiment: Experiment, config: TransferConfig) -> tuple[list[Cell], str]:
+    """One cell per source and seed, all with the same number of training pairs, and the pair set they are tested on."""
     check_spec(config.model)
-    test_pairs = test_set(workspace, config.pairs, config.test_pairs)
-    frame = read_pairs(workspace, config.pairs, config.subreddits)
-    judged = split_of(read_pairs(workspace, test_pairs), test_pairs, "test")
-    counts = _sources(frame, judged, config.pairs, test_pairs)
-    smallest = min(counts, key=lambda source: (counts[source], source))
-    n_pairs = counts[smallest] if config.max_pairs is None else config.max_pairs
-    if n_pairs > counts[smallest]:
-        raise CallError(
-            f"{n_pairs:,} training pairs were asked for, r/{smallest} has {counts[smallest]:,}.",
-            f"Take `--max-pairs {counts[smallest]}`, or leave r/{smallest} out with --subreddit.",
-        )
-    digest = data_digest(frame, config.pairs, judged)
+    test_pairs = choose_test(experiment.workspace, config.pairs, config.test_pairs)
+    frame = read_pairs(experiment.workspace, config.pairs, config.subreddits)
+    test = split_of(read_pairs(experiment.workspace, test_pairs), test_pairs, "test")
+    n_train = _training_pairs(frame, test, config.pairs, test_pairs)
+    smallest = min(n_train, key=lambda source: (n_train[source], source))
+    n_pairs = n_train[smallest] if config.max_pairs is None else config.max_pairs
+    require_pairs(n_pairs, n_train[smallest], f"r/{smallest}")
+    digest = data_digest(frame, config.pairs, test)
     cells = [
-        cell(
-            name,
+        make_cell(
+            experiment.name,
             RunConfig(
                 pairs=config.pairs,
                 model=config.model,
@@ -97,32 +170,33 @@ def plan_transfer(workspace: Workspace, name: str, config: TransferConfig) -> tu
                 subreddits=(source,),
                 max_pairs=n_pairs,
                 test_pairs=(test_pairs,),
-                test_subreddits=tuple(counts),
+                test_subreddits=tuple(n_train),
             ),
             n_pairs,
             digest,
         )
-        for source in counts
+        for source in n_train
         for seed in range(config.n_seeds)
     ]
     return cells, test_pairs
 
 
-def _sources(frame: pl.DataFrame, judged: pl.DataFrame, pairs: str, test_pairs: str) -> dict[str, int]:
-    """Training pairs of each community that can be source and target; those left out are named aloud.
+def _training_pairs(frame: pl.DataFrame, test: pl.DataFrame, pairs: str, test_pairs: str) -> dict[str, int]:
+    """Training pairs of each community that can be both source and target; the others are reported and left out.
 
-    Errors: CallError when fewer than two are left.
+    Raises:
+        CallError: fewer than two are left.
     """
     splits = frame.group_by("subreddit").agg(
         n_train=(pl.col("split") == "train").sum(), n_validation=(pl.col("split") == "validation").sum()
     )
-    tested = set(judged["subreddit"])
+    tested = set(test["subreddit"])
     counts = {}
     for subreddit, n_train, n_validation in splits.sort("subreddit").iter_rows():
         if n_train >= 2 and n_validation and subreddit in tested:
             counts[subreddit] = int(n_train)
         else:
-            say(f"r/{subreddit} is left out: it lacks training, validation or test pairs in {pairs} or {test_pairs}.")
+            say(f"r/{subreddit} is left out: {pairs} or {test_pairs} lacks its training, validation or test pairs.")
     if len(counts) < 2:
         raise CallError(
             f"Transfer needs two communities; {pairs} and {test_pairs} share {', '.join(counts) or 'none'}.",
@@ -131,26 +205,27 @@ def _sources(frame: pl.DataFrame, judged: pl.DataFrame, pairs: str, test_pairs: 
     return counts
 
 
-def matrix(table: pl.DataFrame, predictor: str) -> list[dict[str, Any]]:
-    """A row a source, a column a target: mean accuracy over seeds, with the mean interval over test posts."""
+def source_rows(table: pl.DataFrame, predictor: str) -> list[dict[str, Any]]:
+    """One row per source and one column per target: mean accuracy over seeds, with its mean interval."""
     kept = table.filter(pl.col("predictor") == predictor)
     rows = []
     for source in sorted(kept["source"].unique()):
         row: dict[str, Any] = {"trained on": source}
         for target in sorted(kept["target"].unique()):
-            at = kept.filter((pl.col("source") == source) & (pl.col("target") == target))
-            row[f"on {target}"] = mean_accuracy(at)
+            row[f"on {target}"] = mean_accuracy(
+                kept.filter((pl.col("source") == source) & (pl.col("target") == target))
+            )
         rows.append(row)
     return rows
 
 
-def _collect(workspace: Workspace, cells: list[Cell], test_pairs: str) -> pl.DataFrame:
-    """TRANSFER: every source's model and its baselines, fitted on the source, on every target."""
+def _collect(workspace: Workspace, cells: Sequence[Cell], test_pairs: str) -> pl.DataFrame:
+    """TRANSFER: every source's model, and the baselines fitted on the source, on every target."""
     rows = []
-    for ran in cells:
-        table = evaluations(workspace, ran.run_id, test_pairs).filter(pl.col("subreddit") != ALL)
-        for row in accuracy_rows(table, ran.config, with_baselines=True):
-            place = {"source": ran.config.subreddits[0], "target": row["subreddit"]}
-            rows.append({**row, **place, "n_train_pairs": ran.n_train_pairs})
+    for cell in cells:
+        table = read_evaluations(workspace, cell.run_id, test_pairs).filter(pl.col("subreddit") != ALL)
+        for row in accuracy_rows(table, cell.config, with_baselines=True):
+            communities = {"source": cell.config.subreddits[0], "target": row["subreddit"]}
+            rows.append({**row, **communities, "n_train_pairs": cell.n_train_pairs})
     frame = pl.DataFrame([{name: row[name] for name in TRANSFER.columns} for row in rows], schema=TRANSFER.schema)
     return check(frame, TRANSFER).sort("is_baseline", "predictor", "source", "target", "seed")

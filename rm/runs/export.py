@@ -10,7 +10,7 @@ import torch
 from lurker.errors import CallError, LurkerError
 from lurker.exports import note_export
 from lurker.workspace import Workspace, read_json
-from rm.evaluation.score import Reader, score_texts
+from rm.evaluation.score import TextScorer, score_texts, text_scorer
 from rm.models.ladder import load
 from rm.pairs.tokens import encode, layout
 from rm.training.config import TrainConfig
@@ -40,14 +40,14 @@ def export_run(workspace: Workspace, run_id: str, out: Path) -> Path:
     described = read_json(source / "config.json")
     reward_model = load(source / "model")
     train = run_config(described).train
-    reader = Reader.of(reward_model, train)
+    scorer = text_scorer(reward_model, train)
     temporary = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         tokenizer = template_tokenizer(reward_model.tokenizer, train.max_tokens)
         reward_model.model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(model_card(run_id, described, read_json(source / "result.json")), "utf-8")
-        _require_equal_scores(reader, temporary, train)
+        _require_equal_scores(scorer, temporary, train)
         temporary.rename(out)
         note_export(source, out)
     except OSError as error:
@@ -153,7 +153,7 @@ weights: {train["trained"]}, at most {train["max_tokens"]:,} tokens, learning ra
 
 
 @torch.no_grad()
-def _require_equal_scores(reader: Reader, folder: Path, train: TrainConfig) -> None:
+def _require_equal_scores(scorer: TextScorer, folder: Path, train: TrainConfig) -> None:
     """Compare tokens and rewards of the exported model, through transformers alone, with the original's.
 
     With max_prompt_tokens the caller must cut prompts, so the comparison then uses empty ones.
@@ -169,11 +169,11 @@ def _require_equal_scores(reader: Reader, folder: Path, train: TrainConfig) -> N
     if train.max_prompt_tokens is not None:
         prompts = [""] * len(responses)
     batch = tokenizer(prompts, responses, padding=True, return_tensors="pt")
-    expected = encode(reader.tokenizer, prompts, responses, train.max_tokens)
+    expected = encode(scorer.tokenizer, prompts, responses, train.max_tokens)
     for ids, mask, tokens in zip(batch["input_ids"], batch["attention_mask"], expected.tokens, strict=True):
         if ids[mask.bool()].tolist() != tokens.tolist():
             raise LurkerError("The exported tokenizer returns other tokens than the run's.")
     rewards = model(**batch).logits[:, 0].tolist()
-    ours = score_texts(reader, prompts, responses)
+    ours = score_texts(scorer, prompts, responses)
     if max(abs(a - b) for a, b in zip(rewards, ours, strict=True)) > TOLERANCE:
         raise LurkerError(f"The exported model's rewards are {rewards}, and the run's are {ours}.")

@@ -13,8 +13,9 @@ from lurker.config import to_dict
 from lurker.errors import CallError
 from lurker.progress import progress, quiet, say
 from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parquet
-from rm.evaluation.evaluate_run import judge
+from rm.evaluation.evaluate_run import evaluate_predictors
 from rm.evaluation.metrics import ALL
+from rm.evaluation.trained_run import TrainedRun
 from rm.models.ladder import RewardModel, build, save
 from rm.models.layer_cache import freeze_below, use_cached_states
 from rm.models.mean_pooling import add_mean_pooling
@@ -111,8 +112,7 @@ def conclude(
     """
     folder = workspace.folder("runs", run_id)
     save(reward_model, folder / "model")
-    scorer = reward_model.scorer(config.train.max_tokens)
-    table = judge(reward_model, scorer, pairs, config, run_id, folder, workspace.root / CACHE)
+    table = evaluate_predictors(TrainedRun(workspace, run_id, config, reward_model), pairs)
     write_parquet(table, folder / "evaluations.parquet")
     result = {**facts, "evaluations": table.filter(pl.col("subreddit") == ALL).drop("run_id", "subreddit").to_dicts()}
     write_json(result, folder / RESULT)

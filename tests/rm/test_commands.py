@@ -80,7 +80,10 @@ def test_a_pairwise_model_is_not_exported(
     )
     capsys.readouterr()
     assert call(workspace, "rm", "export", "both", "--out", str(tmp_path / "out")) == 2
-    assert "This run reads two responses at a time (reads=both): it has no reward for one." in capsys.readouterr().err
+    assert (
+        "This run reads two responses at a time (reads=both): a single response has no reward."
+        in capsys.readouterr().err
+    )
     assert not list(tmp_path.glob("*out*"))
 
 

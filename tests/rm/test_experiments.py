@@ -7,6 +7,7 @@ import lurker.progress
 from lurker.errors import CallError
 from lurker.schema import SCALING, TRANSFER, check
 from lurker.workspace import Workspace, read_json
+from rm.experiments.config import Experiment
 from rm.experiments.scaling import ScalingConfig, plan_scaling, run_scaling
 from rm.experiments.transfer import TransferConfig, run_transfer
 from tests.rm.conftest import change_pairs
@@ -25,12 +26,16 @@ def scaling(**changes: object) -> ScalingConfig:
     return ScalingConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def local(workspace: Workspace, name: str) -> Experiment:
+    return Experiment(workspace, name, n_workers=1)
+
+
 def finished_at(workspace: Workspace) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in workspace.root.glob("runs/*/result.json")}
 
 
 def test_scaling_fills_the_grid_and_runs_no_cell_twice(workspace: Workspace) -> None:
-    table = run_scaling(workspace, "grid", scaling(), n_workers=1)
+    table = run_scaling(local(workspace, "grid"), scaling()).frame
     assert check(pl.read_parquet(workspace.root / "experiments/grid/scaling.parquet"), SCALING).equals(table)
     models = table.filter(~pl.col("is_baseline"))
     places = [(60, 0), (60, 1), (120, 0), (120, 1)]
@@ -41,7 +46,7 @@ def test_scaling_fills_the_grid_and_runs_no_cell_twice(workspace: Workspace) -> 
     assert read_json(workspace.root / "experiments/grid/manifest.json")["test_pairs"] == "hard-test"
     before = finished_at(workspace)
     assert len(before) == 4
-    again = run_scaling(workspace, "grid", scaling(sizes=(60, 120, 180)), n_workers=1)
+    again = run_scaling(local(workspace, "grid"), scaling(sizes=(60, 120, 180))).frame
     after = finished_at(workspace)
     assert {path: after[path] for path in before} == before
     assert len(after) == 6
@@ -53,30 +58,32 @@ def test_what_a_cell_does_is_told_while_it_runs(
 ) -> None:
     monkeypatch.setattr(lurker.progress, "LOG_EVERY_S", 0.01)
     monkeypatch.setattr(lurker.progress, "REPORT_EVERY_S", 0.0)
-    (cell,) = plan_scaling(workspace, "told", scaling(sizes=(60,), n_seeds=1))[0]
+    (cell,) = plan_scaling(local(workspace, "shown"), scaling(sizes=(60,), n_seeds=1))[0]
     left_by_a_killed_one = workspace.folder("runs", cell.run_id) / "progress.txt"
     left_by_a_killed_one.parent.mkdir(parents=True)
     left_by_a_killed_one.write_text("Training: 99% of 8 steps, 1 s left")
-    run_scaling(workspace, "told", scaling(sizes=(60,), n_seeds=1), n_workers=1)
+    run_scaling(local(workspace, "shown"), scaling(sizes=(60,), n_seeds=1))
     told = capsys.readouterr().err.splitlines()
     said = {line.removeprefix(f"{cell.run_id}: ").split(":")[0] for line in told if line.startswith(cell.run_id)}
-    assert "Training" in said and said <= {"Training", "Judging", "Baselines"}
+    assert "Training" in said and said <= {"Training", "Evaluating", "Baselines"}
     assert not any("99%" in line or "without embeddings" in line for line in told)
     assert not left_by_a_killed_one.exists()
 
 
 def test_cells_change_with_their_data_and_settings(workspace: Workspace) -> None:
-    ids = {cell.run_id for cell in plan_scaling(workspace, "grid", scaling())[0]}
+    ids = {cell.run_id for cell in plan_scaling(local(workspace, "grid"), scaling())[0]}
     assert len(ids) == 4
-    changed = {cell.run_id for cell in plan_scaling(workspace, "grid", scaling(settings=(*QUICK, "patience=1")))[0]}
+    changed = {
+        cell.run_id for cell in plan_scaling(local(workspace, "grid"), scaling(settings=(*QUICK, "patience=1")))[0]
+    }
     change_pairs(workspace, "planted", weight=pl.lit(0.5))
-    rebuilt = {cell.run_id for cell in plan_scaling(workspace, "grid", scaling())[0]}
+    rebuilt = {cell.run_id for cell in plan_scaling(local(workspace, "grid"), scaling())[0]}
     assert not ids & changed and not ids & rebuilt
 
 
 def test_transfer_fills_the_matrix_in_processes_of_its_own(workspace: Workspace) -> None:
     config = TransferConfig(pairs="planted", model="scratch-10k", settings=QUICK)
-    table = run_transfer(workspace, "matrix", config, n_workers=2)
+    table = run_transfer(Experiment(workspace, "matrix", n_workers=2), config).frame
     assert check(pl.read_parquet(workspace.root / "experiments/matrix/transfer.parquet"), TRANSFER).equals(table)
     models = table.filter(~pl.col("is_baseline"))
     expected = [("alpha", "alpha"), ("alpha", "beta"), ("beta", "alpha"), ("beta", "beta")]
@@ -97,19 +104,19 @@ def test_scaling_runs_on_ray(workspace: Workspace, monkeypatch: pytest.MonkeyPat
     pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    table = run_scaling(workspace, "grid", scaling(sizes=(60,)), engine="ray")
+    table = run_scaling(Experiment(workspace, "grid", engine="ray"), scaling(sizes=(60,))).frame
     assert table.filter(~pl.col("is_baseline")).height == 2
-    local = run_scaling(workspace, "here", scaling(sizes=(60,)), n_workers=1)
+    here = run_scaling(local(workspace, "here"), scaling(sizes=(60,))).frame
     keys = ["predictor", "seed", "accuracy"]
-    assert table.select(keys).equals(local.select(keys))
+    assert table.select(keys).equals(here.select(keys))
 
 
 def test_a_size_beyond_the_data_says_how_many_there_are(workspace: Workspace) -> None:
     with pytest.raises(CallError, match="planted has 432 training pairs"):
-        run_scaling(workspace, "grid", scaling(sizes=(60, 5000)))
+        run_scaling(local(workspace, "grid"), scaling(sizes=(60, 5000)))
     assert not list(workspace.root.glob("runs/*"))
 
 
 def test_transfer_needs_two_communities(workspace: Workspace) -> None:
     with pytest.raises(CallError, match="two communities"):
-        run_transfer(workspace, "m", TransferConfig(pairs="planted", model="scratch-10k", subreddits=("alpha",)))
+        run_transfer(local(workspace, "m"), TransferConfig(pairs="planted", model="scratch-10k", subreddits=("alpha",)))

@@ -17,10 +17,10 @@ from transformers import (
 
 from lurker.cli import run
 from lurker.workspace import Workspace, read_json
-from rm.evaluation.compare import compare
+from rm.evaluation.compare import compare_accuracy
 from rm.evaluation.counterfactual import FILLER, append_filler, as_list, counterfactuals, cut_in_half
 from rm.evaluation.diagnose import calibration, correlations, strata
-from rm.evaluation.score import Reader, score_texts
+from rm.evaluation.score import score_texts, text_scorer
 from rm.models.ladder import load
 from rm.training.config import TrainConfig
 
@@ -99,10 +99,10 @@ def test_a_better_run_is_told_from_chance() -> None:
     rng = np.random.default_rng(0)
     posts = np.repeat(np.arange(300), 4)
     first = (rng.random(1200) < 0.7).astype(float)
-    chance = compare(first, rng.permutation(first), posts)
+    chance = compare_accuracy(first, rng.permutation(first), posts)
     assert chance.low < 0 < chance.high and chance.bootstrap_low < 0 < chance.bootstrap_high
     second = np.where(rng.random(1200) < 0.15, 0.0, first)
-    better = compare(first, second, posts)
+    better = compare_accuracy(first, second, posts)
     assert 0 < better.low < better.difference < better.high
     assert better.bootstrap_low == pytest.approx(better.low, abs=0.01)
     assert better.only_second_right == 0 and better.mcnemar_p < 1e-6
@@ -144,7 +144,7 @@ def test_runs_are_diagnosed_compared_and_exported(
     compared = json.loads(capsys.readouterr().out)
     assert compared["n_pairs"] == 144 and compared["low"] <= compared["difference"] <= compared["high"]
     assert call("compare", "first", "second", "--pairs", "planted", "--split", "validation") == 2
-    assert "has not judged" in capsys.readouterr().err
+    assert "was not evaluated on" in capsys.readouterr().err
     assert call("compare", "first,second", "tfidf", "--pairs", "planted", "--json") == 0
     compared = json.loads(capsys.readouterr().out)
     table = pl.read_parquet(judged.root / "runs/first/evaluations.parquet").filter(
@@ -163,7 +163,7 @@ def test_runs_are_diagnosed_compared_and_exported(
     assert "has no baseline 'luck'" in capsys.readouterr().err
     if "embeddings" not in accuracy:  # a model from scratch has none
         assert call("compare", "first", "embeddings", "--pairs", "planted") == 2
-        assert "has not judged planted (test) with the baseline embeddings" in capsys.readouterr().err
+        assert "The baseline embeddings of run first was not evaluated on planted (test)" in capsys.readouterr().err
 
     out = tmp_path / "exported"
     assert call("export", "first", "--out", str(out)) == 0
@@ -172,7 +172,7 @@ def test_runs_are_diagnosed_compared_and_exported(
     prompts, texts = ["the road", "", "tea"], ["amber cedar", "husk", "✨ we went home after rain"]
     with torch.no_grad():
         scores = model.eval()(**tokenizer(prompts, texts, padding=True, return_tensors="pt")).logits[:, 0].tolist()
-    ours = score_texts(Reader.of(load(judged.root / "runs/first/model"), CONFIG), prompts, texts)
+    ours = score_texts(text_scorer(load(judged.root / "runs/first/model"), CONFIG), prompts, texts)
     assert scores == pytest.approx(ours, abs=1e-4)
     card = (out / "README.md").read_text()
     assert "tfidf" in card and "r/alpha" in card

@@ -6,8 +6,8 @@ import pytest
 
 from lurker.errors import LurkerError
 from lurker.pair_sets import require_disjoint
-from rm.evaluation.baselines import fit_baselines, length, time
-from rm.evaluation.metrics import evaluate, is_correct, predictions
+from rm.evaluation.baselines import fit_baselines, length_margins, time_margins
+from rm.evaluation.metrics import evaluation_table, is_correct, prediction_table
 
 
 def test_ties_are_half_right() -> None:
@@ -17,7 +17,7 @@ def test_ties_are_half_right() -> None:
 def test_accuracy_and_log_loss_by_hand(planted: Callable[..., pl.DataFrame]) -> None:
     frame = pl.concat([planted(1, ("alpha",)).head(2), planted(1, ("beta",)).head(2)])
     margins = np.array([1.0, -1.0, 0.0, 3.0])
-    table = evaluate(frame, {"model": margins, "length": margins}, "run", "planted", "test")
+    table = evaluation_table(frame, {"model": margins, "length": margins}, "run", "planted", "test")
     rows = {(row["predictor"], row["subreddit"]): row for row in table.to_dicts()}
     assert rows["model", "alpha"]["accuracy"] == 0.5
     assert rows["model", "beta"]["accuracy"] == 0.75
@@ -26,7 +26,7 @@ def test_accuracy_and_log_loss_by_hand(planted: Callable[..., pl.DataFrame]) -> 
     by_hand = np.mean([np.log1p(np.exp(-margin)) for margin in margins])
     assert rows["model", "all"]["log_loss"] == pytest.approx(by_hand)
     assert rows["length", "all"]["log_loss"] is None
-    assert predictions(frame, margins)["is_correct"].to_list() == [1.0, 0.0, 0.5, 1.0]
+    assert prediction_table(frame, margins)["is_correct"].to_list() == [1.0, 0.0, 0.5, 1.0]
 
 
 def test_a_judged_post_that_was_trained_on_is_refused(planted: Callable[..., pl.DataFrame]) -> None:
@@ -49,8 +49,8 @@ def test_trivial_baselines_name_the_longer_and_the_earlier(planted: Callable[...
             rejected_delay_s=pl.Series([500, 60, 60]),
         )
     )
-    assert np.sign(length(frame)).tolist() == [1.0, -1.0, 0.0]
-    assert np.sign(time(frame)).tolist() == [1.0, -1.0, 0.0]
+    assert np.sign(length_margins(frame)).tolist() == [1.0, -1.0, 0.0]
+    assert np.sign(time_margins(frame)).tolist() == [1.0, -1.0, 0.0]
 
 
 def test_fitted_baselines_find_the_shortcut_and_the_words(planted: Callable[..., pl.DataFrame]) -> None:

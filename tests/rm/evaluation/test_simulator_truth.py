@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rm.evaluation.simulator_truth import following, true_pairs
+from rm.evaluation.simulator_truth import reward_correlations, true_pairs
 
 
 def known(n_posts: int, n_responses: int, seed: int = 0) -> pl.DataFrame:
@@ -48,7 +48,7 @@ def test_a_reward_of_pure_quality_leans_on_nothing_though_quality_goes_with_leng
     responses = known(400, 8)
     rng = np.random.default_rng(1)
     noise = 3 * rng.normal(size=400)[np.repeat(np.arange(400), 8)]  # a level a post says nothing within it
-    found = following(responses, 2 * responses["quality"].to_numpy() + rng.normal(size=3200) + noise)
+    found = reward_correlations(responses, 2 * responses["quality"].to_numpy() + rng.normal(size=3200) + noise)
     assert found is not None
     low, high = np.quantile(found.draws, (0.025, 0.975), axis=0)
     assert found.values[0] > 0.85
@@ -60,7 +60,7 @@ def test_a_leaning_of_known_size_is_found(place: int, column: str) -> None:
     responses = known(400, 8)
     shortcut = responses[column].log1p().to_numpy()
     reward = responses["quality"].to_numpy() - 0.75 * shortcut + np.random.default_rng(2).normal(size=3200)
-    found = following(responses, reward)
+    found = reward_correlations(responses, reward)
     assert found is not None
     # At fixed quality the shortcut varies by 1 (delay) or by 1 - 0.25 / 1.25 (length, which quality goes with).
     spread = 0.75 * np.sqrt(1.0 if column == "delay_s" else 0.8)
@@ -69,4 +69,4 @@ def test_a_leaning_of_known_size_is_found(place: int, column: str) -> None:
 
 
 def test_rewards_that_do_not_differ_follow_nothing() -> None:
-    assert following(known(20, 4), np.ones(80)) is None
+    assert reward_correlations(known(20, 4), np.ones(80)) is None

@@ -8,9 +8,14 @@ import pytest
 from lurker.cli import run
 from lurker.errors import CallError
 from lurker.workspace import Workspace, read_json
+from rm.experiments.config import Experiment
 from rm.experiments.search import SearchConfig, run_search
 
 QUICK = ("epochs=1", "min_steps=30", "max_tokens=64", "vocabulary_size=400")
+
+
+def local(workspace: Workspace) -> Experiment:
+    return Experiment(workspace, "found", n_workers=1)
 
 
 def search(*stages: str) -> SearchConfig:
@@ -18,9 +23,8 @@ def search(*stages: str) -> SearchConfig:
 
 
 def test_each_stage_goes_on_from_the_best_of_the_one_before(workspace: Workspace) -> None:
-    table = run_search(
-        workspace, "found", search("learning_rate=1e-6 | learning_rate=5e-3", "epochs=1 | max_pairs=60"), n_workers=1
-    )
+    config = search("learning_rate=1e-6 | learning_rate=5e-3", "epochs=1 | max_pairs=60")
+    table = run_search(local(workspace), config).frame
     assert table["stage"].to_list() == [1, 1, 2, 2]
     assert table["is_kept"].to_list()[:2] == [False, True]  # a rate that leaves the model where it began
     assert all("learning_rate=5e-3" in settings for settings in table["settings"][1:])
@@ -33,14 +37,14 @@ def test_each_stage_goes_on_from_the_best_of_the_one_before(workspace: Workspace
 
 def test_no_test_is_read_and_nothing_runs_twice(workspace: Workspace) -> None:
     config = search("labels=hard | labels=confidence")
-    table = run_search(workspace, "found", config, n_workers=1)
+    table = run_search(local(workspace), config).frame
     written = {path: path.stat().st_mtime_ns for path in workspace.root.glob("runs/*/predictions/*")}
     assert {path.name for path in written} == {"planted-validation.parquet"} and len(written) == 2
     posts = pl.read_parquet(workspace.root / "pairs/planted/pairs.parquet").filter(pl.col("split") == "validation")
     assert set(table["n_validation_pairs"]) == {posts.height}
     for run_id in table["run_id"]:
         assert read_json(workspace.root / "runs" / run_id / "result.json")["evaluations"] == []
-    assert run_search(workspace, "found", config, n_workers=1).equals(table)
+    assert run_search(local(workspace), config).frame.equals(table)
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
@@ -58,12 +62,12 @@ def test_the_command_names_the_call_that_trains_the_best(
 
 
 def test_what_is_no_candidate_is_refused(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(CallError, match="A candidate is made of field=value, got 'adjusted'"):
-        run_search(workspace, "found", search("adjusted | epochs=1"))
+    with pytest.raises(CallError, match="A candidate is field=value, got 'adjusted'"):
+        run_search(local(workspace), search("adjusted | epochs=1"))
     with pytest.raises(CallError, match="Unknown field 'colour'"):
-        run_search(workspace, "found", search("colour=red"))
+        run_search(local(workspace), search("colour=red"))
     for value in ("x", "0", "-1"):
-        with pytest.raises(CallError, match=f"max_pairs is a whole number of at least 1, got '{value}'"):
-            run_search(workspace, "found", search(f"max_pairs={value}"))
+        with pytest.raises(CallError, match=f"max_pairs must be a whole number of at least 1, got '{value}'"):
+            run_search(local(workspace), search(f"max_pairs={value}"))
     with pytest.raises(ValueError, match="a search needs candidates"):
         search()

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from lurker.errors import CallError
-from rm.evaluation.score import Reader, score_texts
+from rm.evaluation.score import score_texts, text_scorer
 from rm.models.ladder import LADDER, RewardModel, build
 from rm.pairs.tokens import encode, train_tokenizer
 from rm.training.config import TrainConfig
@@ -30,8 +30,8 @@ def test_a_name_on_the_ladder_states_its_size(spec: str) -> None:
 def test_a_score_does_not_depend_on_other_texts_in_the_batch() -> None:
     model = small()
     texts = ["tea", "the road was long", "we went home after rain " * 20, "✨", "   "]
-    together = score_texts(Reader.of(model, CONFIG), ["the road"] * 5, texts)
-    alone = [score_texts(Reader.of(model, CONFIG), ["the road"], [text])[0] for text in texts]
+    together = score_texts(text_scorer(model, CONFIG), ["the road"] * 5, texts)
+    alone = [score_texts(text_scorer(model, CONFIG), ["the road"], [text])[0] for text in texts]
     assert together == pytest.approx(alone, abs=1e-5)
     assert len(set(alone)) == 5  # so the comparison is meaningful
 
@@ -48,7 +48,7 @@ def test_a_score_does_not_depend_on_the_batch_size(tokens_per_batch: int) -> Non
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     first, again, other = (
-        score_texts(Reader.of(small(seed), CONFIG), ["the road"], ["tea with amber"])[0] for seed in (1, 1, 2)
+        score_texts(text_scorer(small(seed), CONFIG), ["the road"], ["tea with amber"])[0] for seed in (1, 1, 2)
     )
     assert first == again != other
 
@@ -62,7 +62,7 @@ def test_an_exported_model_scores_the_same_through_transformers(tmp_path: Path) 
     batch = tokenizer(["the road", "rain"], ["tea with amber", "we went home ✨"], padding=True, return_tensors="pt")
     with torch.no_grad():
         scores = exported(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0].tolist()
-    ours = score_texts(Reader.of(model, CONFIG), ["the road", "rain"], ["tea with amber", "we went home ✨"])
+    ours = score_texts(text_scorer(model, CONFIG), ["the road", "rain"], ["tea with amber", "we went home ✨"])
     assert scores == pytest.approx(ours, abs=1e-4)
 
 
@@ -76,8 +76,8 @@ def test_a_model_without_a_padding_token_gets_one_that_is_not_the_end_token(has_
     model = build(str(tmp_path), [], 400, seed=0)
     assert model.tokenizer.pad_token_id != model.tokenizer.eos_token_id
     assert model.model.config.pad_token_id == model.tokenizer.pad_token_id
-    alone = score_texts(Reader.of(model, CONFIG), ["rain"], ["tea"])
-    beside = score_texts(Reader.of(model, CONFIG), ["rain", "rain"], ["tea", "we went home after rain and tea"])
+    alone = score_texts(text_scorer(model, CONFIG), ["rain"], ["tea"])
+    beside = score_texts(text_scorer(model, CONFIG), ["rain", "rain"], ["tea", "we went home after rain and tea"])
     assert beside[0] == pytest.approx(alone[0], abs=1e-5)
 
 

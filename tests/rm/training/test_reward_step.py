@@ -10,7 +10,7 @@ import torch
 
 from lurker.errors import CallError, LurkerError
 from rm.evaluation.metrics import is_correct, model_margins
-from rm.evaluation.score import Reader, score_texts
+from rm.evaluation.score import score_texts, text_scorer
 from rm.models.ladder import build, learning_rate
 from rm.models.scorer import TOKENS_PER_BATCH
 from rm.pairs.subsets import texts
@@ -59,7 +59,7 @@ def test_adjusted_training_does_not_learn_what_confounders_explain(
         folder = tmp_path / str(is_adjusted)
         folder.mkdir()
         train_rewards(model.scorer(64), pairs["train"], pairs["validation"], config, folder)
-        rewards = score_texts(Reader.of(model, config), ["tea", "tea"], ["soon", "later"])
+        rewards = score_texts(text_scorer(model, config), ["tea", "tea"], ["soon", "later"])
         leads[is_adjusted] = rewards[0] - rewards[1]
     assert leads[False] > 1.5  # log 9 is 2.2
     assert abs(leads[True]) < 0.3
@@ -77,7 +77,7 @@ def test_a_nuisance_head_absorbs_what_confounders_explain_and_is_discarded(
         folder = tmp_path / str(has_head)
         folder.mkdir()
         train_rewards(model.scorer(64), pairs["train"], pairs["validation"], config, folder)
-        rewards = score_texts(Reader.of(model, config), ["tea", "tea"], ["soon", "later"])
+        rewards = score_texts(text_scorer(model, config), ["tea", "tea"], ["soon", "later"])
         leads[has_head] = rewards[0] - rewards[1]
     kept = torch.load(tmp_path / "True" / "checkpoint.pt", weights_only=True)
     assert float(kept["nuisance"]["weight"][0, 0]) > 0.5  # the true coefficient of the log-odds is 1
@@ -109,7 +109,7 @@ def test_a_pairwise_model_reads_both_responses_and_is_antisymmetric(
     swapped_margins = model_margins(scorer, tokenise(swapped, model.tokenizer, 64, reads="both"), TOKENS_PER_BATCH)
     assert swapped_margins == pytest.approx(-margins, abs=1e-5)
     with pytest.raises(CallError, match="two responses at a time"):
-        Reader.of(model, config)
+        text_scorer(model, config)
 
 
 def test_adjusted_training_needs_confounder_log_odds(planted: Callable[..., pl.DataFrame]) -> None:

@@ -1,0 +1,290 @@
+"""What a notebook and the command line call: train, evaluate and compare reward models, and run experiments."""
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lurker.config import fingerprint
+from lurker.errors import CallError
+from lurker.pair_sets import HARD_TEST, SPLITS, PairSet, has_hard_test
+from lurker.progress import progress, say
+from lurker.report import Displayed, ResultTable
+from lurker.workspace import Workspace, read_json
+from rm.evaluation.compare import Comparison, compare_runs, read_predictions
+from rm.evaluation.diagnose import Diagnosis, diagnose_run
+from rm.evaluation.evaluate_run import Evaluation, accuracy_rows, evaluate_run
+from rm.evaluation.score import TextScorer, is_parquet, score_columns, score_file, text_scorer
+from rm.evaluation.trained_run import load_trained
+from rm.experiments.config import make_config, pair_set_name, pair_set_names
+from rm.experiments.recipe_comparison import recipes
+from rm.experiments.scaling import scaling
+from rm.experiments.search import search
+from rm.experiments.transfer import transfer
+from rm.models.ladder import check_spec, slug
+from rm.models.scorer import choose_device, describe_device
+from rm.runs.average import average_runs
+from rm.runs.export import export_run
+from rm.runs.train_run import train_run
+from rm.training.run_folder import MODEL, RESULT, RunConfig, finished_run, run_config
+from rm.training.settings import as_settings
+from rm.training.trainable import train_config
+
+__all__ = [
+    "Run",
+    "average",
+    "compare",
+    "diagnose",
+    "evaluate",
+    "export",
+    "load",
+    "recipes",
+    "scaling",
+    "search",
+    "train",
+    "transfer",
+]
+
+
+class Run(Displayed):
+    """A trained reward model and its run's folder; files and weights are read when they are first needed."""
+
+    def __init__(self, workspace: Workspace, run_id: str) -> None:
+        self.workspace = workspace
+        self.run_id = run_id
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.workspace.folder("runs", self.run_id)
+
+    @property
+    def config(self) -> RunConfig:
+        """What makes the run: pair sets, model and training config."""
+        return run_config(read_json(self.folder / "config.json"))
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Facts about the training, and accuracies on the tests, as in `result.json`."""
+        return dict(read_json(self.folder / RESULT))
+
+    @property
+    def evaluations(self) -> pl.DataFrame:
+        """EVALUATIONS: one row per pair set, split, subreddit and predictor."""
+        return pl.read_parquet(self.folder / "evaluations.parquet")
+
+    @property
+    def metrics(self) -> pl.DataFrame:
+        """Training loss, learning rate and validation, one row per step."""
+        return pl.read_ndjson(self.folder / "metrics.jsonl", infer_schema_length=None)
+
+    def predictions(self, pairs: PairSet | str, split: str = "test", predictor: str = MODEL) -> pl.DataFrame:
+        """PREDICTIONS of the model, or of a baseline, on a split that the run was evaluated on.
+
+        Args:
+            pairs: pair set.
+            split: its split.
+            predictor: "model", or a baseline: length, time, both, tfidf or embeddings.
+
+        Raises:
+            CallError: the run was not evaluated there; `Run.evaluate` does it.
+        """
+        return read_predictions(self.workspace, self.run_id, pair_set_name(pairs), split, predictor)
+
+    def score(
+        self, prompts: Sequence[str], responses: Sequence[str], delays_s: Sequence[int] | None = None
+    ) -> pl.Series:
+        """The reward of each response to its prompt, [n]; differences between responses to one prompt are log-odds.
+
+        Args:
+            prompts, responses: [n] each.
+            delays_s: seconds from prompt to response, [n]; needed by a run trained with_delay.
+
+        Raises:
+            CallError: the run is pairwise, or needs delays.
+        """
+        if len(prompts) != len(responses):
+            raise CallError(f"{len(prompts):,} prompts and {len(responses):,} responses do not match.")
+        if self._scorer.with_delay and delays_s is None:
+            raise CallError(f"Run {self.run_id} reads the response's delay.", "Pass delays_s, in seconds.")
+        columns: dict[str, Sequence[Any]] = {"prompt": list(prompts), "response": list(responses), "delay_s": list(delays_s or ())}
+        return pl.Series("reward", score_columns(self._scorer, columns), dtype=pl.Float64)
+
+    def score_file(self, source: Path, target: Path) -> int:
+        """Copy a JSONL or Parquet file of prompts and responses with an added column `reward`; the number of rows.
+
+        Raises:
+            LurkerError: a row is not usable; the message names it, and nothing is written.
+        """
+        is_parquet(source)  # refuses an unreadable file before the model is loaded
+        scorer = self._scorer
+        say(f"Scoring on {describe_device(choose_device())}.")
+        with progress("Scoring", source.stat().st_size, "bytes"):
+            return score_file(scorer, source, target)
+
+    def evaluate(self, pairs: PairSet | str, split: str = "test") -> Evaluation:
+        """Evaluate the model and its baselines on a split of any pair set, by subreddit."""
+        return evaluate(self, pairs, split)
+
+    def table(self) -> ResultTable:
+        """Accuracies of the model and its baselines on the tests."""
+        result = self.result
+        trained = f"{result['n_train_pairs']:,} training pairs"
+        if "mean_of" in result:
+            trained = f"the mean of {len(result['mean_of'])} runs"
+        return ResultTable(f"Run {self.run_id}: {trained}", accuracy_rows(result["evaluations"]))
+
+    @cached_property
+    def _scorer(self) -> TextScorer:
+        trained = load_trained(self.workspace, self.run_id)
+        return text_scorer(trained.reward_model, trained.config.train)
+
+
+def train(
+    pairs: PairSet,
+    model: str,
+    *,
+    seed: int = 0,
+    max_pairs: int | None = None,
+    validation: PairSet | str | None = None,
+    tests: Sequence[PairSet | str] | None = None,
+    subreddits: Sequence[str] = (),
+    run_id: str | None = None,
+    resume: bool = True,
+    **train_fields: Any,
+) -> Run:
+    """Train a reward model and evaluate it next to its baselines.
+
+    The same call again resumes a run that was interrupted and returns one that is finished.
+
+    Args:
+        pairs: pair set trained on.
+        model: SPEC: "scratch-10k" to "scratch-16m", a Hugging Face id or a local folder.
+        seed: of the subset, initial weights and order.
+        max_pairs: training pairs; all by default.
+        validation: pair set whose validation split chooses the best step; `pairs` by default.
+        tests: pair sets whose test split is evaluated on; `pairs` and the hard test by default.
+        subreddits: communities trained and tested on; all by default.
+        run_id: folder of the run; made from the arguments by default.
+        resume: False refuses a run that exists.
+        **train_fields: fields of `rm.training.config.TrainConfig`, such as epochs=1 or learning_rate=1e-3.
+
+    Raises:
+        CallError: an argument is not possible, or the run exists with other content.
+        LurkerError: a split is empty, or a test post was trained on.
+    """
+    check_spec(model)
+    workspace = pairs.workspace
+    hard_test = (HARD_TEST,) if has_hard_test(workspace) and pairs.name != HARD_TEST else ()
+    config = make_config(
+        RunConfig,
+        pairs=pairs.name,
+        model=model,
+        train=train_config(model, seed, as_settings(train_fields)),
+        subreddits=tuple(subreddits),
+        max_pairs=max_pairs,
+        validation_pairs=validation and pair_set_name(validation),
+        test_pairs=pair_set_names(tests) if tests else (pairs.name, *hard_test),
+    )
+    run_id = run_id or f"{pairs.name}-{slug(model)}-{fingerprint(config)[:8]}"
+    train_run(workspace, run_id, config, resume=resume)
+    return Run(workspace, run_id)
+
+
+def load(workspace: Workspace, run_id: str) -> Run:
+    """A finished run.
+
+    Raises:
+        CallError: there is no such run; the message lists those that exist.
+    """
+    finished_run(workspace, run_id)
+    return Run(workspace, run_id)
+
+
+def evaluate(run: Run, pairs: PairSet | str, split: str = "test") -> Evaluation:
+    """Evaluate a run and its baselines on a split of any pair set, by subreddit; added to the run's evaluations.
+
+    Raises:
+        CallError: there is no such pair set or split.
+        LurkerError: the pair sets the run used have changed, or an evaluated post was trained on.
+    """
+    return evaluate_run(run.workspace, run.run_id, pair_set_name(pairs), require_split(split))
+
+
+def diagnose(run: Run, pairs: PairSet | str, split: str = "test") -> Diagnosis:
+    """Calibration, accuracy by length, delay and score gap, and how changed texts move the reward.
+
+    Raises:
+        CallError: there is no such pair set or split.
+        LurkerError: a post of the split was trained on.
+    """
+    return diagnose_run(run.workspace, run.run_id, pair_set_name(pairs), require_split(split))
+
+
+def compare(
+    run: Run | Sequence[Run] | str, other: Run | Sequence[Run] | str, pairs: PairSet, split: str = "test"
+) -> Comparison:
+    """Compare two runs, or a run and a baseline, on the same pairs.
+
+    Args:
+        run: a run, or several that differ by seed; or the same as text, `RUN,RUN` or `RUN:tfidf` for a baseline.
+        other: the same, or a baseline of the first: length, time, both, tfidf or embeddings.
+        pairs: pair set that both were evaluated on.
+        split: its split.
+
+    Raises:
+        CallError: a run was not evaluated on these pairs, or has no such baseline.
+        LurkerError: the two were evaluated on different pairs.
+    """
+    return compare_runs(pairs.workspace, _run_ids(run), _run_ids(other), pairs.name, require_split(split))
+
+
+def average(runs: Sequence[Run], *, run_id: str | None = None) -> Run:
+    """One model with the mean weights of runs that differ by seed, evaluated as they were.
+
+    Args:
+        runs: at least two, of a pretrained model.
+        run_id: folder of the new run; made from the runs' ids by default.
+
+    Raises:
+        CallError: the runs differ in more than their seed.
+    """
+    if not runs:
+        raise CallError("An average needs two runs or more, got none.", "Train them with different seeds.")
+    workspace = runs[0].workspace
+    return Run(workspace, average_runs(workspace, [run.run_id for run in runs], run_id)["run_id"])
+
+
+def export(run: Run, out: str | Path) -> Path:
+    """Write a run as a Hugging Face folder that transformers and TRL load, with a model card.
+
+    Raises:
+        CallError: the folder exists, or the run is pairwise.
+    """
+    return export_run(run.workspace, run.run_id, Path(out))
+
+
+def is_reporting_process() -> bool:
+    """Whether this process reports a training run: the only one, or the first that a launcher started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def require_split(split: str) -> str:
+    """The split, if there is one of this name.
+
+    Raises:
+        CallError: there is not.
+    """
+    if split not in SPLITS:
+        raise CallError(f"The split is one of {', '.join(SPLITS)}, got {split!r}.")
+    return split
+
+
+def _run_ids(runs: Run | Sequence[Run] | str) -> str:
+    """Runs as `compare_runs` reads them."""
+    if isinstance(runs, str):
+        return runs
+    return runs.run_id if isinstance(runs, Run) else ",".join(run.run_id for run in runs)

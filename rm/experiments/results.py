@@ -1,0 +1,74 @@
+"""What an experiment returns: its table, the cells that failed, and how both are shown and reported."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from lurker.errors import LurkerError
+from lurker.report import Displayed, ResultTable
+from rm.experiments.config import Experiment
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A cell that could not be finished."""
+
+    cell: str
+    """run id"""
+    error: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ExperimentResult(Displayed):
+    """The table of an experiment, over the cells that finished."""
+
+    experiment: Experiment
+    frame: pl.DataFrame
+    """as written into the experiment's folder"""
+    failures: tuple[Failure, ...]
+    """cells that failed; the same call tries them again"""
+
+    def result_tables(self) -> Sequence[ResultTable]:
+        """The experiment's figures for people."""
+        return [self.table()]
+
+    def tables(self) -> Sequence[ResultTable]:
+        """The experiment's figures, and the cells that failed."""
+        return [*self.result_tables(), *([failure_table(self.failures)] if self.failures else [])]
+
+    def report(self) -> dict[str, Any]:
+        """The JSON object that the command prints."""
+        failed = [{"cell": one.cell, "error": one.error} for one in self.failures]
+        return {
+            "experiment": self.experiment.name,
+            "folder": str(self.experiment.folder),
+            "rows": self.frame.to_dicts(),
+            **({"failures": failed} if failed else {}),
+        }
+
+
+def failure_table(failures: Sequence[Failure]) -> ResultTable:
+    """One row per failed cell."""
+    rows = [{"cell": one.cell, "error": one.error} for one in failures]
+    return ResultTable("Cells that failed", rows, "Run the same command to try them again.")
+
+
+def require_finished(n_finished: int, failures: Sequence[Failure]) -> None:
+    """Check that an experiment has anything to tabulate.
+
+    Raises:
+        LurkerError: every cell failed; the message quotes the first error.
+    """
+    if not n_finished and failures:
+        first = failures[0]
+        raise LurkerError(f"All {len(failures)} cells failed; the first, {first.cell}: {first.error}")
+
+
+def mean_accuracy(rows: pl.DataFrame) -> str:
+    """Mean accuracy over seeds with the mean ends of its interval, as text."""
+    if rows.is_empty():
+        return "–"
+    value, low, high = rows.select("accuracy", "accuracy_low", "accuracy_high").mean().row(0)
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
