@@ -102,13 +102,13 @@ def test_transfer_fills_the_matrix_in_processes_of_its_own(workspace: Workspace)
 @pytest.mark.slow
 def test_scaling_runs_on_ray(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     table = run_scaling(Experiment(workspace, "grid", engine="ray"), scaling(sizes=(60,))).frame
     assert table.filter(~pl.col("is_baseline")).height == 2
-    local = run_scaling(local(workspace, "here"), scaling(sizes=(60,))).frame
+    here = run_scaling(local(workspace, "here"), scaling(sizes=(60,))).frame
     keys = ["predictor", "seed", "accuracy"]
-    assert table.select(keys).equals(local.select(keys))
+    assert table.select(keys).equals(here.select(keys))
 
 
 def test_a_size_beyond_the_data_says_how_many_there_are(workspace: Workspace) -> None:
