@@ -56,7 +56,7 @@ def demo(
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             code = run(["--workspace", str(ctx.obj), *command.split()])
         if code:
-            raise LurkerError(f"The demo stopped at `lurker {command}` (exit code {code}).", "Fix it, then run the same command to resume.")
+            raise LurkerError(f"The demo stopped at `lurker {command}` (exit code {code}).", "Fix it, then run again.")
     workspace = open_workspace(ctx.obj)
     rows = [closing_row(workspace, recipe) for recipe in RECIPES]
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
