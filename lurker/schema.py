@@ -51,9 +51,7 @@ _ITEM = {
     "is_edited": Column(pl.Boolean, "edited after it was first written"),
     "is_deleted": Column(pl.Boolean, "deleted by its author or removed by a moderator"),
     "source": Column(pl.String, "origin of the row: dump | reddit | archive | simulator"),
-    "retrieved_utc": Column(
-        pl.Int64, "time of the latest observation, seconds since 1970; null if unknown", nullable=True
-    ),
+    "retrieved_utc": Column(pl.Int64, "time of the latest observation, seconds since 1970, or null", nullable=True),
 }
 
 POSTS = Table(
@@ -124,9 +122,7 @@ TRUTH = Table(
         "subreddit": Column(pl.String, "community whose taste determines its quality"),
         "quality": Column(pl.Float64, "how much the community truly likes the text, in standard deviations"),
         "log_exposure": Column(pl.Float64, "log of the number of readers"),
-        "expected_score": Column(
-            pl.Float64, "mean of the distribution the score was drawn from, without herding and fuzz"
-        ),
+        "expected_score": Column(pl.Float64, "expected value of the drawn score, without herding and fuzz"),
         "log_herding": Column(pl.Float64, "log of the factor that early votes applied to later upvotes", default=0.0),
         "fuzz": Column(pl.Int64, "votes that fuzzing added to the displayed score", default=0),
     },
@@ -165,7 +161,7 @@ PAIRS = Table(
         "weight": Column(pl.Float64, "weight in training and audits, > 0"),
         "confounder_log_odds": Column(
             pl.Float64,
-            "log-odds that chosen wins, predicted from confounders alone and cross-fitted; 0 if not estimated",
+            "log-odds that chosen wins given confounders alone, cross-fitted; 0 if unknown",
             default=0.0,
         ),
         "recipe": Column(pl.String, "recipe that built the pair"),
@@ -189,9 +185,7 @@ _ACCURACY = {
     "accuracy": Column(pl.Float64, "share of pairs in which the reward of chosen is higher, 0–1"),
     "accuracy_low": Column(pl.Float64, "lower end of the 95 % interval, clustered by post"),
     "accuracy_high": Column(pl.Float64, "upper end of the 95 % interval, clustered by post"),
-    "log_loss": Column(
-        pl.Float64, "mean negative log-likelihood, nats; null if there is no probability", nullable=True
-    ),
+    "log_loss": Column(pl.Float64, "mean negative log-likelihood, nats; null without a probability", nullable=True),
 }
 
 EVALUATIONS = Table(
@@ -251,9 +245,7 @@ RECIPES = Table(
         "max_pairs": Column(pl.Int64, "limit on training pairs; null for no limit", nullable=True),
         "n_train_pairs": Column(pl.Int64, "pairs trained on"),
         "seed": Column(pl.Int64, "seed of the subset, initial weights and order"),
-        "measure": Column(
-            pl.String, "accuracy, or the reward's correlation within posts with quality | length | delay"
-        ),
+        "measure": Column(pl.String, "accuracy, or the reward's correlation with quality | length | delay"),
         "measured_on": Column(pl.String, "pair set tested on, or truth: the simulator's"),
         "part": Column(pl.String, "all, or a subset of pairs: gap >= N | better is shorter | better is later"),
         "value": Column(pl.Float64, "accuracy, 0–1, or Spearman correlation, -1 to 1"),
