@@ -1,1 +1,1 @@
-"""The dashboard: reads the tables of a workspace and shows them in the browser."""
+"""Tables, pair sets and experiments of a workspace -> pages in the browser that show and explain them."""

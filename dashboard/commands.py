@@ -16,12 +16,12 @@ DEFAULT_PORT = 8501
 
 SERVER_OPTIONS: dict[str, Any] = {
     "server.address": ADDRESS,
-    "server.headless": True,  # opens no browser and asks for no e-mail address
+    "server.headless": True,  # opens no browser
     "server.showEmailPrompt": False,
     "server.fileWatcherType": "none",
     "browser.serverAddress": ADDRESS,
     "browser.gatherUsageStats": False,
-    "client.showErrorDetails": "none",  # a traceback goes to the terminal, not to the page
+    "client.showErrorDetails": "none",  # tracebacks go to the terminal, not to the page
     "client.toolbarMode": "viewer",
     "logger.hideWelcomeMessage": True,
     "logger.level": "warning",
@@ -50,14 +50,18 @@ def dashboard(
     ctx: typer.Context,
     port: int = typer.Option(DEFAULT_PORT, "--port", min=1, max=65_535, help="Port on 127.0.0.1."),
 ) -> None:
-    """Explore the workspace in the browser: overview, scaling, transfer, audit and the pairs themselves."""
+    """Explore the workspace in the browser: overview, experiments, audits and the pairs themselves."""
     root: Path = ctx.obj
     require_free_port(port)
     serve(root.expanduser().resolve(), port)
 
 
 def require_free_port(port: int) -> None:
-    """Errors: CallError when something listens on the port already, or this user may not open it."""
+    """Check that the port can be opened.
+
+    Raises:
+        CallError: the port is in use, or this user may not open it.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -65,14 +69,14 @@ def require_free_port(port: int) -> None:
         except OSError as error:
             reason = error.strerror or str(error)
             raise CallError(
-                f"Cannot serve on {ADDRESS}:{port}: {reason.lower()}.", "Name another: `lurker dashboard --port N`."
+                f"Cannot serve on {ADDRESS}:{port}: {reason.lower()}.", "Choose another: `lurker dashboard --port N`."
             ) from error
 
 
 def serve(root: Path, port: int) -> None:
-    """Serve the pages over the workspace at `root` until Ctrl-C.
+    """Serve the pages of the workspace at `root` until Ctrl-C.
 
-    The workspace need not exist: the pages say what to run. It reaches them through the environment.
+    The workspace need not exist: the pages then show what to run. Its path is passed in the environment.
     """
     from streamlit.web import bootstrap
 
@@ -80,5 +84,5 @@ def serve(root: Path, port: int) -> None:
     options = {name.replace(".", "_"): value for name, value in {**SERVER_OPTIONS, **THEME_OPTIONS}.items()}
     options["server_port"] = port
     bootstrap.load_config_options(options)
-    typer.echo(f"The dashboard of {root} is at http://{ADDRESS}:{port} (Ctrl-C ends it).")
+    typer.echo(f"The dashboard of {root} is at http://{ADDRESS}:{port} (Ctrl-C to stop).")
     bootstrap.run(str(Path(__file__).with_name("app.py")), False, [], options)

@@ -1,10 +1,9 @@
-"""The JSON a workspace holds beside its tables (manifests, audits, results) -> frames that charts can draw.
+"""JSON documents of a workspace (manifests, audits, results) -> frames that charts can draw.
 
-Each function reads what it needs and names the file when something is missing, so that one damaged file costs one
-panel and not the page.
+Each function names the file if something is missing, so that one damaged file costs one panel and not the page.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from lurker.errors import LurkerError
+from lurker.pair_sets import MANIFEST, read_manifest, require_row_count
 from lurker.workspace import Workspace, read_json
 
 T = TypeVar("T")
@@ -35,29 +35,29 @@ _PROBES = pl.Schema(
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What the probes say of one pair set."""
+    """The audit of one pair set."""
 
     pairs: str
     recipe: str
     verdict: str
     is_clean: bool
     second_opinion: str | None
-    """verdict of the second auditor; None where none was asked"""
+    """verdict of the second auditor; None if it did not run"""
     label_confidence_mean: float | None
     """mean P(chosen is truly liked more), 0.5–1"""
     probes: pl.DataFrame
-    """one row a split, subreddit, set of confounders and kind of probe, accuracy with its 95 % interval"""
+    """one row per split, subreddit, confounders and kind of probe: accuracy with its 95 % interval"""
     differences: pl.DataFrame
     """pairs, confounder, smd: standardised mean difference, chosen minus rejected"""
     rates: dict[str, tuple[float, float, float]]
-    """share of pairs whose earlier, whose longer response wins: value, low, high"""
+    """shares of pairs in which the earlier or the longer response wins: value, low, high"""
     truth: tuple[float, float, float] | None
     """accuracy of the simulator's truth on these pairs: value, low, high; None for real data"""
 
 
 @dataclass(frozen=True, slots=True)
-class PairSet:
-    """What the manifest of a pair set says."""
+class PairSetSummary:
+    """The manifest of a pair set."""
 
     name: str
     recipe: str
@@ -66,12 +66,12 @@ class PairSet:
     n_pairs: int
     n_posts: int
     ledger: pl.DataFrame
-    """stage, step, n, start, end: a waterfall from what came in, by what each rule dropped, to what was kept"""
+    """stage, step, n, start, end: a waterfall from the input, over what each rule dropped, to what was kept"""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a finished run says of its training."""
+    """The training of a finished run."""
 
     run_id: str
     pairs: str
@@ -86,11 +86,12 @@ class RunResult:
 def run_result(workspace: Workspace, run_id: str) -> RunResult:
     """The result of a run.
 
-    Errors: LurkerError when it is missing, damaged, or lacks an entry.
+    Raises:
+        LurkerError: the file is missing, damaged or lacks an entry.
     """
     path = workspace.root / "runs" / run_id / "result.json"
     content = read_json(path)
-    with _naming(path):
+    with _report_damage(path):
         return RunResult(
             run_id=run_id,
             pairs=str(content["pairs"]),
@@ -101,16 +102,18 @@ def run_result(workspace: Workspace, run_id: str) -> RunResult:
         )
 
 
-def pair_set(workspace: Workspace, name: str) -> PairSet:
+def pair_set(workspace: Workspace, name: str) -> PairSetSummary:
     """The manifest of a pair set.
 
-    Errors: LurkerError when it is missing, damaged, or lacks an entry.
+    Raises:
+        CallError: there is no such set.
+        LurkerError: the manifest is damaged or lacks an entry, or the pairs do not match it.
     """
-    path = workspace.root / "pairs" / name / "manifest.json"
-    content = read_json(path)
-    with _naming(path):
+    path = workspace.root / "pairs" / name / MANIFEST
+    with _report_damage(path):
+        content = read_manifest(workspace, name)
         ledger = [row for stage, counts in content["ledger"].items() for row in _waterfall(stage, counts)]
-        return PairSet(
+        summary = PairSetSummary(
             name=name,
             recipe=str(content["recipe"]["name"]),
             rules={field: value for field, value in content["recipe"].items() if field != "name"},
@@ -123,17 +126,20 @@ def pair_set(workspace: Workspace, name: str) -> PairSet:
                 orient="row",
             ),
         )
+    require_row_count(workspace, name)
+    return summary
 
 
 def audit(workspace: Workspace, name: str) -> Audit:
     """The audit of a pair set.
 
-    Errors: LurkerError when the file is missing, damaged, or lacks an entry.
+    Raises:
+        LurkerError: the file is missing, damaged or lacks an entry.
     """
     path, second_path = (workspace.root / "pairs" / name / file for file in ("audit.json", "second-opinion.json"))
     content = read_json(path)
     second = read_json(second_path) if second_path.exists() else None
-    with _naming(path):
+    with _report_damage(path):
         probes = [{"pairs": name, **{key: row[key] for key in list(_PROBES)[1:]}} for row in content["probes"]]
         differences = [(name, str(row["confounder"]), float(row["smd"])) for row in content["differences"]]
         rates = {key: _interval(content[key]) for key in ("earlier_wins", "longer_wins") if content.get(key)}
@@ -156,20 +162,21 @@ def audit(workspace: Workspace, name: str) -> Audit:
 
 
 def strongest_probes(probes: pl.DataFrame) -> pl.DataFrame:
-    """Per pair set, split, subreddit and confounders the probe that names the winner most often."""
+    """The most accurate probe per pair set, split, subreddit and confounders."""
     keys = ["pairs", "split", "subreddit", "confounders"]
     return probes.sort("accuracy", "probe", descending=[True, False]).unique(keys, keep="first", maintain_order=True)
 
 
 def widest_split(probes: pl.DataFrame) -> str:
-    """The split of an audit that holds the most pairs, and so has the narrowest intervals; there must be a probe."""
+    """The split of an audit with the most pairs, and so the narrowest intervals; there must be a probe."""
     return str(probes.sort("n_pairs", "split", descending=[True, False])["split"][0])
 
 
-def joint_probe(audit: Audit) -> dict[str, Any] | None:
-    """The probe of all confounders that decides, over all communities and the most pairs; None without one.
+def deciding_probe(audit: Audit) -> dict[str, Any] | None:
+    """The probe of all confounders that decides whether a pair set is clean, or None.
 
-    It is the strongest, unless that finds nothing and another is surely below chance: then the pairs are not clean.
+    Among those over all communities on the split with the most pairs it is the most accurate, unless that one finds
+    nothing and another is significantly below chance: then the pairs are not clean either.
     """
     if audit.probes.is_empty():
         return None
@@ -184,29 +191,29 @@ def joint_probe(audit: Audit) -> dict[str, Any] | None:
     return weakest if strongest["accuracy_low"] <= 0.5 and weakest["accuracy_high"] < 0.5 else strongest
 
 
-def standing(audit: Audit) -> str:
-    """'clean', 'not clean', or 'undecided': the joint probe's interval holds 0.5 and is too wide to call it clean."""
+def cleanness(audit: Audit) -> str:
+    """'clean', 'not clean' or 'undecided': the deciding probe's interval contains 0.5 but is too wide to be clean."""
     if audit.is_clean:
         return "clean"
-    probe = joint_probe(audit)
+    probe = deciding_probe(audit)
     return "undecided" if probe is None or probe["accuracy_low"] <= 0.5 <= probe["accuracy_high"] else "not clean"
 
 
-def each(names: list[str], read: Callable[[str], T]) -> tuple[dict[str, T], list[LurkerError]]:
-    """`read(name)` for each name: what could be read, and the errors of what could not."""
-    found: dict[str, T] = {}
-    damaged: list[LurkerError] = []
+def read_each(names: Iterable[str], read: Callable[[str], T]) -> tuple[dict[str, T], list[LurkerError]]:
+    """`read(name)` for each name: the results by name, and the errors of what could not be read."""
+    results: dict[str, T] = {}
+    errors: list[LurkerError] = []
     for name in names:
         try:
-            found[name] = read(name)
+            results[name] = read(name)
         except LurkerError as error:
-            damaged.append(error)
-    return found, damaged
+            errors.append(error)
+    return results, errors
 
 
 def _waterfall(stage: str, counts: dict[str, Any]) -> Iterator[tuple[str, str, int, int, int]]:
     left = int(counts["input"])
-    yield stage, "came in", left, 0, left
+    yield stage, "input", left, 0, left
     for drop in counts["dropped"]:
         n = int(drop["n"])
         yield stage, str(drop["reason"]), n, left - n, left
@@ -220,9 +227,10 @@ def _interval(entry: dict[str, Any], name: str = "") -> tuple[float, float, floa
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _report_damage(path: Path) -> Iterator[None]:
+    """Turn errors from missing or malformed entries into a LurkerError that names the file."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-        raise LurkerError(f"{path} is damaged: {reason}.", "Make it again with the command that wrote it.") from error
+        raise LurkerError(f"{path} is damaged: {reason}.", "Run the command that wrote it again.") from error

@@ -1,4 +1,4 @@
-"""What every page shares: its head, the workspace it reads, hints for what is missing, and text shown as text."""
+"""Shared by all pages: the header, the workspace, hints for what is missing, and safe display of texts."""
 
 import html
 import os
@@ -15,81 +15,83 @@ from lurker.workspace import Workspace, open_workspace
 WORKSPACE_VARIABLE = "LURKER_WORKSPACE"
 BUILD_PAIRS = "lurker pairs build matched --recipe matched"
 AUDIT_PAIRS = "lurker pairs audit matched"
-COIN_NOTE = "Intervals are 95 % and clustered by post; 0.5 is a coin."
+INTERVAL_NOTE = "Intervals are 95 %, clustered by post; 0.5 is chance."
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&])")
-# Control characters, and marks that reorder the text around them: named, so that they cannot hide or swap words.
+# Control characters and bidirectional marks are shown by name, so that they cannot hide or reorder words.
 _NAMED = (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _NAMES = {code: f"[U+{code:04X}]" for code in _NAMED}
 
 
-def begin(title: str, question: str) -> Workspace:
-    """Draw the head of a page and return the workspace; without one, say what to run and end the page."""
+def start_page(title: str, question: str) -> Workspace:
+    """Draw the header of a page and return the workspace; without one, show what to run and end the page."""
     st.title(title)
     st.markdown(f":gray[{question}]")
     root = Path(os.environ.get(WORKSPACE_VARIABLE, "workspace"))
     try:
         return open_workspace(root)
     except LurkerError as error:
-        commands = ["lurker demo   # a simulated Reddit, or your own dumps:", "lurker ingest dump FILE..."]
-        missing(error.message, commands, "Then start the dashboard on that workspace again.")
+        commands = ["lurker demo   # a simulated Reddit; or your own dumps:", "lurker ingest dump FILE..."]
+        show_missing(error.message, commands, "Then start the dashboard on that workspace again.")
         st.stop()
 
 
-def choose(place: DeltaGenerator, label: str, names: list[str], parameter: str) -> str:
-    """A choice that always stands in the URL: a shared link means the same when the workspace has grown.
+def select_in_url(column: DeltaGenerator, label: str, names: list[str], parameter: str) -> str:
+    """A select box whose choice is always in the URL, so that a shared link stays valid as the workspace grows.
 
-    A widget's own binding leaves its default out of the URL, and the first of the names is not the first for ever.
+    A widget's own binding leaves its default out of the URL, and the first name may change.
     """
-    asked = st.query_params.get(parameter)
-    name = place.selectbox(label, names, index=names.index(asked) if asked in names else 0, key=parameter)
+    requested = st.query_params.get(parameter)
+    index = names.index(requested) if requested in names else 0
+    name = column.selectbox(label, names, index=index, key=parameter)
     st.query_params[parameter] = name
     return name
 
 
-def missing(what: str, commands: Iterable[str], after: str = "") -> None:
-    """Say what is not there yet and which commands make it, in their order."""
+def show_missing(what: str, commands: Iterable[str], after: str = "") -> None:
+    """Show what does not exist yet and the commands that create it, in order."""
     with st.container(border=True):
-        st.markdown(f"**{plain(what)}**")
+        st.markdown(f"**{escape(what)}**")
         st.markdown("Run:")
         st.code("\n".join(commands), language="bash")
         if after:
             st.caption(after)
 
 
-def damaged(errors: Iterable[LurkerError]) -> None:
-    """Name what could not be read; the rest of the page goes on."""
+def show_errors(errors: Iterable[LurkerError]) -> None:
+    """Show what could not be read; the rest of the page is still drawn."""
     for error in errors:
-        st.warning(f"{plain(error.message)} {with_commands(error.next_step)}", icon=":material/broken_image:")
+        st.warning(f"{escape(error.message)} {escape_with_code(error.next_step)}", icon=":material/broken_image:")
 
 
-def not_audited(names: Iterable[str]) -> None:
-    """Say which pair sets wait for their audit, and the command for each."""
+def show_unaudited(names: Iterable[str]) -> None:
+    """Show which pair sets have no audit yet, with the command for each."""
     for name in names:
-        st.info(f"**{plain(name)}** was not audited yet: `lurker pairs audit {name}`", icon=":material/fact_check:")
+        st.info(f"**{escape(name)}** has no audit yet: `lurker pairs audit {name}`", icon=":material/fact_check:")
 
 
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is: no link, image, heading, emoji code or formula."""
+def escape(text: str) -> str:
+    """Text that Markdown shows literally: no link, image, heading, emoji code or formula."""
     return _MARKDOWN.sub(r"\\\1", visible(text)).replace("\n", " ")
 
 
-def with_commands(text: str) -> str:
-    """Text that Markdown shows as it is, but for what stands between backticks: that is a command."""
+def escape_with_code(text: str) -> str:
+    """Text that Markdown shows literally, except for commands between backticks."""
     parts = text.split("`")
-    return "".join(f"`{part}`" if index % 2 else plain(part) for index, part in enumerate(parts))
+    return "".join(f"`{part}`" if index % 2 else escape(part) for index, part in enumerate(parts))
 
 
 def visible(text: str) -> str:
-    """The text with what cannot be shown made visible: control characters, lone surrogates, reordering marks."""
-    whole = text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= c <= "\udfff" for c in text) else text
-    return whole.replace("\r\n", "\n").translate(_NAMES)
+    """The text with control characters, lone surrogates and bidirectional marks made visible."""
+    valid = text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= c <= "\udfff" for c in text) else text
+    return valid.replace("\r\n", "\n").translate(_NAMES)
 
 
 def text_box(text: str, *, accent: str, max_height_px: int = 520) -> str:
-    """HTML that shows a stranger's text as text: escaped, wrapped anywhere, in a box that scrolls and cannot overflow.
+    """HTML that shows untrusted text safely: escaped, wrapped, in a box that scrolls and cannot overflow.
 
-    accent: colour of the box's edge.
+    Args:
+        accent: colour of the box's edge.
     """
     style = (
         f"border-left:4px solid {accent};background:rgba(132,139,149,.10);border-radius:0 8px 8px 0;"
@@ -100,7 +102,7 @@ def text_box(text: str, *, accent: str, max_height_px: int = 520) -> str:
 
 
 def duration(seconds: int) -> str:
-    """A time span as people say it: '45 s', '12 min', '3 h 20 min', '2 d 4 h'; before the post has a minus."""
+    """A time span in words: '45 s', '12 min', '3 h 20 min', '2 d 4 h'; with a minus if before the post."""
     sign, left = ("−" if seconds < 0 else ""), abs(seconds)
     if left < 60:
         return f"{sign}{left} s"
@@ -114,5 +116,5 @@ def duration(seconds: int) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """A share with its interval, as everywhere on the pages."""
+    """A share with its interval, as shown on all pages."""
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -1,6 +1,6 @@
-"""The command `lurker`: mounts each room's commands by name and loads a room only when one of them is called.
+"""The command `lurker`: names each room's commands and imports a room only when one of them runs.
 
-This is the one file of the ground that looks up at the rooms, so `lurker --help` stays fast and no room knows another.
+This is the only file in `lurker/` that refers to the rooms. They are imported by name, so `lurker --help` stays fast.
 """
 
 import importlib
@@ -16,23 +16,20 @@ from lurker import __version__
 from lurker.errors import LurkerError
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
+"""Exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
 MOUNTED = {
-    "demo": ("lurker.demo:app", "A simulated Reddit through everything, in minutes; says how to open the dashboard."),
-    "ingest": ("ingest.commands:app", "Reddit's dumps or a simulated Reddit into posts, comments and observations."),
+    "demo": ("lurker.demo:app", "Run every stage on a simulated Reddit, in minutes."),
+    "ingest": ("ingest.commands:app", "Read Reddit dumps, live Reddit or a simulated one into tables."),
     "pairs": ("features.commands:app", "Build, audit and compare preference pairs."),
     "rm": ("rm.commands:app", "Train, evaluate and apply reward models."),
-    "experiment": (
-        "rm.experiments.commands:app",
-        "Data and model size, transfer across communities, recipes compared.",
-    ),
+    "experiment": ("rm.experiments.commands:app", "Compare data sizes, model sizes, communities and recipes."),
     "dashboard": ("dashboard.commands:app", "Explore the workspace in the browser."),
-    "status": ("lurker.status:app", "What the workspace holds."),
+    "status": ("lurker.status:app", "Show what the workspace contains."),
 }
 
 
 class _Mounted(TyperCommand):
-    """A name and a line of help until it is called; then the room's real command."""
+    """A name and a line of help, replaced by the room's real command when it is called."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         target, _ = MOUNTED[str(self.name)]
@@ -66,26 +63,30 @@ def _show_version(value: bool) -> None:
 def root(
     ctx: typer.Context,
     workspace: Path = typer.Option(
-        Path("workspace"), "--workspace", envvar="LURKER_WORKSPACE", help="Folder of tables, runs and experiments."
+        Path("workspace"), "--workspace", envvar="LURKER_WORKSPACE", help="Folder of tables, pair sets and runs."
     ),
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
 ) -> None:
-    """Reddit's votes into preference pairs without shortcuts, and reward models that are judged honestly.
+    """Turn Reddit votes into preference pairs without shortcuts, and train and evaluate reward models on them.
 
-    Start with `lurker demo`, or `lurker ingest dump FILE...` for your own dumps.
+    Start with `lurker demo`, or with `lurker ingest dump FILE...` for your own dumps.
     """
     ctx.obj = workspace
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line in this process; its exit code: 0 done, 1 the work failed, 2 the call was wrong."""
+    """Run one command line in this process.
+
+    Returns:
+        The exit code: 0 success, 1 the work failed, 2 the call was wrong, 130 interrupted.
+    """
     try:
         code = app(_hoist_workspace(arguments), standalone_mode=False)
-        if code == INTERRUPTED:  # Typer's own answer to Ctrl-C
+        if code == INTERRUPTED:  # how Typer reports Ctrl-C
             return _interrupted()
         return code if isinstance(code, int) else 0
     except LurkerError as error:
-        _complain(error.message, error.next_step)
+        _print_error(error.message, error.next_step)
         return error.exit_code
     except typer.Exit as leave:
         return leave.exit_code
@@ -93,11 +94,11 @@ def run(arguments: list[str]) -> int:
         return _interrupted()
     except KeyboardInterrupt:
         return _interrupted()
-    except BrokenPipeError:  # the reader of our output left, as `lurker ... | head` does
+    except BrokenPipeError:  # the reader of our output is gone, as in `lurker ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError:
-        _complain("Not enough memory.", "Take fewer subreddits at once or a machine with more.")
+        _print_error("Not enough memory.", "Use fewer subreddits at once, or a machine with more memory.")
         return 1
     except typer._click.exceptions.ClickException as error:
         error.show()
@@ -110,7 +111,7 @@ def main() -> None:
 
 
 def _hoist_workspace(arguments: list[str]) -> list[str]:
-    """Let `--workspace DIR` stand anywhere on the line, not only before the command."""
+    """Allow `--workspace DIR` anywhere on the line, not only before the command."""
     front: list[str] = []
     rest: list[str] = []
     remaining = iter(arguments)
@@ -126,12 +127,12 @@ def _hoist_workspace(arguments: list[str]) -> list[str]:
     return front + rest
 
 
-def _complain(message: str, next_step: str) -> None:
+def _print_error(message: str, next_step: str) -> None:
     sys.stderr.write(f"error: {message}\n")
     if next_step:
         sys.stderr.write(f"  next: {next_step}\n")
 
 
 def _interrupted() -> int:
-    sys.stderr.write("stopped. What was finished is kept: the same command goes on from there.\n")
+    sys.stderr.write("Interrupted. Finished work is kept; run the same command to resume.\n")
     return INTERRUPTED

@@ -1,7 +1,7 @@
 """The one reader of pair sets: `pairs/NAME/pairs.parquet`, described by a `manifest.json` that is written last.
 
-A set without a manifest does not exist; one whose pairs differ from what its manifest describes is refused. Features,
-reward models and dashboard all read pairs here, so none of them can accept what another refuses.
+A set without a manifest does not exist, and one that does not match its manifest is refused. All rooms read pairs
+here, so none of them accepts what another refuses.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace, read_json
 
 HARD_TEST = "hard-test"
+"""Name of the frozen pair set that all recipes are tested on."""
 SPLITS = ("train", "validation", "test")
 TEXTS = ("prompt", "chosen", "rejected")
 PAIRS_FILE = "pairs.parquet"
@@ -32,7 +33,7 @@ class PairSet(Displayed):
     workspace: Workspace
     name: str
     manifest: dict[str, Any]
-    """Recipe, ledger, counts and digests, as `manifest.json` holds them."""
+    """Recipe, ledger, counts and digests, as in `manifest.json`."""
     frame: pl.DataFrame
     """The PAIRS table, without pairs whose texts a purge erased."""
 
@@ -61,7 +62,7 @@ def pair_set_names(workspace: Workspace) -> list[str]:
 
 
 def has_hard_test(workspace: Workspace) -> bool:
-    """Whether a hard test was frozen in this workspace."""
+    """Whether this workspace has a frozen hard test."""
     return HARD_TEST in pair_set_names(workspace)
 
 
@@ -100,7 +101,7 @@ def read_pairs(workspace: Workspace, name: str, subreddits: Sequence[str] = ()) 
 
     Raises:
         CallError: there is no such set, or it has no pairs of a subreddit.
-        LurkerError: the file is not what the manifest describes.
+        LurkerError: the file does not match the manifest.
     """
     return of_subreddits(read_pair_set(workspace, name).frame, name, subreddits)
 
@@ -110,7 +111,7 @@ def read_pair_set(workspace: Workspace, name: str) -> PairSet:
 
     Raises:
         CallError: there is no such set.
-        LurkerError: the file is not what the manifest describes.
+        LurkerError: the file does not match the manifest.
     """
     manifest = read_manifest(workspace, name)
     pairs = pl.read_parquet(workspace.folder("pairs", name) / PAIRS_FILE)
@@ -123,21 +124,48 @@ def intact_digest(workspace: Workspace, name: str) -> str:
 
     Raises:
         CallError: there is no such set.
-        LurkerError: the file is not what the manifest describes.
+        LurkerError: the file does not match the manifest.
     """
     manifest = read_manifest(workspace, name)
     _require_intact(name, pl.read_parquet(workspace.folder("pairs", name) / PAIRS_FILE), manifest)
     return str(manifest["pairs_sha256"])
 
 
+def require_row_count(workspace: Workspace, name: str) -> dict[str, Any]:
+    """Check cheaply, without reading the pairs, that a set has as many rows as its manifest says; the manifest.
+
+    Raises:
+        CallError: there is no such set.
+        LurkerError: the file is damaged or has another number of rows.
+    """
+    manifest = read_manifest(workspace, name)
+    file = workspace.folder("pairs", name) / PAIRS_FILE
+    try:
+        n_rows = pl.scan_parquet(file).select(pl.len()).collect().item()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LurkerError(f"Cannot read {file}: {str(error).splitlines()[0]}.", _rebuild(name, manifest)) from error
+    if n_rows != manifest.get("n_pairs"):
+        raise _damaged(name, manifest)
+    return manifest
+
+
 def _require_intact(name: str, pairs: pl.DataFrame, manifest: dict[str, Any]) -> None:
-    if frame_sha256(pairs) == manifest["pairs_sha256"]:
-        return
-    build = f"Build it again: `lurker pairs build {name} --recipe {manifest['recipe']['name']}`."
-    raise LurkerError(
-        f"Pair set {name!r} is not what its manifest describes: a build was interrupted or the file was changed.",
-        "Freeze it again: add `--refreeze` to any `lurker pairs build`." if name == HARD_TEST else build,
+    if frame_sha256(pairs) != manifest.get("pairs_sha256"):
+        raise _damaged(name, manifest)
+
+
+def _damaged(name: str, manifest: dict[str, Any]) -> LurkerError:
+    return LurkerError(
+        f"Pair set {name!r} does not match its manifest: a build was interrupted or the file was changed.",
+        _rebuild(name, manifest),
     )
+
+
+def _rebuild(name: str, manifest: dict[str, Any]) -> str:
+    if name == HARD_TEST:
+        return "Freeze it again: add `--refreeze` to any `lurker pairs build`."
+    recipe = manifest.get("recipe", {}).get("name", "RECIPE")
+    return f"Build it again: `lurker pairs build {name} --recipe {recipe}`."
 
 
 def of_subreddits(pairs: pl.DataFrame, name: str, subreddits: Sequence[str]) -> pl.DataFrame:
@@ -168,28 +196,28 @@ def split_of(pairs: pl.DataFrame, name: str, split: str) -> pl.DataFrame:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(pairs["split"].value_counts().rows()))
         raise LurkerError(
             f"Pair set {name} has no {split} pairs here (it has: {counts or 'no pairs'}).",
-            "Take more posts or subreddits: `lurker pairs build`.",
+            "Build from more posts or subreddits: `lurker pairs build`.",
         )
     return part.sort("pair_id")
 
 
 def with_texts(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The pairs of set `name` that still have all their texts, in order; says how many a purge erased."""
-    whole = pairs.filter(pl.all_horizontal(pl.col(TEXTS) != ""))
-    if n_erased := pairs.height - whole.height:
+    """The pairs of set `name` that still have all their texts, in order; reports how many a purge erased."""
+    complete = pairs.filter(pl.all_horizontal(pl.col(TEXTS) != ""))
+    if n_erased := pairs.height - complete.height:
         say(f"{n_erased:,} pairs of {name} lost their texts to a purge and are skipped; build the set again.")
-    return whole
+    return complete
 
 
-def require_disjoint(training: pl.DataFrame, judged: pl.DataFrame, name: str) -> None:
-    """Refuse to judge on a post that was trained on.
+def require_disjoint(training: pl.DataFrame, test: pl.DataFrame, name: str) -> None:
+    """Refuse to test on posts that were trained on.
 
     Raises:
         LurkerError: posts are shared; the message counts them and names one.
     """
-    shared = training.select("post_id").unique().join(judged.select("post_id").unique(), on="post_id")["post_id"].sort()
+    shared = training.select("post_id").unique().join(test.select("post_id").unique(), on="post_id")["post_id"].sort()
     if len(shared):
         raise LurkerError(
-            f"{len(shared):,} posts of {name} were trained on, {shared[0]} among them: its accuracy would be false.",
-            "Judge on the split `test`, or build the two pair sets with the same split.",
+            f"{len(shared):,} posts of {name} were trained on, {shared[0]} for example: accuracy would be too high.",
+            "Test on the split `test`, or build both pair sets with the same split.",
         )

@@ -1,7 +1,7 @@
-"""Where tables live: a folder with a marker, Parquet by subreddit under manifests, and DuckDB views over it.
+"""Workspaces: a folder with a marker, tables as Parquet by subreddit under manifests, and DuckDB views over them.
 
-A partition (`comments/college/`) is whatever its `manifest.json` names: new files are written beside the old ones and
-the manifest is replaced last by one rename, so a reader sees the state before or after a write and never half of one.
+A partition (`comments/college/`) consists of the files that its `manifest.json` names. A write adds new files and then
+replaces the manifest by one atomic rename, so a reader sees the state before or after a write, never half of it.
 """
 
 import fcntl
@@ -21,55 +21,78 @@ import duckdb
 import polars as pl
 
 from lurker.errors import CallError, LurkerError
+from lurker.report import Displayed, ResultTable
 from lurker.schema import SCHEMA_VERSION, WORKSPACE_TABLES, Table
 
 MARKER = "lurker.json"
 PATTERN_CHARACTERS = "*?["
-"""Characters by which readers of Parquet take a path for a pattern of many."""
+"""Characters that make Parquet readers treat a path as a glob pattern."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 CACHE = "cache"
-"""Folder of a workspace for what can be computed again: it may be removed at any time."""
+"""Folder of a workspace for what can be recomputed: it may be removed at any time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Workspace:
-    """An opened workspace; `open_workspace` makes one."""
+class Workspace(Displayed):
+    """An open workspace, as returned by `lurker.open`; printing it shows what it contains."""
 
     root: Path
 
     def folder(self, kind: str, name: str) -> Path:
-        """`kind` is pairs, runs or experiments; the name of one of them is checked.
+        """The folder of one pair set, run or experiment, whether or not it exists.
 
-        Errors: CallError when the name could leave the folder or is no plain file name.
+        Args:
+            kind: pairs | runs | experiments.
+
+        Raises:
+            CallError: the name is not a plain file name.
         """
         if not _NAME.fullmatch(name):
-            raise CallError(f"{name!r} is no name for {kind}.", "Use letters, digits, dot, dash and underscore.")
+            raise CallError(
+                f"{name!r} is not a valid name for {kind}.", "Use letters, digits, dots, dashes and underscores."
+            )
         return self.root / kind / name
 
     def names(self, kind: str, marker: str) -> list[str]:
-        """Names of the finished folders of a kind: those whose last-written file `marker` exists."""
+        """Names of the finished folders of a kind, sorted: those in which `marker`, the file written last, exists."""
         return sorted(path.parent.name for path in (self.root / kind).glob(f"*/{marker}"))
+
+    def table(self) -> ResultTable:
+        """What the workspace contains, one row per kind."""
+        from lurker.contents import overview
+
+        return overview(self)
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.root)!r})"
+
+    def __str__(self) -> str:
+        return str(self.table())
 
     # --- tables by subreddit -------------------------------------------------------------------------------------
 
     def manifest(self, table: Table, subreddit: str) -> dict[str, Any]:
-        """The partition's manifest: files, rows, display name and what its writer noted; empty when absent."""
+        """The partition's manifest: files, rows, display name and its writer's notes; empty if there is none."""
         path = self.partition(table, subreddit) / "manifest.json"
         return read_json(path) if path.exists() else {}
 
     def partition(self, table: Table, subreddit: str) -> Path:
-        """The folder of one subreddit; Reddit's names do not distinguish case, so neither do folders."""
+        """The folder of one subreddit, in lower case, as Reddit's names are case-insensitive."""
         return self.root / table.name / subreddit.lower()
 
     def subreddits(self, table: Table) -> list[str]:
-        """Display names of the subreddits that hold rows of the table."""
+        """Display names of the subreddits with rows in the table."""
         paths = sorted((self.root / table.name).glob("*/manifest.json"))
         return [manifest["subreddit"] for path in paths if (manifest := read_json(path))["n_rows"]]
 
     def files(self, table: Table, subreddits: Sequence[str] | None = None) -> list[Path]:
-        """The Parquet files of the table, those of the given subreddits only.
+        """The Parquet files of the table.
 
-        Errors: LurkerError when a subreddit that was asked for has no rows.
+        Args:
+            subreddits: only these, in any case and with or without `r/`; None for all.
+
+        Raises:
+            LurkerError: one of the subreddits has no rows.
         """
         known = {name.lower(): name for name in self.subreddits(table)}
         wanted = known if subreddits is None else [name.lower().removeprefix("r/") for name in subreddits]
@@ -86,14 +109,14 @@ class Workspace:
         ]
 
     def scan(self, table: Table, subreddits: Sequence[str] | None = None) -> pl.LazyFrame:
-        """The table, lazily; without rows when nothing was ingested."""
+        """The table as a lazy frame, empty if nothing was ingested."""
         files = self.files(table, subreddits)
         return pl.scan_parquet(files) if files else table.empty().lazy()
 
     def replace_partition(
         self, table: Table, subreddit: str, frames: Iterator[pl.DataFrame] | Sequence[pl.DataFrame], **notes: Any
     ) -> None:
-        """Write the frames as the partition's new files, commit them with the manifest, then drop the old files."""
+        """Write the frames as the partition's new files, commit them with the manifest, then delete the old files."""
         folder = self.partition(table, subreddit)
         folder.mkdir(parents=True, exist_ok=True)
         files = []
@@ -104,7 +127,7 @@ class Workspace:
         self.commit_partition(table, subreddit, files, **notes)
 
     def commit_partition(self, table: Table, subreddit: str, files: list[dict[str, Any]], **notes: Any) -> None:
-        """Make already written files (name, n_rows) the partition's content, then drop the files no longer named."""
+        """Make files already written (name, n_rows) the partition's content, then delete those no longer named."""
         folder = self.partition(table, subreddit)
         n_rows = sum(file["n_rows"] for file in files)
         content = {"schema_version": SCHEMA_VERSION, "subreddit": subreddit, "n_rows": n_rows, "files": files, **notes}
@@ -115,7 +138,11 @@ class Workspace:
                 path.unlink(missing_ok=True)
 
     def connect(self, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
-        """An in-memory DuckDB with a view for each table by subreddit (without rows when nothing was ingested)."""
+        """An in-memory DuckDB with one view per table, empty if nothing was ingested.
+
+        Args:
+            memory_limit: of DuckDB, such as "8GB"; None for its default.
+        """
         connection = duckdb.connect(config={"memory_limit": memory_limit} if memory_limit else {})
         connection.execute("SET TimeZone = 'UTC'")
         for table in WORKSPACE_TABLES:
@@ -131,7 +158,7 @@ class Workspace:
     # --- secrets and locks ---------------------------------------------------------------------------------------
 
     def salt(self) -> bytes:
-        """The secret that author hashes are salted with; made at first use, readable by its owner only."""
+        """The secret salt of author hashes; created at first use, readable by its owner only."""
         path = self.root / "salt"
         if not path.exists():
             temporary = path.with_name(f".salt-{uuid.uuid4().hex}")
@@ -139,7 +166,7 @@ class Workspace:
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(16))
             try:
-                os.link(temporary, path)  # fails where another process was first: then its salt counts
+                os.link(temporary, path)  # fails if another process was first; then its salt is used
             except FileExistsError:
                 pass
             finally:
@@ -148,9 +175,13 @@ class Workspace:
 
     @contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
-        """Hold the workspace for one writer of posts, comments and observations; what a killed one left is swept up.
+        """Lock the workspace for one writer of posts, comments and observations; remove what a killed writer left.
 
-        Errors: LurkerError that names the process which holds it.
+        Args:
+            purpose: the command that takes the lock, for the error of others.
+
+        Raises:
+            LurkerError: another process has the lock; the message names it.
         """
         with (self.root / ".lock").open("a+") as file:
             try:
@@ -158,7 +189,7 @@ class Workspace:
             except OSError as error:
                 holder = _holder(file)
                 raise LurkerError(
-                    f"{self.root} is being written by {holder}.", "Wait for it, then run again."
+                    f"{self.root} is being written by {holder}.", "Wait until it has finished, then run again."
                 ) from error
             file.seek(0)
             file.truncate()
@@ -174,7 +205,7 @@ class Workspace:
 
 
 def _holder(lock: IO[str]) -> str:
-    """Who holds the lock, as it wrote there: a moment after it took it."""
+    """The command that has the lock, which it writes into the file shortly after taking it."""
     for _ in range(50):
         lock.seek(0)
         if holder := lock.read().strip():
@@ -184,30 +215,39 @@ def _holder(lock: IO[str]) -> str:
 
 
 def open_workspace(root: Path, *, create: bool = False) -> Workspace:
-    """Open the workspace at `root`; with `create`, make it where there is nothing yet.
+    """Open the workspace at `root`.
 
-    Errors: CallError when the path is a file, a folder of something else, not there, or reads as a pattern; LurkerError
-    when the workspace was written by another version of the tables.
+    Args:
+        create: make the workspace if there is nothing at `root` yet.
+
+    Raises:
+        CallError: the path is a file, another folder, missing, or contains a glob character.
+        LurkerError: the workspace was written by another version of the tables.
     """
-    if found := [character for character in PATTERN_CHARACTERS if character in str(root.absolute())]:
-        raise CallError(f"{root.absolute()} holds {found[0]!r}, which reads as a pattern.", "Name another --workspace.")
+    if characters := [character for character in PATTERN_CHARACTERS if character in str(root.absolute())]:
+        raise CallError(
+            f"{root.absolute()} contains {characters[0]!r}, which Parquet readers treat as a pattern.",
+            "Choose another path with --workspace.",
+        )
     marker = root / MARKER
     if marker.exists():
         version = read_json(marker).get("schema_version")
         if version != SCHEMA_VERSION:
             raise LurkerError(
-                f"{root} holds tables of version {version}, this Lurker reads version {SCHEMA_VERSION}.",
+                f"{root} contains tables of version {version}; this Lurker reads version {SCHEMA_VERSION}.",
                 "Ingest again into a new workspace: `lurker --workspace NEW ingest dump FILE...`.",
             )
         return Workspace(root)
     if root.exists() and not root.is_dir():
-        raise CallError(f"{root} is a file, not a workspace.", "Name a folder with --workspace.")
+        raise CallError(f"{root} is a file, not a workspace.", "Choose a folder with --workspace.")
     if root.exists() and not all(path.match(f".{MARKER}.*.tmp") for path in root.iterdir()):
         if marker.exists():
-            return open_workspace(root)  # another process made it just now
-        raise CallError(f"{root} is a folder of something else: it has no {MARKER}.", "Name another with --workspace.")
+            return open_workspace(root)  # another process has just made it
+        raise CallError(f"{root} is not a workspace: it has no {MARKER}.", "Choose another folder with --workspace.")
     if not create:
-        raise CallError(f"There is no workspace at {root}.", "Make one: `lurker ingest dump FILE...` or `lurker demo`.")
+        raise CallError(
+            f"There is no workspace at {root}.", "Create it: `lurker ingest dump FILE...` or `lurker demo`."
+        )
     root.mkdir(parents=True, exist_ok=True)
     write_json({"schema_version": SCHEMA_VERSION}, marker)
     return Workspace(root)
@@ -218,7 +258,11 @@ def open_workspace(root: Path, *, create: bool = False) -> Workspace:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on success it is flushed to disk and renamed to `path`, else removed."""
+    """Yield a temporary path next to `path`; on success it is flushed to disk and renamed to `path`, else removed.
+
+    Raises:
+        LurkerError: the file cannot be written, such as on a full disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -228,21 +272,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise LurkerError(
-            f"Cannot write {path}: {error.strerror or error}.", "Free some space or name another."
+            f"Cannot write {path}: {error.strerror or error}.", "Free some space, or choose another path."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_parquet(frame: pl.DataFrame, path: Path, compression: Literal["zstd", "lz4"] = "zstd") -> None:
-    """Write a frame as Parquet, whole or not at all; "lz4" is quicker and larger, for what is soon read once."""
+    """Write a frame as Parquet, atomically.
+
+    Args:
+        compression: "lz4" is faster and larger, for files that are soon read once.
+    """
     with atomic_path(path) as temporary:
         level = 3 if compression == "zstd" else None
         frame.write_parquet(temporary, compression=compression, compression_level=level, row_group_size=128_000)
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write JSON, whole or not at all; a number that is not finite is an error, not a hole in the file."""
+    """Write JSON, atomically; a number that is not finite raises ValueError."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -250,7 +298,8 @@ def write_json(value: Any, path: Path) -> None:
 def read_json(path: Path) -> Any:
     """Read JSON.
 
-    Errors: LurkerError when the file is missing or damaged.
+    Raises:
+        LurkerError: the file is missing or damaged.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))

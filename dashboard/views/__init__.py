@@ -1,1 +1,1 @@
-"""The pages; each file is one page and draws it in `render`."""
+"""Tables and JSON documents of a workspace -> pages, one per file, each drawn by its `render`."""

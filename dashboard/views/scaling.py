@@ -1,9 +1,11 @@
-"""Scaling: accuracy against data and model size."""
+"""Scaling page: accuracy against data size and model size."""
 
 import polars as pl
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import documents, layout, queries
+from dashboard import documents, experiments, layout
+from dashboard.parquet import version
 from lurker import charts
 from lurker.errors import LurkerError
 from lurker.pair_sets import pair_set_names
@@ -13,26 +15,26 @@ HOW_TO = "lurker experiment scaling matched --models scratch-50k,scratch-200k --
 
 
 def render() -> None:
-    """One experiment: its two charts, its filters, its table."""
-    workspace = layout.begin("Scaling", "How accuracy grows with data and model size, beside what needs no model.")
-    names = queries.experiments(workspace, "scaling")
+    """Draw one experiment: filters, two charts, a table."""
+    workspace = layout.start_page("Scaling", "How accuracy grows with data and model size.")
+    names = experiments.experiment_names(workspace, "scaling")
     if not names:
         commands = [HOW_TO] if pair_set_names(workspace) else [layout.BUILD_PAIRS, HOW_TO]
-        layout.missing("No scaling experiment has finished yet.", commands)
+        layout.show_missing("There is no finished scaling experiment yet.", commands)
         return
-    chosen, filters = st.columns([1, 3])
-    name = layout.choose(chosen, "Experiment", names, "scaling_experiment")
+    left, right = st.columns([1, 3])
+    name = layout.select_in_url(left, "Experiment", names, "scaling_experiment")
     try:
-        file = queries.version(queries.experiment_file(workspace, name, "scaling"))
-        curve = queries.scaling_curve(file)
-        cells = queries.scaling_cells(file)
+        file = version(experiments.experiment_file(workspace, name, "scaling"))
+        curve = experiments.scaling_curve(file)
+        cells = experiments.scaling_cells(file)
     except LurkerError as error:
-        layout.damaged([error])
+        layout.show_errors([error])
         return
     if curve.filter(~pl.col("is_baseline")).is_empty():
-        layout.missing(f"The experiment {name!r} holds no model yet.", [HOW_TO])
+        layout.show_missing(f"The experiment {name!r} has no model yet.", [HOW_TO])
         return
-    curve = _filtered(curve, filters)
+    curve = _filter(curve, right)
     truth = _truth(workspace, curve)
     if curve.filter(~pl.col("is_baseline")).is_empty():
         st.info("Choose at least one model and one data size.")
@@ -44,14 +46,15 @@ def render() -> None:
     _table(curve, name)
 
 
-def _filtered(curve: pl.DataFrame, place: st.delta_generator.DeltaGenerator) -> pl.DataFrame:
+def _filter(curve: pl.DataFrame, column: DeltaGenerator) -> pl.DataFrame:
+    """The rows of the models and data sizes that the reader selects."""
     models = curve.filter(~pl.col("is_baseline"))["predictor"].unique(maintain_order=True).to_list()
     sizes = [f"{n:,}" for n in sorted(curve.filter(~pl.col("is_baseline"))["n_train_pairs"].unique())]
-    model_place, size_place = place.columns([6, 5])
-    kept_models = model_place.pills(
+    model_column, size_column = column.columns([6, 5])
+    kept_models = model_column.pills(
         "Models", models, selection_mode="multi", default=models, key="scaling_models", bind="query-params"
     )
-    kept_sizes = size_place.pills(
+    kept_sizes = size_column.pills(
         "Training pairs", sizes, selection_mode="multi", default=sizes, key="scaling_sizes", bind="query-params"
     )
     n_pairs = [int(size.replace(",", "")) for size in kept_sizes]
@@ -60,26 +63,26 @@ def _filtered(curve: pl.DataFrame, place: st.delta_generator.DeltaGenerator) -> 
 
 
 def _truth(workspace: Workspace, curve: pl.DataFrame) -> float | None:
-    """Accuracy of the simulator's truth on the test pairs, when it is known and the reader wants it drawn."""
+    """Accuracy of the simulator's truth on the test pairs, if it is known and the reader wants it drawn."""
     if curve.is_empty():
         return None
     try:
         truth = documents.audit(workspace, curve["test_pairs"][0]).truth
-    except LurkerError:  # the audit page names what is wrong with an audit; here only the line is left out
+    except LurkerError:  # the audit page shows the error; here only the line is left out
         return None
     if truth is None:
         return None
-    shown = st.toggle("Draw what the simulator's truth reaches", value=True, key="scaling_truth", bind="query-params")
+    shown = st.toggle("Show the simulator's truth", value=True, key="scaling_truth", bind="query-params")
     return truth[0] if shown else None
 
 
 def _reading_note(curve: pl.DataFrame, cells: pl.DataFrame) -> str:
-    test_pairs, train_pairs = layout.plain(cells["test_pairs"][0]), layout.plain(cells["pairs"][0])
+    test_pairs, train_pairs = layout.escape(cells["test_pairs"][0]), layout.escape(cells["pairs"][0])
     n_test_pairs, n_seeds = curve.select(pl.col("n_test_pairs", "n_seeds").max()).row(0)
     return (
-        f"Trained on **{train_pairs}**, judged on **{test_pairs}** ({n_test_pairs:,} pairs). "
+        f"Trained on **{train_pairs}**, tested on **{test_pairs}** ({n_test_pairs:,} pairs). "
         f"Points are means over up to {n_seeds} seeds; bands are the mean of the seeds' 95 % intervals, clustered by "
-        "post: all seeds are judged on the same pairs, so more seeds do not narrow them. Dashed lines need no model."
+        "post. All seeds are tested on the same pairs, so more seeds do not narrow them. Dashed lines are baselines."
     )
 
 

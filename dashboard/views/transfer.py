@@ -1,9 +1,10 @@
-"""Transfer: what a model trained on one community knows of another."""
+"""Transfer page: how well a model trained on one community works in another."""
 
 import polars as pl
 import streamlit as st
 
-from dashboard import layout, queries
+from dashboard import experiments, layout
+from dashboard.parquet import version
 from lurker import charts
 from lurker.errors import LurkerError
 from lurker.pair_sets import pair_set_names
@@ -13,22 +14,22 @@ VIEWS = ("accuracy", "difference from in-domain")
 
 
 def render() -> None:
-    """One experiment's source × target heatmap, what it says in a sentence, its table."""
-    workspace = layout.begin("Transfer", "How taste learned in one community carries over to another.")
-    names = queries.experiments(workspace, "transfer")
+    """Draw one experiment: mean figures, the source × target heatmap, a table."""
+    workspace = layout.start_page("Transfer", "How well taste learned in one community transfers to another.")
+    names = experiments.experiment_names(workspace, "transfer")
     if not names:
         commands = [HOW_TO] if pair_set_names(workspace) else [layout.BUILD_PAIRS, HOW_TO]
-        layout.missing("No transfer experiment has finished yet.", commands)
+        layout.show_missing("There is no finished transfer experiment yet.", commands)
         return
     first, second, third = st.columns([4, 4, 5])
-    name = layout.choose(first, "Experiment", names, "transfer_experiment")
+    name = layout.select_in_url(first, "Experiment", names, "transfer_experiment")
     try:
-        matrix = queries.transfer_matrix(queries.version(queries.experiment_file(workspace, name, "transfer")))
+        matrix = experiments.transfer_matrix(version(experiments.experiment_file(workspace, name, "transfer")))
     except LurkerError as error:
-        layout.damaged([error])
+        layout.show_errors([error])
         return
     if matrix.is_empty():
-        layout.missing(f"The experiment {name!r} holds no cell yet.", [HOW_TO])
+        layout.show_missing(f"The experiment {name!r} has no results yet.", [HOW_TO])
         return
     predictors = matrix["predictor"].unique(maintain_order=True).to_list()
     predictor = second.selectbox("Predictor", predictors, key="transfer_predictor", bind="query-params")
@@ -39,7 +40,7 @@ def render() -> None:
     _summary(shown)
     is_difference = view == VIEWS[1]
     if is_difference and shown["difference"].null_count() == shown.height:
-        layout.missing("No source was also judged on itself, so there is nothing to compare with.", [HOW_TO])
+        layout.show_missing("No source was also tested on itself, so there is nothing to compare with.", [HOW_TO])
     else:
         st.altair_chart(charts.transfer_heatmap(shown, difference=is_difference), width="stretch", key="heatmap")
     st.caption(_reading_note(shown, is_difference))
@@ -47,13 +48,13 @@ def render() -> None:
 
 
 def _summary(matrix: pl.DataFrame) -> None:
-    """Mean accuracy at home and away, and the mean loss, as figures."""
+    """Show mean accuracy in-domain and out-of-domain, and the mean difference."""
     is_home = pl.col("source") == pl.col("target")
     home, away = matrix.filter(is_home), matrix.filter(~is_home)
     figures: list[tuple[str, pl.Series, str]] = [
-        ("At home: its own community", home["accuracy"], "{:.3f}"),
-        ("Away: communities it never saw", away["accuracy"], "{:.3f}"),
-        ("Away from home, difference in points", 100 * away["difference"].drop_nulls(), "{:+.1f}"),
+        ("In-domain: the community trained on", home["accuracy"], "{:.3f}"),
+        ("Out-of-domain: other communities", away["accuracy"], "{:.3f}"),
+        ("Out-of-domain minus in-domain, in points", 100 * away["difference"].drop_nulls(), "{:+.1f}"),
     ]
     for column, (label, values, pattern) in zip(st.columns(3), figures, strict=True):
         mean = values.mean()
@@ -61,14 +62,14 @@ def _summary(matrix: pl.DataFrame) -> None:
 
 
 def _reading_note(matrix: pl.DataFrame, is_difference: bool) -> str:
-    trained, judged = layout.plain(matrix["pairs"][0]), layout.plain(matrix["test_pairs"][0])
-    what = (
-        "A cell is the accuracy minus that of the same predictor trained on the community it is judged on, in points: "
-        "blue is better than at home, orange worse. Both are judged on the same test pairs."
+    trained, tested = layout.escape(matrix["pairs"][0]), layout.escape(matrix["test_pairs"][0])
+    explanation = (
+        "A cell is the accuracy minus that of the same predictor trained on the target community, in points: blue is "
+        "better than in-domain, orange worse. Both are tested on the same pairs."
         if is_difference
-        else f"A cell is the mean accuracy over seeds and its 95 % interval. {layout.COIN_NOTE}"
+        else f"A cell is the mean accuracy over seeds with its 95 % interval. {layout.INTERVAL_NOTE}"
     )
-    return f"Trained on **{trained}**, judged on **{judged}**. {what}"
+    return f"Trained on **{trained}**, tested on **{tested}**. {explanation}"
 
 
 def _table(matrix: pl.DataFrame, name: str) -> None:
@@ -80,7 +81,7 @@ def _table(matrix: pl.DataFrame, name: str) -> None:
         hide_index=True,
         column_config={
             "source": "trained on",
-            "target": "judged on",
+            "target": "tested on",
             "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
             "n_test_pairs": st.column_config.NumberColumn("test pairs", format="localized"),
             "n_seeds": "seeds",

@@ -190,7 +190,8 @@ def _stage_on_cluster(tasks: Sequence[dict[str, Any]], engine: Engine) -> list[S
     staged: dict[int, Staged] = {}
     absolute = [{**task, "path": task["path"].resolve(), "folder": task["folder"].resolve()} for task in tasks]
     with progress("Reading", len(tasks), unit="files") as advance:
-        for index, one in run_tasks(_stage, absolute, engine=engine):
+        for index, outcome in run_tasks(_stage, absolute, engine=engine):
+            one = outcome.result()
             one.report.file = str(tasks[index]["path"])
             staged[index] = one
             advance(1)

@@ -1,4 +1,4 @@
-"""What the probes say of pair sets, how balanced the confounders are, and what each rule dropped."""
+"""Accuracy of the probes, balance of the confounders, and what each rule dropped."""
 
 import altair as alt
 import polars as pl
@@ -24,9 +24,11 @@ Source: Austin 2009, "Balance diagnostics for comparing the distribution of base
 
 
 def probe_intervals(probes: pl.DataFrame) -> alt.LayerChart:
-    """Accuracy of each probe with its 95 % interval against the coin's 0.5, pair sets side by side.
+    """Accuracy of each probe with its 95 % interval, pair sets side by side.
 
-    probes: documents.Audit.probes of one split and subreddit, of one or several pair sets.
+    Args:
+        probes: columns pairs, confounders, probe, accuracy, accuracy_low, accuracy_high, n_pairs, n_posts; of one split
+            and subreddit, of one or more pair sets.
     """
     names = probes["pairs"].unique(maintain_order=True).to_list()
     kinds = sorted(probes["probe"].unique())
@@ -35,7 +37,7 @@ def probe_intervals(probes: pl.DataFrame) -> alt.LayerChart:
         sees=pl.col("confounders").replace(CONFOUNDERS), row=pl.format("{} · {}", "pairs", "probe")
     )
     rows = [f"{name} · {kind}" for name in names for kind in kinds]
-    axis = accuracy_axis(shown, "accuracy at naming the winner (0.5 is a coin)", room=0.02)
+    axis = accuracy_axis(shown, "accuracy at predicting the winner (0.5 is chance)", room=0.02)
     base = alt.Chart(shown).encode(
         y=alt.Y("sees:N", sort=seen, title="the probe sees", axis=alt.Axis(labelFontSize=13, labelLimit=200)),
         yOffset=alt.YOffset("row:N", sort=rows, scale=alt.Scale(paddingOuter=1)),
@@ -56,14 +58,17 @@ def probe_intervals(probes: pl.DataFrame) -> alt.LayerChart:
         marker(0.5, axis),
         base.mark_rule(strokeWidth=2.5).encode(x=axis("accuracy_low"), x2="accuracy_high:Q"),
         base.mark_point(filled=True, size=90, opacity=1).encode(x=axis("accuracy"), shape=shape, tooltip=tooltips),
-    ).properties(height=60 + len(seen) * max(56, 15 * len(rows)), title="What the shortcuts alone can tell")
+    ).properties(height=60 + len(seen) * max(56, 15 * len(rows)), title="What shortcuts alone predict")
 
 
 def love_plot(differences: pl.DataFrame) -> alt.LayerChart:
-    """|Standardised mean difference| between chosen and rejected by confounder: the nearer to 0, the better balanced.
+    """|Standardised mean difference| between chosen and rejected by confounder: nearer to 0 is better balanced.
 
-    differences: documents.Audit.differences of one or several pair sets.
-    Source: Love plots as in Ahmed et al. 2006; the dashed line is NEGLIGIBLE_SMD.
+    Args:
+        differences: columns pairs, confounder, smd, of one or more pair sets.
+
+    Source:
+        Love plots as in Ahmed et al. 2006; the dashed line is NEGLIGIBLE_SMD.
     """
     names = differences["pairs"].unique(maintain_order=True).to_list()
     shown = differences.with_columns(
@@ -92,16 +97,18 @@ def love_plot(differences: pl.DataFrame) -> alt.LayerChart:
 
 
 def ledger_waterfall(ledger: pl.DataFrame, stage: str) -> alt.LayerChart:
-    """What came in, what each rule dropped, what was kept, for one stage of the ledger.
+    """Input, what each rule dropped, and what was kept, for one stage of the ledger.
 
-    ledger: documents.PairSet.ledger.
+    Args:
+        ledger: columns stage, step, n, start, end.
+        stage: one of its stages.
     """
     steps = ledger.filter(pl.col("stage") == stage)
     total = max(1, int(steps["n"][0]))
-    kinds = ["came in", "dropped", "kept"]
-    is_drop = ~pl.col("step").is_in(["came in", "kept"])
+    kinds = ["input", "dropped", "kept"]
+    is_drop = ~pl.col("step").is_in(["input", "kept"])
     labels = [
-        {"came in": f"{n:,}", "kept": f"{n:,} ({n / total:.1%})"}.get(step, f"−{n:,} ({n / total:.1%})")
+        {"input": f"{n:,}", "kept": f"{n:,} ({n / total:.1%})"}.get(step, f"−{n:,} ({n / total:.1%})")
         for step, n in steps.select("step", "n").iter_rows()
     ]
     steps = steps.with_columns(

@@ -1,7 +1,7 @@
-"""Colours, shapes and small pieces that the charts share.
+"""Colours, shapes and small parts that the charts share.
 
-Colours are those of Okabe & Ito (2008, "Color universal design"): people with any colour vision tell them apart, and
-they are readable on a light and a dark page. Shapes repeat what colours say; text is a mid grey for both pages.
+The colours of Okabe & Ito (2008, "Color universal design") are distinct for any colour vision and readable on light and
+dark pages. Shapes repeat the meaning of colours; text is a mid grey that suits both pages.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,21 +16,21 @@ SERIES = (BLUE, AMBER, GREEN, PINK, SKY, VERMILION)
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
 
 HorizontalAxis = Callable[[str], alt.X]
-"""the same axis for any column: layers that share it stay on one scale"""
+"""Column -> axis; layers that share it have one scale."""
 
 
 def colours(names: Sequence[str]) -> alt.Scale:
-    """A colour a name, in order; from the seventh on they repeat."""
+    """One colour per name, in order; they repeat after six."""
     return alt.Scale(domain=list(names), range=[SERIES[index % len(SERIES)] for index in range(len(names))])
 
 
 def shapes(names: Sequence[str]) -> alt.Scale:
-    """A shape a name, in order; from the seventh on they repeat."""
+    """One shape per name, in order; they repeat after six."""
     return alt.Scale(domain=list(names), range=[SHAPES[index % len(SHAPES)] for index in range(len(names))])
 
 
 def accuracy_tooltips() -> list[alt.Tooltip]:
-    """The accuracy and the ends of its interval."""
+    """Accuracy and its interval."""
     return [
         alt.Tooltip("accuracy:Q", format=".3f"),
         alt.Tooltip("accuracy_low:Q", title="95 % from", format=".3f"),
@@ -39,7 +39,12 @@ def accuracy_tooltips() -> list[alt.Tooltip]:
 
 
 def accuracy_axis(frame: pl.DataFrame, title: str, *, room: float) -> HorizontalAxis:
-    """A horizontal axis that holds every interval of the frame and the coin; `room` is left for labels."""
+    """A horizontal axis that contains chance (0.5) and every interval of the frame.
+
+    Args:
+        frame: columns accuracy_low, accuracy_high.
+        room: extra accuracy on the right, for labels.
+    """
     low = min(0.47, smallest(frame["accuracy_low"]) - 0.01)
     high = min(1.02, max(0.55, largest(frame["accuracy_high"]) + room))
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
@@ -47,18 +52,18 @@ def accuracy_axis(frame: pl.DataFrame, title: str, *, room: float) -> Horizontal
 
 
 def marker(value: float, axis: HorizontalAxis) -> alt.Chart:
-    """A dashed vertical line at a value of an axis, such as the coin's 0.5."""
+    """A dashed vertical line, such as at chance."""
     rule = alt.Chart(pl.DataFrame({"value": [value]})).mark_rule(color=GREY, strokeDash=[5, 3], strokeWidth=1.5)
     return cast(alt.Chart, rule.encode(x=axis("value")))
 
 
 def layered(*layers: alt.Chart) -> alt.LayerChart:
-    """Charts drawn over each other, the first at the bottom."""
+    """Charts drawn on top of each other, the first at the bottom."""
     return cast(alt.LayerChart, alt.layer(*layers))
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Positions for labels: near their values, at least `gap` apart, in the order of the values given."""
+    """Positions of labels in the order of `values`: near their values and at least `gap` apart."""
     order = sorted(range(len(values)), key=lambda index: values[index])
     blocks: list[tuple[float, int]] = []  # centre and size of labels that touch each other
     for index in order:
@@ -68,16 +73,16 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
             centre = (centre * size + other_centre * other_size) / (size + other_size)
             size += other_size
         blocks.append((centre, size))
-    placed = [centre + gap * (place - (size - 1) / 2) for centre, size in blocks for place in range(size)]
+    placed = [centre + gap * (rank - (size - 1) / 2) for centre, size in blocks for rank in range(size)]
     positions = dict(zip(order, placed, strict=True))
     return [positions[index] for index in range(len(values))]
 
 
 def smallest(values: pl.Series) -> float:
-    """The least of numbers of which there is at least one."""
+    """The smallest of at least one number."""
     return float(cast(float, values.min()))
 
 
 def largest(values: pl.Series) -> float:
-    """The greatest of numbers of which there is at least one."""
+    """The largest of at least one number."""
     return float(cast(float, values.max()))

@@ -1,4 +1,4 @@
-"""The project's question in one picture."""
+"""How much shortcuts, TF-IDF and reward models know of each pair set."""
 
 import altair as alt
 import polars as pl
@@ -28,15 +28,16 @@ REACH = {
 
 
 def reach(rows: pl.DataFrame) -> alt.LayerChart:
-    """Per pair set what the shortcuts, TF-IDF, the reward model and the truth reach, with 95 % intervals.
+    """Accuracy of the shortcuts, TF-IDF, the reward model and the truth per pair set, with 95 % intervals.
 
-    rows: pairs, what (one of REACH), accuracy, accuracy_low, accuracy_high, measured_on.
+    Args:
+        rows: columns pairs, what (one of REACH), accuracy, accuracy_low, accuracy_high, measured_on.
     """
     names = rows["pairs"].unique(maintain_order=True).to_list()
     kinds = [what for what in REACH if what in rows["what"].to_list()]
     symbols = dict(zip(REACH, SHAPES, strict=True))
     legend = alt.Legend(orient="top", title=None, columns=6, symbolOpacity=1, labelFontSize=13)
-    axis = accuracy_axis(rows, "accuracy (0.5 is a coin)", room=0.05)
+    axis = accuracy_axis(rows, "accuracy (0.5 is chance)", room=0.05)
     base = alt.Chart(rows).encode(
         y=alt.Y("pairs:N", sort=names, title=None, axis=alt.Axis(labelFontSize=14, labelLimit=220)),
         yOffset=alt.YOffset("what:N", sort=kinds, scale=alt.Scale(domain=kinds, paddingOuter=1)),

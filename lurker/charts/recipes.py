@@ -1,4 +1,4 @@
-"""What the same model learns from each recipe's pairs: accuracies, and what its reward follows."""
+"""The same model trained on each recipe's pairs: its accuracies, and what its reward correlates with."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from lurker.charts.look import GREY, HorizontalAxis, colours, largest, layered, 
 
 PARTS = {
     "all": "all pairs",
-    "better is shorter": "the better one is shorter",
-    "better is later": "the better one is later",
+    "better is shorter": "the better response is shorter",
+    "better is later": "the better response is later",
 }
 MEASURES = {"quality": "true quality", "length": "length, at fixed quality", "delay": "delay, at fixed quality"}
 ALONE = {"length": "length alone", "time": "time alone"}
@@ -18,11 +18,24 @@ ROW_PX = 20
 LEGEND_ROW_PX = 30
 
 
-def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
-    """Accuracy on one test by the pair set trained on, its parts side by side, with 95 % intervals against the coin.
+def recipe_figures(cells: pl.DataFrame) -> pl.DataFrame:
+    """Average a RECIPES table over seeds: one row per figure, in the table's order."""
+    keys = ["pairs", "recipe", "predictor", "is_baseline", "max_pairs", "n_train_pairs"]
+    keys += ["measure", "measured_on", "part"]
+    return cells.group_by(keys, maintain_order=True).agg(
+        pl.len().cast(pl.Int64).alias("n_seeds"),
+        pl.col("value", "low", "high", "standard_error").mean(),
+        pl.col("n", "n_posts").max(),
+    )
 
-    figures: as returned by `recipe_figures`, of one predictor and size and of the baselines. Of these only length
-    and time are drawn, once, because they do not depend on what a recipe trains on.
+
+def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
+    """Accuracy on one test by training set, its parts side by side, with 95 % intervals.
+
+    Args:
+        figures: as returned by `recipe_figures`, of one predictor and size, and of the baselines. Only the baselines
+            length and time are drawn, once each, as they do not depend on the training set.
+        test: pair set tested on, or "truth".
     """
     first = figures["pairs"].first()
     is_alone = pl.col("predictor").is_in(list(ALONE)) & (pl.col("pairs") == first)
@@ -34,20 +47,25 @@ def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
     )
     shown = shown.sort("is_baseline", maintain_order=True)
     low, high = min(0.47, smallest(shown["low"]) - 0.01), max(0.55, largest(shown["high"]) + 0.02)
-    axis = _axis("accuracy (0.5 is a coin)", low, min(1.02, high))
-    return _forest(shown, axis, 0.5, "judged on").properties(title=f"Names the winner on {test}")
+    axis = _axis("accuracy (0.5 is chance)", low, min(1.02, high))
+    return _forest(shown, axis, 0.5, "tested on").properties(title=f"Accuracy on {test}")
 
 
 def recipe_following(figures: pl.DataFrame) -> alt.LayerChart:
-    """What the reward follows within posts by the pair set trained on: quality should be far from 0, the others at 0.
+    """Correlation of the reward with quality, length and delay within posts, by training set.
 
-    figures: as returned by `recipe_figures`, of one predictor and size.
+    A good reward correlates with quality and not with the others.
+
+    Args:
+        figures: as returned by `recipe_figures`, of one predictor and size.
     """
     shown = figures.filter((pl.col("measure") != "accuracy") & ~pl.col("is_baseline")).with_columns(
         row="pairs", series=pl.col("measure").replace(MEASURES)
     )
-    axis = _axis("Spearman's correlation", min(-0.1, smallest(shown["low"]) - 0.02), 1.0)
-    return _forest(shown, axis, 0.0, "the reward follows").properties(title="What the reward follows within posts")
+    axis = _axis("Spearman correlation", min(-0.1, smallest(shown["low"]) - 0.02), 1.0)
+    return _forest(shown, axis, 0.0, "correlation with").properties(
+        title="What the reward correlates with, within posts"
+    )
 
 
 def _axis(title: str, low: float, high: float) -> HorizontalAxis:
@@ -56,7 +74,13 @@ def _axis(title: str, low: float, high: float) -> HorizontalAxis:
 
 
 def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str) -> alt.LayerChart:
-    """Points with intervals, a row a pair set, a colour and shape a series. shown: row, series, value, low, high."""
+    """Points with intervals: one row per training set, one colour and shape per series.
+
+    Args:
+        shown: columns row, series, value, low, high, n_train_pairs, n.
+        zero: where the marker line is.
+        legend: title of the series.
+    """
     rows = shown["row"].unique(maintain_order=True).to_list()
     series: Sequence[str] = shown["series"].unique(maintain_order=True).to_list()
     base = alt.Chart(shown).encode(
@@ -71,7 +95,7 @@ def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str)
         alt.Tooltip("low:Q", title="95 % from", format=".3f"),
         alt.Tooltip("high:Q", title="to", format=".3f"),
         alt.Tooltip("n_train_pairs:Q", title="training pairs", format=","),
-        alt.Tooltip("n:Q", title="judged on", format=","),
+        alt.Tooltip("n:Q", title="pairs or responses tested", format=","),
     ]
     shape = alt.Shape("series:N", title=legend, scale=shapes(series))
     return layered(

@@ -1,4 +1,4 @@
-"""Accuracy against data and against model size."""
+"""Accuracy against data size and against model size."""
 
 import altair as alt
 import polars as pl
@@ -15,15 +15,40 @@ NAMES = {
 }
 HEIGHT_PX = 460
 LABEL_GAP = 0.05
-"""least distance between two labels at the end of their lines, as a share of the axis"""
+"""Smallest distance between two labels at the line ends, as a share of the axis."""
 LABEL_ROOM = 0.56
-"""room right of the largest data size for those labels, as a share of the sizes' range on the log axis"""
+"""Room for those labels right of the largest data size, as a share of the log range of sizes."""
+
+
+def scaling_curve(cells: pl.DataFrame) -> pl.DataFrame:
+    """Average a SCALING table over seeds: one row per predictor and data size.
+
+    `accuracy_low` and `accuracy_high` are the means of the seeds' 95 % intervals. All seeds are tested on the same
+    pairs, so more seeds do not narrow this interval; `lowest_seed` and `highest_seed` show their spread.
+    """
+    keys = ["predictor", "is_baseline", "n_train_pairs", "test_pairs"]
+    curve = cells.group_by(keys).agg(
+        pl.col("n_parameters").max(),
+        n_seeds=pl.len().cast(pl.Int64),
+        accuracy=pl.col("accuracy").mean(),
+        accuracy_low=pl.col("accuracy_low").mean(),
+        accuracy_high=pl.col("accuracy_high").mean(),
+        lowest_seed=pl.col("accuracy").min(),
+        highest_seed=pl.col("accuracy").max(),
+        n_test_pairs=pl.col("n_test_pairs").max(),
+        train_time_s=pl.col("train_time_s").mean(),
+    )
+    order = ["is_baseline", "n_parameters", "predictor", "n_train_pairs", "test_pairs"]
+    first = ["predictor", "is_baseline", "n_parameters", "n_train_pairs", "test_pairs"]
+    return curve.sort(order, nulls_last=True).select(*first, pl.exclude(first))
 
 
 def accuracy_by_data(curve: pl.DataFrame, ceiling: float | None = None) -> alt.LayerChart:
-    """Accuracy against training pairs (log), one line a model with its 95 % band, baselines dashed and labelled.
+    """Accuracy against training pairs (log): one line per model with its 95 % band, baselines dashed and labelled.
 
-    curve: as returned by `scaling_curve`. ceiling: accuracy of the simulator's truth on the same test pairs.
+    Args:
+        curve: as returned by `scaling_curve`.
+        ceiling: accuracy of the simulator's truth on the same test pairs.
     """
     models = curve.filter(~pl.col("is_baseline")).sort("n_parameters", "predictor", "n_train_pairs")
     sizes = sorted(curve["n_train_pairs"].unique())
@@ -47,9 +72,10 @@ def accuracy_by_data(curve: pl.DataFrame, ceiling: float | None = None) -> alt.L
 
 
 def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:
-    """Accuracy against model size (log), one line a data size with its 95 % band.
+    """Accuracy against model size (log): one line per data size with its 95 % band.
 
-    curve: as returned by `scaling_curve`; baselines have no size and are left out.
+    Args:
+        curve: as returned by `scaling_curve`; baselines have no size and are left out.
     """
     models = (
         curve.filter(~pl.col("is_baseline") & pl.col("n_parameters").is_not_null())
@@ -66,7 +92,7 @@ def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:
 def _model_lines(
     models: pl.DataFrame, column: str, title: str, x: alt.X, domain: tuple[float, float]
 ) -> list[alt.Chart]:
-    """Band, line and points of each value of `column`, in the frame's order."""
+    """Band, line and points per value of `column`, in the frame's order."""
     names = models[column].unique(maintain_order=True).to_list()
     legend = alt.Legend(orient="top", title=title, columns=2, symbolOpacity=1)
     colour = alt.Color(f"{column}:N", sort=names, scale=colours(names), legend=legend)
@@ -91,7 +117,7 @@ def _model_lines(
 
 
 def _reference_lines(baselines: pl.DataFrame, ceiling: float | None, sizes: list[int]) -> pl.DataFrame:
-    """line, n_train_pairs, accuracy: the baselines, and the truth over the whole range."""
+    """Columns line, n_train_pairs, accuracy: the baselines, and the truth over the full range."""
     lines = baselines.select("n_train_pairs", "accuracy", line="predictor").sort("line", "n_train_pairs")
     if ceiling is None:
         return lines
@@ -100,11 +126,11 @@ def _reference_lines(baselines: pl.DataFrame, ceiling: float | None, sizes: list
 
 
 def _line_ends(lines: pl.DataFrame, gap: float) -> pl.DataFrame:
-    """The last point of each line, named, and moved apart where two names would overlap."""
+    """The last point of each line with its label, moved apart where labels would overlap."""
     ends = lines.group_by("line", maintain_order=True).last()
     names = [f"{NAMES.get(row['line'], row['line'])} {row['accuracy']:.3f}" for row in ends.iter_rows(named=True)]
-    places = pl.Series("accuracy", spread(ends["accuracy"].to_list(), gap), dtype=pl.Float64)
-    return ends.with_columns(places, label=pl.Series(names, dtype=pl.String))
+    positions = pl.Series("accuracy", spread(ends["accuracy"].to_list(), gap), dtype=pl.Float64)
+    return ends.with_columns(positions, label=pl.Series(names, dtype=pl.String))
 
 
 def _log_axis(column: str, title: str, sizes: list[int], number_format: str, room: float) -> alt.X:

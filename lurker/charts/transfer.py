@@ -1,4 +1,4 @@
-"""Source × target: how a model does in communities it never saw."""
+"""Source × target: accuracy in communities that a model was not trained on."""
 
 from collections.abc import Callable
 
@@ -11,10 +11,32 @@ CELL_HEIGHT_PX = 78
 DARK_INK, LIGHT_INK = "#15202B", "#FFFFFF"
 
 
-def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.LayerChart:
-    """Source × target, the accuracy and its interval written in each cell; or the difference from in-domain.
+def transfer_matrix(cells: pl.DataFrame) -> pl.DataFrame:
+    """Average a TRANSFER table over seeds: one row per predictor, source and target.
 
-    matrix: as returned by `transfer_matrix`, of one predictor.
+    `difference` is the accuracy minus that of the same predictor trained on the target; null if that was not run.
+    """
+    keys = ["predictor", "is_baseline", "source", "target", "pairs", "test_pairs"]
+    means = cells.group_by(keys).agg(
+        n_train_pairs=pl.col("n_train_pairs").max(),
+        n_seeds=pl.len().cast(pl.Int64),
+        n_test_pairs=pl.col("n_test_pairs").max(),
+        accuracy=pl.col("accuracy").mean(),
+        accuracy_low=pl.col("accuracy_low").mean(),
+        accuracy_high=pl.col("accuracy_high").mean(),
+    )
+    home_keys = ["predictor", "target", "pairs", "test_pairs"]
+    home = means.filter(pl.col("source") == pl.col("target")).select(*home_keys, home="accuracy")
+    matrix = means.join(home, on=home_keys, how="left").with_columns(difference=pl.col("accuracy") - pl.col("home"))
+    return matrix.drop("home").sort("is_baseline", "predictor", "source", "target", "pairs", "test_pairs")
+
+
+def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.LayerChart:
+    """Heatmap of source × target with the figure written in each cell.
+
+    Args:
+        matrix: as returned by `transfer_matrix`, of one predictor.
+        difference: show the difference from in-domain training, in points, instead of accuracy and interval.
     """
     cells = matrix.with_columns(
         figure=_text("difference", lambda share: f"{100 * share:+.1f}") if difference else _text("accuracy"),
@@ -27,7 +49,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.L
     base = alt.Chart(cells).encode(
         x=alt.X(
             "target:N",
-            title="judged on",
+            title="tested on",
             sort=order,
             scale=band,
             axis=alt.Axis(orient="top", labelAngle=0, labelLimit=140, labelFontSize=13),
@@ -38,7 +60,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.L
     )
     tooltips = [
         alt.Tooltip("source:N", title="trained on"),
-        alt.Tooltip("target:N", title="judged on"),
+        alt.Tooltip("target:N", title="tested on"),
         *accuracy_tooltips(),
         alt.Tooltip("difference:Q", title="from in-domain", format="+.3f"),
         alt.Tooltip("n_train_pairs:Q", title="training pairs", format=","),
@@ -59,7 +81,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.L
 
 
 def communities(matrix: pl.DataFrame) -> list[str]:
-    """Those that are both source and target first, so that the diagonal is one."""
+    """Communities in axis order: those that are both source and target first, so that they form the diagonal."""
     sources, targets = set(matrix["source"]), set(matrix["target"])
     return [*sorted(sources & targets), *sorted(sources ^ targets)]
 
@@ -68,7 +90,7 @@ def _accuracy_scale(cells: pl.DataFrame) -> tuple[str, alt.Scale, str]:
     low, high = smallest(cells["accuracy"]), largest(cells["accuracy"])
     if high - low < 0.02:
         low, high = low - 0.01, high + 0.01
-    # Cividis: made to look the same to people with and without colour vision deficiency (Nuñez et al. 2018).
+    # Cividis looks the same with and without colour vision deficiency (Nuñez et al. 2018).
     return "accuracy", alt.Scale(domain=[low, high], scheme="cividis"), f"datum.accuracy < {low + 0.55 * (high - low)}"
 
 

@@ -1,7 +1,7 @@
 """The cells of an experiment: training runs whose ids follow from their content, each run once, locally or on Ray."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from lurker.config import fingerprint
-from lurker.engine import Engine, run_tasks, running
+from lurker.engine import Resources, gpus_available, run_tasks, running
 from lurker.errors import LurkerError
 from lurker.pair_sets import split_of
 from lurker.progress import progress, reported_in, reports, say
@@ -17,7 +17,6 @@ from lurker.workspace import Workspace, write_json
 from rm.experiments.config import Experiment
 from rm.experiments.results import Failure, require_finished
 from rm.models.ladder import LADDER, slug
-from rm.models.scorer import choose_device
 from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
 from rm.runs.train_run import train_run
@@ -35,23 +34,6 @@ BASE_MEMORY_BYTES = 2**30
 """Memory of a cell besides its model: Python, torch and the pairs."""
 BYTES_PER_PARAMETER = 16
 """float32 weights, gradients and the two moments of AdamW."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What a task needs."""
-
-    cpus: float = 1
-    gpus: float = 0
-    memory_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a task returned, or the error that ended it."""
-
-    value: Any = None
-    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,41 +136,22 @@ def run_cells(
         running(experiment.engine),
         progress(f"{len(waiting)} cells", 100.0, "% of the work", notes=lambda: reports(report_files)) as advance,
     ):
-        has_gpu = bool(waiting) and _has_gpu(experiment.engine)
-        needs = [cell.resources(has_gpu=has_gpu) for cell in waiting]
-        for index, outcome in _outcomes(experiment, function, [arguments(cell) for cell in waiting], needs):
+        has_gpu = bool(waiting) and gpus_available(experiment.engine) > 0
+        outcomes = run_tasks(
+            function,
+            [arguments(cell) for cell in waiting],
+            engine=experiment.engine,
+            n_workers=experiment.n_workers,
+            resources=[cell.resources(has_gpu=has_gpu) for cell in waiting],
+        )
+        for index, outcome in outcomes:
             if outcome.error is not None:
                 failures.append(Failure(waiting[index].run_id, _in_words(outcome.error)))
             advance(100.0 * waiting[index].cost / total)
     return tuple(sorted(failures, key=lambda failure: failure.cell))
 
 
-def _outcomes(
-    experiment: Experiment, function: Callable[..., Any], tasks: list[dict[str, Any]], needs: list[Resources]
-) -> Iterator[tuple[int, Outcome]]:
-    """(index, outcome) of each task as it ends."""
-    calls = [{"function": function, "arguments": task} for task in tasks]
-    yield from run_tasks(_attempt, calls, engine=experiment.engine, n_workers=experiment.n_workers)
-
-
-def _attempt(function: Callable[..., Any], arguments: dict[str, Any]) -> Outcome:
-    """The outcome of a call, in the worker."""
-    try:
-        return Outcome(function(**arguments))
-    except Exception as error:  # noqa: BLE001 - whatever ends one cell must not stop the others; it is reported
-        return Outcome(error=error)
-
-
-def _has_gpu(engine: Engine) -> bool:
-    """Whether this machine, or the cluster that is up, has a CUDA device."""
-    if engine == "local":
-        return choose_device().type == "cuda"
-    import ray
-
-    return bool(ray.cluster_resources().get("GPU", 0))
-
-
-def _in_words(error: Exception) -> str:
+def _in_words(error: BaseException) -> str:
     return str(error) if isinstance(error, LurkerError) else f"{type(error).__name__}: {error}"
 
 

@@ -163,7 +163,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, make, roots):
     child.send_signal(signal.SIGINT)
     out, err = child.communicate()
     assert (child.returncode, out) == (130, "")
-    assert "the same command goes on from there" in err
+    assert "run the same command to resume" in err
     assert "Traceback" not in err
     _, printed = finish(root, arguments)
     assert printed["files"][0]["n_comments"] == 60_000 == tables(root)[1].height

@@ -132,7 +132,7 @@ def test_score_names_the_line_that_is_wrong_and_writes_nothing(
         ("rm train planted --model scratch-10k --set max_tokens=9000", "reads at most 4,096 tokens", 2),
         ("rm train nothing --model scratch-10k", "hard-test, planted", 2),
         ("rm train hard-test --model scratch-10k", "no train pairs", 1),
-        ("rm train planted --model scratch-10k --run ../x", "is no name for runs", 2),
+        ("rm train planted --model scratch-10k --run ../x", "is not a valid name for runs", 2),
         ("rm train planted --model scratch-10k --set rate=1", "learning_rate", 2),
         ("rm train planted --model scratch-10k --set epochs=0", "epochs must be over 0", 2),
         ("rm train planted --model scratch-10k --max-pairs 9999", "there are 432", 2),

@@ -1,0 +1,85 @@
+"""Tables of experiments and runs, averaged over seeds as the charts draw them; cached until the file changes."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from dashboard.parquet import FileVersion, read_table
+from lurker import charts
+from lurker.pair_sets import HARD_TEST
+from lurker.schema import EVALUATIONS, RECIPE_DIFFERENCES, RECIPES, SCALING, TRANSFER
+from lurker.workspace import Workspace
+
+ExperimentKind = Literal["scaling", "transfer", "recipes"]
+
+
+def experiment_names(workspace: Workspace, kind: ExperimentKind) -> list[str]:
+    """Names of the finished experiments of a kind."""
+    names = workspace.names("experiments", "manifest.json")
+    return [name for name in names if experiment_file(workspace, name, kind).exists()]
+
+
+def experiment_file(workspace: Workspace, name: str, table: ExperimentKind | Literal["differences"]) -> Path:
+    """One table of an experiment: that of its kind, or the differences between recipes."""
+    return workspace.root / "experiments" / name / f"{table}.parquet"
+
+
+@lru_cache(maxsize=32)
+def scaling_cells(file: FileVersion) -> pl.DataFrame:
+    """The SCALING table of one experiment, sorted by model size, data size and seed."""
+    cells = read_table(file, SCALING)
+    return cells.sort("is_baseline", "n_parameters", "predictor", "n_train_pairs", "seed", nulls_last=True)
+
+
+@lru_cache(maxsize=32)
+def scaling_curve(file: FileVersion) -> pl.DataFrame:
+    """As `lurker.charts.scaling_curve` of the file."""
+    return charts.scaling_curve(scaling_cells(file))
+
+
+@lru_cache(maxsize=32)
+def hard_test_accuracy(file: FileVersion) -> pl.DataFrame:
+    """Accuracy on the hard test with the most training pairs: one row per training set and predictor.
+
+    Of the models only the largest is kept, which is decided before any score is seen, unlike the best.
+    """
+    cells = scaling_cells(file).filter(pl.col("test_pairs") == HARD_TEST)
+    n_most = pl.col("n_train_pairs").max().over("pairs", "predictor")
+    means = (
+        cells.filter(pl.col("n_train_pairs") == n_most)
+        .group_by("pairs", "predictor", "is_baseline", "n_train_pairs")
+        .agg(
+            pl.col("n_parameters").max(),
+            pl.len().cast(pl.Int64).alias("n_seeds"),
+            pl.col("accuracy", "accuracy_low", "accuracy_high").mean(),
+        )
+    )
+    models = means.filter(~pl.col("is_baseline")).sort("n_parameters", "predictor", descending=[True, False])
+    largest = models.unique("pairs", keep="first", maintain_order=True)
+    return pl.concat([means.filter("is_baseline"), largest]).sort("pairs", "is_baseline", "predictor")
+
+
+@lru_cache(maxsize=32)
+def transfer_matrix(file: FileVersion) -> pl.DataFrame:
+    """As `lurker.charts.transfer_matrix` of the file."""
+    return charts.transfer_matrix(read_table(file, TRANSFER))
+
+
+@lru_cache(maxsize=32)
+def recipe_figures(file: FileVersion) -> pl.DataFrame:
+    """As `lurker.charts.recipe_figures` of the file."""
+    return charts.recipe_figures(read_table(file, RECIPES))
+
+
+@lru_cache(maxsize=32)
+def recipe_differences(file: FileVersion) -> pl.DataFrame:
+    """The RECIPE_DIFFERENCES table of one experiment."""
+    return read_table(file, RECIPE_DIFFERENCES)
+
+
+@lru_cache(maxsize=2048)
+def run_evaluations(file: FileVersion) -> pl.DataFrame:
+    """The EVALUATIONS table of one run."""
+    return read_table(file, EVALUATIONS)

@@ -1,0 +1,131 @@
+"""What a workspace contains, how mature its scores are, and what to do next: for `lurker status` and `Workspace`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lurker.maturity import RIPE_AFTER_S, unripe_sql
+from lurker.pair_sets import pair_set_names
+from lurker.report import ResultTable
+from lurker.schema import COMMENTS, POSTS, WORKSPACE_TABLES, Table
+from lurker.workspace import Workspace, read_json
+
+INGEST = "lurker ingest dump FILE..."
+BUILD = "lurker pairs build matched --recipe matched"
+ITEMS_PER_CALL = 100
+"""Items that one call of a refresh asks for."""
+MOST_NAMES = 6
+"""Names that one row of the overview lists."""
+
+
+def describe(workspace: Workspace) -> dict[str, Any]:
+    """Everything `lurker status --json` prints.
+
+    Returns:
+        Rows, files, bytes and dates by table; counts and maturity by subreddit; pair sets, runs, experiments; the next
+        command. `maturity` counts the items last seen less than `ripe_after_s` seconds after they were written.
+    """
+    by_subreddit = _by_subreddit(workspace)
+    pairs = [_pair_set(workspace, name) for name in pair_set_names(workspace)]
+    n_unripe = sum(row["unripe"] for row in by_subreddit)
+    return {
+        "workspace": str(workspace.root),
+        "subreddits": workspace.subreddits(COMMENTS),
+        "tables": [_table(workspace, table) for table in WORKSPACE_TABLES],
+        "by_subreddit": by_subreddit,
+        "maturity": {
+            "ripe_after_s": RIPE_AFTER_S,
+            "n_items": sum(row["posts"] + row["comments"] for row in by_subreddit),
+            "n_unripe": n_unripe,
+            "n_refresh_calls": -(-n_unripe // ITEMS_PER_CALL),
+        },
+        "stopped_ingests": sum(1 for path in (workspace.root / "staging").glob("[!.]*") if path.is_dir()),
+        "pairs": pairs,
+        **_made(workspace),
+        "next": _next_command(bool(by_subreddit), bool(pairs)),
+    }
+
+
+def overview(workspace: Workspace) -> ResultTable:
+    """One row per kind of content: how much there is, and which. Reads manifests only, so it is quick."""
+    rows = [_overview_row(table.name, *_rows_and_subreddits(workspace, table)) for table in WORKSPACE_TABLES]
+    pairs = pair_set_names(workspace)
+    rows.append(_overview_row("pair sets", len(pairs), pairs))
+    rows += [_overview_row(kind, len(names), names) for kind, names in _made(workspace).items()]
+    is_ingested = any(row["count"] for row in rows if row["content"] in (POSTS.name, COMMENTS.name))
+    return ResultTable(f"Workspace {workspace.root}", rows, f"next: {_next_command(is_ingested, bool(pairs))}")
+
+
+def _overview_row(content: str, count: int, names: Sequence[str]) -> dict[str, Any]:
+    shown = [*names[:MOST_NAMES], *([f"{len(names) - MOST_NAMES:,} more"] if len(names) > MOST_NAMES else [])]
+    return {"content": content, "count": count, "names": ", ".join(shown) or "–"}
+
+
+def _rows_and_subreddits(workspace: Workspace, table: Table) -> tuple[int, list[str]]:
+    names = workspace.subreddits(table)
+    return sum(workspace.manifest(table, name)["n_rows"] for name in names), names
+
+
+def _made(workspace: Workspace) -> dict[str, list[str]]:
+    """Finished runs and experiments by name."""
+    return {
+        "runs": workspace.names("runs", "result.json"),
+        "experiments": workspace.names("experiments", "manifest.json"),
+    }
+
+
+def _next_command(is_ingested: bool, has_pairs: bool) -> str:
+    if not is_ingested:
+        return INGEST
+    return "lurker dashboard" if has_pairs else BUILD
+
+
+def _table(workspace: Workspace, table: Table) -> dict[str, Any]:
+    """Rows, files, bytes, first and last day of one table."""
+    files = workspace.files(table)
+    time_column = next((name for name in ("created_utc", "observed_utc") if name in table.columns), None)
+    first, last = None, None
+    if files and time_column:
+        query = f"SELECT {_day(f'min({time_column})')}, {_day(f'max({time_column})')} FROM {table.name}"
+        first, last = workspace.connect().execute(query).fetchall()[0]
+    n_rows, subreddits = _rows_and_subreddits(workspace, table)
+    return {
+        "table": table.name,
+        "rows": n_rows,
+        "subreddits": len(subreddits),
+        "files": len(files),
+        "bytes": sum(path.stat().st_size for path in files),
+        "first": first,
+        "last": last,
+    }
+
+
+def _by_subreddit(workspace: Workspace) -> list[dict[str, Any]]:
+    """One row per subreddit: posts, comments, first and last day, deleted and unripe items, day of the last look."""
+    columns = "lower(subreddit) AS key, subreddit, created_utc, retrieved_utc, is_deleted"
+    query = f"""
+        SELECT min(subreddit) AS subreddit,
+            count(*) FILTER (is_post) AS posts,
+            count(*) FILTER (NOT is_post) AS comments,
+            {_day("min(created_utc)")} AS first,
+            {_day("max(created_utc)")} AS last,
+            count(*) FILTER (is_deleted) AS deleted,
+            count(*) FILTER ({unripe_sql(RIPE_AFTER_S)}) AS unripe,
+            {_day("max(retrieved_utc)")} AS last_look
+        FROM (
+            SELECT {columns}, true AS is_post FROM {POSTS.name}
+            UNION ALL SELECT {columns}, false FROM {COMMENTS.name}
+        )
+        GROUP BY key ORDER BY key
+    """
+    return list(workspace.connect().sql(query).pl().iter_rows(named=True))
+
+
+def _pair_set(workspace: Workspace, name: str) -> dict[str, Any]:
+    """One pair set: its recipe, its pairs, and how many of them lost a text to a purge."""
+    manifest = read_json(workspace.folder("pairs", name) / "manifest.json")
+    counts = {"pairs": manifest["n_pairs"], "purged": manifest.get("n_purged", 0)}
+    return {"name": name, "recipe": manifest["recipe"]["name"], **counts}
+
+
+def _day(seconds: str) -> str:
+    return f"strftime(to_timestamp({seconds}), '%Y-%m-%d')"
