@@ -15,12 +15,12 @@ from lurker.report import Displayed, ResultTable
 from lurker.stats import accuracy_interval
 from lurker.workspace import Workspace, read_json, write_json
 from rm.evaluation.counterfactual import counterfactuals
-from rm.evaluation.evaluate_run import tokenise_as
 from rm.evaluation.metrics import Margins, is_correct, model_rewards
 from rm.evaluation.score import score_texts, text_scorer
 from rm.evaluation.trained_run import load_trained
 from rm.pairs.tokenised import both_sides, with_delays
 from rm.pairs.tokens import Indices
+from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import finished_run, read_run_pairs, run_config
 
 N_BINS = 10
@@ -94,7 +94,7 @@ def diagnose_run(workspace: Workspace, run_id: str, pairs: str, split: str) -> D
     frame = split_of(read_pairs(workspace, pairs), pairs, split)
     require_disjoint(read_run_pairs(workspace, config).training, frame, pairs)
     run = load_trained(workspace, run_id)
-    tokenised = tokenise_as(frame, run.reward_model, config.train)
+    tokenised = tokenise_for_model(frame, run.reward_model.tokenizer, config.train)
     scorer = run.reward_model.scorer(config.train.max_tokens)
     rewards = model_rewards(scorer, tokenised, config.train.tokens_per_batch)
     margins = rewards[tokenised.chosen] - rewards[tokenised.rejected]

@@ -17,10 +17,9 @@ from rm.evaluation.baselines import N_FITS, fit_baselines
 from rm.evaluation.embeddings import embeddings
 from rm.evaluation.metrics import Margins, evaluation_table, model_margins, prediction_table
 from rm.evaluation.trained_run import TrainedRun, load_trained
-from rm.models.ladder import LADDER, RewardModel
-from rm.pairs.tokenised import TokenisedPairs, tokenise, with_delays
-from rm.training.config import TrainConfig
+from rm.models.ladder import LADDER
 from rm.training.head_only import head_margins
+from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import MODEL, RunPairs, finished_run, predictions_file, read_run_pairs, run_config
 
 
@@ -72,7 +71,7 @@ def evaluate_run(workspace: Workspace, run_id: str, pairs: str, split: str) -> E
         raise LurkerError(f"The pair sets that run {run_id} used have been rebuilt since.", "Train a new run on them.")
     frame = split_of(read_pairs(workspace, pairs), pairs, split)
     require_disjoint(trained_on.training, frame, pairs)
-    table = evaluate_predictors(load_trained(workspace, run_id), replace(trained_on, judged={pairs: frame}), split)
+    table = evaluate_predictors(load_trained(workspace, run_id), replace(trained_on, test={pairs: frame}), split)
     path = folder / "evaluations.parquet"
     others = pl.read_parquet(path).filter((pl.col("pairs") != pairs) | (pl.col("split") != split))
     write_parquet(pl.concat([others, table]), path)
@@ -92,14 +91,14 @@ def evaluate_predictors(run: TrainedRun, pairs: RunPairs, split: str = "test") -
     Returns:
         EVALUATIONS.
     """
-    if not pairs.judged:
+    if not pairs.test:
         return EVALUATIONS.empty()
-    margins = _model_margins(run, pairs.judged)
+    margins = _model_margins(run, pairs.test)
     embed = _frozen_embeddings(run, pairs)
     with progress("Baselines", N_FITS, "fits"):
         baselines = fit_baselines(pairs.training, pairs.validation, embed, is_adjusted=run.config.train.adjusted)
     tables = []
-    for name, frame in pairs.judged.items():
+    for name, frame in pairs.test.items():
         predictors = {MODEL: margins[name], **{baseline: predict(frame) for baseline, predict in baselines.items()}}
         for predictor, values in predictors.items():
             write_parquet(prediction_table(frame, values), predictions_file(run.folder, name, split, predictor))
@@ -111,12 +110,12 @@ def _model_margins(run: TrainedRun, tests: dict[str, pl.DataFrame]) -> dict[str,
     """Margins of the run's model on each test, [n_pairs]."""
     train = run.config.train
     scorer = run.reward_model.scorer(train.max_tokens)
-    tokenised = {name: tokenise_as(frame, run.reward_model, train) for name, frame in tests.items()}
+    tokenised = {name: tokenise_for_model(frame, run.reward_model.tokenizer, train) for name, frame in tests.items()}
     n_tokens = sum(int(pairs.sequences.n_tokens.sum()) for pairs in tokenised.values())
-    with progress("Evaluating", n_tokens, "tokens") as advance:
+    with progress("Evaluating", n_tokens, "tokens"):
         if train.trained == "head":
             return {
-                name: head_margins(scorer, pairs, train.tokens_per_batch, run.cache, advance)
+                name: head_margins(scorer, pairs, train.tokens_per_batch, run.cache)
                 for name, pairs in tokenised.items()
             }
         return {name: model_margins(scorer, pairs, train.tokens_per_batch) for name, pairs in tokenised.items()}
@@ -130,13 +129,7 @@ def _frozen_embeddings(run: TrainedRun, pairs: RunPairs) -> Callable[[Sequence[s
     spec = run.config.model
     if spec in LADDER:
         return None
-    frames = (pairs.training, pairs.validation, *pairs.judged.values())
+    frames = (pairs.training, pairs.validation, *pairs.test.values())
     texts = {text for frame in frames for side in ("chosen", "rejected") for text in frame[side]}
     embeddings(spec, sorted(texts), run.cache)
     return partial(embeddings, spec, folder=run.cache)
-
-
-def tokenise_as(frame: pl.DataFrame, reward_model: RewardModel, config: TrainConfig) -> TokenisedPairs:
-    """The pairs as the run's model reads them."""
-    told = with_delays(frame) if config.with_delay else frame
-    return tokenise(told, reward_model.tokenizer, config.max_tokens, config.max_prompt_tokens, config.reads)

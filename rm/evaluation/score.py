@@ -16,7 +16,7 @@ from lurker.progress import advance
 from lurker.workspace import atomic_path
 from rm.models.ladder import RewardModel
 from rm.models.scorer import Scorer
-from rm.pairs.tokenised import tell_delay
+from rm.pairs.tokenised import prefix_delay
 from rm.pairs.tokens import encode
 from rm.training.config import TrainConfig
 
@@ -104,7 +104,7 @@ def score_columns(scorer: TextScorer, columns: Mapping[str, Sequence[Any]]) -> l
     """The reward of each row of the scorer's columns: prompt, response and, if the model reads it, delay_s."""
     responses = columns["response"]
     if scorer.with_delay:
-        responses = tell_delay(pl.Series(responses, dtype=pl.String), pl.Series(columns["delay_s"])).to_list()
+        responses = prefix_delay(pl.Series(responses, dtype=pl.String), pl.Series(columns["delay_s"])).to_list()
     return score_texts(scorer, columns["prompt"], responses)
 
 

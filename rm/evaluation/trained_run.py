@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lurker.workspace import CACHE, Workspace, read_json
 from rm.models.ladder import RewardModel, load
-from rm.models.scorer import place
+from rm.models.scorer import move_to_device
 from rm.training.run_folder import RunConfig, finished_run, run_config
 
 
@@ -37,5 +37,5 @@ def load_trained(workspace: Workspace, run_id: str) -> TrainedRun:
     """
     folder = finished_run(workspace, run_id)
     reward_model = load(folder / "model")
-    place(reward_model.model, reward_model.n_parameters)
+    move_to_device(reward_model.model, reward_model.n_parameters)
     return TrainedRun(workspace, run_id, run_config(read_json(folder / "config.json")), reward_model)

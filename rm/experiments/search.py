@@ -25,7 +25,6 @@ from lurker.report import ResultTable
 from lurker.schema import SEARCH, check
 from lurker.stats import accuracy_interval, mean_interval
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
-from rm.evaluation.evaluate_run import tokenise_as
 from rm.evaluation.metrics import Margins, is_correct, model_margins, prediction_table
 from rm.evaluation.trained_run import load_trained
 from rm.experiments.cells import Cell, make_cell, result_file, run_cells, train_cell
@@ -34,6 +33,7 @@ from rm.experiments.results import ExperimentResult, Failure, require_finished
 from rm.models.ladder import check_spec
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
+from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import RunConfig, predictions_file
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
@@ -233,7 +233,7 @@ def search_cell_task(root: str, cell: Cell, evaluated_on: str) -> None:
     frame = split_of(read_pairs(workspace, evaluated_on), evaluated_on, "validation")
     reward_model = load_trained(workspace, cell.run_id).reward_model
     train = cell.config.train
-    tokenised = tokenise_as(frame, reward_model, train)
+    tokenised = tokenise_for_model(frame, reward_model.tokenizer, train)
     margins = model_margins(reward_model.scorer(train.max_tokens), tokenised, train.tokens_per_batch)
     write_parquet(prediction_table(frame, margins), _margins_file(workspace, cell.run_id, evaluated_on))
 

@@ -1,7 +1,8 @@
-"""Reward models: a ladder of small decoders from scratch, or any sequence classifier of transformers.
+"""Reward models: a ladder of small decoders trained from scratch, or any sequence classifier of transformers.
 
-SPEC is a name of the ladder (`scratch-200k`), of a packaged model (`minilm`), a Hugging Face id or a local folder.
-Names of the ladder count parameters without embeddings, as scaling laws do. Source: Kaplan et al. 2020, section 2.1.
+SPEC is a name on the ladder (`scratch-200k`), a packaged model (`minilm`), a Hugging Face id or a local folder.
+Names on the ladder count parameters without embeddings, as scaling laws do.
+Source: Kaplan et al. 2020, section 2.1.
 """
 
 import re
@@ -25,10 +26,10 @@ MAX_POSITIONS = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rung:
-    """One model of the ladder: a Llama of this shape, and its default learning rate.
+    """One model on the ladder: the shape of a Llama, and its default learning rate.
 
-    Up to scratch-200k the rate was searched on the validation split of simulated pairs (500 to 4,000 of them, rates
-    from 1e-3 to 1e-2); above, it follows the usual fall with width and was not searched.
+    Up to scratch-200k the rate was searched on the validation split of simulated pairs (500 to 4,000 pairs, rates from
+    1e-3 to 1e-2). Larger models follow the usual decrease with width, without a search.
     """
 
     hidden_size: int
@@ -38,7 +39,7 @@ class Rung:
     n_layers: int
     """decoder layers"""
     n_heads: int
-    """attention heads, each hidden_size / n_heads wide"""
+    """attention heads, of width hidden_size / n_heads"""
     learning_rate: float
     """peak of AdamW's schedule"""
 
@@ -56,23 +57,23 @@ PRETRAINED_LEARNING_RATE = 2e-5
 
 @dataclass(frozen=True, slots=True)
 class RewardModel:
-    """A sequence classifier with one output, and its tokenizer (padding right, a padding token of its own)."""
+    """A sequence classifier with one output, and its tokenizer, which pads on the right with its own padding token."""
 
     model: Any
     tokenizer: Any
 
     def scorer(self, max_tokens: int) -> Scorer:
-        """What computes the model's rewards of sequences of at most max_tokens tokens, on the device it is on."""
+        """A scorer of sequences of at most max_tokens tokens, on the model's device."""
         return Scorer(self.model, self.tokenizer.pad_token_id, max_tokens)
 
     @property
     def n_parameters_total(self) -> int:
-        """All parameters."""
+        """Number of parameters."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
     def n_parameters(self) -> int:
-        """Parameters without token and position embeddings."""
+        """Number of parameters without token and position embeddings."""
         embeddings = [module for module in self.model.modules() if isinstance(module, nn.Embedding)]
         return self.n_parameters_total - sum(p.numel() for module in embeddings for p in module.parameters())
 
@@ -83,9 +84,10 @@ def learning_rate(spec: str) -> float:
 
 
 def check_spec(spec: str) -> None:
-    """Refuse at once what can be no model.
+    """Reject a SPEC that cannot name a model, without loading it.
 
-    Errors: CallError that names what there is, or the command that installs a packaged model.
+    Raises:
+        CallError: Lists the known models, or names the command that installs a packaged one.
     """
     if spec in LADDER:
         return
@@ -94,17 +96,23 @@ def check_spec(spec: str) -> None:
         return
     path = Path(spec)
     if path.is_dir() and not (path / "config.json").exists():
-        raise CallError(f"The folder {spec} holds no model: it has no config.json.", _known_models())
+        raise CallError(f"The folder {spec} holds no model: config.json is missing.", _known_models())
     if path.is_file() or spec.startswith("scratch-") or not spec.strip():
         raise CallError(f"Unknown model {spec!r}.", _known_models())
 
 
 def build(spec: str, texts: Sequence[str], vocabulary_size: int, seed: int, tokenizer: Any = None) -> RewardModel:
-    """The model with a fresh head, and its tokenizer.
+    """Build an untrained reward model: a model with a new head, and its tokenizer.
 
-    texts: what a tokenizer of the ladder learns from: the training split's texts, nothing else. tokenizer: a
-    ready one, so that the models of an experiment share it. The initial weights depend on the seed only.
-    Errors: CallError for a SPEC that is neither of the ladder nor loads.
+    Args:
+        spec: SPEC of the model.
+        texts: Texts of the training split, which a new tokenizer is trained on (ladder only).
+        vocabulary_size: Size of that tokenizer.
+        seed: Seed of the initial weights, which depend on nothing else.
+        tokenizer: A trained tokenizer to share between models, in place of a new one (ladder only).
+
+    Raises:
+        CallError: The SPEC is neither on the ladder nor loads.
     """
     check_spec(spec)
     torch.manual_seed(seed)
@@ -115,18 +123,20 @@ def build(spec: str, texts: Sequence[str], vocabulary_size: int, seed: int, toke
 
 
 def load(folder: Path) -> RewardModel:
-    """A trained model from the `model` folder of a run.
+    """Load a trained model from the `model` folder of a run.
 
-    Errors: CallError when the folder holds no model.
+    Raises:
+        CallError: The folder holds no model.
     """
     check_spec(str(folder))
     return _from_pretrained(str(folder))
 
 
 def save(reward_model: RewardModel, folder: Path) -> None:
-    """Write weights, config and tokenizer as transformers loads them; the folder appears whole.
+    """Write weights, config and tokenizer as transformers loads them; the folder appears only when complete.
 
-    Errors: LurkerError when it cannot be written.
+    Raises:
+        LurkerError: The folder cannot be written.
     """
     temporary = folder.with_name(f".model-{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -136,16 +146,18 @@ def save(reward_model: RewardModel, folder: Path) -> None:
         temporary.rename(folder)
     except OSError as error:
         raise LurkerError(
-            f"Cannot write {folder}: {error}.", "Free some space and repeat the call, a training with `--resume`."
+            f"Cannot write {folder}: {error}.",
+            "Free some space, then repeat the command, with `--resume` if it trains.",
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def backbone(spec: str) -> tuple[Any, Any]:
-    """A pretrained model without any head, as it was published, and its tokenizer.
+    """A pretrained model as published, without a head, and its tokenizer.
 
-    Errors: CallError for a SPEC that does not load.
+    Raises:
+        CallError: The SPEC does not load.
     """
     from transformers import AutoModel
 
@@ -158,8 +170,8 @@ def backbone(spec: str) -> tuple[Any, Any]:
     return model, reward_model.tokenizer
 
 
-def silence_dropout(model: nn.Module) -> None:
-    """Turn dropout off for training: the two responses of a pair are then judged by the same network.
+def disable_dropout(model: nn.Module) -> None:
+    """Turn dropout off in training, so that the same network scores both responses of a pair.
 
     Source: Ziegler et al. 2019, section 2.1; TRL's `disable_dropout` does the same.
     """
@@ -198,7 +210,7 @@ def _from_pretrained(spec: str) -> RewardModel:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # it would warn of the new head, which is initialised below
+    logging.set_verbosity_error()  # it would warn about the new head, which is initialised below
     logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(spec, trust_remote_code=False)
@@ -220,9 +232,10 @@ def _from_pretrained(spec: str) -> RewardModel:
 
 
 def reward_head(model: nn.Module) -> nn.Linear:
-    """The linear layer that gives the reward: the last one with one output.
+    """The linear layer that computes the reward: the last one with one output.
 
-    Errors: CallError when the model has none.
+    Raises:
+        CallError: The model has no such layer.
     """
     heads = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 1]
     if not heads:
@@ -231,7 +244,7 @@ def reward_head(model: nn.Module) -> nn.Linear:
 
 
 def _initialise_head(head: nn.Linear) -> None:
-    """Weights of the reward head from N(0, 1/(width + 1)), no bias.
+    """Draw the reward head's weights from N(0, 1/(width + 1)); its bias is 0.
 
     Source: Stiennon et al. 2020, "Learning to summarize from human feedback", appendix B.1.
     """
@@ -241,9 +254,9 @@ def _initialise_head(head: nn.Linear) -> None:
 
 
 def _known_models() -> str:
-    return f"Models: {', '.join((*LADDER, *PACKAGED))}, a Hugging Face id that loads here, or a local folder."
+    return f"Choose {', '.join((*LADDER, *PACKAGED))}, a Hugging Face id that loads here, or a local folder."
 
 
 def slug(spec: str) -> str:
-    """A model's SPEC as part of a folder's name."""
+    """A SPEC as part of a folder name."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", spec.rstrip("/").split("/")[-1])[:40]

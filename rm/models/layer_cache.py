@@ -1,12 +1,12 @@
-"""Frozen lower layers: their outputs are computed once, kept on disk, and read by every step and every later run.
+"""Frozen lower layers: computed once, cached on disk, and read by every step and every later run.
 
-Source: as in Houlsby et al. 2019, section 3.4, "fine-tuning only the top layers"; here what is below them is cached.
+Source: as in Houlsby et al. 2019, section 3.4, "fine-tuning only the top layers"; here the layers below are cached.
 """
 
 import hashlib
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lurker.errors import CallError, LurkerError
+from lurker.progress import advance
 from rm.models.layers import backbone_of, layers_of
-from rm.models.scorer import Scorer, States
+from rm.models.scorer import CachedStates, Scorer
 from rm.pairs.tokenised import TokenisedPairs
 from rm.pairs.tokens import Indices, Sequences
 
 
 def freeze_below(model: Any, n_trained: int) -> int:
-    """Freeze the embeddings and all but the last n_trained layers; how many layers that are.
+    """Freeze the embeddings and all layers except the last n_trained.
 
-    Errors: CallError when the model has no more layers than that.
+    Returns:
+        The number of frozen layers.
+
+    Raises:
+        CallError: The model has n_trained layers or fewer.
     """
     layers = layers_of(model)
     if n_trained >= len(layers):
         raise CallError(
-            f"train_layers={n_trained} leaves nothing frozen: the model has {len(layers)} layers.",
-            f"Take 1 to {len(layers) - 1}, or leave it out." if len(layers) > 1 else "Leave it out.",
+            f"train_layers={n_trained} freezes nothing: the model has {len(layers)} layers.",
+            f"Set it from 1 to {len(layers) - 1}, or leave it out." if len(layers) > 1 else "Leave it out.",
         )
     below = [*layers[:-n_trained], getattr(backbone_of(model), "embeddings", None)]
     below += [module for module in model.modules() if isinstance(module, nn.Embedding)]
@@ -41,29 +46,40 @@ def freeze_below(model: Any, n_trained: int) -> int:
     return len(layers) - n_trained
 
 
-def with_states(
-    scorer: Scorer,
-    sets: Sequence[TokenisedPairs],
-    n_layers: int,
-    tokens_per_batch: int,
-    folder: Path,
-    advance: Callable[[float], None],
+def use_cached_states(
+    scorer: Scorer, sets: Sequence[TokenisedPairs], n_layers: int, tokens_per_batch: int, cache: Path
 ) -> list[TokenisedPairs]:
-    """The pair sets with rows of cached states for tokens; the scorer reads the states from now on.
+    """Compute the outputs of the first n_layers, unless cached, and let the scorer start from them.
 
-    folder: where states are kept; those of the same weights and tokens are taken up. advance: told about tokens done.
-    Errors: LurkerError when the disk is full or a state is not a number in float16.
+    Moves the innermost progress bar by tokens computed.
+
+    Args:
+        scorer: Packed scorer of the model; its `states` is set.
+        sets: Pair sets to compute.
+        n_layers: Number of frozen layers.
+        tokens_per_batch: Tokens computed together.
+        cache: Folder of states, which later runs with the same frozen weights and tokens reuse.
+
+    Returns:
+        The pair sets with rows of the cached states in place of tokens.
+
+    Raises:
+        LurkerError: The disk is full, or a state overflows float16.
     """
     rows, tokens = _number_rows([pairs.sequences for pairs in sets], scorer.is_causal)
-    path = folder / f"states-{_digest(scorer, rows, tokens, n_layers)}.npy"
+    path = cache / f"states-{_digest(scorer, rows, tokens, n_layers)}.npy"
     if not path.exists():
-        _compute(scorer, rows, tokens, n_layers, tokens_per_batch, path, advance)
-    scorer.states = States(n_layers, tokens, np.load(path, mmap_mode="r"))
+        _compute(scorer, rows, tokens, n_layers, tokens_per_batch, path)
+    scorer.states = CachedStates(n_layers, tokens, np.load(path, mmap_mode="r"))
     return [replace(pairs, sequences=part) for pairs, part in zip(sets, rows, strict=True)]
 
 
 def _number_rows(sets: Sequence[Sequences], is_causal: bool) -> tuple[list[Sequences], Indices]:
-    """Sequences of rows, and the token of each row: where prompts are shared, their rows are too."""
+    """Number the rows of the cache; sequences that share a prompt share its rows if the model is causal.
+
+    Returns:
+        The sequences with rows in place of tokens, and the token of each row, [n_rows].
+    """
     parts: list[NDArray[np.int32]] = []
     numbered, end = [], 0
     for sequences in sets:
@@ -88,37 +104,26 @@ def _number_rows(sets: Sequence[Sequences], is_causal: bool) -> tuple[list[Seque
 
 
 def _compute(
-    scorer: Scorer,
-    sets: Sequence[Sequences],
-    tokens: Indices,
-    n_layers: int,
-    tokens_per_batch: int,
-    path: Path,
-    advance: Callable[[float], None],
+    scorer: Scorer, sets: Sequence[Sequences], tokens: Indices, n_layers: int, tokens_per_batch: int, path: Path
 ) -> None:
+    """Write the states of all rows to `path`, which appears only when complete."""
     width = int(scorer.model.config.hidden_size)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    n_bytes, free = tokens.size * width * 2, shutil.disk_usage(path.parent).free
-    if n_bytes > free:
-        raise LurkerError(
-            f"The states of {tokens.size:,} tokens take {n_bytes / 1e9:.1f} GB, {path.parent} has {free / 1e9:.1f}.",
-            "Free some space, lower max_tokens or max_prompt_tokens, or leave train_layers out.",
-        )
+    _require_space(tokens.size * width * 2, path.parent)
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}.tmp")
     scorer.model.eval()
     try:
-        kept = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=(tokens.size, width))
+        cached = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=(tokens.size, width))
         for rows in sets:
             for numbers, states in scorer.lower_states(tokens, rows, n_layers, tokens_per_batch):
                 half = states.numpy().astype(np.float16)
                 if not np.isfinite(half).all():
                     raise LurkerError(
-                        f"A state of layer {n_layers} is beyond float16.", "Leave train_layers out for this model."
+                        f"A state of layer {n_layers} overflows float16.", "Leave train_layers out for this model."
                     )
-                kept[numbers] = half
+                cached[numbers] = half
                 advance(numbers.size)
-        kept.flush()
-        del kept
+        cached.flush()
+        del cached
         temporary.rename(path)
     except OSError as error:
         raise LurkerError(f"Cannot write {path}: {error}.", "Free some space, or leave train_layers out.") from error
@@ -126,9 +131,19 @@ def _compute(
         temporary.unlink(missing_ok=True)
 
 
+def _require_space(n_bytes: int, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise LurkerError(
+            f"Caching frozen layers takes {n_bytes / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free.",
+            "Free some space, lower max_tokens or max_prompt_tokens, or leave train_layers out.",
+        )
+
+
 def _digest(scorer: Scorer, sets: Sequence[Sequences], tokens: Indices, n_layers: int) -> str:
-    """Changes with the frozen weights, the tokens, what shares them, and the precision."""
-    frozen = ((name, one) for name, one in scorer.model.named_parameters() if not one.requires_grad)
+    """Changes with the frozen weights, the tokens, which tokens are shared, and the precision."""
+    frozen = ((name, weight) for name, weight in scorer.model.named_parameters() if not weight.requires_grad)
     digest = weights_digest(f"{n_layers} {scorer.dtype} {scorer.is_causal}", frozen)
     digest.update(tokens.tobytes())
     for rows in sets:
@@ -137,9 +152,9 @@ def _digest(scorer: Scorer, sets: Sequence[Sequences], tokens: Indices, n_layers
     return str(digest.hexdigest()[:16])
 
 
-def weights_digest(first: str, weights: Iterable[tuple[str, Tensor]]) -> Any:
-    """A SHA-256 of some words and of weights by name, to which more may be added."""
-    digest = hashlib.sha256(first.encode())
+def weights_digest(settings: str, weights: Iterable[tuple[str, Tensor]]) -> Any:
+    """A SHA-256 object of a settings string and named weights, which callers may update further."""
+    digest = hashlib.sha256(settings.encode())
     for name, weight in weights:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().numpy().tobytes())

@@ -1,7 +1,7 @@
-"""Mean pooling in a BERT classifier, as one more layer of its own kind: transformers loads it without any code of ours.
+"""Mean pooling for a BERT classifier as one extra BERT layer, so that transformers loads the model without our code.
 
 transformers' BERT classifier reads the first token through a pooler. Sentence encoders are trained to be read by the
-mean of all tokens, and their first token and pooler were left behind.
+mean of all tokens, so their first token and pooler are untrained.
 """
 
 from typing import Any
@@ -13,27 +13,30 @@ from lurker.errors import CallError
 from rm.models.layers import backbone_of, classifier_of, layers_of
 
 MEAN_WEIGHT = 8.0
-"""How much more the mean of all tokens weighs than the first token's own state, which the layer adds to it."""
+"""Weight of the mean over all tokens relative to the first token's own state, which the layer's residual adds."""
 POOLER_SCALE = 0.5
-"""The pooler's tanh gets the normalised mean times this: nearly linear, nothing is cut off."""
+"""Factor on the normalised mean before the pooler's tanh, which is then nearly linear and does not saturate."""
 
 
 @torch.no_grad()
 def add_mean_pooling(model: Any) -> None:
-    """Append a layer whose first token is the normalised mean of all tokens, and let the pooler hand it on.
+    """Append a layer whose first token is the normalised mean of all tokens, and let the pooler pass it on.
 
-    Its queries are 0, so attention is even over all tokens; values pass as they are; its feed-forward part adds 0. All
-    of it can be trained from there: keys are those of the layer below, else queries would never get a gradient.
+    Queries are 0, so attention is uniform over all tokens; values pass unchanged; the feed-forward network adds 0.
+    Everything can be trained from there: keys are copied from the layer below, since with keys of 0 queries would
+    never receive a gradient.
     Source: Reimers & Gurevych 2019 (Sentence-BERT), section 3: mean pooling beats the first token.
-    Errors: CallError when the model is no BERT with a pooler.
+
+    Raises:
+        CallError: The model is not a BERT with a pooler.
     """
     classifier = classifier_of(model)
     backbone, layers = backbone_of(classifier), layers_of(classifier)
     pooler = getattr(backbone, "pooler", None)
     if classifier.config.model_type != "bert" or pooler is None:
         raise CallError(
-            f"pooling=mean is for BERT classifiers with a pooler, this one is {classifier.config.model_type}.",
-            "Leave it out: the model is then read where its own classifier reads.",
+            f"pooling=mean needs a BERT classifier with a pooler, and this model is {classifier.config.model_type}.",
+            "Leave it out, so that the model is read as its own classifier does.",
         )
     below, width = layers[-1], classifier.config.hidden_size
     layer = type(below)(classifier.config, layer_idx=len(layers))

@@ -1,9 +1,10 @@
-"""Responses packed into one row without padding: each prompt stands once, its responses branch off it.
+"""Responses packed into one row without padding: each prompt appears once, and its responses branch off it.
 
-A group is a prompt (the trunk) and its responses (the branches). A token of a branch sees the part of the trunk that
-its own sequence holds and its branch up to itself; positions go on from that part. So every reward is what it is when
-its sequence stands alone, and the prompt is computed once. Source: Ouyang et al. 2022 (InstructGPT), section 3.5 scores
-the K responses of a prompt in one batch; the tree mask is that of Cai et al. 2024 (Medusa).
+A group is a prompt (the trunk) and its responses (the branches). A token of a branch attends to the part of the trunk
+that its own sequence contains and to its branch up to itself, and positions continue from that part. So every reward
+equals that of its sequence alone, while the prompt is computed once.
+Source: Ouyang et al. 2022 (InstructGPT), section 3.5, scores the K responses of a prompt in one batch; the tree mask
+is that of Cai et al. 2024 (Medusa).
 """
 
 from collections.abc import Iterator
@@ -14,42 +15,46 @@ import numpy as np
 from rm.pairs.tokens import Indices, Sequences, Tokens
 
 BRANCH_TOKENS_PER_ROW = 192
-"""Tokens of branches that share one row of attention (or the trunk's length, if that is more): within a row attention
-is quadratic, so a dense post becomes several rows."""
+"""Maximum branch tokens in one row of attention (or the trunk's length, if larger): attention is quadratic within a
+row, so a post with many responses becomes several rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """One packed row of T tokens that holds n responses.
-
-    ids, positions: [T]. group: [T] the token's group. branch: [T] 0 in a trunk, else unique in the pack.
-    visible: [T] how many tokens of its trunk the token sees. read: [n] place of each response's last token.
-    members: [n] the response's index among the sequences that were packed.
-    rows: (queries, keys) of attention, as places in the pack: every token is a query of one row.
-    is_causal: a token sees no later one of its branch; not so for encoders, which share no trunk and are read at the
-    first token of each response.
-    """
+    """One packed row of T tokens that holds n responses."""
 
     ids: Indices
+    """[T] token ids"""
     positions: Indices
+    """[T] position of the token in its own sequence"""
     group: Indices
+    """[T] number of the token's group"""
     branch: Indices
+    """[T] 0 in a trunk, otherwise unique in the pack"""
     visible: Indices
+    """[T] number of trunk tokens that the token attends to"""
     read: Indices
+    """[n] index in the pack of the token that carries each response's reward: the last of a decoder, the first of an
+    encoder"""
     members: Indices
+    """[n] index of each response among the sequences that were packed"""
     rows: list[tuple[Indices, Indices]]
+    """(queries, keys) of each row of attention as indices into the pack; every token is a query of one row"""
     is_causal: bool = True
+    """whether a token attends to earlier tokens of its branch only; encoders also share no trunk"""
 
     def read_rows(self) -> list[tuple[Indices, Indices]]:
-        """The rows of attention when only the token that is read of each response asks."""
+        """The rows of attention in which only the tokens that carry a reward are queries."""
         is_read = np.zeros(self.ids.size, dtype=bool)
         is_read[self.read] = True
         return [(queries[is_read[queries]], keys) for queries, keys in self.rows]
 
     def padded(self, n_tokens: int, n_read: int) -> "Pack":
-        """The pack with tokens at its end that see nothing and that nothing sees, the first of them read as the others.
+        """Append tokens that neither attend nor are attended to, the first of which are read like the others.
 
-        n_tokens, n_read: of the padded pack; there is a new token for each new one that is read.
+        Args:
+            n_tokens: Tokens of the padded pack; it gains at least as many as `read` does.
+            n_read: Tokens read in the padded pack.
         """
         n_more, end = n_tokens - self.ids.size, self.ids.size
         zeros = np.zeros(n_more, dtype=np.int64)
@@ -65,15 +70,19 @@ class Pack:
 
 
 def pack_sequences(sequences: Sequences, tokens_per_pack: int, is_causal: bool = True) -> list[Pack]:
-    """Packs of at most tokens_per_pack tokens (or one response with its prompt): every sequence is in one of them.
+    """Pack sequences; each is in exactly one pack.
 
-    A group that does not fit is cut into several, each with the trunk: memory is bounded for a post of any size.
-    Without is_causal, for encoders, a sequence shares nothing.
+    A group that does not fit is split into several, each with the trunk, so memory is bounded for a post of any size.
+
+    Args:
+        sequences: Sequences to pack.
+        tokens_per_pack: Maximum tokens of a pack; a longer response gets its own pack.
+        is_causal: False for encoders, whose sequences share nothing.
     """
     if not is_causal:
         numbers = np.arange(len(sequences))
         sequences = Sequences(sequences.tokens, numbers, np.zeros_like(numbers))
-    n_own = sequences.n_own  # counted once: an encoder has as many groups as sequences
+    n_own = sequences.n_own  # computed once: an encoder has as many groups as sequences
     packs: list[Pack] = []
     current: list[tuple[Tokens, Indices]] = []
     n_tokens = 0
@@ -88,36 +97,37 @@ def pack_sequences(sequences: Sequences, tokens_per_pack: int, is_causal: bool =
 
 
 def _groups(sequences: Sequences, n_own: Indices, tokens_per_pack: int) -> Iterator[tuple[Tokens, Indices]]:
-    """Each prompt's longest kept start, and the responses to it, cut into parts that fit."""
+    """Yields trunks, the longest prefix of each prompt, with the responses that fit into one pack."""
     order = np.argsort(sequences.prompt, kind="stable")
     ends = np.flatnonzero(np.diff(sequences.prompt[order])) + 1
     for group in np.split(order, ends) if order.size else []:
         longest = group[np.argmax(sequences.n_prefix[group])]
         trunk = sequences.tokens[longest][: sequences.n_prefix[longest]]
-        for members in _cut(group, n_own[group], tokens_per_pack - trunk.size):
+        for members in _split(group, n_own[group], tokens_per_pack - trunk.size):
             yield trunk, members
 
 
-def _cut(members: Indices, sizes: Indices, room: int) -> list[Indices]:
-    """Neighbours together while their sizes fit the room; at least one each."""
-    if sizes.sum() <= room:
+def _split(members: Indices, sizes: Indices, max_size: int) -> list[Indices]:
+    """Split into runs of neighbours whose sizes add up to at most max_size, with at least one member each."""
+    if sizes.sum() <= max_size:
         return [members]
     starts, filled = [0], 0
-    for place, size in enumerate(sizes):
-        if place > starts[-1] and filled + size > room:
-            starts.append(place)
+    for index, size in enumerate(sizes):
+        if index > starts[-1] and filled + size > max_size:
+            starts.append(index)
             filled = 0
         filled += int(size)
     return np.split(members, starts[1:])
 
 
 def _pack(sequences: Sequences, n_own: Indices, groups: list[tuple[Tokens, Indices]], is_causal: bool) -> Pack:
+    """One pack of these (trunk, members) groups."""
     ids, positions, group_of, branch_of, visible = [], [], [], [], []
     read: list[int] = []
     rows: list[tuple[Indices, Indices]] = []
     end = n_branches = 0
     for number, (trunk, members) in enumerate(groups):
-        trunk_places = np.arange(end, end + trunk.size)
+        trunk_indices = np.arange(end, end + trunk.size)
         ids.append(trunk)
         positions.append(np.arange(trunk.size))
         branch_of.append(np.zeros(trunk.size, dtype=np.int64))
@@ -135,11 +145,11 @@ def _pack(sequences: Sequences, n_own: Indices, groups: list[tuple[Tokens, Indic
             read.append(end - 1 if is_causal else end - own.size)
         group_of.append(np.full(end - first + trunk.size, number))
         sizes = n_own[members]
-        for part in _cut(np.arange(members.size), sizes, max(BRANCH_TOKENS_PER_ROW, trunk.size)):
+        for part in _split(np.arange(members.size), sizes, max(BRANCH_TOKENS_PER_ROW, trunk.size)):
             start = first + int(sizes[: part[0]].sum())
-            own_places = np.arange(start, start + int(sizes[part].sum()))
-            keys = np.concatenate([trunk_places, own_places])
-            rows.append((keys if part[0] == 0 else own_places, keys))
+            own_indices = np.arange(start, start + int(sizes[part].sum()))
+            keys = np.concatenate([trunk_indices, own_indices])
+            rows.append((keys if part[0] == 0 else own_indices, keys))
     return Pack(
         ids=np.concatenate(ids).astype(np.int64),
         positions=np.concatenate(positions),

@@ -1,8 +1,8 @@
-"""Rewards of token sequences: the prompt once for all its responses where the model allows it, else unique sequences.
+"""Rewards of token sequences: a prompt runs once for all its responses where the model allows it.
 
-Models run on packs without padding (`rm.models.packing`) through `rm.models.shared_attention`: a decoder's responses share their
-prompt, an encoder's, whose prompt sees the response, share nothing. A model that this cannot serve runs on unique
-sequences sorted by length into batches padded on the right. All give the same rewards.
+Models run on packs without padding (`rm.models.packing`, `rm.models.shared_attention`). Responses to one prompt share
+it in a decoder; in an encoder, whose prompt attends to the response, they share nothing. Models that cannot run on
+packs get unique sequences, sorted by length, in padded batches. Rewards are the same either way.
 """
 
 import os
@@ -16,44 +16,50 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lurker.progress import ignore
+from lurker.progress import advance
 from rm.models import shared_attention
 from rm.models.layers import (
     backbone_of,
     classifier_of,
-    fed,
-    first_tokens,
+    compute_only_at,
     has_fast_bfloat16,
     layers_of,
-    left_out,
-    read_only,
-    read_only_modules,
+    replace_input,
+    selectable_modules,
+    skip_layers,
+    split_first_tokens,
 )
 from rm.models.packing import Pack, pack_sequences
 from rm.pairs.tokens import Indices, Sequences
 
 TOKENS_PER_BATCH = 8192
-NONE = np.empty(0, dtype=np.int64)
-PROBE_TOLERANCE = 1e-4
-"""Packed and plain rewards of the probe may differ by so much, relative to their spread."""
+NO_SEQUENCES = np.empty(0, dtype=np.int64)
+PACKING_TOLERANCE = 1e-4
+"""Largest difference between packed and padded rewards of test sequences, relative to their standard deviation."""
+CUDA_PACKING_TOLERANCE = 0.05
+"""The same on CUDA, where matrix products may have the 8 bits of bfloat16."""
 FAST_BFLOAT16_FROM = 2_000_000
-"""Parameters from which a processor with instructions for bfloat16 trains faster in it: below, casting costs more."""
+"""Parameters from which a CPU with bfloat16 instructions trains faster in bfloat16: below, casting costs more."""
 ONE_THREAD_BELOW = 500_000
-"""Parameters below which a model trains on one thread."""
+"""Parameters below which a model runs on one CPU thread."""
 
 
 def choose_device() -> torch.device:
-    """The accelerator of this machine, or its processor."""
+    """This machine's accelerator, or its CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def place(model: Any, n_parameters: int) -> torch.device:
-    """Move the model to the device and take as many processor threads as its size is worth; the device.
+def move_to_device(model: Any, n_parameters: int) -> torch.device:
+    """Move the model to this machine's device, and use one CPU thread for a small model.
 
-    n_parameters: without embeddings. A step of a small model is too short to be shared: threads that wait for each
-    other slow it down, above all beside other work.
+    A step of a small model is too short to divide: threads that wait for each other slow it down, above all when the
+    machine is busy.
+
+    Args:
+        model: The model to move.
+        n_parameters: Its parameters without embeddings.
     """
     device = choose_device()
     model.to(device)
@@ -63,7 +69,13 @@ def place(model: Any, n_parameters: int) -> torch.device:
 
 
 def training_dtype(precision: str, device: torch.device, n_parameters: int) -> torch.dtype:
-    """What matrices are multiplied in while training. precision: auto | float32 | bfloat16; judging is in float32."""
+    """Data type of matrix products in training; evaluation uses float32.
+
+    Args:
+        precision: "auto", "float32" or "bfloat16"; auto takes bfloat16 where the hardware is fast in it.
+        device: Device that trains.
+        n_parameters: Parameters without embeddings.
+    """
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     is_fast = (device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)) or (
@@ -73,138 +85,154 @@ def training_dtype(precision: str, device: torch.device, n_parameters: int) -> t
 
 
 def describe_device(device: torch.device, dtype: torch.dtype = torch.float32) -> str:
-    """The device in words, with what decides its speed."""
-    number = str(dtype).removeprefix("torch.")
+    """The device and what determines its speed, in words."""
+    precision = str(dtype).removeprefix("torch.")
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, {number}"
+        return f"{torch.cuda.get_device_name(device)}, {precision}"
     if device.type == "mps":
-        return f"the Apple GPU, {number}"
-    return f"CPU, {torch.get_num_threads()} of {os.cpu_count()} cores, {number}"
+        return f"Apple GPU, {precision}"
+    return f"CPU, {torch.get_num_threads()} of {os.cpu_count()} cores, {precision}"
 
 
 @dataclass(frozen=True, slots=True)
-class States:
-    """What the first n_layers give for each row: tokens [n_rows], hidden [n_rows, width] float16 (on disk)."""
+class CachedStates:
+    """Outputs of a model's first layers, row by row."""
 
     n_layers: int
+    """number of layers they come from"""
     tokens: Indices
+    """[n_rows] token id of each row"""
     hidden: NDArray[np.float16]
+    """[n_rows, width], on disk"""
 
-    def rows(self, numbers: Indices) -> Tensor:
-        """[len(numbers), width] float32."""
-        return torch.from_numpy(self.hidden[numbers]).float()
+    def take(self, rows: Indices) -> Tensor:
+        """The states of these rows, [len(rows), width] float32."""
+        return torch.from_numpy(self.hidden[rows]).float()
 
 
 class Scorer(nn.Module):
-    """Rewards of sequences by one model; a module, so that it can be wrapped as a whole for several devices.
-
-    is_packed: whether sequences run without padding; if not, `reason` says why. is_causal: whether they share prompts.
-    reads_last_only: whether the last layer computes only the tokens that carry a reward. dtype: what matrices are
-    multiplied in. states: what the lower layers give, where they are frozen and were computed before; sequences then
-    hold rows of it instead of tokens. n_rounds: how many packs to compute, of those there are: for processes that must
-    all compute as many.
-    """
+    """Rewards of sequences by one model; a module, so that it can be wrapped for several devices."""
 
     def __init__(self, model: Any, pad_token_id: int, max_tokens: int, dtype: torch.dtype = torch.float32) -> None:
+        """Find out whether the model can run on packs.
+
+        Args:
+            model: A sequence classifier with one output.
+            pad_token_id: Its padding token.
+            max_tokens: Maximum tokens of a sequence.
+            dtype: Data type of matrix products.
+        """
         super().__init__()
         self.model = model
         self.pad_token_id = pad_token_id
         self.reads_last_only = True
+        """whether the last layer computes only the tokens that carry a reward"""
         self.dtype = torch.float32
-        self.states: States | None = None
-        self.n_rounds: Callable[[int], int] | None = None
+        self.states: CachedStates | None = None
+        """outputs of frozen lower layers; if set, sequences hold their rows in place of tokens"""
+        self.n_batches_to_run: Callable[[int], int] | None = None
+        """maps this process's number of batches to the number to run, for processes that must run equally many"""
         self.is_causal = isinstance(getattr(classifier_of(model), "score", None), nn.Module)
-        self.reason = _why_not_packed(self, max_tokens)
-        self.is_packed = not self.reason
+        """whether the model is a decoder, whose responses share their prompt"""
+        self.reason_not_packed = _reason_not_packed(self, max_tokens)
+        self.is_packed = not self.reason_not_packed
         self.dtype = dtype
 
     def forward(self, sequences: Sequences, tokens_per_batch: int = TOKENS_PER_BATCH) -> Tensor:
-        """The reward of each sequence: [n] float32, in the order given, on the model's device, with its graph."""
-        places, parts = zip(*self._parts(sequences, tokens_per_batch), strict=True)
-        order = torch.from_numpy(np.concatenate(places)).to(parts[0].device)
+        """Reward of each sequence, [n] float32 in the given order, on the model's device, with its graph."""
+        members, parts = zip(*self._batches(sequences, tokens_per_batch), strict=True)
+        order = torch.from_numpy(np.concatenate(members)).to(parts[0].device)
         rewards = torch.empty(len(sequences), device=order.device)
         rewards = rewards.index_put((order,), torch.cat(parts)[: order.numel()])
-        for spare in (part for place, part in zip(places, parts, strict=True) if not place.size):
-            rewards = rewards + 0.0 * spare.sum()  # its gradient is 0, but it is computed
+        for repeated in (part for numbers, part in zip(members, parts, strict=True) if not numbers.size):
+            rewards = rewards + 0.0 * repeated.sum()  # keeps it in the graph, with gradient 0
         return rewards
 
     @torch.no_grad()
-    def embeddings(
-        self,
-        head: nn.Module,
-        sequences: Sequences,
-        tokens_per_batch: int = TOKENS_PER_BATCH,
-        advance: Callable[[float], None] = ignore,
-    ) -> Tensor:
-        """What the model's reward head reads of each sequence: [n, width] float32, in the order given.
+    def embeddings(self, head: nn.Module, sequences: Sequences, tokens_per_batch: int = TOKENS_PER_BATCH) -> Tensor:
+        """What the reward head reads of each sequence, [n, width] float32 in the given order.
 
-        advance: told about tokens done.
+        Moves the innermost progress bar by tokens.
         """
-        read: list[Tensor] = []
-        places: list[Indices] = []
-        hook = head.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+        inputs: list[Tensor] = []
+        members: list[Indices] = []
+        hook = head.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
         try:
-            for place, _ in self._parts(sequences, tokens_per_batch):
-                places.append(place)
-                advance(int(sequences.n_tokens[place].sum()))
+            for numbers, _ in self._batches(sequences, tokens_per_batch):
+                members.append(numbers)
+                advance(int(sequences.n_tokens[numbers].sum()))
         finally:
             hook.remove()
-        for number, (place, features) in enumerate(zip(places, read, strict=True)):
-            if features.ndim == 3:  # a decoder that is not packed: its head sees every token, its reward is the last's
-                last = torch.from_numpy(sequences.n_tokens[place] - 1).to(features.device)
-                read[number] = features[torch.arange(place.size, device=features.device), last]
-        order = torch.from_numpy(np.argsort(np.concatenate(places))).to(read[0].device)
-        return torch.cat(read).float()[order]
+        for batch, (numbers, features) in enumerate(zip(members, inputs, strict=True)):
+            if features.ndim == 3:  # a padded decoder: its head reads every token, the last one gives the reward
+                last = torch.from_numpy(sequences.n_tokens[numbers] - 1).to(features.device)
+                inputs[batch] = features[torch.arange(numbers.size, device=features.device), last]
+        order = torch.from_numpy(np.argsort(np.concatenate(members))).to(inputs[0].device)
+        return torch.cat(inputs).float()[order]
 
     @torch.no_grad()
-    def lower_states(self, tokens: Indices, rows: Sequences, n_layers: int, tokens_per_batch: int) -> Iterator[Any]:
-        """Run the first n_layers on sequences of rows, whose tokens are tokens[row]: yields rows, states [T, width].
+    def lower_states(
+        self, tokens: Indices, rows: Sequences, n_layers: int, tokens_per_batch: int
+    ) -> Iterator[tuple[Indices, Tensor]]:
+        """Run the first n_layers on sequences of rows.
 
-        Errors: ValueError when the model is not packed.
+        Args:
+            tokens: [n_rows] token id of each row.
+            rows: Sequences that hold rows in place of tokens.
+            n_layers: Number of layers to run.
+            tokens_per_batch: Tokens computed together.
+
+        Yields:
+            Rows [T] and their states [T, width] float32 on the CPU.
+
+        Raises:
+            ValueError: The model does not run on packs.
         """
         if not self.is_packed:
-            raise ValueError("only a packed model's lower layers can be computed apart")
+            raise ValueError("lower layers can run separately only in a packed model")
         layers = layers_of(classifier_of(self.model))
         device = next(self.model.parameters()).device
-        seen: list[Tensor] = []
+        captured: list[Tensor] = []
 
-        def keep(states: Tensor) -> Tensor:
-            seen.append(states[0].float())
+        def capture(states: Tensor) -> Tensor:
+            captured.append(states[0].float())
             return states
 
-        with left_out(layers[n_layers:]), fed(layers[n_layers], keep):
+        with skip_layers(layers[n_layers:]), replace_input(layers[n_layers], capture):
             for pack in pack_sequences(rows, tokens_per_batch, self.is_causal):
                 with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
                     self._packed(pack, device, tokens)
-                yield pack.ids, seen.pop()[: pack.ids.size].cpu()
+                yield pack.ids, captured.pop()[: pack.ids.size].cpu()
 
-    def _parts(self, sequences: Sequences, tokens_per_batch: int) -> Iterator[tuple[Indices, Tensor]]:
-        """Which sequences are computed together, and their rewards."""
+    def _batches(self, sequences: Sequences, tokens_per_batch: int) -> Iterator[tuple[Indices, Tensor]]:
+        """Yields the indices of sequences computed together and their rewards; no indices for a repeated batch."""
         device = next(self.model.parameters()).device
         with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             if self.is_packed:
                 packs = pack_sequences(sequences, tokens_per_batch, self.is_causal)
-                for number in range(self._n_rounds(len(packs))):
+                for number in range(self._n_batches(len(packs))):
                     pack = packs[number % len(packs)]
-                    yield pack.members if number < len(packs) else NONE, self._packed(pack, device).float()
+                    rewards = self._packed(pack, device).float()
+                    yield pack.members if number < len(packs) else NO_SEQUENCES, rewards
             else:
                 batches = micro_batches(sequences.n_tokens, tokens_per_batch)
-                for number in range(self._n_rounds(len(batches))):
+                for number in range(self._n_batches(len(batches))):
                     batch = batches[number % len(batches)]
-                    yield batch if number < len(batches) else NONE, self._padded(sequences, batch, device).float()
+                    rewards = self._padded(sequences, batch, device).float()
+                    yield batch if number < len(batches) else NO_SEQUENCES, rewards
 
-    def _n_rounds(self, n_there: int) -> int:
-        return n_there if self.n_rounds is None else self.n_rounds(n_there)
+    def _n_batches(self, n_own: int) -> int:
+        return n_own if self.n_batches_to_run is None else self.n_batches_to_run(n_own)
 
     def _packed(self, pack: Pack, device: torch.device, tokens: Indices | None = None) -> Tensor:
-        """[n] rewards of the pack's responses, in its order. tokens: of rows, where the pack holds rows."""
+        """[n] rewards of the pack's responses, in its order; tokens: of each row, if the pack holds rows."""
         classifier = classifier_of(self.model)
         backbone, layers = backbone_of(classifier), layers_of(classifier)
         is_checkpointed = any(getattr(layer, "gradient_checkpointing", False) for layer in layers) and self.training
-        # recomputed layers must not see other hooks, nor a layer that is left out
+        # A recomputed layer must run under the same hooks as before, and a skipped layer has no tokens to select.
         reads_last_only = self.reads_last_only and not is_checkpointed and tokens is None
-        n_read = pack.read.size
-        pack, mask = shared_attention.serve(pack, device, len(layers) - 1 if reads_last_only else None)
+        n_responses = pack.read.size
+        pack, mask = shared_attention.prepare_pack(pack, device, len(layers) - 1 if reads_last_only else None)
         rows, states = pack.ids, self.states
         if states is not None:
             tokens = states.tokens
@@ -212,21 +240,21 @@ class Scorer(nn.Module):
             torch.from_numpy(array).to(device)
             for array in (rows if tokens is None else tokens[rows], pack.positions, pack.read)
         )
-        with ExitStack() as within:
-            within.enter_context(shared_attention.masked(mask))
+        with ExitStack() as contexts:
+            contexts.enter_context(shared_attention.use_mask(mask))
             if reads_last_only:
-                within.enter_context(read_only(read_only_modules(layers[-1]), read, ids.numel()))
+                contexts.enter_context(compute_only_at(selectable_modules(layers[-1]), read, ids.numel()))
             if states is not None:
-                hidden = states.rows(rows).to(device)[None]
-                within.enter_context(left_out(layers[: states.n_layers]))
-                within.enter_context(fed(layers[states.n_layers], lambda _: hidden))
+                hidden = states.take(rows).to(device)[None]
+                contexts.enter_context(skip_layers(layers[: states.n_layers]))
+                contexts.enter_context(replace_input(layers[states.n_layers], lambda _: hidden))
             if self.is_causal:
                 out = backbone(input_ids=ids[None], position_ids=positions[None], use_cache=False).last_hidden_state
                 scores: Tensor = classifier.score(out[0, read])
-                return scores[:n_read, 0]
-            within.enter_context(first_tokens(backbone, read))
+                return scores[:n_responses, 0]
+            contexts.enter_context(split_first_tokens(backbone, read))
             scores = classifier(input_ids=ids[None], position_ids=positions[None] + _first_position(backbone)).logits
-            return scores[:n_read, 0]
+            return scores[:n_responses, 0]
 
     def _padded(self, sequences: Sequences, batch: Indices, device: torch.device) -> Tensor:
         """[n] rewards of the batch's sequences, in its order."""
@@ -240,9 +268,14 @@ class Scorer(nn.Module):
 
 
 def micro_batches(lengths: Indices, tokens_per_batch: int) -> list[Indices]:
-    """Indices of each micro-batch: neighbours in length, at most tokens_per_batch with padding (or one sequence).
+    """Group sequences of similar length into batches.
 
-    lengths: [n] tokens of each sequence.
+    Args:
+        lengths: [n] tokens of each sequence.
+        tokens_per_batch: Maximum tokens of a batch, padding included; a longer sequence gets its own batch.
+
+    Returns:
+        Indices of the sequences in each batch.
     """
     batches: list[Indices] = []
     start = 0
@@ -256,40 +289,40 @@ def micro_batches(lengths: Indices, tokens_per_batch: int) -> list[Indices]:
 
 
 def _first_position(backbone: Any) -> int:
-    """The position of a sequence's first token: RoBERTa and its like count on from the padding token's number."""
+    """Position of a sequence's first token: RoBERTa and its variants start after the padding token's id."""
     padding = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
     return 0 if padding is None else int(padding) + 1
 
 
-def _why_not_packed(scorer: Scorer, max_tokens: int) -> str:
-    """Why the model cannot run on packs; empty when it can, as a probe of two prompts has shown."""
+def _reason_not_packed(scorer: Scorer, max_tokens: int) -> str:
+    """Why the model cannot run on packs; empty if it can. Switches its attention over if it can."""
     classifier = classifier_of(scorer.model)
     config = getattr(classifier, "config", None)
     window = getattr(config, "sliding_window", None)
     if not layers_of(classifier):
-        return "its layers are held in a way of its own"
+        return "its layers are not stored as transformers models store them"
     if (
         window
         and window < max_tokens
         and "".join(set(getattr(config, "layer_types", None) or [""])) != "full_attention"
     ):
-        return f"its attention sees the last {window:,} tokens only"
+        return f"its attention covers only the last {window:,} tokens"
     shared_attention.register()
     before = config._attn_implementation  # type: ignore[union-attr]
     device = next(scorer.model.parameters()).device
     try:
         classifier.set_attn_implementation(shared_attention.NAME)
-        error = _probe(scorer, device)
-    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as raised:
-        error = f"its attention cannot be replaced ({type(raised).__name__})"
-    if error:
+        reason = _compare_packed_and_padded(scorer, device)
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        reason = f"its attention cannot be replaced ({type(error).__name__})"
+    if reason:
         classifier.set_attn_implementation(before)
-    return error
+    return reason
 
 
 @torch.no_grad()
-def _probe(scorer: Scorer, device: torch.device) -> str:
-    """What differs between packed and plain rewards of two prompts with three responses each; empty if nothing."""
+def _compare_packed_and_padded(scorer: Scorer, device: torch.device) -> str:
+    """How packed and padded rewards of two prompts with three responses each differ; empty if they agree."""
     vocabulary = int(classifier_of(scorer.model).config.vocab_size)
     rng = np.random.default_rng(0)
     others = np.setdiff1d(np.arange(vocabulary), [scorer.pad_token_id])
@@ -300,10 +333,10 @@ def _probe(scorer: Scorer, device: torch.device) -> str:
     scorer.model.eval()
     packed = scorer(sequences)
     scorer.is_packed = False
-    plain = scorer(sequences)
+    padded = scorer(sequences)
     scorer.model.train(was_training)
-    tolerance = 0.05 if device.type == "cuda" else PROBE_TOLERANCE  # bfloat16 has 8 bits
-    difference = float((packed - plain).abs().max()) / max(float(plain.std()), 1e-6)
-    return (
-        "" if difference <= tolerance else f"packed rewards differ from plain ones by {difference:.1g} of their spread"
-    )
+    tolerance = CUDA_PACKING_TOLERANCE if device.type == "cuda" else PACKING_TOLERANCE
+    difference = float((packed - padded).abs().max()) / max(float(padded.std()), 1e-6)
+    if difference <= tolerance:
+        return ""
+    return f"packed and padded rewards differ by {difference:.1g} of their standard deviation"

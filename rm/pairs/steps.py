@@ -1,4 +1,4 @@
-"""Training steps: which pairs each optimiser step reads, whole posts together."""
+"""Which pairs each optimiser step of an epoch reads."""
 
 import numpy as np
 
@@ -7,26 +7,40 @@ from rm.pairs.tokens import Indices
 
 
 def shuffled_steps(pairs: TokenisedPairs, pairs_per_step: int, seed: int, epoch: int) -> list[Indices]:
-    """Pair indices of each step of one epoch, single pairs in random order: what `epoch_steps` is compared with."""
+    """Single pairs in random order: the usual batches, which `post_steps` is compared with.
+
+    Returns:
+        Pair indices of each step. Pairs with two equal sides are left out.
+    """
     usable = np.random.default_rng([seed, epoch]).permutation(np.flatnonzero(~pairs.is_equal))
     return np.split(usable, range(pairs_per_step, usable.size, pairs_per_step)) if usable.size else []
 
 
-def epoch_steps(pairs: TokenisedPairs, pairs_per_step: int, seed: int, epoch: int, min_posts: int = 1) -> list[Indices]:
-    """Pair indices of each step of one epoch: posts in random order, whole, up to pairs_per_step pairs a step.
+def post_steps(pairs: TokenisedPairs, pairs_per_step: int, seed: int, epoch: int, min_posts: int = 1) -> list[Indices]:
+    """Whole posts in random order, so that the pairs of a step share prompts and responses.
 
-    A post with more than pairs_per_step / min_posts pairs is spread over several steps, so cut that a part holds few
-    responses. Pairs whose sides are equal are left out. The order depends on seed and epoch only.
+    A post with more than pairs_per_step / min_posts pairs is spread over several steps, cut so that each part has few
+    distinct responses. The order depends on seed and epoch only.
+
+    Args:
+        pairs: Pairs of an epoch.
+        pairs_per_step: Largest number of pairs in a step.
+        seed: Seed of the order.
+        epoch: Number of the epoch, from 0.
+        min_posts: Posts that a full step mixes at least.
+
+    Returns:
+        Pair indices of each step. Pairs with two equal sides are left out.
     """
     usable = np.flatnonzero(~pairs.is_equal)
     rng = np.random.default_rng([seed, epoch])
     rank = rng.permutation(len(pairs.sequences))
     last = np.maximum(rank[pairs.chosen], rank[pairs.rejected])
     ordered = usable[np.lexsort((last[usable], pairs.post[usable]))]
-    share = max(1, pairs_per_step // min_posts)
+    chunk_size = max(1, pairs_per_step // min_posts)
     chunks = []
-    for group in np.split(ordered, np.flatnonzero(np.diff(pairs.post[ordered])) + 1) if ordered.size else []:
-        chunks += np.split(group, range(share, group.size, share))
+    for post in np.split(ordered, np.flatnonzero(np.diff(pairs.post[ordered])) + 1) if ordered.size else []:
+        chunks += np.split(post, range(chunk_size, post.size, chunk_size))
     steps: list[Indices] = []
     current: list[Indices] = []
     n_pairs = 0

@@ -1,4 +1,4 @@
-"""Which pairs a run reads: nested subsets of whole posts, and a digest of their content."""
+"""Nested training subsets of whole posts, and a digest of their content."""
 
 import hashlib
 
@@ -8,14 +8,23 @@ from lurker.errors import CallError
 
 
 def subset(frame: pl.DataFrame, n_pairs: int | None, seed: int) -> pl.DataFrame:
-    """The first n_pairs when posts stand in the order of hash(seed, post_id): a smaller subset lies in a larger.
+    """The first n_pairs with posts in the order of hash(seed, post_id), so that subsets of one seed are nested.
 
-    Posts are whole but for the last. Without n_pairs, all. Errors: CallError when there are fewer pairs than that.
+    Args:
+        frame: PAIRS.
+        n_pairs: Pairs to keep, of complete posts except the last; all when None.
+        seed: Seed of the order.
+
+    Raises:
+        CallError: There are fewer pairs.
     """
     if n_pairs is None:
         return frame
     if n_pairs > frame.height:
-        raise CallError(f"{n_pairs:,} training pairs were asked for, there are {frame.height:,}.", "Ask for fewer.")
+        raise CallError(
+            f"{n_pairs:,} training pairs are requested, and there are {frame.height:,}.",
+            f"Request at most {frame.height:,}.",
+        )
     posts = frame["post_id"].unique().sort()
     rank = pl.DataFrame({"post_id": posts, "_rank": [stable_hash(seed, post) for post in posts]})
     ordered = frame.join(rank, on="post_id", how="left").sort("_rank", "post_id", "pair_id")
@@ -23,12 +32,12 @@ def subset(frame: pl.DataFrame, n_pairs: int | None, seed: int) -> pl.DataFrame:
 
 
 def stable_hash(seed: int, text: str) -> int:
-    """63 bits that depend on the seed and the text only: the same on every machine."""
+    """A 63-bit hash of seed and text, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{text}".encode(), digest_size=8).digest()) >> 1
 
 
 def content_digest(frame: pl.DataFrame) -> str:
-    """A digest of what trains and judges: any change of the pair set changes it."""
+    """Digest of the columns that training and evaluation read, independent of the order of rows."""
     texts_and_ids = ("pair_id", "split", "chosen_id", "prompt", "chosen", "rejected")
     columns = (*texts_and_ids, "weight", "label_confidence", "confounder_log_odds")
     digest = hashlib.sha256()

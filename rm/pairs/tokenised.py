@@ -1,4 +1,4 @@
-"""Pairs into what a training step needs: unique responses as tokens, pairs as indices, steps of whole posts."""
+"""Pairs as a training step needs them: distinct responses as tokens, pairs as indices into them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,49 +10,67 @@ from numpy.typing import NDArray
 from rm.pairs.tokens import Indices, Sequences, encode, encode_both
 
 CONFOUNDERS = "confounder_log_odds"
-TOLD = ("chars", "delay_s")
+NUISANCE_COLUMNS = ("chars", "delay_s")
+"""Columns of each side whose log difference a nuisance head sees."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenisedPairs:
-    """Pairs as indices into their unique responses.
-
-    sequences: each distinct response to a post as tokens, at most max_tokens with its prompt.
-    chosen, rejected: [n_pairs] index into sequences. post: [n_pairs] code of the post, its place in post_ids.
-    weight: [n_pairs] > 0. confidence: [n_pairs] P(chosen is truly liked more). score_gap: [n_pairs] chosen minus
-    rejected. confounder_log_odds: [n_pairs] log-odds that chosen wins given confounders only, 0 where not
-    estimated. nuisance: [n_pairs, 3] what confounders say: those log-odds, the difference of log lengths and of log
-    delays, chosen minus rejected. is_equal: [n_pairs] the two sides are the same tokens (after cutting): nothing can be
-    learned from it.
-    """
+    """Pairs as indices into their distinct responses."""
 
     sequences: Sequences
+    """each distinct response to a post, with its prompt"""
     chosen: Indices
+    """[n_pairs] index into sequences"""
     rejected: Indices
+    """[n_pairs] index into sequences"""
     post: Indices
+    """[n_pairs] index into post_ids"""
     post_ids: list[str]
+    """distinct posts"""
     weight: NDArray[np.float32]
+    """[n_pairs] > 0"""
     confidence: NDArray[np.float32]
+    """[n_pairs] P(chosen is truly liked more)"""
     score_gap: NDArray[np.float32]
+    """[n_pairs] score of chosen minus score of rejected, in votes"""
     confounder_log_odds: NDArray[np.float32]
+    """[n_pairs] log-odds that chosen wins given confounders only, 0 where not estimated"""
     is_equal: NDArray[np.bool_]
+    """[n_pairs] the two sides have the same tokens, so nothing can be learned from the pair"""
     nuisance: NDArray[np.float32]
+    """[n_pairs, 3] confounders, chosen minus rejected: confounder_log_odds, log length, log delay"""
 
 
 def tokenise(
-    frame: pl.DataFrame, tokenizer: Any, max_tokens: int, max_prompt_tokens: int | None = None, reads: str = "one"
+    frame: pl.DataFrame,
+    tokenizer: Any,
+    max_tokens: int,
+    max_prompt_tokens: int | None = None,
+    *,
+    reads: str = "one",
+    with_delay: bool = False,
 ) -> TokenisedPairs:
-    """Tokenise each distinct (post, response) once and express the pairs as indices.
+    """Tokenise each distinct (post, response) once.
 
-    reads: both, for a pairwise model: `chosen` is then the sequence in which chosen stands first, `rejected` the one in
-    which it stands second, so the difference of their scores changes its sign when the sides are exchanged.
+    Args:
+        frame: PAIRS with their texts.
+        tokenizer: A transformers tokenizer.
+        max_tokens: Maximum tokens of a sequence.
+        max_prompt_tokens: Maximum tokens of the prompt; no limit when None.
+        reads: "one" response per sequence, or "both" for a pairwise model. With "both", `chosen` indexes the sequence
+            with chosen first and `rejected` the one with rejected first, so that swapping the sides negates the
+            difference of their scores.
+        with_delay: Write each response's delay before its text.
     """
+    if with_delay:
+        frame = with_delays(frame)
     index: dict[tuple[str, ...], int] = {}
-    places = []
+    sides = []
     for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
         rows = frame.select("post_id", "prompt", side, *([other] if reads == "both" else [])).iter_rows()
-        places.append(np.array([index.setdefault(row, len(index)) for row in rows], dtype=np.int64))
-    chosen, rejected = places
+        sides.append(np.array([index.setdefault(row, len(index)) for row in rows], dtype=np.int64))
+    chosen, rejected = sides
     texts = [[key[part] for key in index] for part in range(1, 4 if reads == "both" else 3)]
     if reads == "both":
         sequences = encode_both(tokenizer, texts[0], texts[1], texts[2], max_tokens, max_prompt_tokens)
@@ -69,20 +87,23 @@ def tokenise(
         weight=_column(frame, "weight"),
         confidence=_column(frame, "label_confidence"),
         score_gap=_column(frame, "chosen_score") - _column(frame, "rejected_score"),
-        confounder_log_odds=_known_log_odds(frame),
+        confounder_log_odds=_confounder_log_odds(frame),
         is_equal=np.fromiter(same, dtype=bool, count=chosen.size),
         nuisance=_nuisance(frame),
     )
 
 
 def _nuisance(frame: pl.DataFrame) -> NDArray[np.float32]:
-    """[n_pairs, 3] as TokenisedPairs has it."""
-    logs = [np.log1p(_column(frame, f"chosen_{name}")) - np.log1p(_column(frame, f"rejected_{name}")) for name in TOLD]
-    return np.column_stack([_known_log_odds(frame), *logs]).astype(np.float32)
+    """[n_pairs, 3] as in TokenisedPairs."""
+    differences = [
+        np.log1p(_column(frame, f"chosen_{name}")) - np.log1p(_column(frame, f"rejected_{name}"))
+        for name in NUISANCE_COLUMNS
+    ]
+    return np.column_stack([_confounder_log_odds(frame), *differences]).astype(np.float32)
 
 
-def _known_log_odds(frame: pl.DataFrame) -> NDArray[np.float32]:
-    """[n_pairs] confounder_log_odds, 0 where nothing was estimated."""
+def _confounder_log_odds(frame: pl.DataFrame) -> NDArray[np.float32]:
+    """[n_pairs] confounder_log_odds, 0 where not estimated."""
     if CONFOUNDERS not in frame.columns:
         return np.zeros(frame.height, dtype=np.float32)
     return _column(frame.with_columns(pl.col(CONFOUNDERS).fill_null(0.0)), CONFOUNDERS)
@@ -93,7 +114,7 @@ def _column(frame: pl.DataFrame, name: str) -> NDArray[np.float32]:
 
 
 def both_sides(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Chosen and rejected responses of PAIRS, [n_pairs] each: response_id, post_id, prompt, text, n_chars, delay_s."""
+    """Chosen and rejected responses of PAIRS, with columns response_id, post_id, prompt, text, n_chars, delay_s."""
     chosen, rejected = (
         frame.select(
             "post_id",
@@ -109,20 +130,20 @@ def both_sides(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def with_delays(frame: pl.DataFrame) -> pl.DataFrame:
-    """PAIRS whose responses tell their delay."""
+    """PAIRS with each response's delay before its text."""
     return frame.with_columns(
-        tell_delay(frame[side], frame[f"{side}_delay_s"]).alias(side) for side in ("chosen", "rejected")
+        prefix_delay(frame[side], frame[f"{side}_delay_s"]).alias(side) for side in ("chosen", "rejected")
     )
 
 
-def tell_delay(responses: pl.Series, delay_s: pl.Series) -> pl.Series:
-    """Each response with its delay written before it, in the largest whole unit: `[3 hours] text`.
+def prefix_delay(responses: pl.Series, delay_s: pl.Series) -> pl.Series:
+    """Write each response's delay before its text, in the largest unit of at least 1: `[3 hours] text`.
 
-    Source: the ablation of Ward 2021, whose models grew better when told the delay.
+    Source: the ablation of Ward 2021, whose models improved when given the delay.
     """
     delay = pl.col("delay_s")
     words = pl.lit(None, dtype=pl.String)
     for unit, seconds in (("seconds", 1), ("minutes", 60), ("hours", 3600), ("days", 86_400)):
         words = pl.when(delay >= seconds).then(pl.format("[{} " + unit + "] ", delay // seconds)).otherwise(words)
-    told = pl.DataFrame({"response": responses, "delay_s": delay_s})
-    return told.select(words.fill_null("[0 seconds] ") + pl.col("response")).to_series()
+    frame = pl.DataFrame({"response": responses, "delay_s": delay_s})
+    return frame.select(words.fill_null("[0 seconds] ") + pl.col("response")).to_series()

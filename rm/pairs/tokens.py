@@ -1,8 +1,8 @@
-"""Texts into tokens: the ladder's own tokenizer, honest padding, and one layout of prompt and response.
+"""Texts as tokens: the ladder's tokenizer, padding, and the layout of prompt and response.
 
-A sequence is `start · prompt · separator · response · end`. When it is longer than max_tokens the prompt is cut first
-(its start is kept), then the response (its start is kept): the title and the opening say most, and the response is
-what is judged. max_prompt_tokens limits the prompt further.
+A sequence is `start · prompt · separator · response · end`. If it is longer than max_tokens, the prompt is cut first,
+then the response, each at its end: beginnings say most, and the response is what the reward is about.
+max_prompt_tokens limits the prompt further.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ Indices = NDArray[np.int64]
 PAD, START, SEPARATOR, END = "<|pad|>", "<|start|>", "<|response|>", "<|end|>"
 MIN_PAIR_FREQUENCY = 2
 MAX_LEARNED_CHARS = 40_000
-"""Of a text, from its start, that a tokenizer learns from: Reddit's own limit of a post. Learning from one endless word
-takes a time that grows with the square of its length: five million characters would take hours."""
+"""Characters of each text, from its start, that a tokenizer is trained on: Reddit's limit for a post. Training time is
+quadratic in the length of a word, so one word of five million characters would take hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Token ids that stand around the two texts."""
+    """Token ids around the two texts of a sequence."""
 
     start: tuple[int, ...]
     separator: tuple[int, ...]
@@ -38,17 +38,17 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """Token sequences that know what they share.
-
-    tokens: of each sequence. prompt: [n] code of the prompt. n_prefix: [n] leading tokens that come from the prompt and
-    what stands before it: for two sequences of one prompt, the shorter prefix is the start of the longer.
-    n_cut: sequences that were longer than the room there was; a prompt's own limit does not count.
-    """
+    """Token sequences, and which prefixes they share."""
 
     tokens: list[Tokens]
+    """token ids of each of n sequences"""
     prompt: Indices
+    """[n] code of the prompt"""
     n_prefix: Indices
+    """[n] leading tokens up to the end of the prompt; of two sequences with one prompt, the shorter prefix starts the
+    longer one"""
     n_cut: int = 0
+    """sequences cut to max_tokens; cuts to max_prompt_tokens do not count"""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -60,20 +60,22 @@ class Sequences:
 
     @property
     def n_own(self) -> Indices:
-        """[n] tokens of each sequence after its prefix: at least one."""
+        """[n] tokens of each sequence after its prefix, at least 1."""
         return self.n_tokens - self.n_prefix
 
-    def take(self, numbers: Indices) -> "Sequences":
-        """The sequences of these indices, in their order."""
-        return Sequences([self.tokens[number] for number in numbers], self.prompt[numbers], self.n_prefix[numbers])
+    def take(self, indices: Indices) -> "Sequences":
+        """The sequences with these indices, in that order."""
+        return Sequences([self.tokens[index] for index in indices], self.prompt[indices], self.n_prefix[indices])
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> Any:
-    """A byte-level BPE tokenizer (a transformers fast tokenizer) learned from the texts and from nothing else.
+    """Train a byte-level BPE tokenizer on the texts.
 
-    Every byte is in its alphabet, so no text is out of vocabulary. The same texts in any order give the same
-    tokenizer. `tokenizer(prompt, response)` lays out a sequence as `layout` says.
+    Its alphabet holds every byte, so no text is out of vocabulary. It does not depend on the order of the texts.
     Source: Sennrich et al. 2016 (BPE); byte level as in Radford et al. 2019.
+
+    Returns:
+        A transformers fast tokenizer; `tokenizer(prompt, response)` arranges a sequence as `layout` describes.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -106,17 +108,20 @@ def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> Any:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """A tokenizer that was saved with `save_pretrained`."""
+    """Load a tokenizer saved with `save_pretrained`."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def ensure_pad_token(tokenizer: Any) -> bool:
-    """Give the tokenizer a padding token of its own where it has none or shares it with the end; True if added.
+    """Add a padding token if the tokenizer has none or shares it with the end token.
 
-    A classifier on a decoder reads the last token that is not padding: were padding the end token, the end would
-    be taken for padding. Source: huggingface/trl#937, RLHFlow#49 (equal scores for every text).
+    A decoder's classifier reads the last token that is not padding; with a shared token it would skip the end token.
+    Source: huggingface/trl#937, RLHFlow#49 (equal scores for every text).
+
+    Returns:
+        Whether a token was added.
     """
     tokenizer.padding_side = "right"
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
@@ -126,7 +131,7 @@ def ensure_pad_token(tokenizer: Any) -> bool:
 
 
 def layout(tokenizer: Any) -> Layout:
-    """How this tokenizer's models expect two texts: encoders with [CLS] and [SEP], decoders with an end token."""
+    """The tokens that this tokenizer's models expect around texts: [CLS] and [SEP], or start and end tokens."""
     cls, sep, bos, eos = (getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "bos", "eos"))
     if cls is not None and sep is not None:
         return Layout((cls,), (sep,), (sep,))
@@ -141,25 +146,34 @@ def encode(
     max_tokens: int,
     max_prompt_tokens: int | None = None,
 ) -> Sequences:
-    """The sequence of each (prompt, response), none longer than max_tokens, with at most max_prompt_tokens of prompt.
+    """Tokenise each (prompt, response); every distinct text is tokenised once.
 
-    Each distinct text is tokenised once. Special tokens spelled out in a text are plain characters here.
-    Errors: ValueError when max_tokens leaves no room for a token of text.
+    Special tokens spelled out in a text are treated as plain characters.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        prompts: [n] texts.
+        responses: [n] texts.
+        max_tokens: Maximum tokens of a sequence.
+        max_prompt_tokens: Maximum tokens of the prompt; no limit when None.
+
+    Raises:
+        ValueError: max_tokens leaves no room for text.
     """
-    frame = layout(tokenizer)
-    room = max_tokens - frame.n_tokens
+    around = layout(tokenizer)
+    room = max_tokens - around.n_tokens
     if room < 1:
-        raise ValueError(f"max_tokens is {max_tokens}, but {frame.n_tokens} tokens stand around the texts")
-    known = _token_ids(tokenizer, [*prompts, *responses])
+        raise ValueError(f"max_tokens is {max_tokens}, but the tokens around the texts already take {around.n_tokens}")
+    ids = _token_ids(tokenizer, [*prompts, *responses])
     codes: dict[str, int] = {}
     tokens, code, n_prefix, n_cut = [], [], [], 0
     for prompt, response in zip(prompts, responses, strict=True):
-        said, asked = known[response][:room], known[prompt][:max_prompt_tokens]
-        kept = asked[: room - len(said)]
-        n_cut += len(kept) < len(asked) or len(said) < len(known[response])
-        tokens.append(np.array([*frame.start, *kept, *frame.separator, *said, *frame.end], dtype=np.int32))
+        response_ids, prompt_ids = ids[response][:room], ids[prompt][:max_prompt_tokens]
+        kept = prompt_ids[: room - len(response_ids)]
+        n_cut += len(kept) < len(prompt_ids) or len(response_ids) < len(ids[response])
+        tokens.append(np.array([*around.start, *kept, *around.separator, *response_ids, *around.end], dtype=np.int32))
         code.append(codes.setdefault(prompt, len(codes)))
-        n_prefix.append(min(len(frame.start) + len(kept), tokens[-1].size - 1))
+        n_prefix.append(min(len(around.start) + len(kept), tokens[-1].size - 1))
     return Sequences(tokens, np.array(code, dtype=np.int64), np.array(n_prefix, dtype=np.int64), n_cut)
 
 
@@ -171,33 +185,45 @@ def encode_both(
     max_tokens: int,
     max_prompt_tokens: int | None = None,
 ) -> Sequences:
-    """The sequence of each (prompt, first, second): `start · prompt · separator · first · separator · second · end`.
+    """Tokenise each (prompt, first, second) as `start · prompt · separator · first · separator · second · end`.
 
-    When it is too long the prompt is cut first, then the longer response, down to the other's length.
-    Errors: ValueError when max_tokens leaves no room for a token of each response.
+    If it is too long, the prompt is cut first, then the longer response, down to the length of the other.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        prompts: [n] texts.
+        firsts: [n] responses in first position.
+        seconds: [n] responses in second position.
+        max_tokens: Maximum tokens of a sequence.
+        max_prompt_tokens: Maximum tokens of the prompt; no limit when None.
+
+    Raises:
+        ValueError: max_tokens leaves no room for a token of each response.
     """
-    frame = layout(tokenizer)
-    room = max_tokens - frame.n_tokens - len(frame.separator)
+    around = layout(tokenizer)
+    n_around = around.n_tokens + len(around.separator)
+    room = max_tokens - n_around
     if room < 2:
-        raise ValueError(f"max_tokens is {max_tokens}, but {max_tokens - room} tokens stand around the texts")
-    known = _token_ids(tokenizer, [*prompts, *firsts, *seconds])
+        raise ValueError(f"max_tokens is {max_tokens}, but the tokens around the texts already take {n_around}")
+    ids = _token_ids(tokenizer, [*prompts, *firsts, *seconds])
     codes: dict[str, int] = {}
     tokens, code, n_prefix, n_cut = [], [], [], 0
     for prompt, first, second in zip(prompts, firsts, seconds, strict=True):
-        one, other = known[first], known[second]
+        one, other = ids[first], ids[second]
         one = one[: max(room // 2, room - len(other))]
         other = other[: max(room // 2, room - len(one))][: room - len(one)]
-        asked = known[prompt][:max_prompt_tokens]
-        kept = asked[: room - len(one) - len(other)]
-        n_cut += len(kept) + len(one) + len(other) < len(asked) + len(known[first]) + len(known[second])
-        parts = (frame.start, kept, frame.separator, one, frame.separator, other, frame.end)
+        prompt_ids = ids[prompt][:max_prompt_tokens]
+        kept = prompt_ids[: room - len(one) - len(other)]
+        n_cut += len(kept) + len(one) + len(other) < len(prompt_ids) + len(ids[first]) + len(ids[second])
+        parts = (around.start, kept, around.separator, one, around.separator, other, around.end)
         tokens.append(np.array([token for part in parts for token in part], dtype=np.int32))
         code.append(codes.setdefault(prompt, len(codes)))
-        n_prefix.append(min(len(frame.start) + len(kept), tokens[-1].size - 1))
+        n_prefix.append(min(len(around.start) + len(kept), tokens[-1].size - 1))
     return Sequences(tokens, np.array(code, dtype=np.int64), np.array(n_prefix, dtype=np.int64), n_cut)
 
 
 def _token_ids(tokenizer: Any, texts: Sequence[str]) -> dict[str, list[int]]:
+    """Token ids of each distinct text, without special tokens."""
     unique = sorted(set(texts))
     if not unique:
         return {}

@@ -1,8 +1,8 @@
-"""One model of several seeds: the mean of their weights, judged as they were.
+"""Average the weights of several seeds into one model, evaluated as they were.
 
-Runs that start from the same pretrained weights end in one basin, where the mean of the weights does what the mean of
-the rewards would, and costs one model. Sources: Wortsman et al. 2022, "Model soups"; Ramé et al. 2024, "WARM: on the
-benefits of weight averaged reward models".
+Runs that start from the same pretrained weights end in one basin, where averaging weights approximates averaging
+rewards at the cost of one model.
+Source: Wortsman et al. 2022, "Model soups"; Ramé et al. 2024, "WARM: on the benefits of weight averaged reward models".
 """
 
 from collections.abc import Sequence
@@ -15,67 +15,84 @@ from lurker.config import fingerprint
 from lurker.errors import CallError, LurkerError
 from lurker.progress import progress, say
 from lurker.workspace import Workspace, read_json, write_json
-from rm.evaluation.evaluate_run import tokenise_as
 from rm.models.ladder import LADDER, RewardModel, load, slug
-from rm.models.scorer import describe_device, place
+from rm.models.scorer import describe_device, move_to_device
 from rm.runs.train_run import conclude, environment
-from rm.training.loop import validate
+from rm.training.reward_step import tokenise_for_model, validation_log_loss
 from rm.training.run_folder import RESULT, RunConfig, finished_run, read_run_pairs, run_config
 
 
 def average_runs(workspace: Workspace, run_ids: Sequence[str], run_id: str | None = None) -> dict[str, Any]:
-    """Write the mean of finished runs as a run of its own; its result, as in `result.json`.
+    """Write the average of finished runs as a new run, unless it is already finished.
 
-    run_id: made from theirs when absent. A mean that is finished already is not made again.
-    Errors: CallError when there are fewer than two, one comes twice, or they differ in more than their seed;
-    LurkerError when the pairs they were trained on have changed.
+    Args:
+        workspace: Where the runs are.
+        run_ids: Two or more runs that differ in their seed only.
+        run_id: Name of the new run; derived from the others when None.
+
+    Returns:
+        The content of its `result.json`.
+
+    Raises:
+        CallError: There are fewer than two runs, one is given twice, or they differ in more than their seed.
+        LurkerError: The pairs they were trained on have changed.
     """
     if len(set(run_ids)) < max(len(run_ids), 2):
-        raise CallError(f"A mean needs two runs or more, each once, got {', '.join(run_ids)}.", "E.g. RUN,RUN,RUN.")
+        raise CallError(
+            f"Averaging needs two or more different runs, got {', '.join(run_ids)}.",
+            "List them as `lurker rm average RUN1,RUN2,RUN3`.",
+        )
     run_ids = sorted(run_ids)
     folders = [finished_run(workspace, name) for name in run_ids]
-    described, config = _common(dict(zip(run_ids, folders, strict=True)))
+    described, config = _common_config(dict(zip(run_ids, folders, strict=True)))
     run_id = run_id or f"{config.pairs}-{slug(config.model)}-mean-{fingerprint(run_ids)[:8]}"
     folder = workspace.folder("runs", run_id)
     described |= {"mean_of": run_ids}
     if (folder / "config.json").exists() and read_json(folder / "config.json") != described:
-        raise CallError(f"Run {run_id} exists already.", "Name another with `--run ID`.")
+        raise CallError(f"Run {run_id} exists already.", "Choose another name with `--run ID`.")
     if (folder / RESULT).exists():
-        say(f"Run {run_id} is finished already: nothing to do.")
+        say(f"Run {run_id} is already finished.")
         return dict(read_json(folder / RESULT))
     pairs = read_run_pairs(workspace, config)
     if pairs.digest != described["data_digest"]:
-        raise LurkerError(f"The pair sets that run {run_ids[0]} used were built anew since.", "Train new runs on them.")
-    reward_model = mean_of(folders)
+        raise LurkerError(
+            f"The pair sets of run {run_ids[0]} were rebuilt with other pairs.", "Train new runs on them."
+        )
+    reward_model = average_models(folders)
     write_json(described, folder / "config.json")
-    where = describe_device(place(reward_model.model, reward_model.n_parameters))
-    write_json(environment(where), folder / "env.json")
-    validation = tokenise_as(pairs.validation, reward_model, config.train)
-    results = [read_json(one / RESULT) for one in folders]
+    device = move_to_device(reward_model.model, reward_model.n_parameters)
+    write_json(environment(describe_device(device)), folder / "env.json")
+    validation = tokenise_for_model(pairs.validation, reward_model.tokenizer, config.train)
+    scorer = reward_model.scorer(config.train.max_tokens)
+    results = [read_json(source / RESULT) for source in folders]
     facts = {
         **{name: value for name, value in results[0].items() if name not in ("best_step", "tokens_per_s")},
         "run_id": run_id,
         "mean_of": run_ids,
-        "steps": sum(one["steps"] for one in results),
-        "train_time_s": sum(one["train_time_s"] for one in results),
-        "best_validation_log_loss": validate(reward_model.scorer(config.train.max_tokens), validation, config.train),
+        "steps": sum(result["steps"] for result in results),
+        "train_time_s": sum(result["train_time_s"] for result in results),
+        "best_validation_log_loss": validation_log_loss(scorer, validation, config.train),
     }
     return conclude(workspace, run_id, config, reward_model, pairs, facts)
 
 
-def mean_of(folders: Sequence[Path]) -> RewardModel:
-    """The model of the first run's folder with the mean of the weights of all, added up in double precision.
+def average_models(folders: Sequence[Path]) -> RewardModel:
+    """The first run's model with the mean of all runs' weights, summed in float64.
 
-    Errors: CallError when their weights have other names or shapes.
+    Raises:
+        CallError: Names or shapes of weights differ.
     """
     reward_model = load(folders[0] / "model")
     total: dict[str, torch.Tensor] = {}
-    with progress("Adding weights", len(folders), "runs") as advance:
+    with progress("Averaging weights", len(folders), "runs") as advance:
         for folder in folders:
             weights = load(folder / "model").model.state_dict()
             shapes = {name: tensor.shape for name, tensor in weights.items()}
             if total and shapes != {name: tensor.shape for name, tensor in total.items()}:
-                raise CallError(f"The weights of {folder.name} are not those of {folders[0].name}.", "Leave it out.")
+                raise CallError(
+                    f"Weights of {folder.name} and {folders[0].name} differ in name or shape.",
+                    f"Leave {folder.name} out.",
+                )
             for name, tensor in weights.items():
                 total[name] = total[name] + tensor.double() if name in total else tensor.double()
             advance(1)
@@ -84,10 +101,11 @@ def mean_of(folders: Sequence[Path]) -> RewardModel:
     return reward_model
 
 
-def _common(folders: dict[str, Path]) -> tuple[dict[str, Any], RunConfig]:
-    """What the runs' config.json say, the seed that of the first.
+def _common_config(folders: dict[str, Path]) -> tuple[dict[str, Any], RunConfig]:
+    """The content of the runs' config.json, with the seed of the first run, and its RunConfig.
 
-    Errors: CallError when they differ in more than the seed, or start from other random weights each.
+    Raises:
+        CallError: They differ in more than the seed, or start from random weights.
     """
     described = {name: read_json(folder / "config.json") for name, folder in folders.items()}
     first, *others = described
@@ -99,13 +117,13 @@ def _common(folders: dict[str, Path]) -> tuple[dict[str, Any], RunConfig]:
             differ = [name for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)]
             if named := [f"{part}{name}" for name in differ if name not in ("train", "seed")]:
                 raise CallError(
-                    f"{first} and {other} differ in {', '.join(named)}: a mean is of runs that differ by seed alone.",
-                    "Train the same call with `--seed 1`, `--seed 2`, ...",
+                    f"{first} and {other} differ in {', '.join(named)}; averaged runs may differ in their seed only.",
+                    "Repeat one training command with `--seed 1`, `--seed 2`, ...",
                 )
     config = run_config(described[first])
     if config.model in LADDER:
         raise CallError(
-            f"{config.model} starts from other random weights with every seed: the mean of such models is no model.",
+            f"{config.model} starts from different random weights with every seed, so their average means nothing.",
             "Compare their rewards instead: `lurker rm compare RUN,RUN,RUN tfidf --pairs NAME`.",
         )
     return dict(described[first]), config

@@ -1,4 +1,4 @@
-"""A run as a Hugging Face folder: weights, a tokenizer that lays texts out by itself, and a model card."""
+"""Export a run as a Hugging Face folder: weights, a tokenizer that arranges prompt and response, and a model card."""
 
 import shutil
 import uuid
@@ -16,28 +16,34 @@ from rm.pairs.tokens import encode, layout
 from rm.training.config import TrainConfig
 from rm.training.run_folder import finished_run, run_config
 
-PROBES = (("A question about tea", "Black, and without sugar."), ("", "✨ two\n\nlines"))
+CHECKED_TEXTS = (("A question about tea", "Black, and without sugar."), ("", "✨ two\n\nlines"))
 TOLERANCE = 1e-4
+"""Largest difference between exported and original rewards."""
 
 
 def export_run(workspace: Workspace, run_id: str, out: Path) -> Path:
-    """Write the run's model as AutoModelForSequenceClassification and TRL load it; the folder appears whole.
+    """Write the run's model as AutoModelForSequenceClassification and TRL load it.
 
-    `tokenizer(prompt, response)` gives the very tokens that the model was trained on, which two texts are scored to
-    show before the folder is named.
-    Errors: CallError when there is no such run, it reads pairs, or the folder exists; LurkerError when the exported
-    model scores otherwise or cannot be written.
+    `tokenizer(prompt, response)` returns exactly the tokens that the model was trained on. The folder appears only
+    after the exported model has scored two texts like the original.
+
+    Returns:
+        The folder, `out`.
+
+    Raises:
+        CallError: There is no such run, it is a pairwise model, or the folder exists.
+        LurkerError: The exported model scores differently or cannot be written.
     """
     source = finished_run(workspace, run_id)
     if out.exists():
-        raise CallError(f"{out} exists already.", "Name another folder with --out.")
+        raise CallError(f"{out} exists already.", "Choose another folder with `--out`.")
     described = read_json(source / "config.json")
     reward_model = load(source / "model")
     train = run_config(described).train
     scorer = text_scorer(reward_model, train)
     temporary = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        tokenizer = self_laying(reward_model.tokenizer, train.max_tokens)
+        tokenizer = template_tokenizer(reward_model.tokenizer, train.max_tokens)
         reward_model.model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(model_card(run_id, described, read_json(source / "result.json")), "utf-8")
@@ -51,19 +57,20 @@ def export_run(workspace: Workspace, run_id: str, out: Path) -> Path:
     return out
 
 
-def self_laying(tokenizer: Any, max_tokens: int) -> Any:
-    """A tokenizer whose call with (prompt, response) gives the sequence of `rm.pairs.tokens.encode`.
+def template_tokenizer(tokenizer: Any, max_tokens: int) -> Any:
+    """A tokenizer that arranges (prompt, response) as `rm.pairs.tokens.encode` does.
 
-    Errors: CallError for a tokenizer without the fast form, which no template can be given.
+    Raises:
+        CallError: It is not a fast tokenizer, and only those support templates.
     """
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
     if not getattr(tokenizer, "is_fast", False):
-        raise CallError("The model's tokenizer has no fast form, so it cannot be exported.", "Use it through lurker.")
-    frame = layout(tokenizer)
-    parts = [("<start>", frame.start), ("<between>", frame.separator), ("<end>", frame.end)]
+        raise CallError("A slow tokenizer cannot be exported.", "Score texts with `lurker rm score` instead.")
+    around = layout(tokenizer)
+    parts = [("<start>", around.start), ("<between>", around.separator), ("<end>", around.end)]
     names = tokenizer.convert_ids_to_tokens
     known = [{"id": name, "ids": list(ids), "tokens": names(list(ids))} for name, ids in parts if ids]
     start, between, end = (f"{name}:0 " if ids else "" for name, ids in parts)
@@ -90,7 +97,7 @@ def self_laying(tokenizer: Any, max_tokens: int) -> Any:
 
 
 def model_card(run_id: str, described: dict[str, Any], result: dict[str, Any]) -> str:
-    """The README of the folder: what the model was trained on, how to call it, and every figure with its baselines."""
+    """The exported README: what the model was trained on, how to use it, and its accuracy next to the baselines."""
     rows = "\n".join(
         f"| {row['pairs']} | {row['predictor']} | {row['accuracy']:.3f} [{row['accuracy_low']:.3f}, "
         f"{row['accuracy_high']:.3f}] | {row['n_test_pairs']:,} | {row['n_test_posts']:,} |"
@@ -98,17 +105,18 @@ def model_card(run_id: str, described: dict[str, Any], result: dict[str, Any]) -
     )
     train = described["train"]
     delay = (
-        "\nIts input held each response's delay (`[3 hours] text`): its accuracy is partly the clock's.\n"
+        "\nIts input includes each response's delay (`[3 hours] text`), so part of its accuracy comes from timing.\n"
         if train["with_delay"]
         else ""
     )
     n_prompt = train["max_prompt_tokens"]
     limit = ""
     if n_prompt is not None:
-        limit = f"\nIt read at most {n_prompt:,} tokens of a prompt: cut yours{'' if n_prompt else ' to nothing'}.\n"
+        read = f"at most {n_prompt:,} tokens of each prompt: cut yours to that length" if n_prompt else "empty prompts"
+        limit = f"\nIt was trained with {read}.\n"
     seeds = f"seed {result['seed']}"
     if "mean_of" in described:
-        seeds = f"the mean of the weights of {len(described['mean_of'])} runs that differ by seed"
+        seeds = f"mean of the weights of {len(described['mean_of'])} runs with different seeds"
     return f"""---
 library_name: transformers
 pipeline_tag: text-classification
@@ -116,7 +124,7 @@ tags: [reward-model, preference, reddit, lurker]
 ---
 # {run_id}
 
-A reward model: one number for a response to a prompt, higher where the voters of
+A reward model: a number for each response to a prompt, higher if the voters of
 {", ".join(f"r/{name}" for name in result["subreddits"])} would like it more. Rewards compare responses to one prompt;
 the difference of two is the log-odds that the first is liked more.
 {delay}{limit}
@@ -131,12 +139,12 @@ reward = model(**batch).logits[:, 0]
 
 ## Training
 From `{result["model"]}` ({result["n_parameters"]:,} parameters without embeddings) on {result["n_train_pairs"]:,}
-pairs of {result["n_train_posts"]:,} posts of the pair set `{result["pairs"]}`, {result["steps"]:,} steps, weights that
-train: {train["trained"]}, at most {train["max_tokens"]:,} tokens, learning rate {train["learning_rate"]:g};
+pairs from {result["n_train_posts"]:,} posts of the pair set `{result["pairs"]}`: {result["steps"]:,} steps, trained
+weights: {train["trained"]}, at most {train["max_tokens"]:,} tokens, learning rate {train["learning_rate"]:g},
 {seeds}.
 
-## Accuracy, beside what it must beat
-95 % intervals clustered by post. `length` and `time` name the longer and the earlier response.
+## Accuracy next to the baselines
+95 % intervals clustered by post. `length` and `time` predict the longer and the earlier response.
 
 | pairs | predictor | accuracy | pairs | posts |
 |---|---|---|---|---|
@@ -146,23 +154,26 @@ train: {train["trained"]}, at most {train["max_tokens"]:,} tokens, learning rate
 
 @torch.no_grad()
 def _require_equal_scores(scorer: TextScorer, folder: Path, train: TrainConfig) -> None:
-    """Score the probes through transformers alone; a limit of the prompt is the caller's to keep, so without a prompt.
+    """Compare tokens and rewards of the exported model, through transformers alone, with the original's.
 
-    Errors: LurkerError when tokens or rewards differ.
+    With max_prompt_tokens the caller must cut prompts, so the comparison then uses empty ones.
+
+    Raises:
+        LurkerError: Tokens or rewards differ.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
-    prompts, responses = (list(texts) for texts in zip(*PROBES, strict=True))
+    prompts, responses = (list(texts) for texts in zip(*CHECKED_TEXTS, strict=True))
     if train.max_prompt_tokens is not None:
         prompts = [""] * len(responses)
     batch = tokenizer(prompts, responses, padding=True, return_tensors="pt")
     expected = encode(scorer.tokenizer, prompts, responses, train.max_tokens)
     for ids, mask, tokens in zip(batch["input_ids"], batch["attention_mask"], expected.tokens, strict=True):
         if ids[mask.bool()].tolist() != tokens.tolist():
-            raise LurkerError("The exported tokenizer lays texts out otherwise than the run's.")
+            raise LurkerError("The exported tokenizer returns other tokens than the run's.")
     rewards = model(**batch).logits[:, 0].tolist()
     ours = score_texts(scorer, prompts, responses)
     if max(abs(a - b) for a, b in zip(rewards, ours, strict=True)) > TOLERANCE:
-        raise LurkerError(f"The exported model gives {rewards}, the run's gives {ours}.")
+        raise LurkerError(f"The exported model's rewards are {rewards}, and the run's are {ours}.")

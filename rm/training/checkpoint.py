@@ -1,4 +1,4 @@
-"""A run's state on disk, whole at every moment: a killed run goes on with the losses of one that was never stopped."""
+"""The state of a training run on disk, consistent at every moment: a killed run resumes with identical losses."""
 
 import os
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import torch
+from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -18,54 +19,59 @@ from torch.distributed.checkpoint.state_dict import (
 
 from lurker.errors import LurkerError
 from lurker.workspace import atomic_path
-from rm.training.distributed import Team, is_sharded
+from rm.training.distributed import current_processes, is_sharded
 
 CHECKPOINT = "checkpoint.pt"
-ALONE = Team()
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
-FROM_FIRST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
 METRICS = "metrics.jsonl"
+GATHER_TO_FIRST = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
+SCATTER_FROM_FIRST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
 
 
 @dataclass(slots=True)
-class Checkpoint:
-    """Where training stands."""
+class TrainingState:
+    """How far training has come."""
 
     step: int = 0
+    """optimiser steps done"""
     n_tokens: int = 0
+    """tokens trained on"""
     train_time_s: float = 0.0
+    """wall-clock seconds, over all starts of the run"""
     best_step: int = 0
+    """step with the lowest validation log loss"""
     best_validation_log_loss: float = float("inf")
+    """nats"""
     n_worse: int = 0
-
-    def load_best(self, folder: Path, model: Any) -> None:
-        """Put the weights of the best validation log loss into the model."""
-        _put(model, _load(folder / _best_name(self.best_step), model))
+    """evaluations since the best one"""
 
 
-def write_checkpoint(
-    folder: Path,
-    model: Any,
-    optimiser: Any,
-    scheduler: Any,
-    state: Checkpoint,
-    nuisance: Any = None,
-    team: Team = ALONE,
-) -> None:
-    """Write all that the next step depends on, in one rename; then drop the best weights it no longer names.
+@dataclass(frozen=True, slots=True)
+class Trainee:
+    """The objects that an optimiser step changes, which a checkpoint saves and restores."""
 
-    No state of a random generator is among it: each step seeds its own.
+    model: Any
+    optimiser: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    auxiliary: nn.Module | None = None
+    """weights trained alongside the model that are no part of it"""
 
-    Every process of a team calls it, the first one writes.
+
+def write_checkpoint(folder: Path, trainee: Trainee, state: TrainingState) -> None:
+    """Write everything that the next step depends on, in one rename, then delete best weights of earlier steps.
+
+    Random generators need no saving: each step seeds its own. Every process must call this; the first one writes.
+
+    Raises:
+        LurkerError: The file cannot be written; the previous checkpoint stays.
     """
     content = {
         "state": asdict(state),
-        "model": trained_state(model),
-        "nuisance": nuisance.state_dict() if nuisance is not None else {},
-        "optimiser": _optimiser_state(model, optimiser),
-        "scheduler": scheduler.state_dict(),
+        "model": trained_weights(trainee.model),
+        "nuisance": trainee.auxiliary.state_dict() if trainee.auxiliary is not None else {},
+        "optimiser": _optimiser_state(trainee.model, trainee.optimiser),
+        "scheduler": trainee.scheduler.state_dict(),
     }
-    if not team.is_first:
+    if not current_processes().is_first:
         return
     _save(content, folder / CHECKPOINT)
     for path in folder.glob("best-*.pt"):
@@ -74,78 +80,89 @@ def write_checkpoint(
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run was stopped here after it wrote one."""
+    """Whether the folder holds a checkpoint to resume from."""
     return (folder / CHECKPOINT).exists()
 
 
-def read_checkpoint(
-    folder: Path, model: Any, optimiser: Any, scheduler: Any, nuisance: Any = None
-) -> Checkpoint | None:
-    """Restore what `write_checkpoint` wrote into the given objects; None when there is no checkpoint."""
+def restore_checkpoint(folder: Path, trainee: Trainee) -> TrainingState:
+    """Load the folder's checkpoint into the trainee; a fresh state when there is none.
+
+    Raises:
+        LurkerError: The checkpoint is damaged.
+    """
     if not has_checkpoint(folder):
-        return None
+        return TrainingState()
+    model = trainee.model
     content = _load(folder / CHECKPOINT, model)
-    _put(model, content["model"])
-    if nuisance is not None:
-        nuisance.load_state_dict(content["nuisance"])
+    _set_weights(model, content["model"])
+    if trainee.auxiliary is not None:
+        trainee.auxiliary.load_state_dict(content["nuisance"])
     if is_sharded(model):
-        set_optimizer_state_dict(model, optimiser, content["optimiser"], options=FROM_FIRST)
+        set_optimizer_state_dict(model, trainee.optimiser, content["optimiser"], options=SCATTER_FROM_FIRST)
     else:
-        optimiser.load_state_dict(content["optimiser"])
-    scheduler.load_state_dict(content["scheduler"])
-    return Checkpoint(**content["state"])
+        trainee.optimiser.load_state_dict(content["optimiser"])
+    trainee.scheduler.load_state_dict(content["scheduler"])
+    return TrainingState(**content["state"])
 
 
-def save_best(folder: Path, model: Any, step: int, team: Team = ALONE) -> None:
-    """Keep the weights of this step beside those that the checkpoint on disk names; called by every process."""
-    weights = trained_state(model)
-    if team.is_first:
+def save_best(folder: Path, model: Any, step: int) -> None:
+    """Save this step's weights, next to those that the checkpoint on disk still refers to.
+
+    Every process must call this.
+    """
+    weights, processes = trained_weights(model), current_processes()
+    if processes.is_first:
         _save(weights, folder / _best_name(step))
-    team.wait()
+    processes.wait()
 
 
-def drop_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint and the best weights of a run whose model is written."""
+def load_best(folder: Path, model: Any, step: int) -> None:
+    """Load the weights that `save_best` saved at this step into the model."""
+    _set_weights(model, _load(folder / _best_name(step), model))
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Delete the checkpoint and best weights of a run whose final model is saved."""
     for path in (folder / CHECKPOINT, *folder.glob("best-*.pt")):
         path.unlink(missing_ok=True)
 
 
 def append_metric(folder: Path, metric: Mapping[str, float]) -> None:
-    """Add one line to metrics.jsonl."""
+    """Append one line to metrics.jsonl."""
     with (folder / METRICS).open("ab") as file:
         file.write(orjson.dumps(metric) + b"\n")
 
 
-def cut_metrics(folder: Path, step: int) -> None:
-    """Drop lines after the checkpoint's step: those steps are done again."""
+def truncate_metrics(folder: Path, n_steps: int) -> None:
+    """Keep the lines of the first n_steps in metrics.jsonl: steps after the checkpoint run again."""
     path = folder / METRICS
     if not path.exists():
         return
-    lines = path.read_bytes().splitlines(keepends=True)[:step]  # a line a step; a torn last line is past the checkpoint
+    lines = path.read_bytes().splitlines(keepends=True)[:n_steps]  # a torn last line lies after the checkpoint
     with atomic_path(path) as temporary:
         temporary.write_bytes(b"".join(lines))
 
 
-def trained_state(model: Any) -> dict[str, Any]:
-    """The state without frozen weights, which the next start builds again from the model's SPEC.
+def trained_weights(model: Any) -> dict[str, Any]:
+    """The state dict without frozen weights, which the next start rebuilds from the model's SPEC.
 
-    Of a sharded model, whose every process must call this, the first process gets it whole.
+    With a sharded model every process must call this, and only the first receives the weights.
     """
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    state = get_model_state_dict(model, options=WHOLE) if is_sharded(model) else model.state_dict()
+    state = get_model_state_dict(model, options=GATHER_TO_FIRST) if is_sharded(model) else model.state_dict()
     return {name: value for name, value in state.items() if name not in frozen}
 
 
-def _put(model: Any, weights: dict[str, Any]) -> None:
+def _set_weights(model: Any, weights: dict[str, Any]) -> None:
     if is_sharded(model):
-        set_model_state_dict(model, weights, options=FROM_FIRST)
+        set_model_state_dict(model, weights, options=SCATTER_FROM_FIRST)
     else:
         model.load_state_dict(weights, strict=False)
 
 
 def _optimiser_state(model: Any, optimiser: Any) -> Any:
     if is_sharded(model):
-        return get_optimizer_state_dict(model, optimiser, options=WHOLE)
+        return get_optimizer_state_dict(model, optimiser, options=GATHER_TO_FIRST)
     return optimiser.state_dict()
 
 
@@ -153,9 +170,10 @@ def _save(content: Any, path: Path) -> None:
     try:
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # torch says RuntimeError when a disk is full
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError when the disk is full
         raise LurkerError(
-            f"Cannot write {path}: {error}; the last good checkpoint stays.", "Free some space, then add `--resume`."
+            f"Cannot write {path}: {error}. The last good checkpoint is kept.",
+            "Free some space, then run the same command with `--resume`.",
         ) from error
 
 
@@ -168,5 +186,5 @@ def _load(path: Path, model: Any) -> Any:
         return torch.load(path, map_location=next(model.parameters()).device, weights_only=True)
     except (OSError, RuntimeError, EOFError) as error:
         raise LurkerError(
-            f"Cannot read the checkpoint {path}.", f"Remove {os.fspath(path.parent)} and train again."
+            f"Cannot read the checkpoint {path}: {error}.", f"Delete {os.fspath(path.parent)} and train again."
         ) from error

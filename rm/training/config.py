@@ -1,7 +1,56 @@
 """How a reward model is trained: every choice that changes a figure is a field here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
+
+ABOVE_0 = (
+    "learning_rate",
+    "epochs",
+    "pairs_per_step",
+    "min_posts_per_step",
+    "accumulation",
+    "max_grad_norm",
+    "tokens_per_batch",
+    "lora_rank",
+    "evaluations_per_epoch",
+    "patience",
+    "nuisance_rate",
+)
+AT_LEAST_0 = ("weight_decay", "min_steps", "checkpoint_interval_s", "seed", "margin_per_log_gap", "reward_centring")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopConfig:
+    """What `rm.training.loop` needs of a config; fields mean what `TrainConfig` says."""
+
+    learning_rate: float
+    """peak of AdamW's schedule"""
+    schedule: Literal["cosine", "constant"]
+    """learning rate after warm-up"""
+    warmup_fraction: float
+    """fraction of the steps in which the learning rate rises"""
+    weight_decay: float
+    """AdamW's decoupled decay"""
+    max_grad_norm: float
+    """gradients are scaled down to this norm"""
+    epochs: int
+    """maximum passes over the training examples"""
+    min_steps: int
+    """steps planned at least"""
+    accumulation: int
+    """parts into which a step is cut"""
+    is_sharded: bool
+    """split weights over processes"""
+    evaluations_per_epoch: int
+    """how often the validation log loss is taken"""
+    patience: int
+    """evaluations without improvement before training stops"""
+    checkpoint_interval_s: float
+    """seconds between checkpoints"""
+    has_tensorboard: bool
+    """also write TensorBoard events"""
+    seed: int
+    """seed of dropout"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -11,123 +60,122 @@ class TrainConfig:
     learning_rate: float
     """peak of AdamW's schedule"""
     epochs: int = 3
-    """passes over the training pairs, at most: validation may stop earlier"""
+    """maximum passes over the training pairs; early stopping may end sooner"""
     min_steps: int = 60
-    """steps that even a small training set gets: more passes are planned until it has them"""
+    """optimiser steps planned at least: a small training set gets more passes until it has them"""
     pairs_per_step: int = 32
-    """pairs of one optimiser step, from whole posts where possible"""
+    """pairs in one optimiser step, from whole posts where possible"""
     steps_of: Literal["posts", "pairs"] = "posts"
-    """posts: a step holds whole posts, which share prompts and responses; pairs: shuffled, as other trainers do"""
+    """posts: a step holds whole posts, whose pairs share responses; pairs: shuffled pairs, as other trainers do"""
     min_posts_per_step: int = 2
     """posts that a full step mixes at least: a post with more than its share of the pairs is spread over steps"""
     accumulation: int = 1
-    """parts into which a step's pairs are cut, computed one after another: less memory, the same update"""
+    """parts into which a step's pairs are cut, computed one after another: less memory, same update"""
     trained: Literal["all", "lora", "head"] = "all"
-    """weights that train: all; LoRA's adapters of every linear layer and the head; the head on fixed embeddings"""
+    """weights that train: all of them; LoRA adapters of every linear layer and the head; or the head on frozen
+    embeddings"""
     train_layers: int | None = None
-    """train the head and this many last layers only: what is below runs once and is cached in the workspace"""
+    """train only the head and this many last layers: frozen layers run once and are cached in the workspace"""
     pooling: Literal["own", "mean"] = "own"
-    """what the head reads: own: what the model's classifier does; mean: of a BERT, the mean of all tokens, through one
-    more layer, which always trains"""
+    """what the head reads: own: as the model's classifier does; mean: the mean of all tokens (BERT only), through one
+    extra layer, which always trains"""
     head: Literal["random", "probe"] = "random"
-    """what the reward head begins as: random weights, or the best linear reward of what the untrained model gives it"""
+    """initial reward head: random weights, or the best linear reward on the untrained model's embeddings"""
     lora_rank: int = 16
-    """rank of LoRA's adapters; their alpha is twice that"""
+    """rank of LoRA's adapters; alpha is twice the rank"""
     is_checkpointed: bool = False
-    """gradient checkpointing: layers are computed again in the backward pass, for less memory"""
+    """gradient checkpointing: recompute layers in the backward pass to save memory"""
     is_sharded: bool = False
-    """with several processes: each holds a part of weights and optimiser (FSDP), not a copy of all (DDP)"""
+    """with several processes: split weights and optimiser over them (FSDP) instead of copying both (DDP)"""
     is_compiled: bool = False
-    """compile the decoder's layers (worth it on a GPU)"""
+    """compile the model's layers (worth it on a GPU)"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """of matrix products in training: auto takes bfloat16 where the machine is fast in it; judging is in float32"""
+    """of matrix products in training: auto takes bfloat16 where the hardware is fast in it; evaluation uses float32"""
     has_tensorboard: bool = False
-    """write the metrics for TensorBoard too, into the run's folder"""
+    """also write the metrics as TensorBoard events, into the run's folder"""
     post_weight: Literal["root", "pair", "post"] = "root"
-    """how a post of n pairs counts: root: each pair 1/sqrt(n); pair: each pair 1; post: each pair 1/n"""
+    """weight of each pair of a post with n pairs: root: 1/sqrt(n); pair: 1; post: 1/n"""
     labels: Literal["hard", "confidence"] = "hard"
-    """the target of a pair: chosen wins for certain, or with its label_confidence"""
+    """target of a pair: chosen wins with certainty (hard), or with probability label_confidence"""
     label_smoothing: float = 0.0
-    """share of labels that are taken to be turned round, 0 to under 0.5"""
+    """assumed fraction of wrong labels, from 0 to below 0.5"""
     margin_per_log_gap: float = 0.0
     """log-odds by which chosen must lead, per unit of log(1 + score gap)"""
     reward_centring: float = 0.0
-    """weight of the penalty (r_chosen + r_rejected)², which keeps rewards around 0"""
+    """weight of the penalty (r_chosen + r_rejected)², which keeps rewards near 0"""
     adjusted: bool = False
-    """add the pair's confounder_log_odds to its logit in training, so that the text explains what they leave over"""
+    """add the pair's confounder_log_odds to its logit in training, so that the text learns only what is left"""
     has_nuisance_head: bool = False
-    """train a linear head on what confounders say of a pair beside the reward, and throw it away (after ODIN)"""
+    """train a linear head on confounders next to the reward and discard it afterwards (after ODIN)"""
     nuisance_rate: float = 1e-2
-    """learning rate of that head: it starts from nothing, however finely the model is tuned"""
+    """learning rate of the nuisance head, which starts at 0 however small the model's own rate is"""
     reads: Literal["one", "both"] = "one"
-    """one: a reward for each response; both: a pairwise model that reads the two, in both orders"""
+    """one: a reward for each response; both: a pairwise model that reads two responses, in both orders"""
     with_delay: bool = False
-    """ablation: write each response's delay before its text; what that adds is a shortcut's worth, not taste"""
+    """ablation: write each response's delay before its text; the gain is what the shortcut is worth"""
     warmup_fraction: float = 0.1
-    """share of the steps in which the learning rate rises linearly"""
+    """fraction of the steps in which the learning rate rises linearly"""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """learning rate after warm-up: down to zero along a cosine, or constant"""
+    """learning rate after warm-up: cosine decay to 0, or constant"""
     weight_decay: float = 0.1
     """AdamW's decoupled decay, of matrices only"""
     max_grad_norm: float = 1.0
     """gradients are scaled down to this norm"""
     has_dropout: bool = False
-    """keep the model's dropout; without it the two responses of a pair are judged by the same network"""
+    """keep the model's dropout; without it, the same network scores both responses of a pair"""
     max_tokens: int = 512
-    """tokens of prompt and response together: the prompt is cut first, then the response's end"""
+    """maximum tokens of prompt and response together: the prompt is cut first, then the end of the response"""
     max_prompt_tokens: int | None = None
-    """tokens of the prompt at most, its start; 0: the model reads the response alone; no such limit when absent"""
+    """maximum tokens of the prompt, from its start; 0: the model reads the response alone; no limit when absent"""
     tokens_per_batch: int = 8192
-    """tokens that are computed together, in training and judging"""
+    """tokens computed together, in training and evaluation"""
     vocabulary_size: int = 4096
-    """tokens of the tokenizer that a model from scratch gets"""
+    """vocabulary of the tokenizer trained for a model from scratch"""
     evaluations_per_epoch: int = 2
-    """how often the validation log loss is taken"""
+    """how often per epoch the validation log loss is taken"""
     patience: int = 3
-    """evaluations without a better validation log loss before training stops"""
+    """evaluations without a lower validation log loss before training stops"""
     max_validation_pairs: int = 2000
-    """validation pairs used, the first by hash of their post"""
+    """maximum validation pairs, taken in order of the hash of their post"""
     checkpoint_interval_s: float = 60.0
-    """seconds between checkpoints; one is also written at every evaluation"""
+    """seconds between checkpoints; every evaluation also writes one"""
     seed: int = 0
-    """seed of subset, initial weights and order"""
+    """seed of the training subset, initial weights, order and dropout"""
+
+    @property
+    def loop(self) -> LoopConfig:
+        """The fields that the training loop needs."""
+        return LoopConfig(**{field.name: getattr(self, field.name) for field in fields(LoopConfig)})
 
     def __post_init__(self) -> None:
-        over_0 = (
-            "learning_rate",
-            "epochs",
-            "pairs_per_step",
-            "min_posts_per_step",
-            "accumulation",
-            "max_grad_norm",
-        )
-        for name in (*over_0, "tokens_per_batch", "lora_rank", "evaluations_per_epoch", "patience", "nuisance_rate"):
+        for name in ABOVE_0:
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be over 0, got {getattr(self, name)}")
-        at_least_0 = ("weight_decay", "min_steps", "checkpoint_interval_s", "seed", "margin_per_log_gap")
-        for name in (*at_least_0, "reward_centring"):
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in AT_LEAST_0:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.max_prompt_tokens is not None and self.max_prompt_tokens < 0:
-            raise ValueError(f"max_prompt_tokens must be at least 0, got {self.max_prompt_tokens}")
-        if self.train_layers is not None and (self.train_layers < 1 or self.trained != "all"):
-            raise ValueError(
-                f"train_layers must be at least 1 and goes with trained=all, got {self.train_layers} and {self.trained}"
-            )
-        if self.head == "probe" and self.trained == "head":
-            raise ValueError("head=probe goes with trained=all or lora: of the head alone it is all there is to train")
-        if self.is_sharded and (self.has_nuisance_head or self.trained == "head" or self.train_layers is not None):
-            raise ValueError("is_sharded goes with trained=all or lora, without train_layers and has_nuisance_head")
-        if self.adjusted and self.has_nuisance_head:
-            raise ValueError("adjusted and has_nuisance_head are two answers to one question: take one of them")
         if not 0 <= self.warmup_fraction < 1:
             raise ValueError(f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
-        if self.margin_per_log_gap and (self.labels != "hard" or self.label_smoothing):
-            raise ValueError("margin_per_log_gap needs hard labels: a margin for the loser has no meaning")
-        if self.max_tokens < 8 or self.vocabulary_size < 300 or self.max_validation_pairs < 2:
+        if self.max_prompt_tokens is not None and self.max_prompt_tokens < 0:
+            raise ValueError(f"max_prompt_tokens must be at least 0, got {self.max_prompt_tokens}")
+        for name, lowest in (("max_tokens", 8), ("vocabulary_size", 300), ("max_validation_pairs", 2)):
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
+        self._require_compatible_fields()
+
+    def _require_compatible_fields(self) -> None:
+        if self.train_layers is not None and (self.train_layers < 1 or self.trained != "all"):
             raise ValueError(
-                f"max_tokens ≥ 8, vocabulary_size ≥ 300 and max_validation_pairs ≥ 2 are needed, got "
-                f"{self.max_tokens}, {self.vocabulary_size} and {self.max_validation_pairs}"
+                "train_layers must be at least 1 and works with trained=all only, "
+                f"got train_layers={self.train_layers} and trained={self.trained}"
             )
+        if self.head == "probe" and self.trained == "head":
+            raise ValueError("head=probe works with trained=all or lora only: trained=head already trains nothing else")
+        if self.is_sharded and (self.has_nuisance_head or self.trained == "head" or self.train_layers is not None):
+            raise ValueError("is_sharded works with trained=all or lora, without train_layers and has_nuisance_head")
+        if self.adjusted and self.has_nuisance_head:
+            raise ValueError("adjusted and has_nuisance_head solve the same problem: set only one of them")
+        if self.margin_per_log_gap and (self.labels != "hard" or self.label_smoothing):
+            raise ValueError("margin_per_log_gap needs labels=hard and label_smoothing=0")

@@ -1,11 +1,11 @@
-"""The reward head by itself: on what the model below gives it, computed once and kept for later runs.
+"""Training the reward head alone, on embeddings that are computed once and cached for later runs.
 
-Training the head alone then takes seconds, and a head that starts as a linear probe lets training begin where frozen
-embeddings end, so that the layers below are not bent to fit random weights.
+Training then takes seconds. A head that starts as a linear probe also lets full training begin where frozen embeddings
+end, so that the layers below do not adapt to random weights.
 Source: Kumar et al. 2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution" (LP-FT).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lurker.errors import LurkerError
 from lurker.pairwise import EMBEDDING_PENALTIES, fit_chosen
-from lurker.progress import ignore, progress, say
+from lurker.progress import advance, progress, say
 from lurker.workspace import atomic_path
 from rm.models.ladder import reward_head
 from rm.models.layer_cache import weights_digest
@@ -24,96 +24,95 @@ from rm.models.scorer import Scorer
 from rm.pairs.tokenised import TokenisedPairs
 from rm.pairs.tokens import Indices, Sequences
 from rm.training.config import TrainConfig
-from rm.training.loop import pair_targets
+from rm.training.reward_step import pair_targets
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
-    """Sequences of which only what the reward head reads is left: features [n, width]; n_tokens [n], as they had."""
+class EmbeddedSequences:
+    """Sequences reduced to the input of the reward head; takes the place of `Sequences` in `TokenisedPairs`."""
 
     features: Tensor
+    """[n, width] float32, on the model's device"""
     n_tokens: NDArray[np.int64]
+    """[n] tokens of each sequence before embedding"""
 
     def __len__(self) -> int:
         return self.n_tokens.size
 
-    def take(self, numbers: Indices) -> "Embedded":
-        """Those of these indices, in their order."""
-        return Embedded(self.features[torch.from_numpy(numbers).to(self.features.device)], self.n_tokens[numbers])
+    def take(self, indices: Indices) -> "EmbeddedSequences":
+        """The sequences with these indices, in that order."""
+        features = self.features[torch.from_numpy(indices).to(self.features.device)]
+        return EmbeddedSequences(features, self.n_tokens[indices])
 
 
 class HeadScorer(nn.Module):
-    """Rewards of embedded sequences by the head alone; used by the training loop like a `Scorer`."""
+    """Rewards of embedded sequences by the head alone; takes the place of `Scorer` in the training loop."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.model = head
 
-    def forward(self, sequences: Embedded, tokens_per_batch: int) -> Tensor:
-        """The reward of each: [n], with the head's graph."""
+    def forward(self, sequences: EmbeddedSequences, tokens_per_batch: int) -> Tensor:
+        """Reward of each sequence, [n] float32, with the head's graph."""
         rewards: Tensor = self.model(sequences.features)[:, 0]
         return rewards
 
 
-def on_embeddings(
-    scorer: Scorer,
-    sets: Sequence[TokenisedPairs],
-    tokens_per_batch: int,
-    folder: Path,
-    advance: Callable[[float], None] = ignore,
+def embed_for_head(
+    scorer: Scorer, sets: Sequence[TokenisedPairs], tokens_per_batch: int, cache: Path
 ) -> tuple[HeadScorer, list[TokenisedPairs]]:
-    """The head as a scorer of its own, and the pair sets with each response as what the head reads.
+    """Compute what the reward head reads; moves the innermost progress bar by tokens.
 
-    folder: where that is kept; what the same weights gave for the same tokens is taken up. advance: told about tokens.
+    Args:
+        scorer: Model with its head.
+        sets: Pair sets to embed.
+        tokens_per_batch: Tokens computed together.
+        cache: Folder of embeddings, which later runs with the same weights and tokens reuse.
+
+    Returns:
+        The head as a scorer, and the pair sets with `EmbeddedSequences`.
     """
     scorer.model.eval()
     head = reward_head(scorer.model)
-    read = []
+    embedded = []
     for pairs in sets:
-        features = _features(scorer, head, pairs.sequences, tokens_per_batch, folder, advance)
-        read.append(replace(pairs, sequences=Embedded(features, pairs.sequences.n_tokens)))  # type: ignore[arg-type]
-    return HeadScorer(head), read
+        features = _features(scorer, head, pairs.sequences, tokens_per_batch, cache)
+        sequences = EmbeddedSequences(features, pairs.sequences.n_tokens)
+        embedded.append(replace(pairs, sequences=sequences))  # type: ignore[arg-type]
+    return HeadScorer(head), embedded
 
 
 @torch.no_grad()
-def head_margins(
-    scorer: Scorer,
-    pairs: TokenisedPairs,
-    tokens_per_batch: int,
-    folder: Path,
-    advance: Callable[[float], None] = ignore,
-) -> NDArray[np.float64]:
-    """As `rm.evaluation.metrics.model_margins`, of a model whose head alone was trained: [n_pairs]."""
-    head, (read,) = on_embeddings(scorer, [pairs], tokens_per_batch, folder, advance)
-    rewards = head(read.sequences, tokens_per_batch).cpu().numpy().astype(np.float64)
+def head_margins(scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int, cache: Path) -> NDArray[np.float64]:
+    """[n_pairs] reward of chosen minus rejected, as `rm.evaluation.metrics.model_margins`, with cached embeddings."""
+    head, (embedded,) = embed_for_head(scorer, [pairs], tokens_per_batch, cache)
+    rewards = head(embedded.sequences, tokens_per_batch).cpu().numpy().astype(np.float64)
     return np.asarray(rewards[pairs.chosen] - rewards[pairs.rejected])
 
 
 def start_from_probe(
-    scorer: Scorer,
-    training: TokenisedPairs,
-    validation: TokenisedPairs,
-    config: TrainConfig,
-    folder: Path,
-    *,
-    is_quiet: bool = False,
+    scorer: Scorer, training: TokenisedPairs, validation: TokenisedPairs, config: TrainConfig, cache: Path
 ) -> None:
-    """Put the coefficients of a pairwise logistic regression into the reward head of the scorer's model, no bias.
+    """Initialise the reward head with the coefficients of a pairwise logistic regression, and no bias.
 
-    Validation chooses the penalty. Where training takes off what confounders explain, so does the regression: they are
-    further inputs of it, whose coefficients are dropped. folder: as of `on_embeddings`. The same on every process of a
-    team.
+    Validation selects the penalty. If training subtracts what confounders explain, so does the regression: they are
+    extra inputs, whose coefficients are discarded. Every process computes the same head.
+
+    Args:
+        scorer: Model whose head is set.
+        training: Pairs to fit on.
+        validation: Pairs that select the penalty.
+        config: How the model will be trained.
+        cache: Folder of embeddings, as in `embed_for_head`.
     """
     if training.is_equal.all():
-        return  # training refuses such pairs, and says why
+        return  # training rejects such pairs with an explanation
     sets = (training, validation)
-    with progress(
-        "Probing", sum(int(one.sequences.n_tokens.sum()) for one in sets), "tokens", is_quiet=is_quiet
-    ) as told:
-        read = on_embeddings(scorer, sets, config.tokens_per_batch, folder, told)[1]
-    features = read[0].sequences.features  # type: ignore[attr-defined]
-    scale = float(features.square().mean().sqrt().clamp(min=1e-9))  # penalties are those of a mean square of 1
-    known, held_out = (_differences(pairs, scale, config) for pairs in read)
+    with progress("Probing", sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets), "tokens"):
+        embedded = embed_for_head(scorer, sets, config.tokens_per_batch, cache)[1]
+    features = embedded[0].sequences.features  # type: ignore[attr-defined]
+    scale = float(features.square().mean().sqrt().clamp(min=1e-9))  # penalties assume a mean square of 1
+    known, held_out = (_differences(pairs, scale, config) for pairs in embedded)
     weight = pair_targets(training, config).weight.numpy()[~training.is_equal].astype(np.float64)
     coefficients = fit_chosen(known, held_out, weight, EMBEDDING_PENALTIES)[: features.shape[1]] / scale
     head = reward_head(scorer.model)
@@ -124,7 +123,7 @@ def start_from_probe(
 
 
 def _differences(pairs: TokenisedPairs, scale: float, config: TrainConfig) -> NDArray[np.float64]:
-    """[n_pairs, n_features] chosen minus rejected, of pairs with two sides; features in units of scale."""
+    """[n_usable_pairs, n_features] chosen minus rejected, in units of scale, of pairs with two distinct sides."""
     features = pairs.sequences.features.cpu().numpy().astype(np.float64)  # type: ignore[attr-defined]
     differences = (features[pairs.chosen] - features[pairs.rejected]) / scale
     if config.adjusted or config.has_nuisance_head:
@@ -132,35 +131,28 @@ def _differences(pairs: TokenisedPairs, scale: float, config: TrainConfig) -> ND
     return np.asarray(differences[~pairs.is_equal])
 
 
-def _features(
-    scorer: Scorer,
-    head: nn.Module,
-    sequences: Sequences,
-    tokens_per_batch: int,
-    folder: Path,
-    advance: Callable[[float], None] = ignore,
-) -> Tensor:
-    """[n, width] float32 on the model's device. A file that is damaged, or cannot be written, costs time alone."""
+def _features(scorer: Scorer, head: nn.Module, sequences: Sequences, tokens_per_batch: int, cache: Path) -> Tensor:
+    """[n, width] float32 on the model's device; a file that is damaged or cannot be written only costs time."""
     device = next(scorer.model.parameters()).device
-    path = folder / f"features-{_digest(scorer, head, sequences)}.npy"
+    path = cache / f"features-{_digest(scorer, head, sequences)}.npy"
     try:
-        kept = torch.from_numpy(np.load(path)).to(device)
+        cached = torch.from_numpy(np.load(path)).to(device)
         advance(float(sequences.n_tokens.sum()))
-        return kept
+        return cached
     except (OSError, ValueError, EOFError):
-        features = scorer.embeddings(head, sequences, tokens_per_batch, advance)
+        features = scorer.embeddings(head, sequences, tokens_per_batch)
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, features.cpu().numpy())
     except (LurkerError, OSError) as error:
-        say(f"What the head reads is not kept for later runs: {error}")
+        say(f"Cannot cache embeddings for later runs: {error}")
     return features
 
 
 def _digest(scorer: Scorer, head: nn.Module, sequences: Sequences) -> str:
-    """Changes with every weight but the head's, with the tokens, and with the precision."""
+    """Changes with the tokens, the precision, and every weight except the head's."""
     of_head = {id(parameter) for parameter in head.parameters()}
-    below = ((name, one) for name, one in scorer.model.named_parameters() if id(one) not in of_head)
+    below = ((name, weight) for name, weight in scorer.model.named_parameters() if id(weight) not in of_head)
     digest = weights_digest(f"{scorer.dtype} {scorer.is_causal}", below)
     tokens = np.concatenate(sequences.tokens).astype(np.int64)
     digest.update((tokens if scorer.states is None else scorer.states.tokens[tokens]).tobytes())

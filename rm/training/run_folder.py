@@ -1,4 +1,4 @@
-"""What a run is: its config, its pairs, its folder and the files in it."""
+"""The config of a run, the pairs it uses, and the files in its folder."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,30 +14,31 @@ from rm.pairs.subsets import content_digest, subset
 from rm.training.config import TrainConfig
 
 RESULT = "result.json"
+"""Written last: a run folder that holds it is finished."""
 MODEL = "model"
 """The model's own name among the predictors of an evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
-    """What makes a run: two runs with the same fingerprint are the same run."""
+    """Everything that determines a run: equal fingerprints mean the same run."""
 
     pairs: str
-    """pair set trained on"""
+    """name of the pair set to train on"""
     model: str
-    """SPEC: a name of the ladder, a Hugging Face id or a local folder"""
+    """SPEC: a name on the ladder, a Hugging Face id or a local folder"""
     train: TrainConfig
-    """how it is trained"""
+    """how to train"""
     subreddits: tuple[str, ...] = ()
-    """communities trained on; all of the pair set when empty"""
+    """communities to train on; all of the pair set when empty"""
     max_pairs: int | None = None
-    """training pairs, a nested subset by hash of their post; all when absent"""
+    """number of training pairs, a nested subset by hash of their post; all when absent"""
     validation_pairs: str | None = None
-    """pair set whose validation split chooses the best step; that trained on when absent"""
+    """pair set whose validation split selects the best step; the training pair set when absent"""
     test_pairs: tuple[str, ...] = ()
-    """pair sets whose test split it is judged on"""
+    """pair sets whose test split evaluates the model"""
     test_subreddits: tuple[str, ...] = ()
-    """communities judged on; all of the test pairs when empty"""
+    """communities to evaluate on; those trained on when empty"""
     tokenizer: str | None = None
     """folder of a tokenizer shared by the runs of an experiment; trained on the run's own texts when absent"""
 
@@ -48,43 +49,42 @@ class RunConfig:
 
 @dataclass(frozen=True, slots=True)
 class RunPairs:
-    """The pairs of a run: what trains, what chooses, what judges (by name of the pair set)."""
+    """The PAIRS of a run; `test` maps the name of each pair set to its test split."""
 
     training: pl.DataFrame
     validation: pl.DataFrame
-    judged: dict[str, pl.DataFrame]
+    test: dict[str, pl.DataFrame]
 
     @property
     def digest(self) -> str:
-        """Changes when a pair set was built anew with another content."""
-        return fingerprint(
-            *(content_digest(frame) for frame in (self.training, self.validation, *self.judged.values()))
-        )
+        """Digest of their content: changes when a pair set is rebuilt with other pairs."""
+        return fingerprint(*(content_digest(frame) for frame in (self.training, self.validation, *self.test.values())))
 
 
 def finished_run(workspace: Workspace, run_id: str) -> Path:
     """The folder of a finished run.
 
-    Errors: CallError that lists the runs there are.
+    Raises:
+        CallError: There is no such run; the error lists the existing ones.
     """
     folder = workspace.folder("runs", run_id)
     if not (folder / RESULT).exists():
-        have = ", ".join(workspace.names("runs", RESULT)) or "none yet"
+        existing = ", ".join(workspace.names("runs", RESULT)) or "none yet"
         raise CallError(
-            f"There is no finished run {run_id!r} in {workspace.root} (it has: {have}).",
+            f"There is no finished run {run_id!r} in {workspace.root} (finished runs: {existing}).",
             "Train one: `lurker rm train NAME --model SPEC`.",
         )
     return folder
 
 
 def predictions_file(folder: Path, pairs: str, split: str, predictor: str = MODEL) -> Path:
-    """Where a run's folder keeps the PREDICTIONS of its model, or of a baseline, on a split of a pair set."""
-    within = folder / "predictions" if predictor == MODEL else folder / "baselines" / predictor
-    return within / f"{pairs}-{split}.parquet"
+    """Path within a run's folder of the PREDICTIONS of its model, or a baseline, for a split of a pair set."""
+    parent = folder / "predictions" if predictor == MODEL else folder / "baselines" / predictor
+    return parent / f"{pairs}-{split}.parquet"
 
 
 def run_config(described: dict[str, Any]) -> RunConfig:
-    """The RunConfig that a run's config.json holds."""
+    """The RunConfig in the content of a run's config.json."""
     names = {field.name for field in fields(RunConfig)}
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in described.items()
@@ -94,24 +94,33 @@ def run_config(described: dict[str, Any]) -> RunConfig:
 
 
 def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
-    """The run's training subset, validation pairs and judged pairs, none of whose posts trained or chose the model."""
+    """Read a run's training subset, validation pairs and test pairs, whose posts do not overlap.
+
+    Raises:
+        CallError: A pair set or community does not exist, or there are fewer pairs than max_pairs.
+        LurkerError: A split is empty, or splits share a post.
+    """
     frame = read_pairs(workspace, config.pairs, config.subreddits)
     training = subset(split_of(frame, config.pairs, "train"), config.max_pairs, config.train.seed)
     validation = _validation(workspace, config, frame)
     require_disjoint(training, validation, config.validation_pairs or config.pairs)
     validation = subset(validation, min(config.train.max_validation_pairs, validation.height), seed=0)
     if training.height < 2:
-        raise LurkerError(f"Pair set {config.pairs} has {training.height} training pair here.", "Take more posts.")
-    judged = {}
+        raise LurkerError(
+            f"Pair set {config.pairs} has {training.height} training pair for this run, and 2 are needed.",
+            "Build it from more posts.",
+        )
+    test = {}
     for name in config.test_pairs:
         subreddits = config.test_subreddits or tuple(training["subreddit"].unique().sort())
-        tested = read_pairs(workspace, name).filter(pl.col("subreddit").is_in(subreddits))
-        judged[name] = split_of(tested, name, "test")
-        require_disjoint(pl.concat([training, validation]), judged[name], name)
-    return RunPairs(training, validation, judged)
+        test[name] = split_of(read_pairs(workspace, name).filter(pl.col("subreddit").is_in(subreddits)), name, "test")
+        require_disjoint(pl.concat([training, validation]), test[name], name)
+    return RunPairs(training, validation, test)
 
 
-def _validation(workspace: Workspace, config: RunConfig, trained_on: pl.DataFrame) -> pl.DataFrame:
+def _validation(workspace: Workspace, config: RunConfig, frame: pl.DataFrame) -> pl.DataFrame:
+    """The validation split; frame: the pair set that is trained on."""
     name = config.validation_pairs or config.pairs
-    frame = trained_on if name == config.pairs else read_pairs(workspace, name, config.subreddits)
+    if name != config.pairs:
+        frame = read_pairs(workspace, name, config.subreddits)
     return split_of(frame, name, "validation")

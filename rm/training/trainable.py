@@ -1,4 +1,4 @@
-"""Which weights train: all, LoRA's adapters, or only the reward head on embeddings that are computed once."""
+"""Which weights train: all, LoRA adapters, or only the reward head on frozen embeddings."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,19 +6,25 @@ from typing import Any
 
 from lurker.config import override
 from lurker.errors import CallError
-from rm.models.ladder import LADDER, learning_rate, reward_head, silence_dropout
+from rm.models.ladder import LADDER, disable_dropout, learning_rate, reward_head
 from rm.models.layers import layers_of
 from rm.training.config import TrainConfig
 
 LORA_RATE_FACTOR = 10.0
-"""LoRA's best rate over full fine-tuning's. Source: Schulman et al. 2025, "LoRA without regret"."""
+"""Best learning rate of LoRA relative to full fine-tuning. Source: Schulman et al. 2025, "LoRA without regret"."""
 HEAD_LEARNING_RATE = 1e-3
 
 
 def train_config(spec: str, seed: int, settings: Sequence[str]) -> TrainConfig:
-    """The config of a model's training, its default learning rate that of the weights which train.
+    """The training config of a model, with a default learning rate that fits the weights that train.
 
-    Errors: CallError for a setting that the config does not take.
+    Args:
+        spec: SPEC of the model.
+        seed: Seed of the run.
+        settings: `field=value` strings, as `--set` takes them.
+
+    Raises:
+        CallError: A setting names an unknown field or an invalid value.
     """
     config = override(TrainConfig(learning_rate=learning_rate(spec), seed=seed), settings)
     if any(setting.partition("=")[0].strip() == "learning_rate" for setting in settings) or config.trained == "all":
@@ -27,38 +33,43 @@ def train_config(spec: str, seed: int, settings: Sequence[str]) -> TrainConfig:
     return replace(config, learning_rate=rate)
 
 
-def prepare(model: Any, spec: str, config: TrainConfig) -> Any:
-    """The model ready to train: what is frozen, dropout, gradient checkpointing and compiling as the config says.
+def make_trainable(model: Any, spec: str, config: TrainConfig) -> Any:
+    """Apply the config's frozen weights, adapters, dropout, gradient checkpointing and compilation to a model.
 
-    Errors: CallError when PEFT is missing, or nothing of a model from scratch would train but its head.
+    Returns:
+        The model, wrapped by PEFT if trained=lora.
+
+    Raises:
+        CallError: PEFT is missing, or trained=head is set for a model from scratch.
     """
     if config.trained == "head" and spec in LADDER:
         raise CallError(
-            f"trained=head freezes the random weights of {spec}: it would learn nothing.", "Take a pretrained model."
+            f"trained=head would freeze the random weights of {spec}, which then learns nothing.",
+            "Choose a pretrained model, or leave trained out.",
         )
     if not config.has_dropout:
-        silence_dropout(model)
+        disable_dropout(model)
     if config.is_checkpointed:
         model.activation_checkpointing_enable()
         model.config.use_cache = False
     if config.is_compiled:
-        for layer in layers_of(model)[:-1]:  # the last one is called in two ways
+        for layer in layers_of(model)[:-1]:  # the last layer is called with two kinds of input
             layer.compile(dynamic=True)
     if config.trained == "head":
         model.requires_grad_(False)
         reward_head(model).requires_grad_(True)
-    return _with_adapters(model, config) if config.trained == "lora" else model
+    return _add_lora(model, config) if config.trained == "lora" else model
 
 
-def merged(model: Any) -> Any:
-    """The model as transformers saves and loads it: adapters become part of the weights.
+def merge_adapters(model: Any) -> Any:
+    """The model as transformers saves and loads it, with adapters merged into the weights.
 
     Source: Hu et al. 2022 (LoRA), section 4.1.
     """
     return model.merge_and_unload() if hasattr(model, "peft_config") else model
 
 
-def _with_adapters(model: Any, config: TrainConfig) -> Any:
+def _add_lora(model: Any, config: TrainConfig) -> Any:
     try:
         from peft import LoraConfig, TaskType, get_peft_model
     except ImportError as error:

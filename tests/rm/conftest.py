@@ -13,7 +13,9 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 from lurker.digest import frame_sha256
 from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace, open_workspace, read_json, write_json, write_parquet
+from rm.models.ladder import RewardModel, build
 from rm.pairs.subsets import texts
+from rm.pairs.tokenised import TokenisedPairs, tokenise
 from rm.pairs.tokens import train_tokenizer
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
@@ -89,6 +91,16 @@ def change_pairs(workspace: Workspace, name: str, **columns: pl.Expr) -> None:
     frame = pl.read_parquet(folder / "pairs.parquet").with_columns(**columns)
     write_parquet(frame, folder / "pairs.parquet")
     write_json(read_json(folder / "manifest.json") | {"pairs_sha256": frame_sha256(frame)}, folder / "manifest.json")
+
+
+Prepared = tuple[RewardModel, dict[str, TokenisedPairs]]
+
+
+def build_and_tokenise(frame: pl.DataFrame, spec: str) -> Prepared:
+    """An untrained model and its tokenised pairs by split."""
+    splits = {split: frame.filter(pl.col("split") == split) for split in ("train", "validation", "test")}
+    model = build(spec, texts(splits["train"]), 400, seed=0)
+    return model, {split: tokenise(part, model.tokenizer, max_tokens=64) for split, part in splits.items()}
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,7 @@ def test_score_names_the_line_that_is_wrong_and_writes_nothing(
         ("rm train hard-test --model scratch-10k", "no train pairs", 1),
         ("rm train planted --model scratch-10k --run ../x", "is not a valid name for runs", 2),
         ("rm train planted --model scratch-10k --set rate=1", "learning_rate", 2),
-        ("rm train planted --model scratch-10k --set epochs=0", "epochs must be over 0", 2),
+        ("rm train planted --model scratch-10k --set epochs=0", "epochs must be above 0", 2),
         ("rm train planted --model scratch-10k --max-pairs 9999", "there are 432", 2),
         ("rm train planted --model scratch-10k --subreddit gamma", "alpha, beta", 2),
         ("rm evaluate none --pairs planted", "no finished run 'none'", 2),

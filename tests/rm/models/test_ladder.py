@@ -20,20 +20,20 @@ def small(seed: int = 0) -> RewardModel:
 
 
 @pytest.mark.parametrize("spec", sorted(LADDER))
-def test_a_name_of_the_ladder_tells_its_size(spec: str) -> None:
+def test_a_name_on_the_ladder_states_its_size(spec: str) -> None:
     named = float(spec.removeprefix("scratch-")[:-1]) * {"k": 1e3, "m": 1e6}[spec[-1]]
     model = build(spec, TEXTS, 400, seed=0)
     assert model.n_parameters == pytest.approx(named, rel=0.2)
     assert model.n_parameters < model.n_parameters_total
 
 
-def test_a_score_does_not_depend_on_what_stands_beside_the_text() -> None:
+def test_a_score_does_not_depend_on_other_texts_in_the_batch() -> None:
     model = small()
     texts = ["tea", "the road was long", "we went home after rain " * 20, "✨", "   "]
     together = score_texts(text_scorer(model, CONFIG), ["the road"] * 5, texts)
     alone = [score_texts(text_scorer(model, CONFIG), ["the road"], [text])[0] for text in texts]
     assert together == pytest.approx(alone, abs=1e-5)
-    assert len(set(alone)) == 5  # they do differ, so the comparison says something
+    assert len(set(alone)) == 5  # so the comparison is meaningful
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 50, 10_000])
@@ -67,7 +67,7 @@ def test_an_exported_model_scores_the_same_through_transformers(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("has_pad", [True, False])
-def test_a_model_without_padding_token_gets_its_own_not_the_end_token(has_pad: bool, tmp_path: Path) -> None:
+def test_a_model_without_a_padding_token_gets_one_that_is_not_the_end_token(has_pad: bool, tmp_path: Path) -> None:
     tokenizer = train_tokenizer(TEXTS, 400)
     tokenizer.pad_token = tokenizer.eos_token if has_pad else None
     config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=64)
@@ -77,17 +77,17 @@ def test_a_model_without_padding_token_gets_its_own_not_the_end_token(has_pad: b
     assert model.tokenizer.pad_token_id != model.tokenizer.eos_token_id
     assert model.model.config.pad_token_id == model.tokenizer.pad_token_id
     alone = score_texts(text_scorer(model, CONFIG), ["rain"], ["tea"])
-    beside = score_texts(text_scorer(model, CONFIG), ["rain", "rain"], ["tea", "we went home after rain and tea"])
-    assert beside[0] == pytest.approx(alone[0], abs=1e-5)
+    in_batch = score_texts(text_scorer(model, CONFIG), ["rain", "rain"], ["tea", "we went home after rain and tea"])
+    assert in_batch[0] == pytest.approx(alone[0], abs=1e-5)
 
 
 @pytest.mark.parametrize("spec", ["scratch-3k", "", "no/such-model-anywhere"])
-def test_an_unknown_model_names_the_ladder(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_an_unknown_model_lists_the_ladder(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CallError, match=r"scratch-10k.*scratch-16m"):
         build(spec, TEXTS, 400, seed=0)
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CallError, match=r"no config\.json"):
+def test_a_folder_without_a_model_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(CallError, match=r"config\.json is missing"):
         build(str(tmp_path), TEXTS, 400, seed=0)

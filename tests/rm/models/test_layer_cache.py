@@ -1,4 +1,4 @@
-"""Frozen lower layers: their cached outputs train to what the whole model would."""
+"""Frozen lower layers: training on their cached outputs matches training the complete model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +18,15 @@ from transformers import (
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
-from rm.models import layer_cache as frozen
-from rm.models.layer_cache import freeze_below, with_states
+from rm.models import layer_cache
+from rm.models.layer_cache import freeze_below, use_cached_states
 from rm.models.scorer import Scorer
 from rm.pairs.subsets import texts
 from rm.pairs.tokenised import TokenisedPairs, tokenise
 from rm.pairs.tokens import train_tokenizer
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
-from rm.training.loop import train
+from rm.training.reward_step import train_rewards
 from rm.training.run_folder import RunConfig
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_labels": 1}
@@ -48,7 +48,7 @@ def small(family: str, frame: pl.DataFrame) -> tuple[PreTrainedModel, TokenisedP
 
 
 @pytest.mark.parametrize("family", ["llama", "bert"])
-def test_cached_states_train_as_the_whole_model_does(
+def test_training_on_cached_states_matches_the_complete_model(
     planted: Callable[..., pl.DataFrame], tmp_path: Path, family: str
 ) -> None:
     frame, ends = planted(6), []
@@ -58,26 +58,29 @@ def test_cached_states_train_as_the_whole_model_does(
         assert freeze_below(model, 1) == 2
         before = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
         assert {name.split(".")[2 if family == "llama" else 3] for name in before if "layer" in name.lower()} >= {"0"}
-        read = with_states(scorer, [pairs], 2, 100, tmp_path / "cache", lambda _: None)[0] if is_cached else pairs
+        read = use_cached_states(scorer, [pairs], 2, 100, tmp_path / "cache")[0] if is_cached else pairs
         folder = tmp_path / str(is_cached)
         folder.mkdir()
-        train(scorer, read, read, CONFIG, folder, lambda _: None)
+        train_rewards(scorer, read, read, CONFIG, folder)
         assert all(torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
         scorer.states = None
         with torch.no_grad():
             ends.append(scorer(pairs.sequences).numpy())
     assert ends[0].std() > 0.05
-    assert float(np.abs(ends[0] - ends[1]).max()) < 0.02 * ends[0].std()  # states are kept in float16
+    assert float(np.abs(ends[0] - ends[1]).max()) < 0.02 * ends[0].std()  # states are stored in float16
 
 
-def test_states_are_computed_once(planted: Callable[..., pl.DataFrame], tmp_path: Path) -> None:
+def test_states_are_computed_once(
+    planted: Callable[..., pl.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[list[float]] = []
     for frame in (planted(6), planted(6), planted(5)):
         model, pairs = small("bert", frame)
         scorer = Scorer(model, model.config.pad_token_id, 24)
         freeze_below(model, 2)
         done.append([])
-        with_states(scorer, [pairs], 1, 100, tmp_path, done[-1].append)
+        monkeypatch.setattr(layer_cache, "advance", done[-1].append)
+        use_cached_states(scorer, [pairs], 1, 100, tmp_path)
     assert sum(done[0]) == scorer_tokens(planted(6)) and not done[1] and done[2]
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -86,17 +89,17 @@ def scorer_tokens(frame: pl.DataFrame) -> int:
     return int(small("bert", frame)[1].sequences.n_tokens.sum())
 
 
-def test_a_disk_too_small_is_said_before_any_work(
+def test_a_full_disk_is_reported_before_any_work(
     planted: Callable[..., pl.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, pairs = small("bert", planted(2))
     scorer = Scorer(model, model.config.pad_token_id, 24)
-    monkeypatch.setattr(frozen.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-    with pytest.raises(LurkerError, match="tokens take"):
-        with_states(scorer, [pairs], 1, 100, tmp_path, lambda _: None)
+    monkeypatch.setattr(layer_cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(LurkerError, match="Caching frozen layers takes"):
+        use_cached_states(scorer, [pairs], 1, 100, tmp_path)
 
 
-def test_a_run_with_frozen_layers_is_judged_whole(
+def test_a_run_with_frozen_layers_evaluates_the_complete_model(
     workspace: Workspace, planted: Callable[..., pl.DataFrame], tmp_path: Path
 ) -> None:
     model, _ = small("bert", planted(60))
@@ -104,13 +107,13 @@ def test_a_run_with_frozen_layers_is_judged_whole(
     train_tokenizer(texts(planted(60)), 400).save_pretrained(tmp_path / "small")
     settings = TrainConfig(learning_rate=1e-3, train_layers=1, epochs=1, min_steps=8, max_prompt_tokens=0)
     config = RunConfig(pairs="planted", model=str(tmp_path / "small"), train=settings, test_pairs=("planted",))
-    result = train_run(workspace, "run", config, resume=False, is_quiet=True)
+    result = train_run(workspace, "run", config, resume=False)
     assert result["steps"] >= 8
     assert len(list((workspace.root / "cache").glob("states-*.npy"))) == 1
     assert "embeddings" in {row["predictor"] for row in result["evaluations"]}
 
 
-def test_nothing_left_to_freeze_is_said(planted: Callable[..., pl.DataFrame]) -> None:
+def test_train_layers_that_freeze_nothing_are_rejected(planted: Callable[..., pl.DataFrame]) -> None:
     with pytest.raises(CallError, match="the model has 3 layers"):
         freeze_below(small("bert", planted(2))[0], 3)
     with pytest.raises(ValueError, match="train_layers"):

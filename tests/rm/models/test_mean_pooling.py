@@ -1,4 +1,4 @@
-"""Mean pooling as one more layer: it reads the mean, packed as plain, and transformers loads it as any BERT."""
+"""Mean pooling as an extra layer: it reads the mean, packed or padded, and transformers loads it like any BERT."""
 
 from pathlib import Path
 
@@ -44,15 +44,13 @@ def test_the_pooler_reads_the_mean_of_all_tokens(bert: BertForSequenceClassifica
     assert torch.nn.functional.cosine_similarity(mean, states.mean(0), dim=0) > 0.97
 
 
-def test_packed_plain_and_loaded_anew_it_gives_the_same_rewards(
-    bert: BertForSequenceClassification, tmp_path: Path
-) -> None:
+def test_rewards_agree_packed_padded_and_after_loading(bert: BertForSequenceClassification, tmp_path: Path) -> None:
     add_mean_pooling(bert)
     rng = np.random.default_rng(0)
     tokens = [rng.integers(1, 300, size).astype(np.int32) for size in (3, 17, 8, 40)]
     sequences = Sequences(tokens, np.arange(4), np.zeros(4, dtype=np.int64))
     scorer = Scorer(bert, 0, max_tokens=64)
-    assert scorer.is_packed, scorer.reason
+    assert scorer.is_packed, scorer.reason_not_packed
     bert.save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     with torch.no_grad():
@@ -60,7 +58,7 @@ def test_packed_plain_and_loaded_anew_it_gives_the_same_rewards(
         assert scorer(sequences).tolist() == pytest.approx(alone, abs=1e-5)
 
 
-def test_every_weight_of_the_layer_that_matters_gets_a_gradient(bert: BertForSequenceClassification) -> None:
+def test_every_relevant_weight_of_the_layer_gets_a_gradient(bert: BertForSequenceClassification) -> None:
     add_mean_pooling(bert)
     bert(input_ids=torch.randint(1, 300, (2, 9))).logits.sum().backward()
     layer = bert.bert.encoder.layer[-1]
@@ -68,6 +66,6 @@ def test_every_weight_of_the_layer_that_matters_gets_a_gradient(bert: BertForSeq
         assert linear.weight.grad is not None and float(linear.weight.grad.abs().max()) > 0
 
 
-def test_what_is_no_bert_is_refused() -> None:
-    with pytest.raises(CallError, match="pooling=mean is for BERT classifiers with a pooler, this one is roberta"):
+def test_a_model_that_is_not_a_bert_is_rejected() -> None:
+    with pytest.raises(CallError, match=r"pooling=mean needs a BERT .* this model is roberta"):
         add_mean_pooling(RobertaForSequenceClassification(RobertaConfig(**SIZES, num_labels=1)))

@@ -33,13 +33,13 @@ from rm.models.shared_attention import (
     SIZES_PER_DOUBLING,
     RowMask,
     block_mask,
-    filled_up,
-    masked,
-    serve,
+    padded_size,
+    prepare_pack,
+    use_mask,
 )
 from rm.pairs.tokens import Sequences
 from rm.training.config import TrainConfig
-from rm.training.trainable import prepare
+from rm.training.trainable import make_trainable
 
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "pad_token_id": 0}
 GATED = {**SIZES, "intermediate_size": 48, "num_labels": 1}
@@ -56,7 +56,7 @@ def tiny(family: str) -> PreTrainedModel:
         model = MistralForSequenceClassification(MistralConfig(**GATED, num_key_value_heads=2, sliding_window=16))
     elif family == "bert":
         model = BertForSequenceClassification(BertConfig(**GATED, initializer_range=0.2))
-    elif family == "roberta":  # positions count on from the padding token's number
+    elif family == "roberta":  # positions start after the padding token's id
         model = RobertaForSequenceClassification(RobertaConfig(**{**GATED, "pad_token_id": 1}, initializer_range=0.2))
     elif family == "distilbert":
         model = DistilBertForSequenceClassification(
@@ -76,7 +76,7 @@ def tiny(family: str) -> PreTrainedModel:
 
 
 def some_sequences(seed: int, n_posts: int = 5, n_responses: int = 9) -> Sequences:
-    """Posts of up to n_responses responses, some of which had their prompt cut, in any order."""
+    """Posts with up to n_responses responses in random order, some with a cut prompt."""
     rng = np.random.default_rng(seed)
     tokens, prompt, n_prefix = [], [], []
     for post in range(n_posts):
@@ -103,11 +103,11 @@ def loss_and_gradient(scorer: Scorer, sequences: Sequences, tokens_per_batch: in
 @pytest.mark.parametrize("tokens_per_batch", [60, 100_000])
 @pytest.mark.parametrize("reads_last_only", [False, True])
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "bert", "roberta", "distilbert"])
-def test_packed_losses_and_gradients_are_those_of_the_plain_path(
+def test_packed_and_padded_losses_and_gradients_agree(
     family: str, reads_last_only: bool, tokens_per_batch: int
 ) -> None:
     scorer = Scorer(tiny(family), 1 if family == "roberta" else 0, max_tokens=64)
-    assert scorer.is_packed, scorer.reason
+    assert scorer.is_packed, scorer.reason_not_packed
     assert scorer.is_causal == (family in ("llama", "qwen3", "gpt2"))
     sequences = some_sequences(1)
     scorer.is_packed = False
@@ -116,7 +116,7 @@ def test_packed_losses_and_gradients_are_those_of_the_plain_path(
     packed_loss, packed_gradient = loss_and_gradient(scorer, sequences, tokens_per_batch)
     assert packed_loss == pytest.approx(loss, abs=1e-5)
     assert float((packed_gradient - gradient).abs().max()) < 1e-5
-    assert float(gradient.abs().max()) > 1e-2  # the comparison says something
+    assert float(gradient.abs().max()) > 1e-2  # so the comparison is meaningful
 
 
 def test_gradient_checkpointing_changes_nothing() -> None:
@@ -130,7 +130,7 @@ def test_gradient_checkpointing_changes_nothing() -> None:
     assert float((loss_and_gradient(scorer, sequences, 80)[1] - gradient).abs().max()) < 1e-6
 
 
-def test_a_dense_post_is_cut_into_rows_and_packs_and_scores_the_same() -> None:
+def test_a_post_with_many_responses_is_split_and_scores_the_same() -> None:
     scorer = Scorer(tiny("qwen3"), 0, max_tokens=64)
     sequences = some_sequences(3, n_posts=1, n_responses=400)
     packs = pack_sequences(sequences, 700)
@@ -144,15 +144,15 @@ def test_a_dense_post_is_cut_into_rows_and_packs_and_scores_the_same() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10_000), tokens_per_pack=st.integers(1, 400))
-def test_a_pack_holds_every_sequence_once_as_its_tokens_see_it(seed: int, tokens_per_pack: int) -> None:
+def test_a_pack_contains_every_sequence_once_with_its_own_context(seed: int, tokens_per_pack: int) -> None:
     sequences = some_sequences(seed, n_posts=3, n_responses=6)
     packs = pack_sequences(sequences, tokens_per_pack)
     assert sorted(np.concatenate([pack.members for pack in packs])) == list(range(len(sequences)))
     for pack in packs:
         assert sorted(np.concatenate([queries for queries, _ in pack.rows])) == list(range(pack.ids.size))
-        for place, member in zip(pack.read, pack.members, strict=True):
-            in_trunk = (pack.group == pack.group[place]) & (pack.branch == 0) & (pack.positions < pack.visible[place])
-            seen = np.flatnonzero(in_trunk | (pack.branch == pack.branch[place]))
+        for index, member in zip(pack.read, pack.members, strict=True):
+            in_trunk = (pack.group == pack.group[index]) & (pack.branch == 0) & (pack.positions < pack.visible[index])
+            seen = np.flatnonzero(in_trunk | (pack.branch == pack.branch[index]))
             assert pack.ids[seen].tolist() == sequences.tokens[member].tolist()
             assert pack.positions[seen].tolist() == list(range(seen.size))
 
@@ -164,20 +164,20 @@ def test_prompts_are_computed_once() -> None:
     assert pack.ids.size == trunks + sequences.n_own.sum() < sequences.n_tokens.sum()
 
 
-def test_the_kernel_follows_the_device() -> None:
+def test_the_mask_depends_on_the_device() -> None:
     (pack,) = pack_sequences(some_sequences(5), 100_000)
-    same, rows = serve(pack, torch.device("cpu"), last_layer=2)
-    assert same.ids.size == filled_up(pack.ids.size + same.read.size - pack.read.size)
+    same, rows = prepare_pack(pack, torch.device("cpu"), last_layer=2)
+    assert same.ids.size == padded_size(pack.ids.size + same.read.size - pack.read.size)
     assert isinstance(rows, RowMask) and rows.last is not None
-    assert isinstance(serve(pack, torch.device("cpu"), last_layer=None)[1], RowMask)
+    assert isinstance(prepare_pack(pack, torch.device("cpu"), last_layer=None)[1], RowMask)
     assert isinstance(block_mask(pack.padded(512, pack.read.size), torch.device("cpu")), BlockMask)
     if torch.cuda.is_available():
-        padded, mask = serve(pack, torch.device("cuda"), last_layer=2)
+        padded, mask = prepare_pack(pack, torch.device("cuda"), last_layer=2)
         assert isinstance(mask, BlockMask) and padded.ids.size % GPU_PAD_TOKENS == 0
 
 
 def test_packs_have_few_sizes() -> None:
-    sizes = [filled_up(size) for size in range(1, 8193)]
+    sizes = [padded_size(size) for size in range(1, 8193)]
     assert all(size <= filled <= size * 17 / 16 + 1 for size, filled in enumerate(sizes, 1))
     assert len({size for size in sizes if size > 4096}) == SIZES_PER_DOUBLING
 
@@ -216,7 +216,7 @@ def test_the_mask_for_flex_attention_gives_the_same_rewards(family: str) -> None
     mask = block_mask(pack, torch.device("cpu"))
     ids, positions = (torch.from_numpy(array)[None] for array in (pack.ids, pack.positions))
     decoder = getattr(scorer.model, scorer.model.base_model_prefix)
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"), masked(mask):
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), use_mask(mask):
         hidden = decoder(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
         found = scorer.model.score(hidden[0, pack.read])[:, 0]
     with torch.no_grad():
@@ -224,20 +224,20 @@ def test_the_mask_for_flex_attention_gives_the_same_rewards(family: str) -> None
 
 
 @pytest.mark.parametrize(("family", "reason"), [("modernbert", "last"), ("mistral", "last 16 tokens")])
-def test_a_model_that_cannot_share_prompts_says_so_and_scores(family: str, reason: str) -> None:
+def test_a_model_that_cannot_be_packed_gives_a_reason_and_still_scores(family: str, reason: str) -> None:
     scorer = Scorer(tiny(family), 0, max_tokens=64)
-    assert not scorer.is_packed and reason in scorer.reason
+    assert not scorer.is_packed and reason in scorer.reason_not_packed
     sequences = some_sequences(6)
     with torch.no_grad():
         alone = [float(scorer(sequences.take(np.array([number])))[0]) for number in range(len(sequences))]
         assert scorer(sequences, 200).tolist() == pytest.approx(alone, abs=1e-5)
 
 
-def test_a_window_that_no_text_reaches_is_no_hindrance() -> None:
+def test_an_attention_window_longer_than_every_text_allows_packing() -> None:
     assert Scorer(tiny("mistral"), 0, max_tokens=16).is_packed
 
 
-def test_a_packed_model_still_serves_ordinary_calls() -> None:
+def test_a_packed_model_still_accepts_ordinary_calls() -> None:
     model = tiny("llama")
     ids = torch.randint(1, 300, (2, 12))
     before = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
@@ -251,8 +251,8 @@ def test_compiled_layers_give_the_same_losses_and_gradients() -> None:
     scorer = Scorer(model, 0, max_tokens=64)
     sequences = some_sequences(1)
     loss, gradient = loss_and_gradient(scorer, sequences, 100_000)
-    prepare(model, "tiny", TrainConfig(learning_rate=1e-3, is_compiled=True))
-    for tokens_per_batch in (100_000, 80):  # packs of other sizes, which compile once
+    make_trainable(model, "tiny", TrainConfig(learning_rate=1e-3, is_compiled=True))
+    for tokens_per_batch in (100_000, 80):  # different pack sizes must share one compilation
         compiled_loss, compiled_gradient = loss_and_gradient(scorer, sequences, tokens_per_batch)
         assert compiled_loss == pytest.approx(loss, abs=1e-5)
         assert float((compiled_gradient - gradient).abs().max()) < 1e-4

@@ -1,4 +1,4 @@
-"""Models that come as packages: found, converted once, or missed with the command that installs them."""
+"""Packaged models: located, converted once, or missing with the command that installs them."""
 
 import sys
 from importlib.util import find_spec
@@ -15,11 +15,11 @@ from rm.models.pretrained import PACKAGED, Packaged, cache_folder, locate
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Packaged:
     """A package with a folder `model`, importable in this test."""
     (tmp_path / "packages/packaged_for_test/model").mkdir(parents=True)
-    (tmp_path / "packages/packaged_for_test/__init__.py").write_text("raise ImportError('it need not be run')\n")
+    (tmp_path / "packages/packaged_for_test/__init__.py").write_text("raise ImportError('it must not be imported')\n")
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
-    found = Packaged(package="packaged_for_test", path="model", install="pip install packaged-for-test")
-    monkeypatch.setitem(PACKAGED, "test", found)
-    return found
+    packaged = Packaged(package="packaged_for_test", path="model", install="pip install packaged-for-test")
+    monkeypatch.setitem(PACKAGED, "test", packaged)
+    return packaged
 
 
 def test_the_folder_is_found_without_running_the_package(package: Packaged, tmp_path: Path) -> None:
@@ -27,9 +27,9 @@ def test_the_folder_is_found_without_running_the_package(package: Packaged, tmp_
     assert package.package not in sys.modules
 
 
-def test_what_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_package_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PACKAGED, "test", Packaged(package="absent_package", path="model", install="pip install it"))
-    with pytest.raises(CallError, match="'test' comes with a package that is not installed") as error:
+    with pytest.raises(CallError, match="package of the model 'test' is not installed") as error:
         locate("test")
     assert "pip install it" in error.value.next_step
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import read_pairs, split_of
 from lurker.workspace import Workspace
-from rm.pairs.steps import epoch_steps, shuffled_steps
+from rm.pairs.steps import post_steps, shuffled_steps
 from rm.pairs.subsets import content_digest, subset
-from rm.pairs.tokenised import TokenisedPairs, tokenise
+from rm.pairs.tokenised import TokenisedPairs, tokenise, with_delays
 from rm.pairs.tokens import Sequences, train_tokenizer
 
 
 def pairs_of(post: list[int], is_equal: list[bool] | None = None) -> TokenisedPairs:
-    """Pairs of two new responses each, to these posts."""
+    """One pair of two distinct responses for each of these posts."""
     n_pairs = len(post)
     tokens = [np.array([1, 2, 3], dtype=np.int32)] * 2 * n_pairs
     sides = np.arange(2 * n_pairs).reshape(2, -1)
@@ -42,19 +42,19 @@ def pairs_of(post: list[int], is_equal: list[bool] | None = None) -> TokenisedPa
     min_posts=st.integers(1, 3),
     seed=st.integers(0, 5),
 )
-def test_an_epoch_holds_every_usable_pair_once(
+def test_an_epoch_contains_every_usable_pair_once(
     posts: list[int], pairs_per_step: int, min_posts: int, seed: int
 ) -> None:
     pairs = pairs_of(posts, [number % 3 == 1 for number in range(len(posts))])
-    steps = epoch_steps(pairs, pairs_per_step, seed, 0, min_posts)
+    steps = post_steps(pairs, pairs_per_step, seed, 0, min_posts)
     assert sorted(np.concatenate(steps)) == list(np.flatnonzero(~pairs.is_equal))
     assert all(step.size <= pairs_per_step for step in steps)
     share = max(1, pairs_per_step // min_posts)
-    for step in steps[:-1]:  # a full step mixes posts, unless one chunk of a post comes beside another
+    for step in steps[:-1]:  # a full step mixes posts, unless it holds several chunks of one post
         assert step.size > pairs_per_step - share
 
 
-def test_shuffled_steps_hold_every_usable_pair_once_in_an_order_of_their_own() -> None:
+def test_shuffled_steps_contain_every_usable_pair_once_in_another_order_each_epoch() -> None:
     pairs = pairs_of([0] * 30 + [1] * 10, [False] * 39 + [True])
     first, again, other = (shuffled_steps(pairs, 8, seed=0, epoch=epoch) for epoch in (0, 0, 1))
     assert [step.size for step in first] == [8, 8, 8, 8, 7]
@@ -65,12 +65,12 @@ def test_shuffled_steps_hold_every_usable_pair_once_in_an_order_of_their_own() -
 
 def test_a_post_that_fits_is_not_spread_over_steps() -> None:
     pairs = pairs_of(sorted([*range(10)] * 5))
-    steps = epoch_steps(pairs, pairs_per_step=12, seed=0, epoch=3, min_posts=2)
+    steps = post_steps(pairs, pairs_per_step=12, seed=0, epoch=3, min_posts=2)
     holders = [number for step in steps for number in set(pairs.post[step])]
     assert sorted(holders) == list(range(10))
 
 
-def test_a_huge_post_is_spread_over_steps_so_that_a_step_holds_few_responses(
+def test_a_huge_post_is_spread_over_steps_with_few_responses_each(
     planted: Callable[..., pl.DataFrame],
 ) -> None:
     names = [f"tea {number}" for number in range(40)]
@@ -79,13 +79,13 @@ def test_a_huge_post_is_spread_over_steps_so_that_a_step_holds_few_responses(
         chosen=pl.Series([names[left] for left, _ in sides]), rejected=pl.Series([names[right] for _, right in sides])
     )
     pairs = tokenise(frame, train_tokenizer(names, 400), max_tokens=64)
-    steps = epoch_steps(pairs, pairs_per_step=32, seed=0, epoch=0, min_posts=2)
+    steps = post_steps(pairs, pairs_per_step=32, seed=0, epoch=0, min_posts=2)
     n_responses = [np.unique([pairs.chosen[step], pairs.rejected[step]]).size for step in steps]
     assert all(step.size <= 32 for step in steps)
-    assert np.mean(n_responses) < 30  # 32 pairs at random would hold about 33 of the 40
+    assert np.mean(n_responses) < 30  # 32 random pairs would contain about 33 of the 40
 
 
-def test_subsets_are_nested_and_whole_posts_but_the_last(planted: Callable[..., pl.DataFrame]) -> None:
+def test_subsets_are_nested_and_only_their_last_post_is_incomplete(planted: Callable[..., pl.DataFrame]) -> None:
     frame = planted(40)
     small, large = (subset(frame, n_pairs, seed=7) for n_pairs in (33, 90))
     assert set(small["pair_id"]) < set(large["pair_id"])
@@ -101,7 +101,7 @@ def test_a_subset_does_not_depend_on_the_order_of_rows(planted: Callable[..., pl
     assert content_digest(frame) == content_digest(frame.reverse())
 
 
-def test_more_pairs_than_there_are_says_how_many(planted: Callable[..., pl.DataFrame]) -> None:
+def test_the_error_for_too_many_pairs_states_the_number_available(planted: Callable[..., pl.DataFrame]) -> None:
     with pytest.raises(CallError, match="there are 60"):
         subset(planted(10), 61, 0)
 
@@ -123,10 +123,10 @@ def test_pairs_that_are_equal_after_cutting_are_marked(planted: Callable[..., pl
     )
     pairs = tokenise(frame, train_tokenizer(["tea rain amber grit"], 400), max_tokens=12)
     assert pairs.is_equal.tolist() == [True, False]
-    assert epoch_steps(pairs, 8, 0, 0)[0].tolist() == [1]
+    assert post_steps(pairs, 8, 0, 0)[0].tolist() == [1]
 
 
-def test_unknown_names_list_what_there_is(workspace: Workspace) -> None:
+def test_errors_for_unknown_names_list_the_known_ones(workspace: Workspace) -> None:
     with pytest.raises(CallError, match="hard-test, planted"):
         read_pairs(workspace, "nothing")
     with pytest.raises(CallError, match="alpha, beta"):
@@ -134,3 +134,11 @@ def test_unknown_names_list_what_there_is(workspace: Workspace) -> None:
     assert read_pairs(workspace, "planted", ["r/ALPHA"])["subreddit"].unique().to_list() == ["alpha"]
     with pytest.raises(LurkerError, match="no train pairs"):
         split_of(read_pairs(workspace, "hard-test"), "hard-test", "train")
+
+
+def test_a_delay_is_written_before_the_text(planted: Callable[..., pl.DataFrame]) -> None:
+    frame = with_delays(
+        planted(1).head(1).with_columns(chosen_delay_s=pl.lit(7300), rejected_delay_s=pl.lit(0), chosen=pl.lit("tea"))
+    )
+    assert frame["chosen"][0] == "[2 hours] tea"
+    assert frame["rejected"][0].startswith("[0 seconds] ")

@@ -1,6 +1,6 @@
 import pytest
 
-from rm.pairs.tokens import END, MAX_LEARNED_CHARS, PAD, SEPARATOR, START, encode, train_tokenizer
+from rm.pairs.tokens import END, MAX_LEARNED_CHARS, PAD, SEPARATOR, START, encode, encode_both, train_tokenizer
 
 TEXTS = ["the road was long", "we went home after rain", "tea with amber"] * 3
 
@@ -25,29 +25,39 @@ def test_the_prompt_is_cut_first_then_the_end_of_the_response() -> None:
     some, all_gone = sequences.tokens
     assert some.tolist()[1:-1] == [*prompt[:3], tokenizer.sep_token_id, *response]
     assert all_gone.size == len(response) + 6
-    assert all_gone[1] == tokenizer.sep_token_id  # nothing of the prompt is left
+    assert all_gone[1] == tokenizer.sep_token_id  # the prompt is cut completely
     assert sequences.n_cut == 2
     assert sequences.prompt.tolist() == [0, 0]
-    assert sequences.n_prefix.tolist() == [4, 1]  # the start token, and what is left of the prompt
+    assert sequences.n_prefix.tolist() == [4, 1]  # the start token and the rest of the prompt
 
 
 @pytest.mark.parametrize("text", ["", "   ", "✨🎉", "日本語", "a\x00b", PAD, END * 3])
-def test_every_text_has_tokens_and_none_that_it_spells_out_is_special(text: str) -> None:
+def test_special_tokens_spelled_out_in_a_text_are_plain_characters(text: str) -> None:
     tokenizer = train_tokenizer(TEXTS, 400)
     (sequence,) = encode(tokenizer, ["the road"], [text], 64).tokens
     assert (sequence == tokenizer.eos_token_id).sum() == 1
     assert (sequence == tokenizer.pad_token_id).sum() == 0
 
 
-def test_no_room_for_text_is_refused() -> None:
+def test_max_tokens_without_room_for_text_is_rejected() -> None:
     with pytest.raises(ValueError, match="max_tokens is 3"):
         encode(train_tokenizer(TEXTS, 400), ["a"], ["b"], 3)
 
 
-def test_a_text_of_five_megabytes_without_a_space_is_learned_from_and_cut() -> None:
-    """Learned from whole it would take hours."""
+def test_a_text_of_five_megabytes_without_a_space_is_cut() -> None:
+    """Training a tokenizer on the complete text would take hours."""
     endless = "ab" * 2_500_000
     tokenizer = train_tokenizer([*TEXTS, endless], 400)
     assert tokenizer.get_vocab() == train_tokenizer([*TEXTS, endless[:MAX_LEARNED_CHARS]], 400).get_vocab()
     sequences = encode(tokenizer, ["tea", ""], [endless, "the road"], 64)
     assert sequences.n_cut == 1 and sequences.n_tokens.max() == 64
+
+
+@pytest.mark.parametrize("max_tokens", [8, 20, 30, 64])
+def test_a_pairwise_sequence_drops_its_prompt_before_it_cuts_responses(max_tokens: int) -> None:
+    tokenizer = train_tokenizer(["the road was long"], 300)
+    prompt, short, long = "the road " * 8, "tea", "the long road was long " * 6
+    (cut,) = encode_both(tokenizer, [prompt], [short], [long], max_tokens).tokens
+    (other,) = encode_both(tokenizer, [prompt], [long], [short], max_tokens).tokens
+    assert cut.size == other.size <= max_tokens
+    assert short[:1] in tokenizer.decode(cut) and sorted(cut) == sorted(other)

@@ -1,4 +1,4 @@
-"""The mean of several seeds: its weights, what it is for a linear reward, and what may not be averaged."""
+"""Averaging seeds: the weights, the rewards of a linear head, and which runs are rejected."""
 
 import json
 from dataclasses import replace
@@ -37,7 +37,6 @@ def runs(workspace: Workspace, config: RunConfig) -> list[str]:
             f"seed-{seed}",
             replace(config, train=replace(TRAIN, seed=seed)),
             resume=False,
-            is_quiet=True,
         )
     return [f"seed-{seed}" for seed in range(3)]
 
@@ -47,9 +46,7 @@ def margins(workspace: Workspace, run_id: str) -> np.ndarray:
     return pl.read_parquet(path).sort("pair_id")["margin"].to_numpy()
 
 
-def test_of_heads_on_one_model_the_mean_gives_the_mean_of_their_rewards(
-    workspace: Workspace, runs: list[str], tmp_path: Path
-) -> None:
+def test_averaged_heads_give_the_mean_of_their_rewards(workspace: Workspace, runs: list[str], tmp_path: Path) -> None:
     result = average_runs(workspace, runs, "mean")
     each = np.stack([margins(workspace, run_id) for run_id in runs])
     assert np.abs(each - each.mean(axis=0)).max() > 1e-3  # seeds differ
@@ -60,54 +57,54 @@ def test_of_heads_on_one_model_the_mean_gives_the_mean_of_their_rewards(
         for run_id in runs
     ]
     assert min(losses) - 0.1 < result["best_validation_log_loss"] <= np.mean(losses) + 1e-6  # Jensen's inequality
-    export_run(workspace, "mean", tmp_path / "out")  # scores through transformers are compared there
+    export_run(workspace, "mean", tmp_path / "out")  # compares scores through transformers
     _, info = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not info["missing_keys"] and "mean of the weights of 3 runs" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_mean_is_made_once_and_takes_no_other_runs_place(workspace: Workspace, runs: list[str]) -> None:
+def test_an_average_is_made_once_and_replaces_no_other_run(workspace: Workspace, runs: list[str]) -> None:
     result = average_runs(workspace, runs)
     weights = workspace.folder("runs", result["run_id"]) / "model" / "model.safetensors"
     made = weights.stat().st_mtime_ns
     assert average_runs(workspace, runs[::-1]) == result and weights.stat().st_mtime_ns == made
     with pytest.raises(CallError, match="exists already"):
         average_runs(workspace, runs[:2], runs[2])
-    (workspace.folder("runs", result["run_id"]) / "result.json").unlink()  # as if it had been killed
+    (workspace.folder("runs", result["run_id"]) / "result.json").unlink()  # as after a kill
     assert average_runs(workspace, runs) == result
 
 
-def test_what_differs_by_more_than_its_seed_is_refused(
+def test_runs_that_differ_in_more_than_their_seed_are_rejected(
     workspace: Workspace, runs: list[str], config: RunConfig
 ) -> None:
     for few in (runs[:1], [runs[0], runs[0]]):
-        with pytest.raises(CallError, match="two runs or more"):
+        with pytest.raises(CallError, match="two or more different runs"):
             average_runs(workspace, few)
     other = replace(config, train=replace(TRAIN, learning_rate=1e-3))
-    train_run(workspace, "other", other, resume=False, is_quiet=True)
+    train_run(workspace, "other", other, resume=False)
     with pytest.raises(CallError, match=r"differ in train\.learning_rate"):
         average_runs(workspace, [runs[0], "other"])
     with pytest.raises(CallError, match="no finished run 'none'"):
         average_runs(workspace, [runs[0], "none"])
 
 
-def test_models_from_other_random_weights_are_refused(workspace: Workspace) -> None:
+def test_models_from_different_random_weights_are_rejected(workspace: Workspace) -> None:
     train = TrainConfig(learning_rate=1e-3, min_steps=2, epochs=1, max_tokens=64)
     for seed in range(2):
         config = RunConfig(pairs="planted", model="scratch-10k", train=replace(train, seed=seed))
-        train_run(workspace, f"scratch-{seed}", config, resume=False, is_quiet=True)
-    with pytest.raises(CallError, match="other random weights"):
+        train_run(workspace, f"scratch-{seed}", config, resume=False)
+    with pytest.raises(CallError, match="different random weights"):
         average_runs(workspace, ["scratch-0", "scratch-1"])
 
 
-def test_pairs_that_were_built_anew_are_refused(workspace: Workspace, runs: list[str]) -> None:
+def test_runs_on_rebuilt_pairs_are_rejected(workspace: Workspace, runs: list[str]) -> None:
     save_pairs(workspace, "planted", planted_pairs(40, seed=5))
-    with pytest.raises(LurkerError, match="built anew"):
+    with pytest.raises(LurkerError, match="rebuilt"):
         average_runs(workspace, runs)
 
 
-def test_the_command_says_what_it_made(workspace: Workspace, runs: list[str]) -> None:
+def test_the_command_prints_the_new_run(workspace: Workspace, runs: list[str]) -> None:
     call = ["--workspace", str(workspace.root), "rm", "average", ",".join(runs), "--run", "mean", "--json"]
-    told = CliRunner().invoke(app, call)
-    assert told.exit_code == 0, told.output
-    assert json.loads(told.stdout)["run_id"] == "mean"
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["run_id"] == "mean"
     assert load(workspace.folder("runs", "mean") / "model").n_parameters > 0

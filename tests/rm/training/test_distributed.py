@@ -1,4 +1,4 @@
-"""Several processes on one machine, as a launcher starts them: the losses of one process, to the end or to a kill."""
+"""Several processes on one machine, as a launcher starts them: losses match one process, also after a kill."""
 
 import os
 import signal
@@ -18,10 +18,13 @@ from transformers import GPT2Config, GPT2ForSequenceClassification
 from lurker.workspace import Workspace
 from rm.pairs.subsets import texts
 from rm.pairs.tokens import train_tokenizer
-from rm.training.distributed import Team
+from rm.training.distributed import Processes
 
 SETTINGS = ["pairs_per_step=6", "epochs=1", "max_tokens=64", "vocabulary_size=400", "min_steps=8"]
-SETTINGS += ["evaluations_per_epoch=4", "tokens_per_batch=100"]  # several packs a step, not as many in each process
+SETTINGS += [
+    "evaluations_per_epoch=4",
+    "tokens_per_batch=100",
+]  # several packs per step, in each process another number
 
 
 def start(
@@ -37,17 +40,17 @@ def start(
         {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(n_processes)} if n_processes > 1 else {}
         for rank in range(n_processes)
     ]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     return [
-        subprocess.Popen(call, env={**os.environ, **place, **own}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        subprocess.Popen(call, env={**os.environ, **address, **own}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for own in environments
     ]
 
 
 def finish(processes: list[subprocess.Popen[bytes]]) -> list[str]:
-    said = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), said
-    return [out.decode() for out, _ in said]
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), outputs
+    return [out.decode() for out, _ in outputs]
 
 
 def losses(workspace: Workspace, run_id: str) -> list[float]:
@@ -72,7 +75,7 @@ def test_two_processes_have_the_losses_of_one(workspace: Workspace, arguments: t
 
 
 def save_gpt2(workspace: Workspace, folder: Path) -> str:
-    """A small model that drops a tenth of its embeddings, attention and residuals: the ladder's has no dropout."""
+    """A small model with dropout of 0.1, which models on the ladder lack."""
     tokenizer = train_tokenizer(texts(pl.read_parquet(workspace.root / "pairs/planted/pairs.parquet")), 400)
     torch.manual_seed(0)
     sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, "vocab_size": len(tokenizer)}
@@ -97,25 +100,25 @@ def kill_after(workspace: Workspace, run_id: str, processes: list[subprocess.Pop
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", [(), ("--set", "is_sharded=true")])
 @pytest.mark.parametrize("has_dropout", [False, True])
-def test_two_killed_processes_go_on_exactly(
+def test_two_killed_processes_resume_exactly(
     workspace: Workspace, tmp_path: Path, sharding: tuple[str, ...], has_dropout: bool
 ) -> None:
     model = save_gpt2(workspace, tmp_path / "gpt2") if has_dropout else "scratch-10k"
     arguments = (*sharding, "--set", "checkpoint_interval_s=0", "--set", "learning_rate=1e-3")
     dropping = (*arguments, "--set", f"has_dropout={str(has_dropout).lower()}")
-    finish(start(workspace, "whole", 2, *dropping, model=model))
+    finish(start(workspace, "uninterrupted", 2, *dropping, model=model))
     processes = start(workspace, "killed", 2, *dropping, model=model)
     kill_after(workspace, "killed", processes, n_steps=20)
     finish(start(workspace, "killed", 2, "--resume", *dropping, model=model))
-    assert losses(workspace, "killed") == losses(workspace, "whole")
-    if has_dropout:  # and it was at work
+    assert losses(workspace, "killed") == losses(workspace, "uninterrupted")
+    if has_dropout:  # it must have had an effect
         finish(start(workspace, "silent", 2, *arguments, model=model))
-        assert losses(workspace, "silent")[:2] != losses(workspace, "whole")[:2]
+        assert losses(workspace, "silent")[:2] != losses(workspace, "uninterrupted")[:2]
 
 
-def test_shares_are_all_there_is_once() -> None:
+def test_shares_partition_the_indices() -> None:
     for n_pairs in (0, 1, 2, 7):
-        shares = [Team(rank, 3).share(np.arange(n_pairs)) for rank in range(3)]
+        shares = [Processes(rank, 3).share(np.arange(n_pairs)) for rank in range(3)]
         assert np.concatenate(shares).tolist() == list(range(n_pairs))
-    alone = Team()
-    assert alone.is_first and alone.total(2.5) == 2.5 and alone.most(3) == 3
+    alone = Processes()
+    assert alone.is_first and alone.sum_value(2.5) == 2.5 and alone.max_value(3) == 3

@@ -1,4 +1,4 @@
-"""The reward head alone: what it reads, kept for later runs, and the linear probe that it may start as."""
+"""Training the reward head alone: cached embeddings, and starting from a linear probe."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,9 +19,9 @@ from rm.models.scorer import Scorer
 from rm.pairs.tokenised import TokenisedPairs, tokenise
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
-from rm.training.head_only import HeadScorer, head_margins, on_embeddings, start_from_probe
+from rm.training.head_only import HeadScorer, embed_for_head, head_margins, start_from_probe
 from rm.training.run_folder import RunConfig
-from rm.training.trainable import prepare
+from rm.training.trainable import make_trainable
 from tests.rm.conftest import save_pairs
 
 CONFIG = TrainConfig(learning_rate=1e-3, head="probe", max_tokens=64)
@@ -42,14 +42,14 @@ def split(frame: pl.DataFrame, reward_model: RewardModel, name: str) -> Tokenise
 
 
 @pytest.mark.parametrize("is_packed", [True, False])
-def test_embeddings_are_what_the_head_reads(
+def test_embeddings_are_the_input_of_the_head(
     planted: Callable[..., pl.DataFrame], pretrained: Path, tmp_path: Path, is_packed: bool
 ) -> None:
     reward_model = build(str(pretrained), [], 400, seed=0)
     scorer = reward_model.scorer(64)
     scorer.is_packed = is_packed
     pairs = tokenise(planted(10), reward_model.tokenizer, 64)
-    head, (read,) = on_embeddings(scorer, [pairs], 100, tmp_path)
+    head, (read,) = embed_for_head(scorer, [pairs], 100, tmp_path)
     assert isinstance(head, HeadScorer)
     with torch.no_grad():
         numbers = np.array([3, 0, 7])
@@ -58,12 +58,12 @@ def test_embeddings_are_what_the_head_reads(
     assert head_margins(scorer, pairs, 100, tmp_path) == pytest.approx(model_margins(scorer, pairs, 100), abs=1e-5)
 
 
-def test_the_model_gives_the_reward_that_a_regression_on_its_embeddings_gives(
+def test_a_probe_gives_the_rewards_of_a_regression_on_embeddings(
     frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path
 ) -> None:
     training, validation = (split(frame, reward_model, name) for name in ("train", "validation"))
     scorer = reward_model.scorer(64)
-    _, read = on_embeddings(scorer, (training, validation), 8192, tmp_path)
+    _, read = embed_for_head(scorer, (training, validation), 8192, tmp_path)
     known, held_out = (
         (one.sequences.features[one.chosen] - one.sequences.features[one.rejected]).numpy()  # type: ignore[attr-defined]
         for one in read
@@ -71,14 +71,14 @@ def test_the_model_gives_the_reward_that_a_regression_on_its_embeddings_gives(
     scale = float(read[0].sequences.features.square().mean().sqrt())  # type: ignore[attr-defined]
     fits = fit_logistic(known / scale, np.ones(len(known)), EMBEDDING_PENALTIES)
     before = model_margins(scorer, validation, 8192)
-    start_from_probe(scorer, training, validation, CONFIG, tmp_path, is_quiet=True)
+    start_from_probe(scorer, training, validation, CONFIG, tmp_path)
     margins = model_margins(scorer, validation, 8192)
     assert max(np.corrcoef(margins, held_out @ fit)[0, 1] for fit in fits) > 0.9999
     losses = [np.logaddexp(0, -one).mean() for one in (margins, before)]
     assert losses[0] < min(losses[1], np.log(2)) - 0.02
 
 
-def test_what_the_head_reads_is_computed_once_for_the_same_weights_and_tokens(
+def test_embeddings_are_computed_once_for_the_same_weights_and_tokens(
     frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs, calls = split(frame, reward_model, "train"), []
@@ -86,13 +86,13 @@ def test_what_the_head_reads_is_computed_once_for_the_same_weights_and_tokens(
     monkeypatch.setattr(Scorer, "embeddings", lambda *given: calls.append(1) or compute(*given))
 
     def features(model: RewardModel) -> torch.Tensor:
-        _, (read,) = on_embeddings(model.scorer(64), [pairs], 8192, tmp_path)
+        _, (read,) = embed_for_head(model.scorer(64), [pairs], 8192, tmp_path)
         found: torch.Tensor = read.sequences.features  # type: ignore[attr-defined]
         return found
 
     first = features(reward_model)
     with torch.no_grad():
-        reward_head(reward_model.model).weight.zero_()  # another head reads the same
+        reward_head(reward_model.model).weight.zero_()  # another head has the same input
     assert torch.equal(features(reward_model), first) and len(calls) == 1
     (kept,) = tmp_path.glob("features-*.npy")
     kept.write_bytes(kept.read_bytes()[:-100])  # cut short
@@ -103,76 +103,76 @@ def test_what_the_head_reads_is_computed_once_for_the_same_weights_and_tokens(
     assert len([*tmp_path.glob("features-*.npy")]) == 2
 
 
-def test_a_cache_that_cannot_be_written_costs_time_alone(
+def test_a_cache_that_cannot_be_written_does_not_stop_training(
     frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "cache").write_bytes(b"a file where the folder should be")
     pairs = split(frame, reward_model, "train")
-    _, (read,) = on_embeddings(reward_model.scorer(64), [pairs], 8192, tmp_path / "cache")
+    _, (read,) = embed_for_head(reward_model.scorer(64), [pairs], 8192, tmp_path / "cache")
     assert len(read.sequences) == len(pairs.sequences)
-    assert "not kept" in capsys.readouterr().err
+    assert "Cannot cache" in capsys.readouterr().err
 
 
-def test_it_is_the_head_that_an_adapter_trains(frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path) -> None:
+def test_with_lora_the_probe_sets_the_trained_head(
+    frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path
+) -> None:
     config = replace(CONFIG, trained="lora", lora_rank=2)
     training, validation = (split(frame, reward_model, name) for name in ("train", "validation"))
-    model = prepare(reward_model.model, "scratch-10k", config)
+    model = make_trainable(reward_model.model, "scratch-10k", config)
     scorer = RewardModel(model, reward_model.tokenizer).scorer(64)
     before = model_margins(scorer, validation, 8192)
-    start_from_probe(scorer, training, validation, config, tmp_path, is_quiet=True)
+    start_from_probe(scorer, training, validation, config, tmp_path)
     assert reward_head(model).weight.requires_grad
     after = model_margins(scorer, validation, 8192)
     assert np.logaddexp(0, -after).mean() < np.logaddexp(0, -before).mean() - 0.02
 
 
-def test_what_confounders_foretell_stays_out_of_the_head(
+def test_the_probe_excludes_what_confounders_predict(
     frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path
 ) -> None:
     sets = [split(frame, reward_model, name) for name in ("train", "validation")]
     scorer = reward_model.scorer(64)
-    start_from_probe(scorer, *sets, CONFIG, tmp_path, is_quiet=True)
+    start_from_probe(scorer, *sets, CONFIG, tmp_path)
     plain = [model_margins(scorer, one, 8192) for one in sets]
-    # confounders that know all that this head knows, and more
+    # confounders that predict everything this head does, and more
     known = [
         replace(one, nuisance=np.column_stack([3 * margins, 0 * margins, 0 * margins]).astype(np.float32))
         for one, margins in zip(sets, plain, strict=True)
     ]
-    start_from_probe(scorer, *known, CONFIG, tmp_path, is_quiet=True)
-    assert model_margins(scorer, sets[1], 8192) == pytest.approx(plain[1], rel=1e-3)  # nothing is to be taken off
-    start_from_probe(scorer, *known, replace(CONFIG, has_nuisance_head=True), tmp_path, is_quiet=True)
+    start_from_probe(scorer, *known, CONFIG, tmp_path)
+    assert model_margins(scorer, sets[1], 8192) == pytest.approx(plain[1], rel=1e-3)  # no confounders subtracted
+    start_from_probe(scorer, *known, replace(CONFIG, has_nuisance_head=True), tmp_path)
     assert np.abs(model_margins(scorer, sets[1], 8192)).mean() < 0.6 * np.abs(plain[1]).mean()
 
 
-def test_pairs_whose_sides_are_equal_teach_the_head_nothing(
+def test_pairs_with_equal_sides_do_not_change_the_probe(
     frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path
 ) -> None:
     training, validation = (split(frame, reward_model, name) for name in ("train", "validation"))
     scorer, weights = reward_model.scorer(64), []
     for is_equal in (False, True):
         odd = replace(training, is_equal=np.arange(training.post.size) % 2 == 1)
-        if is_equal:  # the same pairs, the others turned round: were they read, they would teach the opposite
-            turned = np.where(odd.is_equal, odd.rejected, odd.chosen), np.where(odd.is_equal, odd.chosen, odd.rejected)
-            odd = replace(odd, chosen=turned[0], rejected=turned[1])
-        start_from_probe(scorer, odd, validation, CONFIG, tmp_path, is_quiet=True)
+        if is_equal:  # the other pairs swapped: if they were read, the head would learn the opposite
+            swapped = np.where(odd.is_equal, odd.rejected, odd.chosen), np.where(odd.is_equal, odd.chosen, odd.rejected)
+            odd = replace(odd, chosen=swapped[0], rejected=swapped[1])
+        start_from_probe(scorer, odd, validation, CONFIG, tmp_path)
         weights.append(reward_head(scorer.model).weight.detach().clone())
     assert torch.equal(*weights)
 
 
-def test_where_no_pair_has_two_sides_training_says_so_and_not_the_probe(
-    workspace: Workspace, frame: pl.DataFrame
-) -> None:
+def test_training_and_not_the_probe_rejects_pairs_with_equal_sides(workspace: Workspace, frame: pl.DataFrame) -> None:
     save_pairs(workspace, "alike", frame.with_columns(rejected=pl.col("chosen")))
     config = RunConfig(pairs="alike", model="scratch-10k", train=CONFIG)
-    with pytest.raises(LurkerError, match="both sides of each are equal"):
-        train_run(workspace, "alike", config, resume=False, is_quiet=True)
+    with pytest.raises(LurkerError, match="the two sides of every pair are equal"):
+        train_run(workspace, "alike", config, resume=False)
 
 
-def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_not_from_the_probe(
+def test_a_killed_run_resumes_from_its_checkpoint_and_not_from_the_probe(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = replace(CONFIG, min_steps=8, epochs=1, checkpoint_interval_s=0.0)
     config = RunConfig(pairs="planted", model="scratch-10k", train=train, test_pairs=("planted",))
-    train_run(workspace, "whole", config, resume=False, is_quiet=True)
+    train_run(workspace, "uninterrupted", config, resume=False)
     from rm.training import loop
 
     append = loop.append_metric
@@ -184,16 +184,16 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_not_from_the_prob
 
     monkeypatch.setattr(loop, "append_metric", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_run(workspace, "cut", config, resume=False, is_quiet=True)
+        train_run(workspace, "cut", config, resume=False)
     monkeypatch.setattr(loop, "append_metric", append)
-    train_run(workspace, "cut", config, resume=True, is_quiet=True)
+    train_run(workspace, "cut", config, resume=True)
     losses = [
         [orjson.loads(line)["train_log_loss"] for line in (workspace.folder("runs", run) / "metrics.jsonl").open("rb")]
-        for run in ("whole", "cut")
+        for run in ("uninterrupted", "cut")
     ]
     assert losses[0] == losses[1] and len(losses[0]) >= 8
 
 
-def test_a_head_alone_has_nothing_to_start_from_a_probe_for() -> None:
-    with pytest.raises(ValueError, match="head=probe goes with"):
+def test_a_probe_for_the_head_alone_is_rejected() -> None:
+    with pytest.raises(ValueError, match="head=probe works with"):
         TrainConfig(learning_rate=1e-3, head="probe", trained="head")
