@@ -1,11 +1,11 @@
-"""Memory of training and judging: one huge post, and many steps; `python benchmarks/bench_memory.py --help`.
+"""Memory of training and evaluation on one huge post, over many steps; `python benchmarks/bench_memory.py --help`.
 
-    python benchmarks/bench_memory.py                  # one post of 100, 1,000, 10,000 responses: a peak each
-    python benchmarks/bench_memory.py --model minilm   # the same; its steps are where memory once grew to 10 GB
+    python benchmarks/bench_memory.py                  # peaks for a post of 100, 1,000 and 10,000 responses
+    python benchmarks/bench_memory.py --model minilm   # the same for a model whose memory once grew to 10 GB
 
-Texts are made of words drawn at random, of lengths as skewed as comments are. Each size runs in a process of its own;
-what is printed is what training (the same number of steps) and then judging the whole post add to it at their peak,
-and what is held after a quarter of the steps and after all. Tokens, which grow with the post, are not counted.
+Texts are random words, with lengths as skewed as those of comments. Each size runs in a separate process. Printed is
+the memory that training (the same number of steps) and then evaluation of the complete post add at their peaks, and
+what is held after a quarter of the steps and after all of them. Tokens, which grow with the post, do not count.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
 from lurker.schema import PAIRS, check
 from rm.evaluation.metrics import model_margins
@@ -26,8 +27,8 @@ from rm.models.scorer import Scorer, move_to_device, training_dtype
 from rm.pairs.subsets import texts
 from rm.pairs.tokenised import tokenise
 from rm.training.config import TrainConfig
-from rm.training.loop import train
-from rm.training.trainable import prepare
+from rm.training.reward_step import train_rewards
+from rm.training.trainable import make_trainable
 
 WORDS = [
     "tea",
@@ -48,11 +49,11 @@ WORDS = [
 PAIRS_PER_RESPONSE = 3
 SIDES = ("chosen", "rejected")
 N_SMALL_POSTS = 40
-"""Posts of 10 responses beside the huge one, for a step mixes posts."""
+"""Posts of 10 responses next to the huge one, because a step mixes posts."""
 
 
-def made_pairs(n_responses: int) -> pl.DataFrame:
-    """PAIRS of one post with so many responses and of N_SMALL_POSTS with 10, in which the longer response wins."""
+def make_pairs(n_responses: int) -> pl.DataFrame:
+    """PAIRS of one post with n_responses and N_SMALL_POSTS with 10, in which the longer response wins."""
     rng = np.random.default_rng(0)
     rows = []
     for post in range(N_SMALL_POSTS + 1):
@@ -88,63 +89,67 @@ def made_pairs(n_responses: int) -> pl.DataFrame:
 
 
 def memory_mb(field: str) -> float:
-    """A field of this process's memory: RssAnon now, VmHWM at its peak."""
+    """A memory field of this process, such as VmRSS (now) or VmHWM (peak)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
 
-def new_peak() -> None:
-    """Let VmHWM begin anew."""
+def reset_peak() -> None:
+    """Reset VmHWM."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def measure(model: str, n_responses: int, n_steps: int) -> tuple[float, float, float, float]:
-    """MB added: at the peak of training, after a quarter of its steps, after all, at the peak of judging."""
-    frame = made_pairs(n_responses)
+    """MB added at the peak of training, after a quarter of its steps, after all, and at the peak of evaluation."""
+    frame = make_pairs(n_responses)
     config = TrainConfig(learning_rate=1e-4, pairs_per_step=32, max_tokens=256, epochs=1, patience=10**6)
     reward_model = build(model, texts(frame.head(3000)), config.vocabulary_size, seed=0)
     device = move_to_device(reward_model.model, reward_model.n_parameters)
     dtype = training_dtype("auto", device, reward_model.n_parameters)
     pairs = tokenise(frame, reward_model.tokenizer, config.max_tokens)
     few = tokenise(frame.tail(60), reward_model.tokenizer, config.max_tokens)
-    scorer = Scorer(prepare(reward_model.model, model, config), reward_model.tokenizer.pad_token_id, 256, dtype)
+    trainable = make_trainable(reward_model.model, model, config)
+    scorer = Scorer(trainable, reward_model.tokenizer.pad_token_id, config.max_tokens, dtype)
     before, held = memory_mb("VmRSS"), []
-    new_peak()
+    reset_peak()
 
-    def stop(amount: float) -> None:
-        held.extend([memory_mb("VmRSS") - before] * int(amount))
-        if len(held) >= n_steps:
+    def measure_and_stop(scorer: torch.nn.Module, *_: object) -> None:
+        if scorer.model.training:  # one forward pass per step
+            held.append(memory_mb("VmRSS") - before)
+        if len(held) > n_steps:
             raise StopIteration
 
+    hook = scorer.register_forward_pre_hook(measure_and_stop)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(StopIteration):
-        train(scorer, pairs, few, config, Path(folder), stop)
+        train_rewards(scorer, pairs, few, config, Path(folder))
+    hook.remove()
     trained = memory_mb("VmHWM") - before
-    new_peak()
+    reset_peak()
     model_margins(scorer, pairs, config.tokens_per_batch)
-    return trained, held[n_steps // 4], held[n_steps - 1], memory_mb("VmHWM") - before
+    return trained, held[n_steps // 4 + 1], held[n_steps], memory_mb("VmHWM") - before
 
 
 def main() -> None:
-    """Print a row a size."""
+    """Print one row per size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="scratch-200k", help="SPEC")
-    parser.add_argument("--responses", default="100,1000,10000", help="responses of the huge post, by commas")
+    parser.add_argument("--responses", default="100,1000,10000", help="sizes of the huge post, comma-separated")
     parser.add_argument("--steps", type=int, default=40, help="training steps")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         say(" ".join(f"{value:.0f}" for value in measure(options.model, options.one, options.steps)))
         return
-    say(f"{options.model}, {options.steps} steps of 32 pairs; MB above what was held before")
-    say(f"{'responses':>10}{'training, peak':>16}{'held, 1st quarter':>19}{'held, at last':>15}{'judging, peak':>15}")
+    say(f"{options.model}, {options.steps} steps of 32 pairs; MB above the memory held before")
+    say(f"{'responses':>10}{'training, peak':>16}{'held, 1st quarter':>19}{'held, end':>15}{'evaluation, peak':>18}")
     for size in (int(part) for part in options.responses.split(",")):
         call = [sys.executable, __file__, "--model", options.model, "--steps", str(options.steps), "--one", str(size)]
-        found = subprocess.run(call, check=True, capture_output=True, text=True).stdout.split()[-4:]
-        say(f"{size:>10,}{found[0]:>16}{found[1]:>19}{found[2]:>15}{found[3]:>15}")
+        measured = subprocess.run(call, check=True, capture_output=True, text=True).stdout.split()[-4:]
+        say(f"{size:>10,}{measured[0]:>16}{measured[1]:>19}{measured[2]:>15}{measured[3]:>18}")
 
 
 def say(line: str) -> None:
-    """Print one line at once."""
+    """Print one line immediately."""
     print(line, flush=True)  # noqa: T201 - a benchmark's output
 
 

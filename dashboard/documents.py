@@ -173,7 +173,7 @@ def widest_split(probes: pl.DataFrame) -> str:
 
 
 def deciding_probe(audit: Audit) -> dict[str, Any] | None:
-    """The probe of all confounders that decides whether a pair set is clean; None if there is none.
+    """The probe of all confounders that decides whether a pair set is clean, or None.
 
     Among those over all communities on the split with the most pairs it is the most accurate, unless that one finds
     nothing and another is significantly below chance: then the pairs are not clean either.

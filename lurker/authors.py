@@ -1,4 +1,4 @@
-"""Names of authors: never in a table, but hashed with the workspace's salt, so that one author is one hash."""
+"""Author names -> hashes with the workspace's salt. Names are in no table; one author has one hash."""
 
 import hashlib
 
@@ -14,13 +14,14 @@ KNOWN_BOTS = (
     *("Mentioned_Videos", "FatFingerHelperBot", "timezone_bot", "converter-bot", "stabbot", "gifendore"),
     *("image_linker_bot", "profanitycounter", "FakespotAnalysisBot"),
 )
-"""Well-known accounts that answer by program: votes on them judge no one's words."""
+"""Well-known bots: votes on them say nothing about human writing."""
 
 
 def hash_authors(names: pl.Series, salt: bytes) -> pl.Series:
-    """Names -> keyed BLAKE2b digests of 16 hex digits; null for deleted and missing authors.
+    """Keyed BLAKE2b digest of each name, 16 hex digits; null for deleted and missing authors.
 
-    Source: RFC 7693 (keyed hashing).
+    Source:
+        RFC 7693 (keyed hashing).
     """
     coded = names.to_arrow().cast(pa.large_string()).dictionary_encode()
     keyed = hashlib.blake2b(key=salt, digest_size=HASH_HEX_DIGITS // 2)

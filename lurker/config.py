@@ -1,7 +1,7 @@
-"""Frozen dataclasses <-> TOML and the command line.
+"""Frozen dataclasses from TOML and `field=value` options, and back to JSON.
 
-A config is a `@dataclass(frozen=True, kw_only=True, slots=True)` that validates itself in `__post_init__`; its fields
-are str, int, float, bool, an optional one of these, a Literal, or a tuple of one of these.
+A config is a `@dataclass(frozen=True, kw_only=True, slots=True)` that validates itself in `__post_init__`. Its fields
+are str, int, float, bool, an optional or a tuple of one of these, or a Literal.
 """
 
 import dataclasses
@@ -22,7 +22,8 @@ C = TypeVar("C")
 def override(config: C, assignments: Iterable[str]) -> C:
     """Return the config with `field=value` strings applied.
 
-    Errors: CallError for an unknown field, a value of another type, or one that the config itself refuses.
+    Raises:
+        CallError: an unknown field, or a value that has the wrong type or that the config refuses.
     """
     values: dict[str, Any] = {}
     hints = _field_types(type(config))
@@ -39,7 +40,8 @@ def override(config: C, assignments: Iterable[str]) -> C:
 def from_toml(config: C, path: Path) -> C:
     """Return the config with the fields of a TOML file applied.
 
-    Errors: CallError when the file is missing, is no TOML, or names a field or value the config does not take.
+    Raises:
+        CallError: the file is missing or not TOML, or has a field or value that the config does not take.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -62,7 +64,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A 12-digit hex digest of configs, dicts and plain values: the same whatever the order of keys."""
+    """A 12-digit hex digest of configs, dicts and plain values, independent of the order of keys."""
     plain = [to_dict(part) if dataclasses.is_dataclass(part) else part for part in parts]
     text = json.dumps(plain, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

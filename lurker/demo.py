@@ -1,7 +1,7 @@
-"""`lurker demo`: a simulated Reddit through every stage, with the commands a user would type, each shown as it runs.
+"""`lurker demo`: every stage on a simulated Reddit, by the commands a user would type, each shown as it runs.
 
-The simulator knows what each community truly likes, so the closing table can hold three figures beside each other: what
-a shortcut reaches, what a reward model reaches, and what the truth allows.
+The simulator knows what each community truly likes, so the closing table compares three accuracies: of shortcuts, of a
+reward model, and of the truth.
 """
 
 import contextlib
@@ -46,9 +46,9 @@ def demo(
     ctx: typer.Context,
     seed: int = typer.Option(0, help="Seed of the simulated Reddit."),
     posts: int = typer.Option(8000, min=300, help="Posts to simulate."),
-    as_json: bool = typer.Option(False, "--json", help="The closing table as one JSON object on stdout."),
+    as_json: bool = typer.Option(False, "--json", help="Print the closing table as one JSON object on stdout."),
 ) -> None:
-    """A simulated Reddit through everything: ingest, pairs, audit, reward models, recipes, scaling, transfer."""
+    """Run every stage on a simulated Reddit: ingest, pairs, audits, reward models, recipes, scaling, transfer."""
     started = time.monotonic()
     commands = plan(seed, posts)
     for number, command in enumerate(commands, start=1):
@@ -56,20 +56,20 @@ def demo(
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             code = run(["--workspace", str(ctx.obj), *command.split()])
         if code:
-            raise LurkerError(f"The demo stopped at `lurker {command}` (exit code {code}).", "Mend it, then run again.")
+            raise LurkerError(f"The demo stopped at `lurker {command}` (exit code {code}).", "Fix it, then run again.")
     workspace = open_workspace(ctx.obj)
-    rows = [answer(workspace, recipe) for recipe in RECIPES]
+    rows = [closing_row(workspace, recipe) for recipe in RECIPES]
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     if as_json:
         print_json({"workspace": str(ctx.obj), "seconds": minutes * 60 + seconds, "recipes": rows})
         return
     print_table("\nIs that accuracy taste, or a shortcut?", rows)
-    say("Shortcut columns: how often a probe that never sees the text names the winner of the recipe's own pairs.")
-    say("Hard-test columns: the same frozen pairs, even in all shortcuts, for every row. 95 % intervals by post.")
-    say(f"\nDone in {minutes} min {seconds} s. Look around:  [bold]lurker --workspace {ctx.obj} dashboard[/]")
+    say("Shortcut columns: how often a probe that never reads the text predicts the winner of the recipe's own pairs.")
+    say("Hard-test columns: the same frozen pairs for every row, balanced in all shortcuts. 95 % intervals by post.")
+    say(f"\nDone in {minutes} min {seconds} s. Explore the results:  [bold]lurker --workspace {ctx.obj} dashboard[/]")
 
 
-def answer(workspace: Workspace, recipe: str) -> dict[str, Any]:
+def closing_row(workspace: Workspace, recipe: str) -> dict[str, Any]:
     """One row of the closing table, read from the tables that the demo's commands wrote."""
     audit = read_json(workspace.folder("pairs", recipe) / "audit.json")
     truth = read_json(workspace.folder("pairs", "hard-test") / "audit.json")["truth"]

@@ -1,11 +1,12 @@
-"""Errors that a user reads: what is wrong, the value seen, and the next command."""
+"""Errors for users: what is wrong, the value seen, and the command that helps."""
 
 
 class LurkerError(Exception):
     """The work failed (exit code 1).
 
-    message: one sentence that says what is wrong and names the value seen.
-    next_step: what to do about it, a command where there is one.
+    Args:
+        message: one sentence that says what is wrong, with the value seen.
+        next_step: what to do about it, if possible a command.
     """
 
     exit_code = 1
@@ -16,7 +17,7 @@ class LurkerError(Exception):
         self.next_step = next_step
 
     def __reduce__(self) -> tuple[type["LurkerError"], tuple[str, str]]:
-        # Crosses process borders whole: the default would drop next_step.
+        # Keeps next_step when pickled, which the default would drop.
         return (type(self), (self.message, self.next_step))
 
     def __str__(self) -> str:

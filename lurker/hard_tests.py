@@ -1,4 +1,4 @@
-"""Which hard test a pair set was built with: figures of two sets compare only when it is one and the same."""
+"""Check that pair sets were built with the same hard test, without which their figures do not compare."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,19 @@ from lurker.workspace import Workspace
 
 
 def require_one_hard_test(workspace: Workspace, names: Sequence[str]) -> None:
-    """Refuse pair sets whose manifests name another hard test of a subreddit than the frozen one.
+    """Refuse pair sets that were built with another hard test of a subreddit than the frozen one.
 
-    Errors: LurkerError that names the set, the subreddit and both hashes, or says that there is no hard test.
+    Raises:
+        CallError: there is no hard test.
+        LurkerError: the message names the set, the subreddit and both digests.
     """
     frozen = read_manifest(workspace, HARD_TEST).get("hard_test", {})
     for name in names:
         manifest = read_manifest(workspace, name)
         for subreddit, digest in manifest.get("hard_test", {}).items():
-            if digest != (now := frozen.get(subreddit)):
+            if digest != (frozen_digest := frozen.get(subreddit)):
                 raise LurkerError(
                     f"{name} was built with another hard test of r/{subreddit} ({digest[:12]}) than the frozen one "
-                    f"({now[:12] if now else 'none'}).",
+                    f"({frozen_digest[:12] if frozen_digest else 'none'}).",
                     f"Build it again: `lurker pairs build {name} --recipe {manifest['recipe']['name']}`.",
                 )

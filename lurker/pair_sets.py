@@ -34,14 +34,9 @@ class PairSet(Displayed):
     workspace: Workspace
     name: str
     manifest: dict[str, Any]
-    """Recipe, ledger, counts and digests, as `manifest.json` holds them."""
-
-    @cached_property
-    def frame(self) -> pl.DataFrame:
-        """The PAIRS table, without pairs whose texts a purge erased; read and checked at first use."""
-        pairs = pl.read_parquet(self.workspace.folder("pairs", self.name) / PAIRS_FILE)
-        _require_intact(self.name, pairs, self.manifest)
-        return with_texts(check(pairs, PAIRS), self.name)
+    """Recipe, ledger, counts and digests, as in `manifest.json`."""
+    frame: pl.DataFrame
+    """The PAIRS table, without pairs whose texts a purge erased."""
 
     @property
     def ledger(self) -> ResultTable:
@@ -214,13 +209,13 @@ def with_texts(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
     return complete
 
 
-def require_disjoint(training: pl.DataFrame, judged: pl.DataFrame, name: str) -> None:
+def require_disjoint(training: pl.DataFrame, test: pl.DataFrame, name: str) -> None:
     """Refuse to test on posts that were trained on.
 
     Raises:
         LurkerError: posts are shared; the message counts them and names one.
     """
-    shared = training.select("post_id").unique().join(judged.select("post_id").unique(), on="post_id")["post_id"].sort()
+    shared = training.select("post_id").unique().join(test.select("post_id").unique(), on="post_id")["post_id"].sort()
     if len(shared):
         raise LurkerError(
             f"{len(shared):,} posts of {name} were trained on, {shared[0]} for example: accuracy would be too high.",

@@ -1,7 +1,4 @@
-"""Pairwise logistic regression: of two responses the one with the higher reward wins, the simplest text model first.
-
-The text-only baseline of audits and the model that every reward model must beat are the same code.
-"""
+"""Pairwise logistic regression on texts: the text baseline of audits and the one every reward model must beat."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,16 +10,16 @@ from numpy.typing import NDArray
 from lurker.progress import ignore
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""Inverse strengths of the L2 penalty that TF-IDF chooses from on validation: with steps of 10 the step alone can be
-more than what two recipes differ by."""
+"""Inverse L2 penalties for TF-IDF, selected on validation. With steps of 10, one step could change the accuracy more than
+two recipes differ."""
 EMBEDDING_PENALTIES = (0.001, 0.01, 0.1, 1.0)
-"""Inverse L2 penalties that embeddings (mean square 1) choose from on validation."""
+"""Inverse L2 penalties for embeddings of mean square 1, selected on validation."""
 NUISANCE_SCALE = 3.0
-"""The nuisance input is multiplied by this, so that the penalty hardly holds its coefficient."""
+"""Factor on the nuisance input, so that the penalty hardly shrinks its coefficient."""
 
 Rewards = NDArray[np.float64]
 TextReward = Callable[[Sequence[str]], Rewards]
-"""Texts in, a reward for each out, in log-odds: the difference of two is the log-odds that the first is preferred."""
+"""Texts -> rewards [n] in log-odds: the difference of two is the log-odds that the first is preferred."""
 
 
 def fit_tfidf(
@@ -32,19 +29,27 @@ def fit_tfidf(
     is_adjusted: bool = False,
     advance: Callable[[float], None] = ignore,
 ) -> TextReward | None:
-    """A logistic regression on the difference of the two responses' TF-IDF vectors (words and pairs of words).
+    """Logistic regression on the difference of the two responses' TF-IDF vectors (unigrams and bigrams).
 
-    training, validation: PAIRS, of which validation chooses the penalty (see `fit_chosen`). is_adjusted: the pair's
-    confounder_log_odds are one more input, whose coefficient is fitted with the words' and then dropped, so that words
-    do not speak for what the confounders explain. None when no word comes twice in the training texts.
-    Source: the nuisance head of Chen et al. 2024 (ODIN), section 4, with a known feature in its place.
+    Args:
+        training: PAIRS.
+        validation: PAIRS that select the penalty (see `fit_chosen`).
+        is_adjusted: add the pair's confounder_log_odds as one more input while fitting and drop its coefficient
+            afterwards, so that words do not stand in for confounders.
+        advance: called with 1 after each fit.
+
+    Returns:
+        The reward, or None if no word occurs twice in the training texts.
+
+    Source:
+        The nuisance head of Chen et al. 2024 (ODIN), section 4, with a known feature in its place.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectoriser = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2), dtype=np.float64)
     try:
         vectoriser.fit(_texts(training))
-    except ValueError:  # how scikit-learn says that the texts hold no word, or none twice
+    except ValueError:  # how scikit-learn reports that no word occurs twice
         return None
 
     return fit_vectors(training, validation, vectoriser.transform, PENALTIES, is_adjusted=is_adjusted, advance=advance)
@@ -59,21 +64,23 @@ def fit_vectors(
     is_adjusted: bool = False,
     advance: Callable[[float], None] = ignore,
 ) -> TextReward:
-    """A logistic regression on the difference of the two responses' vectors.
+    """Logistic regression on the difference of the two responses' vectors.
 
-    vectors: of texts, [n, width]. penalties: inverse strengths of the L2 penalty, of which validation chooses. The
-    rest as `fit_tfidf` has it.
+    Args:
+        vectors: texts -> [n, width].
+        penalties: inverse L2 penalties, selected on validation.
+        training, validation, is_adjusted, advance: as for `fit_tfidf`.
     """
 
     def differences(pairs: pl.DataFrame) -> Any:
-        texts = _texts(pairs)  # a text is in several pairs: each is read once
-        of_text = vectors(texts)
-        places = pl.DataFrame({"text": texts, "place": np.arange(len(texts))})
+        texts = _texts(pairs)  # a text is in several pairs; each is converted once
+        text_vectors = vectors(texts)
+        indices = pl.DataFrame({"text": texts, "index": np.arange(len(texts))})
         chosen, rejected = (
-            pairs.select(text=side).join(places, on="text", how="left", maintain_order="left")["place"].to_numpy()
+            pairs.select(text=side).join(indices, on="text", how="left", maintain_order="left")["index"].to_numpy()
             for side in ("chosen", "rejected")
         )
-        return of_text[chosen] - of_text[rejected]
+        return text_vectors[chosen] - text_vectors[rejected]
 
     known, held_out = differences(training), differences(validation)
     width = known.shape[1]
@@ -89,22 +96,30 @@ def fit_logistic(
     penalties: Sequence[float],
     advance: Callable[[float], None] = ignore,
 ) -> list[Rewards]:
-    """Coefficients of logistic regressions without intercept on [n_pairs, n_features] chosen minus rejected.
+    """Logistic regressions without intercept, one per penalty.
 
-    penalties: inverse strengths of the L2 penalty, from the strongest on: each fit starts where the one before ended.
-    Without an intercept a pair turned round says the same, so every second one is, to give both classes.
+    Without an intercept a flipped pair is equivalent, so every second pair is flipped to have both classes.
+
+    Args:
+        differences: chosen minus rejected, [n_pairs, n_features].
+        weight: [n_pairs].
+        penalties: inverse L2 penalties, the strongest first; each fit starts from the previous one.
+        advance: called with 1 after each fit.
+
+    Returns:
+        Coefficients [n_features] per penalty.
     """
     from scipy.sparse import diags
     from sklearn.linear_model import LogisticRegression
 
-    if differences.shape[0] == 1:  # a single pair is taken both ways
+    if differences.shape[0] == 1:  # a single pair is used both ways
         differences, weight = differences[[0, 0]], weight[[0, 0]] / 2
     sign = np.where(np.arange(differences.shape[0]) % 2, -1.0, 1.0)
-    turned = diags(sign) @ differences
+    flipped = diags(sign) @ differences
     model = LogisticRegression(fit_intercept=False, max_iter=1000, warm_start=True)
     fits = []
     for penalty in penalties:
-        model.set_params(C=penalty).fit(turned, sign > 0, sample_weight=weight)
+        model.set_params(C=penalty).fit(flipped, sign > 0, sample_weight=weight)
         fits.append(np.array(model.coef_[0], dtype=np.float64))
         advance(1)
     return fits
@@ -117,21 +132,28 @@ def fit_chosen(
     penalties: Sequence[float],
     advance: Callable[[float], None] = ignore,
 ) -> Rewards:
-    """Coefficients [n_features] of the penalty that held-out differences choose, in log-odds as they have them.
+    """Logistic regression with the penalty selected on held-out differences.
 
-    The penalty is the one with the lowest log loss once its margins are scaled as suits them best there: a penalty
-    shrinks them, and ranking does not care. The rest as `fit_logistic` has it.
+    It is the one with the lowest held-out log loss at the best scale of its margins: a penalty shrinks margins, which
+    does not change the ranking.
+
+    Args:
+        held_out: [n_held_out, n_features].
+        differences, weight, penalties, advance: as for `fit_logistic`.
+
+    Returns:
+        Coefficients [n_features], scaled to log-odds on the held-out pairs.
     """
     fits = fit_logistic(differences, weight, penalties, advance)
     margins = [np.asarray(held_out @ fit) for fit in fits]
     scales = [best_scale(margin) for margin in margins]
     losses = [float(np.logaddexp(0.0, -scale * margin).mean()) for scale, margin in zip(scales, margins, strict=True)]
     best = int(np.argmin(losses))
-    return np.asarray((scales[best] or 1.0) * fits[best])  # what is denied there keeps its order
+    return np.asarray((scales[best] or 1.0) * fits[best])  # a scale of 0 would lose the ranking
 
 
 def best_scale(margins: Rewards) -> float:
-    """The factor, at least 0, that gives these margins of chosen over rejected the lowest log loss."""
+    """The factor, at least 0, at which these margins of chosen over rejected have the lowest log loss."""
     if not margins.any():
         return 0.0
     size = float(np.abs(margins).max())

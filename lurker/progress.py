@@ -1,6 +1,7 @@
-"""Progress on stderr: bars with a remaining time for a person, a line now and then for a log file.
+"""Progress on stderr: bars with the remaining time in a terminal, occasional lines in a log file.
 
-What works for another process, a cell of an experiment, writes how far it is into a file, and that process shows it.
+A process that works for another one, such as a cell of an experiment, writes its progress to a file, which the other
+process shows.
 """
 
 import os
@@ -21,23 +22,21 @@ console = Console(stderr=True, soft_wrap=True)
 LOG_EVERY_S = 15.0
 REPORT_EVERY_S = 1.0
 Notes = Callable[[], list[str]]
-"""Lines on what is under way, asked for again and again."""
+"""Called repeatedly; lines about the work in progress."""
 _report: ContextVar[Path | None] = ContextVar("report", default=None)
-"""Where progress is written instead of being shown."""
-
-
+"""File to write progress to instead of showing it."""
 _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
 """Whether messages and bars are hidden."""
 
 
 def say(message: str) -> None:
-    """Tell the user one line, on stderr."""
+    """Print one line for the user on stderr."""
     if _report.get() is None and not _is_quiet.get():
         console.print(message, highlight=False)
 
 
 def ignore(_: float) -> None:
-    """An `advance` that nobody watches."""
+    """An `advance` that moves no bar."""
 
 
 _advance: ContextVar[Callable[[float], None]] = ContextVar("advance", default=ignore)
@@ -45,16 +44,16 @@ _advance: ContextVar[Callable[[float], None]] = ContextVar("advance", default=ig
 
 
 def advance(amount: float) -> None:
-    """Move the innermost bar that is open, in its unit; nothing happens where none is.
+    """Move the innermost open bar by an amount in its unit; without a bar, do nothing.
 
-    Call it in the thread that opened the bar. Work that counts in another unit opens a bar of its own or runs `quiet`.
+    Call it in the thread that opened the bar. Work in another unit opens its own bar or runs `quiet`.
     """
     _advance.get()(amount)
 
 
 @contextmanager
 def quiet(is_quiet: bool = True) -> Iterator[None]:
-    """Within, no message and no bar is shown, and `advance` moves none that is open outside."""
+    """Within, hide messages and bars; `advance` moves no bar opened outside."""
     if not is_quiet:
         yield
         return
@@ -70,9 +69,14 @@ def quiet(is_quiet: bool = True) -> Iterator[None]:
 def progress(
     description: str, total: float, unit: str = "items", *, is_quiet: bool = False, notes: Notes | None = None
 ) -> Iterator[Callable[[float], None]]:
-    """A bar for work of a known size; yields `advance(amount)`.
+    """Show a bar for work of a known size; yields `advance(amount)`.
 
-    unit: what is counted; "bytes" is shown in kB, MB and GB. is_quiet: nothing is shown. notes: stand below the bar.
+    Args:
+        description: what is being done.
+        total: size of the work, in the unit.
+        unit: what is counted; "bytes" are shown as kB, MB and GB.
+        is_quiet: show nothing.
+        notes: lines to show below the bar.
     """
     if is_quiet or _is_quiet.get():
         with _watched(ignore) as move:
@@ -90,7 +94,7 @@ def progress(
 
 @contextmanager
 def _watched(move: Callable[[float], None]) -> Iterator[Callable[[float], None]]:
-    """Let `advance` move this bar, within."""
+    """Within, `advance` moves this bar."""
     token = _advance.set(move)
     try:
         yield move
@@ -100,7 +104,7 @@ def _watched(move: Callable[[float], None]) -> Iterator[Callable[[float], None]]
 
 @contextmanager
 def reported_in(file: Path) -> Iterator[None]:
-    """Within, nothing is said or shown: how far the work is stands in the file, which is gone at the end."""
+    """Within, write progress to the file instead of showing it; the file is removed at the end."""
     token = _report.set(file)
     try:
         yield
@@ -110,7 +114,11 @@ def reported_in(file: Path) -> Iterator[None]:
 
 
 def reports(files: Iterable[tuple[str, Path]]) -> list[str]:
-    """What those say that report in these files, each after its name; of one that says nothing no line."""
+    """One line per existing progress file: name and progress.
+
+    Args:
+        files: name and file of each worker; workers without a file yet are skipped.
+    """
     lines = []
     for name, file in files:
         with suppress(OSError):
@@ -121,7 +129,7 @@ def reports(files: Iterable[tuple[str, Path]]) -> list[str]:
 def _reporter(file: Path) -> Callable[[str], None]:
     def write(line: str) -> None:
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        with suppress(OSError):  # a full disk must not end the work for the sake of its bar
+        with suppress(OSError):  # a full disk must not stop the work because of its bar
             temporary.write_text(line, encoding="utf-8")
             temporary.replace(file)
 
@@ -136,7 +144,7 @@ def _log(line: str) -> None:
 def _lines(
     description: str, total: float, unit: str, every_s: float, show: Callable[[str], None]
 ) -> Iterator[Callable[[float], None]]:
-    """Tell `show` how far the work is, not more often than that."""
+    """Call `show` with the progress, at most once every `every_s` seconds."""
     started = last = time.monotonic()
     done = 0.0
 
@@ -154,7 +162,7 @@ def _lines(
 
 @contextmanager
 def _noted(notes: Notes | None) -> Iterator[None]:
-    """Log the notes now and then, while within."""
+    """Within, log the notes every LOG_EVERY_S seconds."""
     if notes is None:
         yield
         return
@@ -175,7 +183,7 @@ def _noted(notes: Notes | None) -> Iterator[None]:
 
 
 class _Noted(Progress):
-    """A bar with lines below it, asked for at every look."""
+    """A bar with lines below it, which are updated with the bar."""
 
     notes: Notes | None = None
 

@@ -1,4 +1,4 @@
-"""Results for people and scripts: one JSON object, or tables in a terminal and in a notebook."""
+"""Results for scripts and people: one JSON object, or tables in a terminal or notebook."""
 
 import html
 import json
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 PIPE_COLUMNS = 160
-"""Width of a table where stdout is no terminal: wide enough that no figure is folded."""
+"""Width of a table if stdout is not a terminal: wide enough that no figure wraps."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,7 +62,7 @@ class ResultTable:
 
 
 class Displayed:
-    """A result that shows itself by the table it returns from `table()`."""
+    """Base of results that are displayed as tables."""
 
     __slots__ = ()
 
@@ -71,7 +71,7 @@ class Displayed:
         raise NotImplementedError
 
     def tables(self) -> Sequence[ResultTable]:
-        """All tables that are shown, in order: `table()` alone unless the result has more."""
+        """The tables to display: `table()` alone unless the result has more."""
         return [self.table()]
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows with the same keys as a table on stdout; nothing when there are none."""
+    """Print rows with the same keys as a table on stdout; nothing if there are none."""
     if rows:
         show(ResultTable(title, rows))
 

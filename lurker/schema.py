@@ -1,8 +1,8 @@
-"""Every table of a workspace: its columns, their types, units and meanings.
+"""Every table of a workspace: its columns with types, units and meanings.
 
-Stages meet in these tables and never in imports: a stage checks what it reads and what it writes with `check`.
-Times are whole seconds since 1970 in UTC (`*_utc`) or seconds (`*_s`); ids are Reddit's base-36 ids without the
-`t1_`/`t3_` prefix; names of authors appear in no table, only a hash salted per workspace.
+Rooms exchange data only through these tables, and check what they read and write with `check`. Times are seconds since
+1970 in UTC (`*_utc`) or durations in seconds (`*_s`). Ids are Reddit's base-36 ids without the `t1_`/`t3_` prefix.
+Author names are in no table, only hashes salted per workspace.
 """
 
 from dataclasses import dataclass
@@ -16,20 +16,19 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its Polars type, what it means (with its unit), and whether a value may be missing.
-
-    default: what a table without the column is read as having, for columns that came later.
-    """
+    """One column of a table."""
 
     dtype: pl.DataType | type[pl.DataType]
     meaning: str
+    """with its unit"""
     nullable: bool = False
     default: float | None = None
+    """value of the column in older tables that lack it"""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A named set of columns, in the order in which they are written."""
+    """A named set of columns, in writing order."""
 
     name: str
     columns: dict[str, Column]
@@ -46,13 +45,13 @@ class Table:
 
 
 _ITEM = {
-    "author_hash": Column(pl.String, "salted hash of the author's name; null when deleted or absent", nullable=True),
-    "created_utc": Column(pl.Int64, "when it was written, seconds since 1970"),
-    "score": Column(pl.Int64, "ups minus downs at the newest observation", nullable=True),
-    "is_edited": Column(pl.Boolean, "edited after it was written"),
+    "author_hash": Column(pl.String, "salted hash of the author's name; null if deleted or missing", nullable=True),
+    "created_utc": Column(pl.Int64, "time of writing, seconds since 1970"),
+    "score": Column(pl.Int64, "upvotes minus downvotes at the latest observation", nullable=True),
+    "is_edited": Column(pl.Boolean, "edited after it was first written"),
     "is_deleted": Column(pl.Boolean, "deleted by its author or removed by a moderator"),
-    "source": Column(pl.String, "where the row came from: dump | reddit | archive | simulator"),
-    "retrieved_utc": Column(pl.Int64, "when the newest observation was made; null when unknown", nullable=True),
+    "source": Column(pl.String, "origin of the row: dump | reddit | archive | simulator"),
+    "retrieved_utc": Column(pl.Int64, "time of the latest observation, seconds since 1970, or null", nullable=True),
 }
 
 POSTS = Table(
@@ -61,20 +60,18 @@ POSTS = Table(
         "post_id": Column(pl.String, "base-36 id"),
         "subreddit": Column(pl.String, "display name without r/"),
         "title": Column(pl.String, "title as written"),
-        "body": Column(pl.String, "self text as written; empty for links"),
+        "body": Column(pl.String, "text as written (Markdown); empty for links"),
         "author_hash": _ITEM["author_hash"],
         "created_utc": _ITEM["created_utc"],
         "score": _ITEM["score"],
-        "upvote_ratio": Column(pl.Float64, "ups over votes, 0–1", nullable=True),
-        "n_comments": Column(pl.Int64, "comments that Reddit counts below it", nullable=True),
-        "is_self": Column(pl.Boolean, "a text post, not a link"),
+        "upvote_ratio": Column(pl.Float64, "upvotes divided by votes, 0–1", nullable=True),
+        "n_comments": Column(pl.Int64, "comments on the post, as Reddit counts them", nullable=True),
+        "is_self": Column(pl.Boolean, "text post, not a link"),
         "is_nsfw": Column(pl.Boolean, "marked over 18"),
         "is_edited": _ITEM["is_edited"],
         "is_deleted": _ITEM["is_deleted"],
         "flair": Column(pl.String, "link flair", nullable=True),
-        "crosspost_of": Column(
-            pl.String, "post_id of the post that it shows again; null when it is none", nullable=True
-        ),
+        "crosspost_of": Column(pl.String, "post_id of the crossposted post; null if not a crosspost", nullable=True),
         "source": _ITEM["source"],
         "retrieved_utc": _ITEM["retrieved_utc"],
     },
@@ -85,19 +82,19 @@ COMMENTS = Table(
     "comments",
     {
         "comment_id": Column(pl.String, "base-36 id"),
-        "post_id": Column(pl.String, "the post it stands under"),
-        "parent_id": Column(pl.String, "the comment or post it answers, without prefix"),
-        "is_top_level": Column(pl.Boolean, "answers the post itself: a response"),
+        "post_id": Column(pl.String, "post_id of its post"),
+        "parent_id": Column(pl.String, "id of the comment or post it replies to, without prefix"),
+        "is_top_level": Column(pl.Boolean, "replies to the post itself, so it is a response"),
         "subreddit": Column(pl.String, "display name without r/"),
         "body": Column(pl.String, "text as written (Markdown)"),
         "author_hash": _ITEM["author_hash"],
         "created_utc": _ITEM["created_utc"],
         "score": _ITEM["score"],
-        "is_score_hidden": Column(pl.Boolean, "Reddit hid the score when it was seen"),
+        "is_score_hidden": Column(pl.Boolean, "Reddit hid the score at the latest observation"),
         "is_edited": _ITEM["is_edited"],
         "is_deleted": _ITEM["is_deleted"],
         "is_stickied": Column(pl.Boolean, "pinned to the top of the thread"),
-        "is_distinguished": Column(pl.Boolean, "written as moderator or admin"),
+        "is_distinguished": Column(pl.Boolean, "marked as written by a moderator or admin"),
         "is_by_op": Column(pl.Boolean, "written by the author of the post"),
         "source": _ITEM["source"],
         "retrieved_utc": _ITEM["retrieved_utc"],
@@ -109,10 +106,10 @@ OBSERVATIONS = Table(
     "observations",
     {
         "item_id": Column(pl.String, "post_id or comment_id"),
-        "kind": Column(pl.String, "post | comment: the two share one space of ids"),
+        "kind": Column(pl.String, "post | comment, as ids of the two overlap"),
         "subreddit": Column(pl.String, "display name without r/"),
-        "observed_utc": Column(pl.Int64, "when the score was seen, seconds since 1970"),
-        "score": Column(pl.Int64, "ups minus downs then"),
+        "observed_utc": Column(pl.Int64, "time of the observation, seconds since 1970"),
+        "score": Column(pl.Int64, "upvotes minus downvotes at that time"),
     },
     key=("item_id", "kind", "observed_utc"),
 )
@@ -120,14 +117,14 @@ OBSERVATIONS = Table(
 TRUTH = Table(
     "truth",
     {
-        "comment_id": Column(pl.String, "a simulated comment"),
-        "post_id": Column(pl.String, "the post it stands under"),
-        "subreddit": Column(pl.String, "the community whose taste judged it"),
-        "quality": Column(pl.Float64, "what the community truly thinks of the words, standard deviations"),
-        "log_exposure": Column(pl.Float64, "log of the number of readers it had"),
-        "expected_score": Column(pl.Float64, "the mean of the score that was drawn, without herding and fuzz"),
-        "log_herding": Column(pl.Float64, "log of what early votes multiplied later upvotes by", default=0.0),
-        "fuzz": Column(pl.Int64, "votes that fuzzing added to the score that is shown", default=0),
+        "comment_id": Column(pl.String, "id of a simulated comment"),
+        "post_id": Column(pl.String, "post_id of its post"),
+        "subreddit": Column(pl.String, "community whose taste determines its quality"),
+        "quality": Column(pl.Float64, "how much the community truly likes the text, in standard deviations"),
+        "log_exposure": Column(pl.Float64, "log of the number of readers"),
+        "expected_score": Column(pl.Float64, "expected value of the drawn score, without herding and fuzz"),
+        "log_herding": Column(pl.Float64, "log of the factor that early votes applied to later upvotes", default=0.0),
+        "fuzz": Column(pl.Int64, "votes that fuzzing added to the displayed score", default=0),
     },
     key=("comment_id",),
 )
@@ -135,9 +132,9 @@ TRUTH = Table(
 TASTES = Table(
     "tastes",
     {
-        "subreddit": Column(pl.String, "a simulated community"),
-        "word": Column(pl.String, "a word that carries taste"),
-        "weight": Column(pl.Float64, "how much the community likes it"),
+        "subreddit": Column(pl.String, "simulated community"),
+        "word": Column(pl.String, "word that the community likes or dislikes"),
+        "weight": Column(pl.Float64, "how much the community likes it; negative if it dislikes it"),
     },
     key=("subreddit", "word"),
 )
@@ -145,11 +142,11 @@ TASTES = Table(
 PAIRS = Table(
     "pairs",
     {
-        "pair_id": Column(pl.String, "the two response ids in order, joined by '-': the same in every recipe"),
-        "post_id": Column(pl.String, "the post both answer"),
+        "pair_id": Column(pl.String, "the two response ids, sorted and joined by '-'; the same in every recipe"),
+        "post_id": Column(pl.String, "post_id of the post that both reply to"),
         "subreddit": Column(pl.String, "display name without r/"),
         "split": Column(pl.String, "train | validation | test, by hash of post_id"),
-        "prompt": Column(pl.String, "title and body as a model reads them"),
+        "prompt": Column(pl.String, "title and text of the post, as given to models"),
         "chosen": Column(pl.String, "text of the response with the higher score"),
         "rejected": Column(pl.String, "text of the response with the lower score"),
         "chosen_id": Column(pl.String, "comment_id of chosen"),
@@ -158,14 +155,16 @@ PAIRS = Table(
         "rejected_score": Column(pl.Int64, "score of rejected"),
         "chosen_delay_s": Column(pl.Int64, "seconds from post to chosen"),
         "rejected_delay_s": Column(pl.Int64, "seconds from post to rejected"),
-        "chosen_chars": Column(pl.Int64, "characters of chosen"),
-        "rejected_chars": Column(pl.Int64, "characters of rejected"),
+        "chosen_chars": Column(pl.Int64, "length of chosen in characters"),
+        "rejected_chars": Column(pl.Int64, "length of rejected in characters"),
         "label_confidence": Column(pl.Float64, "P(chosen is truly liked more | both scores), 0.5–1"),
         "weight": Column(pl.Float64, "weight in training and audits, > 0"),
         "confounder_log_odds": Column(
-            pl.Float64, "log-odds that chosen wins by confounders alone, cross-fitted; 0 not estimated", default=0.0
+            pl.Float64,
+            "log-odds that chosen wins given confounders alone, cross-fitted; 0 if unknown",
+            default=0.0,
         ),
-        "recipe": Column(pl.String, "the recipe that made the pair"),
+        "recipe": Column(pl.String, "recipe that built the pair"),
     },
     key=("pair_id",),
 )
@@ -173,17 +172,17 @@ PAIRS = Table(
 PREDICTIONS = Table(
     "predictions",
     {
-        "pair_id": Column(pl.String, "the pair that was judged"),
+        "pair_id": Column(pl.String, "pair_id of the tested pair"),
         "margin": Column(pl.Float64, "reward of chosen minus reward of rejected, in log-odds"),
-        "is_correct": Column(pl.Float64, "1 margin > 0, 0 margin < 0, 0.5 a tie"),
+        "is_correct": Column(pl.Float64, "1 if margin > 0, 0 if margin < 0, 0.5 if 0"),
     },
     key=("pair_id",),
 )
 
 _ACCURACY = {
-    "n_test_pairs": Column(pl.Int64, "pairs judged"),
-    "n_test_posts": Column(pl.Int64, "posts they come from: the clusters of the interval"),
-    "accuracy": Column(pl.Float64, "share of pairs whose chosen scores higher, 0–1"),
+    "n_test_pairs": Column(pl.Int64, "pairs tested on"),
+    "n_test_posts": Column(pl.Int64, "posts of these pairs, the clusters of the interval"),
+    "accuracy": Column(pl.Float64, "share of pairs in which the reward of chosen is higher, 0–1"),
     "accuracy_low": Column(pl.Float64, "lower end of the 95 % interval, clustered by post"),
     "accuracy_high": Column(pl.Float64, "upper end of the 95 % interval, clustered by post"),
     "log_loss": Column(pl.Float64, "mean negative log-likelihood, nats; null without a probability", nullable=True),
@@ -192,10 +191,10 @@ _ACCURACY = {
 EVALUATIONS = Table(
     "evaluations",
     {
-        "run_id": Column(pl.String, "the run that was judged"),
-        "pairs": Column(pl.String, "name of the pair set judged on"),
-        "split": Column(pl.String, "its split"),
-        "subreddit": Column(pl.String, "a community, or 'all'"),
+        "run_id": Column(pl.String, "run that was tested"),
+        "pairs": Column(pl.String, "pair set tested on"),
+        "split": Column(pl.String, "split tested on"),
+        "subreddit": Column(pl.String, "subreddit, or 'all'"),
         "predictor": Column(pl.String, "'model', or a baseline: length | time | both | tfidf"),
         **_ACCURACY,
     },
@@ -206,14 +205,14 @@ SCALING = Table(
     "scaling",
     {
         "pairs": Column(pl.String, "pair set trained on"),
-        "test_pairs": Column(pl.String, "pair set judged on"),
+        "test_pairs": Column(pl.String, "pair set tested on"),
         "predictor": Column(pl.String, "model SPEC, or a baseline: length | time | both | tfidf"),
-        "is_baseline": Column(pl.Boolean, "a trivial baseline, not a model"),
+        "is_baseline": Column(pl.Boolean, "whether it is a baseline and not a model"),
         "n_parameters": Column(pl.Int64, "parameters without embeddings; null for baselines", nullable=True),
         "n_train_pairs": Column(pl.Int64, "pairs trained on"),
-        "seed": Column(pl.Int64, "seed of subset, initial weights and order"),
-        "run_id": Column(pl.String, "the run's folder; null for baselines", nullable=True),
-        "train_time_s": Column(pl.Float64, "wall-clock seconds of training; null for baselines", nullable=True),
+        "seed": Column(pl.Int64, "seed of the subset, initial weights and order"),
+        "run_id": Column(pl.String, "name of the run; null for baselines", nullable=True),
+        "train_time_s": Column(pl.Float64, "wall-clock time of training in seconds; null for baselines", nullable=True),
         **_ACCURACY,
     },
     key=("predictor", "n_train_pairs", "seed"),
@@ -223,14 +222,14 @@ TRANSFER = Table(
     "transfer",
     {
         "pairs": Column(pl.String, "pair set trained on"),
-        "test_pairs": Column(pl.String, "pair set judged on"),
+        "test_pairs": Column(pl.String, "pair set tested on"),
         "predictor": Column(pl.String, "model SPEC, or a baseline: length | time | both | tfidf"),
-        "is_baseline": Column(pl.Boolean, "a trivial baseline, not a model"),
-        "source": Column(pl.String, "community trained on"),
-        "target": Column(pl.String, "community judged on"),
+        "is_baseline": Column(pl.Boolean, "whether it is a baseline and not a model"),
+        "source": Column(pl.String, "subreddit trained on"),
+        "target": Column(pl.String, "subreddit tested on"),
         "n_train_pairs": Column(pl.Int64, "pairs trained on"),
-        "seed": Column(pl.Int64, "seed of subset, initial weights and order"),
-        "run_id": Column(pl.String, "the run's folder; null for baselines", nullable=True),
+        "seed": Column(pl.Int64, "seed of the subset, initial weights and order"),
+        "run_id": Column(pl.String, "name of the run; null for baselines", nullable=True),
         **_ACCURACY,
     },
     key=("predictor", "source", "target", "seed"),
@@ -240,24 +239,22 @@ RECIPES = Table(
     "recipes",
     {
         "pairs": Column(pl.String, "pair set trained on"),
-        "recipe": Column(pl.String, "the recipe that made it"),
-        "predictor": Column(pl.String, "tfidf, a model's SPEC, or a baseline: length | time | both"),
-        "is_baseline": Column(pl.Boolean, "a trivial baseline that reads no text"),
-        "max_pairs": Column(pl.Int64, "most training pairs that were allowed; null for all", nullable=True),
+        "recipe": Column(pl.String, "recipe of that pair set"),
+        "predictor": Column(pl.String, "tfidf, a model SPEC, or a baseline: length | time | both"),
+        "is_baseline": Column(pl.Boolean, "whether it is a baseline that reads no text"),
+        "max_pairs": Column(pl.Int64, "limit on training pairs; null for no limit", nullable=True),
         "n_train_pairs": Column(pl.Int64, "pairs trained on"),
-        "seed": Column(pl.Int64, "seed of subset, initial weights and order"),
-        "measure": Column(
-            pl.String, "accuracy; or, within posts, quality | length | delay: the reward's correlation with it"
-        ),
-        "measured_on": Column(pl.String, "a test pair set, or the simulator's truth"),
-        "part": Column(pl.String, "all of it, or which pairs: gap >= N | better is shorter | better is later"),
-        "value": Column(pl.Float64, "the accuracy, 0-1, or Spearman's correlation, -1 to 1"),
+        "seed": Column(pl.Int64, "seed of the subset, initial weights and order"),
+        "measure": Column(pl.String, "accuracy, or the reward's correlation with quality | length | delay"),
+        "measured_on": Column(pl.String, "pair set tested on, or truth: the simulator's"),
+        "part": Column(pl.String, "all, or a subset of pairs: gap >= N | better is shorter | better is later"),
+        "value": Column(pl.Float64, "accuracy, 0–1, or Spearman correlation, -1 to 1"),
         "low": Column(pl.Float64, "lower end of the 95 % interval, clustered by post"),
         "high": Column(pl.Float64, "upper end of the 95 % interval, clustered by post"),
-        "standard_error": Column(pl.Float64, "clustered by post"),
-        "n": Column(pl.Int64, "pairs judged, or responses of a correlation"),
-        "n_posts": Column(pl.Int64, "posts they come from: the clusters"),
-        "run_id": Column(pl.String, "the run's folder; null for baselines and TF-IDF", nullable=True),
+        "standard_error": Column(pl.Float64, "standard error of value, clustered by post"),
+        "n": Column(pl.Int64, "pairs tested, or responses correlated"),
+        "n_posts": Column(pl.Int64, "posts of these, the clusters"),
+        "run_id": Column(pl.String, "name of the run; null for baselines and TF-IDF", nullable=True),
     },
     key=("pairs", "predictor", "max_pairs", "seed", "measure", "measured_on", "part"),
 )
@@ -265,20 +262,20 @@ RECIPES = Table(
 RECIPE_DIFFERENCES = Table(
     "recipe_differences",
     {
-        "reference": Column(pl.String, "pair set trained on that is compared with the others"),
-        "pairs": Column(pl.String, "the other pair set trained on"),
-        "predictor": Column(pl.String, "tfidf, or a model's SPEC"),
-        "max_pairs": Column(pl.Int64, "most training pairs that were allowed; null for all", nullable=True),
+        "reference": Column(pl.String, "pair set trained on, compared with the others"),
+        "pairs": Column(pl.String, "other pair set trained on"),
+        "predictor": Column(pl.String, "tfidf, or a model SPEC"),
+        "max_pairs": Column(pl.Int64, "limit on training pairs; null for no limit", nullable=True),
         "measure": RECIPES.columns["measure"],
         "measured_on": RECIPES.columns["measured_on"],
         "part": RECIPES.columns["part"],
         "difference": Column(
-            pl.Float64, "reference minus the other, means over seeds; of length and delay the absolute values"
+            pl.Float64, "reference minus the other, means over seeds; for length and delay of absolute values"
         ),
-        "low": Column(pl.Float64, "lower end of its 95 % interval, clustered by post"),
-        "high": Column(pl.Float64, "upper end of its 95 % interval, clustered by post"),
+        "low": Column(pl.Float64, "lower end of the 95 % interval, clustered by post"),
+        "high": Column(pl.Float64, "upper end of the 95 % interval, clustered by post"),
         "mcnemar_p": Column(
-            pl.Float64, "McNemar's two-sided p, which takes pairs as independent; null for correlations", nullable=True
+            pl.Float64, "McNemar's two-sided p, which assumes independent pairs; null for correlations", nullable=True
         ),
     },
     key=("pairs", "predictor", "max_pairs", "measure", "measured_on", "part"),
@@ -287,36 +284,36 @@ RECIPE_DIFFERENCES = Table(
 SEARCH = Table(
     "search",
     {
-        "stage": Column(pl.Int64, "1, 2, ...: each goes on from the best of the one before"),
-        "candidate": Column(pl.String, "field=value that it adds"),
-        "settings": Column(pl.String, "all field=value it trained with"),
-        "run_id": Column(pl.String, "the run's folder"),
+        "stage": Column(pl.Int64, "1, 2, ...; each starts from the best of the previous stage"),
+        "candidate": Column(pl.String, "field=value settings added in this stage"),
+        "settings": Column(pl.String, "all field=value settings of the training"),
+        "run_id": Column(pl.String, "name of the run"),
         "n_train_pairs": Column(pl.Int64, "pairs trained on"),
-        "n_validation_pairs": Column(pl.Int64, "pairs that judge it"),
-        "log_loss": Column(pl.Float64, "nats a validation pair, at the best scale of its margins"),
-        "excess": Column(pl.Float64, "its log loss less that of the one kept in its stage, on the same pairs"),
-        "excess_low": Column(pl.Float64, "lower end of the 95 % interval of that, clustered by post"),
-        "excess_high": Column(pl.Float64, "upper end of the 95 % interval of that, clustered by post"),
+        "n_validation_pairs": Column(pl.Int64, "validation pairs tested on"),
+        "log_loss": Column(pl.Float64, "nats per validation pair, at the best scale of the margins"),
+        "excess": Column(pl.Float64, "log loss minus that of the candidate kept in its stage, on the same pairs"),
+        "excess_low": Column(pl.Float64, "lower end of the 95 % interval of excess, clustered by post"),
+        "excess_high": Column(pl.Float64, "upper end of the 95 % interval of excess, clustered by post"),
         "accuracy": _ACCURACY["accuracy"],
         "accuracy_low": _ACCURACY["accuracy_low"],
         "accuracy_high": _ACCURACY["accuracy_high"],
         "best_step": Column(pl.Int64, "step whose weights were kept"),
-        "steps": Column(pl.Int64, "steps trained"),
-        "train_time_s": Column(pl.Float64, "wall-clock seconds of training"),
-        "is_kept": Column(pl.Boolean, "the best of its stage"),
+        "steps": Column(pl.Int64, "training steps"),
+        "train_time_s": Column(pl.Float64, "wall-clock time of training in seconds"),
+        "is_kept": Column(pl.Boolean, "whether it is the best of its stage"),
     },
     key=("stage", "candidate"),
 )
 
 WORKSPACE_TABLES = (POSTS, COMMENTS, OBSERVATIONS, TRUTH)
-"""Tables kept as Parquet by subreddit."""
+"""Tables stored as Parquet by subreddit."""
 
 
 def check(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """Return `frame` with exactly the table's columns in their order, or say what is wrong with it.
+    """Return `frame` with exactly the table's columns, in order; missing values of columns with a default are filled.
 
-    A column that has a default is filled with it where it or a value of it is missing.
-    Errors: LurkerError when a column is missing, has another type, or holds nulls it may not hold.
+    Raises:
+        LurkerError: a column is missing, has another type, or has nulls and may not.
     """
     defaults = {name: column.default for name, column in table.columns.items() if column.default is not None}
     frame = frame.with_columns(

@@ -1,16 +1,16 @@
-"""Intervals that respect posts: pairs of one post are not independent, so every interval is clustered by post."""
+"""Intervals clustered by post, as pairs of one post are not independent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit  # Student's t; scipy.stats has it too, and takes half a second to load
+from scipy.special import stdtrit  # Student's t; importing scipy.stats takes half a second
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its interval, and what stands behind it."""
+    """A mean with its interval, and the number of values and clusters."""
 
     value: float
     low: float
@@ -27,9 +27,14 @@ def clustered_standard_error(
 ) -> float:
     """Standard error of a weighted mean whose observations are independent between clusters only.
 
-    values, clusters, weights: [n]. clusters are codes 0..G-1.
-    Source: Cameron & Miller 2015, "A practitioner's guide to cluster-robust inference", eq. 11 for a mean,
-    with the G/(G-1) correction.
+    Args:
+        values: [n].
+        clusters: [n], codes 0..G-1.
+        weights: [n], > 0.
+
+    Source:
+        Cameron & Miller 2015, "A practitioner's guide to cluster-robust inference", eq. 11 for a mean, with the
+        G/(G-1) correction.
     """
     n_clusters = int(clusters.max()) + 1
     if n_clusters < 2:
@@ -44,12 +49,21 @@ def accuracy_interval(
 ) -> Estimate:
     """A share in [0, 1] with an interval clustered by post.
 
-    is_correct: [n], 0, 0.5 or 1. clusters: [n], any labels. weights: [n], > 0.
-    The interval is Wilson's at the effective sample size p(1-p)/se², so that it stays within [0, 1] and does not
-    collapse when every pair is right; t quantiles with G-1 degrees of freedom for few clusters.
-    Source: Wilson 1927; effective sample size as in Korn & Graubard 1998, "Confidence intervals for proportions
-    with small expected number of positive counts estimated from survey data".
-    Errors: ValueError when there is nothing to average.
+    The interval is Wilson's at the effective sample size p(1-p)/se², so it stays within [0, 1] and does not collapse
+    when every pair is right, with t quantiles of G-1 degrees of freedom for few clusters.
+
+    Args:
+        is_correct: [n], 0, 0.5 or 1.
+        clusters: [n], any labels.
+        weights: [n], > 0.
+        level: coverage of the interval.
+
+    Raises:
+        ValueError: there are no pairs.
+
+    Source:
+        Wilson 1927; effective sample size as in Korn & Graubard 1998, "Confidence intervals for proportions with small
+        expected number of positive counts estimated from survey data".
     """
     values = np.asarray(is_correct, dtype=np.float64)
     if values.size == 0:
@@ -71,10 +85,16 @@ def accuracy_interval(
 
 
 def average_estimate(estimates: Sequence[Estimate]) -> Estimate:
-    """Several estimates of one thing from the same data as one: the means of values and of ends.
+    """Average several estimates of the same quantity from the same data: values and interval ends.
 
-    An average of estimators varies no more than they do on average, however they hang together, so its interval covers
-    at least as often as theirs. n and n_clusters: the most of any. estimates: at least one.
+    An average of estimators varies at most as much as they do on average, however correlated they are, so its interval
+    covers at least as often as theirs.
+
+    Args:
+        estimates: at least one.
+
+    Returns:
+        The average; n and n_clusters are the largest of any.
     """
     value, low, high = np.mean([(one.value, one.low, one.high) for one in estimates], axis=0).tolist()
     return Estimate(value, low, high, max(e.n for e in estimates), max(e.n_clusters for e in estimates))
@@ -85,9 +105,18 @@ def auc_interval(
 ) -> Estimate:
     """The area under the ROC curve, P(a positive scores higher than a negative), with an interval clustered by post.
 
-    labels: [n] truth values. scores: [n]. clusters: [n], any labels. weights: [n], > 0. Equal scores count half.
-    Source: Obuchowski 1997, Biometrics 53(2), 567-578: the variance of the sums of DeLong's placements by cluster.
-    Errors: ValueError when one of the two labels does not occur.
+    Args:
+        labels: [n], boolean.
+        scores: [n]; ties count half.
+        clusters: [n], any labels.
+        weights: [n], > 0.
+        level: coverage of the interval.
+
+    Raises:
+        ValueError: one of the two labels does not occur.
+
+    Source:
+        Obuchowski 1997, Biometrics 53(2), 567-578: the variance of the sums of DeLong's placements by cluster.
     """
     positive, score = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
     if positive.all() or not positive.any():
@@ -109,29 +138,39 @@ def auc_interval(
 
 
 def _share_below(
-    of: NDArray[np.float64], weights: NDArray[np.float64], points: NDArray[np.float64]
+    values: NDArray[np.float64], weights: NDArray[np.float64], points: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """For each point the weighted share of the values that lie below it, equal ones counting half. [points]."""
-    order = np.argsort(of, kind="stable")
-    reached = np.concatenate([[0.0], np.cumsum(weights[order])]) / weights.sum()
-    below, up_to = (reached[np.searchsorted(of[order], points, side=side)] for side in ("left", "right"))
+    """Weighted share of the values below each point, ties counting half: [n_points]."""
+    order = np.argsort(values, kind="stable")
+    cumulative = np.concatenate([[0.0], np.cumsum(weights[order])]) / weights.sum()
+    below, up_to = (cumulative[np.searchsorted(values[order], points, side=side)] for side in ("left", "right"))
     return np.asarray((below + up_to) / 2, dtype=np.float64)
 
 
 def worst_by_chance(
     is_correct: ArrayLike, clusters: ArrayLike, weights: ArrayLike, rng: np.random.Generator, n_draws: int = 2_000
 ) -> tuple[float, float]:
-    """What the most accurate of k classifiers reads where none knows anything: the mean and the 95th percentile.
+    """Accuracy of the most accurate of k classifiers when none knows anything.
 
-    is_correct: [k, n] of 0, 0.5 or 1, of k classifiers judged on the same pairs. clusters, weights: [n]. Every draw
-    turns the labels of each cluster round or not, which keeps how pairs and classifiers depend on one another.
-    Source: the sign-flip test of clusters, Canay, Romano & Shaikh 2017, Econometrica 85(3), 1013-1030.
+    Every draw flips all labels of each cluster at random, which keeps the dependence between pairs and classifiers.
+
+    Args:
+        is_correct: [k, n], 0, 0.5 or 1, of k classifiers tested on the same pairs.
+        clusters: [n], any labels.
+        weights: [n], > 0.
+        n_draws: random sign flips.
+
+    Returns:
+        The mean and the 95th percentile over draws.
+
+    Source:
+        The sign-flip test of clusters, Canay, Romano & Shaikh 2017, Econometrica 85(3), 1013-1030.
     """
     values, weight = np.atleast_2d(np.asarray(is_correct, dtype=np.float64)), np.asarray(weights, dtype=np.float64)
     codes = np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
     sums = np.stack([np.bincount(codes, weights=weight * (row - 0.5)) for row in values])
     worst = np.empty(n_draws)
-    for draw in range(n_draws):  # one at a time: signs of all draws at once would take n_draws · clusters bytes
+    for draw in range(n_draws):  # one at a time: all signs at once would take n_draws × n_clusters bytes
         worst[draw] = np.max(sums @ rng.choice([-1.0, 1.0], sums.shape[1])) / weight.sum()
     return 0.5 + float(worst.mean()), 0.5 + float(np.quantile(worst, 0.95))
 
@@ -139,9 +178,16 @@ def worst_by_chance(
 def mean_interval(
     values: ArrayLike, clusters: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95
 ) -> Estimate:
-    """A mean of any real values (a paired difference of two models, say) with a t interval clustered by post.
+    """A mean of real values, such as a paired difference of two models, with a t interval clustered by post.
 
-    values: [n]. clusters: [n], any labels. weights: [n], > 0. With one cluster the interval is unbounded.
+    Args:
+        values: [n].
+        clusters: [n], any labels; with one cluster the interval is unbounded.
+        weights: [n], > 0.
+        level: coverage of the interval.
+
+    Raises:
+        ValueError: there are no values.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:

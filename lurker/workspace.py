@@ -178,10 +178,10 @@ class Workspace(Displayed):
         """Lock the workspace for one writer of posts, comments and observations; remove what a killed writer left.
 
         Args:
-            purpose: the command that holds the lock, for the message of the next one.
+            purpose: the command that takes the lock, for the error of others.
 
         Raises:
-            LurkerError: another process holds the lock; the message names it.
+            LurkerError: another process has the lock; the message names it.
         """
         with (self.root / ".lock").open("a+") as file:
             try:
@@ -205,7 +205,7 @@ class Workspace(Displayed):
 
 
 def _holder(lock: IO[str]) -> str:
-    """Who holds the lock, as its holder writes into the file shortly after taking it."""
+    """The command that has the lock, which it writes into the file shortly after taking it."""
     for _ in range(50):
         lock.seek(0)
         if holder := lock.read().strip():

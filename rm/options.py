@@ -16,7 +16,7 @@ Model = Annotated[str, typer.Option("--model", help="scratch-10k to scratch-16m,
 Test = Annotated[str | None, typer.Option("--test", help="Pair set to test on; hard-test by default, if it exists.")]
 EngineName = Annotated[
     Engine,
-    typer.Option("--engine", help="local: processes of this machine; ray: the cluster at RAY_ADDRESS or a new one."),
+    typer.Option("--engine", help="local: processes here; ray: the cluster at RAY_ADDRESS, or a new one."),
 ]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes of the local engine; as many as fit by default.")

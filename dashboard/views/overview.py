@@ -24,6 +24,7 @@ def render() -> None:
     audited = [name for name in workspace.names("pairs", "audit.json") if name in sets]
     audits, audit_errors = documents.read_each(audited, lambda name: documents.audit(workspace, name))
     rows, result_errors = reach(workspace, audits)
+    rows = rows.filter(~pl.col("pairs").is_in([name for name in names if name not in sets]))  # damaged
     if rows.is_empty():
         commands = [layout.BUILD_PAIRS, layout.AUDIT_PAIRS]
         layout.show_missing(

@@ -17,11 +17,11 @@ from lurker.engine.resources import Machine, Resources, environment
 from lurker.errors import LurkerError
 
 STOP_AFTER_S = 5.0
-"""How long a worker that is told to stop may take before it is killed."""
+"""How long a terminated worker may take to end before it is killed."""
 
 
 class Worker:
-    """A process that runs one task at a time, with its GPUs and threads set before it imports anything."""
+    """A process that runs one task at a time; its GPUs and threads are set before it imports anything."""
 
     def __init__(self, gpus: Sequence[str], n_threads: int) -> None:
         # Spawned, not forked: a forked child of a process that has used torch or polars threads can hang.
@@ -127,7 +127,7 @@ def _startable(waiting: list[int], needs: Sequence[Resources], free: Machine, n_
 
 
 def _take_worker(idle: list[Worker], gpus: Sequence[str], n_threads: int) -> Worker:
-    """An idle worker with this binding, or a new one; then idle ones are stopped, as they hold memory of their GPUs."""
+    """An idle worker with this binding, or a new one; then idle ones are stopped, as they occupy GPU memory."""
     for worker in idle:
         if worker.binding == (tuple(gpus), n_threads) and worker.process.is_alive():
             idle.remove(worker)

@@ -57,7 +57,7 @@ def test_scaling_has_a_log_axis_with_units_bands_and_labelled_baselines(curve: p
     )
 
 
-def test_scaling_draws_no_ceiling_that_is_not_known(curve: pl.DataFrame) -> None:
+def test_scaling_draws_no_ceiling_if_it_is_unknown(curve: pl.DataFrame) -> None:
     spec = charts.accuracy_by_data(curve).to_dict()
     assert not any("truth" in row["label"] for row in rows_of(spec, layers(spec, "text")[0]))
 
@@ -98,7 +98,7 @@ def test_communities_on_both_sides_come_first() -> None:
     assert communities(matrix) == ["b", "c", "a", "all"]
 
 
-def test_probes_stand_against_the_coin(workspace: Workspace) -> None:
+def test_probes_are_drawn_against_chance(workspace: Workspace) -> None:
     probes = documents.audit(workspace, "naive").probes.filter(
         (pl.col("subreddit") == "all") & (pl.col("split") == "test")
     )
@@ -117,7 +117,7 @@ def test_love_plot_shows_sizes_and_keeps_the_sign_for_the_tooltip(workspace: Wor
     assert layers(spec, "point")[0]["encoding"]["y"]["sort"][0] == "log delay"  # the largest first
 
 
-def test_ledger_labels_tell_numbers_and_shares(workspace: Workspace) -> None:
+def test_ledger_labels_show_numbers_and_shares(workspace: Workspace) -> None:
     spec = charts.ledger_waterfall(documents.pair_set(workspace, "naive").ledger, "pairs").to_dict()
     labels = [row["label"] for row in rows_of(spec, layers(spec, "text")[0])]
     assert labels[0] == "84,000"
@@ -125,7 +125,7 @@ def test_ledger_labels_tell_numbers_and_shares(workspace: Workspace) -> None:
     assert labels[-1] == "24,000 (28.6%)"
 
 
-def test_reach_gives_each_kind_one_colour() -> None:
+def test_each_kind_of_predictor_has_one_colour() -> None:
     rows = pl.DataFrame(
         {
             "pairs": ["naive", "naive"],
@@ -140,13 +140,13 @@ def test_reach_gives_each_kind_one_colour() -> None:
     assert dict(zip(scale["domain"], scale["range"], strict=True)) == {"time alone": VERMILION, "reward model": BLUE}
 
 
-def test_a_chart_leaves_its_frame_as_it_was(curve: pl.DataFrame) -> None:
+def test_a_chart_does_not_change_its_frame(curve: pl.DataFrame) -> None:
     before = curve.clone()
     assert charts.accuracy_by_data(curve).to_dict() == charts.accuracy_by_data(curve).to_dict()
     assert curve.equals(before)
 
 
-def test_colours_repeat_rather_than_run_out() -> None:
+def test_colours_repeat_after_the_last() -> None:
     scale = colours([str(index) for index in range(8)]).to_dict()
     assert scale["range"] == [*SERIES, *SERIES[:2]]
 
@@ -159,7 +159,7 @@ def test_labels_never_overlap_and_keep_their_order(values: list[float], gap: flo
         assert placed[upper] - placed[lower] >= gap - 1e-9
 
 
-def test_labels_that_do_not_touch_stay() -> None:
+def test_labels_that_do_not_touch_are_not_moved() -> None:
     assert spread([0.9, 0.1, 0.5], 0.2) == [0.9, 0.1, 0.5]
     assert spread([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
 
@@ -169,7 +169,7 @@ def figures(full_root: Path) -> pl.DataFrame:
     return experiments.recipe_figures(version(full_root / "experiments/taught/recipes.parquet"))
 
 
-def test_recipes_stand_in_their_order_with_length_and_time_once(figures: pl.DataFrame) -> None:
+def test_recipes_keep_their_order_with_length_and_time_once(figures: pl.DataFrame) -> None:
     spec = charts.recipe_accuracy(figures.filter(pl.col("max_pairs").is_null()), "hard-test").to_dict()
     (points,) = layers(spec, "point")
     assert points["encoding"]["y"]["sort"] == ["naive", "matched", "length alone", "time alone"]
@@ -179,7 +179,7 @@ def test_recipes_stand_in_their_order_with_length_and_time_once(figures: pl.Data
     assert rows_of(spec, coin) == [{"value": 0.5}]
 
 
-def test_what_a_reward_follows_has_one_scale_around_zero(figures: pl.DataFrame) -> None:
+def test_correlations_of_a_reward_have_one_scale_around_zero(figures: pl.DataFrame) -> None:
     spec = charts.recipe_following(figures).to_dict()
     (points,) = layers(spec, "point")
     low, high = points["encoding"]["x"]["scale"]["domain"]

@@ -10,7 +10,7 @@ from lurker.cli import run
 from lurker.errors import CallError
 
 
-def test_a_port_in_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_an_error_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -21,7 +21,7 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFix
     assert "lurker dashboard --port N" in complaint
 
 
-def test_a_free_port_is_free() -> None:
+def test_a_free_port_is_accepted_until_it_is_in_use() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -32,5 +32,5 @@ def test_a_free_port_is_free() -> None:
         require_free_port(port)
 
 
-def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_port_is_refused(tmp_path: Path) -> None:
     assert run(["--workspace", str(tmp_path), "dashboard", "--port", "70000"]) == 2

@@ -12,7 +12,7 @@ from lurker.errors import LurkerError
 from lurker.workspace import Workspace
 
 
-def test_the_waterfall_runs_from_what_came_in_down_to_what_was_kept(full_root: Path) -> None:
+def test_the_waterfall_runs_from_the_input_to_what_was_kept(full_root: Path) -> None:
     ledger = documents.pair_set(Workspace(full_root), "matched").ledger
     pairs = ledger.filter(pl.col("stage") == "pairs")
     assert pairs.select("step", "start", "end").rows() == [
@@ -41,7 +41,7 @@ def test_real_data_has_no_truth(full_root: Path, tmp_path: Path) -> None:
     assert documents.audit(Workspace(tmp_path), "matched").truth is None
 
 
-def test_the_strongest_probe_is_the_one_that_names_the_winner_most_often(full_root: Path) -> None:
+def test_the_strongest_probe_is_the_most_accurate(full_root: Path) -> None:
     strongest = documents.strongest_probes(documents.audit(Workspace(full_root), "naive").probes)
     assert strongest.filter(pl.col("confounders") == "joint")["probe"].unique().to_list() == ["boosting"]
     assert strongest.height == 2 * 4 * 4
@@ -72,7 +72,7 @@ def test_a_damaged_manifest_is_named_with_the_reason(tmp_path: Path, content: st
     assert str(path) in caught.value.message
 
 
-def test_each_goes_on_past_an_error(damaged_root: Path) -> None:
+def test_reading_several_documents_continues_after_an_error(damaged_root: Path) -> None:
     workspace = Workspace(damaged_root)
     found, damaged = documents.read_each(["naive", "matched"], lambda name: documents.audit(workspace, name))
     assert list(found) == ["matched"]
@@ -82,7 +82,7 @@ def test_each_goes_on_past_an_error(damaged_root: Path) -> None:
 @pytest.mark.parametrize(
     ("is_clean", "low", "expected"), [(True, 0.49, "clean"), (False, 0.49, "undecided"), (False, 0.51, "not clean")]
 )
-def test_a_wide_interval_around_the_coin_is_undecided_not_clean(
+def test_a_wide_interval_around_chance_is_undecided_not_clean(
     full_root: Path, is_clean: bool, low: float, expected: str
 ) -> None:
     audit = documents.audit(Workspace(full_root), "naive")
@@ -90,7 +90,7 @@ def test_a_wide_interval_around_the_coin_is_undecided_not_clean(
     assert documents.cleanness(dataclasses.replace(audit, is_clean=is_clean, probes=probes)) == expected
 
 
-def test_a_probe_surely_below_chance_decides_where_the_strongest_finds_nothing(full_root: Path) -> None:
+def test_a_probe_below_chance_decides_if_the_strongest_finds_nothing(full_root: Path) -> None:
     audit = documents.audit(Workspace(full_root), "naive")
     row = audit.probes.filter(confounders="joint", subreddit="all", split=documents.widest_split(audit.probes)).head(1)
     intervals = (("logistic", 0.493, 0.486, 0.499), ("boosting", 0.497, 0.490, 0.504))

@@ -41,7 +41,7 @@ def scaling_file(path: Path, cells: list[tuple[str, int, int, float]], **others:
     return version(path)
 
 
-def test_curve_averages_over_seeds_and_keeps_their_range(tmp_path: Path) -> None:
+def test_the_curve_averages_over_seeds_and_keeps_their_range(tmp_path: Path) -> None:
     file = scaling_file(tmp_path / "s.parquet", [("m", 100, 0, 0.5), ("m", 100, 1, 0.7), ("time", 100, 0, 0.55)])
     curve = experiments.scaling_curve(file)
     assert curve["predictor"].to_list() == ["m", "time"]

@@ -28,7 +28,7 @@ def test_durations(seconds: int, expected: str) -> None:
 
 
 @given(st.text())
-def test_a_text_box_holds_one_tag_whatever_the_text(text: str) -> None:
+def test_a_text_box_is_one_tag_for_any_text(text: str) -> None:
     box = layout.text_box(text, accent="#000000")
     assert box.count("<") == 2
     assert box.startswith("<div ") and box.endswith("</div>")
@@ -44,16 +44,16 @@ def test_visible_text_can_always_be_sent(text: str) -> None:
     assert "\u202e" not in shown
 
 
-def test_what_is_ordinary_stays() -> None:
+def test_ordinary_text_is_unchanged() -> None:
     assert layout.visible("Grüße\tund\n日本語 👍🏽 كيف") == "Grüße\tund\n日本語 👍🏽 كيف"
     assert layout.visible("a\r\nb\x00\u202e") == "a\nb[U+0000][U+202E]"
 
 
-def test_plain_text_is_no_markdown() -> None:
+def test_escaped_text_is_not_markdown() -> None:
     assert layout.escape("![x](http://y) **b** :smile:") == r"\!\[x\]\(http\:\/\/y\) \*\*b\*\* \:smile\:".replace(
         r"\/", "/"
     )
 
 
-def test_commands_stand_out_of_text_that_is_none() -> None:
+def test_commands_stay_code_in_escaped_text() -> None:
     assert layout.escape_with_code("*Read* it: `lurker status --json`.") == r"\*Read\* it\: `lurker status --json`\."

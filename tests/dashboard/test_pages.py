@@ -38,7 +38,7 @@ def charts_on(app: AppTest) -> int:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_over_a_full_workspace(open_page: OpenPage, full_root: Path, page: str) -> None:
+def test_a_page_of_a_full_workspace(open_page: OpenPage, full_root: Path, page: str) -> None:
     app = open_page(full_root, page)
     assert not app.exception
     assert not app.warning
@@ -46,14 +46,14 @@ def test_a_page_over_a_full_workspace(open_page: OpenPage, full_root: Path, page
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_over_an_empty_workspace_says_what_to_run(open_page: OpenPage, empty_root: Path, page: str) -> None:
+def test_a_page_of_an_empty_workspace_shows_what_to_run(open_page: OpenPage, empty_root: Path, page: str) -> None:
     app = open_page(empty_root, page)
     assert not app.exception
     assert any(str(code.value).startswith("lurker ") for code in app.code)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_without_a_workspace_says_what_to_run(open_page: OpenPage, tmp_path: Path, page: str) -> None:
+def test_a_page_without_a_workspace_shows_what_to_run(open_page: OpenPage, tmp_path: Path, page: str) -> None:
     app = open_page(tmp_path / "absent", page)
     assert not app.exception
     assert "There is no workspace" in texts(app).replace("\\", "")
@@ -61,7 +61,7 @@ def test_a_page_without_a_workspace_says_what_to_run(open_page: OpenPage, tmp_pa
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_over_damaged_files_names_them(open_page: OpenPage, damaged_root: Path, page: str) -> None:
+def test_a_page_names_damaged_files(open_page: OpenPage, damaged_root: Path, page: str) -> None:
     app = open_page(damaged_root, page)
     assert not app.exception
     named = "\n".join(str(warning.value) for warning in app.warning).replace("\\", "")
@@ -77,7 +77,7 @@ def test_a_page_over_damaged_files_names_them(open_page: OpenPage, damaged_root:
         assert name in named
 
 
-def test_the_rest_of_a_damaged_workspace_is_shown(open_page: OpenPage, damaged_root: Path) -> None:
+def test_the_rest_of_a_damaged_workspace_is_drawn(open_page: OpenPage, damaged_root: Path) -> None:
     assert charts_on(open_page(damaged_root, "overview")) == 1
     assert charts_on(open_page(damaged_root, "audit")) == 4
     scaling = open_page(damaged_root, "scaling")
@@ -93,7 +93,7 @@ def test_the_overview_answers_the_question_first(open_page: OpenPage, full_root:
     assert "shortcuts predict nothing" in answers[2]
 
 
-def test_a_second_opinion_stands_below_the_first(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
+def test_a_second_opinion_is_shown_below_the_first(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(full_root, tmp_path / "asked"))
     verdict = "The second opinion finds a shortcut."
     (root / "pairs/matched/second-opinion.json").write_text(json.dumps({"verdict": verdict}), encoding="utf-8")
@@ -118,7 +118,9 @@ def test_a_set_that_does_not_match_its_manifest_is_reported_and_not_drawn(
 
 
 @pytest.mark.parametrize("page", ["overview", "audit"])
-def test_a_set_without_audit_says_how_to_audit(open_page: OpenPage, full_root: Path, tmp_path: Path, page: str) -> None:
+def test_a_set_without_an_audit_shows_the_command(
+    open_page: OpenPage, full_root: Path, tmp_path: Path, page: str
+) -> None:
     root = Path(shutil.copytree(full_root, tmp_path / "copy"))
     (root / "pairs/matched/audit.json").unlink()
     app = open_page(root, page)
@@ -137,13 +139,13 @@ def test_scaling_filters_come_from_the_url_and_reach_the_table(open_page: OpenPa
     assert "Choose at least one model" in texts(app)
 
 
-def test_transfer_tells_what_is_lost(open_page: OpenPage, full_root: Path) -> None:
+def test_transfer_shows_the_loss_out_of_domain(open_page: OpenPage, full_root: Path) -> None:
     app = open_page(full_root, "transfer")
     assert float(app.metric[0].value) == pytest.approx(0.66, abs=0.01)
     assert float(app.metric[2].value) == pytest.approx(-6.0, abs=1.0)
 
 
-def test_recipes_show_one_model_and_size_and_the_lead(open_page: OpenPage, full_root: Path) -> None:
+def test_recipes_show_one_model_and_size_and_the_differences(open_page: OpenPage, full_root: Path) -> None:
     app = open_page(full_root, "recipes", recipes_size="4,000", recipes_test="truth")
     leads, figures = (frame.value for frame in app.dataframe)
     assert leads["pairs"].unique().tolist() == ["naive"]
@@ -163,7 +165,7 @@ def test_recipes_without_truth_say_so(open_page: OpenPage, full_root: Path, tmp_
     assert charts_on(app) == 1 and "only the tests can decide" in texts(app)
 
 
-def test_the_reader_steps_forth_and_back_and_keeps_the_place_in_the_url(open_page: OpenPage, full_root: Path) -> None:
+def test_the_reader_steps_forward_and_back_and_keeps_the_pair_in_the_url(open_page: OpenPage, full_root: Path) -> None:
     def place() -> str:
         value = app.query_params["pair"]
         return value if isinstance(value, str) else value[0]
@@ -201,7 +203,7 @@ def test_the_reader_shows_a_models_mistakes(open_page: OpenPage, full_root: Path
     assert "No pair passes" in texts(app)
 
 
-def test_a_huge_text_is_cut_on_the_page_and_said_so(open_page: OpenPage, full_root: Path) -> None:
+def test_a_huge_text_is_cut_with_a_note(open_page: OpenPage, full_root: Path) -> None:
     app = open_page(full_root, "reader", pairs="matched", pair="c001-r001")
     assert "The first 20,000 of 300,000 characters." in texts(app)
     assert max(len(str(box.proto.body)) for box in app.get("html")) < 30_000

@@ -42,7 +42,7 @@ def test_a_run_with_more_pairs_comes_before_an_experiment(workspace: Workspace) 
     assert model_of(workspace, "matched") == pytest.approx(0.71)
 
 
-def test_a_run_on_some_of_the_communities_does_not_stand_for_the_set(workspace: Workspace) -> None:
+def test_a_run_on_some_of_the_communities_does_not_count_for_the_set(workspace: Workspace) -> None:
     set_result(workspace, n_train_pairs=5000, subreddits=["advice"])
     assert model_of(workspace, "matched") != pytest.approx(0.71)
 
@@ -52,7 +52,7 @@ def test_runs_alone_are_enough(workspace: Workspace) -> None:
     assert model_of(workspace, "matched") == pytest.approx(0.71)
 
 
-def test_the_frame_tells_shortcuts_model_and_truth_apart(workspace: Workspace) -> None:
+def test_the_frame_has_shortcuts_models_and_truth(workspace: Workspace) -> None:
     audits, _ = documents.read_each(["naive", "hard-test"], lambda name: documents.audit(workspace, name))
     rows, _ = reach(workspace, audits)
     naive = {row["what"]: row["accuracy"] for row in rows.filter(pl.col("pairs") == "naive").iter_rows(named=True)}
@@ -67,7 +67,7 @@ def test_without_a_hard_test_there_is_no_truth_to_show(workspace: Workspace) -> 
     assert "the truth" not in reach(workspace, audits)[0]["what"]
 
 
-def test_an_empty_workspace_reaches_nothing(empty_root: Path) -> None:
+def test_an_empty_workspace_has_no_rows(empty_root: Path) -> None:
     rows, damaged = reach(Workspace(empty_root), {})
     assert rows.is_empty()
     assert not damaged

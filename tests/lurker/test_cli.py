@@ -31,7 +31,7 @@ def test_importing_commands_stays_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_workspace_may_stand_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_workspace_option_is_allowed_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     absent = str(tmp_path / "absent")
     for arguments in (
         ["--workspace", absent, "status"],
@@ -42,7 +42,7 @@ def test_workspace_may_stand_anywhere(tmp_path: Path, capsys: pytest.CaptureFixt
         assert absent in capsys.readouterr().err
 
 
-def test_a_wrong_call_is_a_sentence_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_call_exits_with_2_and_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bogus"]) == 2
     assert "No such command 'bogus'" in capsys.readouterr().err
     assert run(["status", "--workspace"]) == 2

@@ -40,7 +40,7 @@ def test_override_parses_each_type() -> None:
         ("is_strict=1", "true or false"),
     ],
 )
-def test_wrong_values_are_named(assignment: str, said: str) -> None:
+def test_errors_name_the_wrong_value(assignment: str, said: str) -> None:
     with pytest.raises(CallError) as caught:
         override(Example(), [assignment])
     assert said in caught.value.message
@@ -52,7 +52,7 @@ def test_toml_and_command_line_agree(tmp_path: Path) -> None:
     assert from_toml(Example(), path) == override(Example(), ["gap=4", "names=a,b", "is_strict=true", "order=random"])
 
 
-def test_damaged_toml_is_a_sentence(tmp_path: Path) -> None:
+def test_a_damaged_toml_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_text("gap = = 4")
     with pytest.raises(CallError, match=r"bad\.toml is not a TOML file"):
@@ -61,7 +61,7 @@ def test_damaged_toml_is_a_sentence(tmp_path: Path) -> None:
         from_toml(Example(), tmp_path / "absent.toml")
 
 
-def test_fingerprint_sees_values_and_not_order() -> None:
+def test_a_fingerprint_depends_on_values_and_not_on_their_order() -> None:
     assert fingerprint(Example()) == fingerprint(to_dict(Example()))
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint(Example()) != fingerprint(Example(gap=2))

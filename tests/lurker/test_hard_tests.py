@@ -17,7 +17,7 @@ def save(workspace: Workspace, name: str, **hard_test: str) -> None:
     write_json(content, workspace.folder("pairs", name) / "manifest.json")
 
 
-def test_sets_of_one_hard_test_pass_and_others_are_named(workspace: Workspace) -> None:
+def test_sets_built_with_another_hard_test_are_named(workspace: Workspace) -> None:
     with pytest.raises(LurkerError, match="no pair set 'hard-test'"):
         require_one_hard_test(workspace, [])
     save(workspace, "hard-test", alpha="a" * 64, beta="b" * 64)

@@ -10,7 +10,7 @@ from lurker.schema import PAIRS
 from lurker.workspace import open_workspace, write_json, write_parquet
 
 
-def test_pairs_without_one_of_their_texts_are_left_out_and_said(capsys):
+def test_pairs_that_lack_a_text_are_dropped_and_counted(capsys):
     whole = {"pair_id": "whole", **dict.fromkeys(TEXTS, "text")}
     pairs = pl.DataFrame([whole, *({**whole, "pair_id": role, role: ""} for role in TEXTS)])
     assert with_texts(pairs, "mine")["pair_id"].to_list() == ["whole"]

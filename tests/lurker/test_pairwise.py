@@ -27,7 +27,7 @@ def shortcut_pairs(n: int, seed: int) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def test_adjusted_words_do_not_speak_for_the_confounders() -> None:
+def test_adjusted_words_do_not_stand_in_for_confounders() -> None:
     training, validation = shortcut_pairs(4000, 0), shortcut_pairs(400, 1)
     plain, adjusted = fit_tfidf(training, validation), fit_tfidf(training, validation, is_adjusted=True)
     assert plain is not None and adjusted is not None
@@ -42,7 +42,7 @@ def test_without_a_common_word_there_is_no_model() -> None:
     assert fit_tfidf(pairs, pairs) is None
 
 
-def test_the_reward_is_in_log_odds_whatever_the_penalty() -> None:
+def test_the_reward_is_in_log_odds_for_any_penalty() -> None:
     training, validation, test = shortcut_pairs(3000, 0), shortcut_pairs(1000, 1), shortcut_pairs(3000, 2)
     reward = fit_tfidf(training, validation)
     assert reward is not None

@@ -13,9 +13,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lurker.progress, "REPORT_EVERY_S", 0.0)
 
 
-def test_what_works_for_another_tells_it_how_far_it_is_and_nobody_else(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_of_a_worker_goes_to_its_file_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "progress.txt"
     told = [("cell", file), ("waiting", tmp_path / "not yet")]
     with reported_in(file):
@@ -29,7 +27,7 @@ def test_what_works_for_another_tells_it_how_far_it_is_and_nobody_else(
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_log_says_what_is_under_way_though_nothing_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_shows_work_in_progress_before_anything_has_finished(capsys: pytest.CaptureFixture[str]) -> None:
     asked = []
 
     def notes() -> list[str]:
@@ -48,7 +46,7 @@ def test_a_log_says_what_is_under_way_though_nothing_has_ended(capsys: pytest.Ca
     assert len(asked) == n_asked  # nobody goes on asking
 
 
-def test_a_terminal_shows_what_is_under_way_below_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_work_in_progress_below_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     from io import StringIO
 
     from rich.console import Console

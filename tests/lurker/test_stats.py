@@ -6,29 +6,29 @@ from hypothesis import strategies as st
 from lurker.stats import accuracy_interval, auc_interval, mean_interval, worst_by_chance
 
 
-def test_share_by_hand() -> None:
+def test_a_share_matches_the_calculation_by_hand() -> None:
     estimate = accuracy_interval([1, 0, 1, 0.5], ["a", "b", "c", "d"])
     assert estimate.value == pytest.approx(0.625)
     assert (estimate.n, estimate.n_clusters) == (4, 4)
     assert estimate.low < 0.625 < estimate.high
 
 
-def test_weights_move_the_share() -> None:
+def test_weights_change_the_share() -> None:
     assert accuracy_interval([1, 0], [1, 2], weights=[3, 1]).value == pytest.approx(0.75)
 
 
-def test_all_right_is_not_certainty() -> None:
+def test_the_interval_stays_open_if_all_pairs_are_right() -> None:
     estimate = accuracy_interval(np.ones(10), np.arange(10))
     assert estimate.value == 1.0
     assert estimate.low < 0.8
 
 
-def test_one_post_says_nothing_about_others() -> None:
+def test_one_post_alone_has_the_widest_interval() -> None:
     estimate = accuracy_interval(np.ones(500), np.zeros(500))
     assert (estimate.low, estimate.high) == (0.0, 1.0)
 
 
-def test_nothing_to_average_is_an_error() -> None:
+def test_an_empty_average_is_an_error() -> None:
     with pytest.raises(ValueError, match="no pairs"):
         accuracy_interval([], [])
 
@@ -42,7 +42,7 @@ def test_copies_of_a_pair_do_not_narrow_the_interval() -> None:
     assert copied.high == pytest.approx(once.high)
 
 
-def test_interval_covers_the_truth_of_clustered_draws() -> None:
+def test_the_interval_covers_the_truth_of_clustered_draws() -> None:
     rng = np.random.default_rng(1)
     covered = naive_covered = 0
     for _ in range(400):
@@ -58,7 +58,7 @@ def test_interval_covers_the_truth_of_clustered_draws() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 5)), min_size=1, max_size=60))
-def test_interval_stays_in_bounds_and_holds_the_share(rows: list[tuple[float, int]]) -> None:
+def test_the_interval_stays_in_bounds_and_contains_the_share(rows: list[tuple[float, int]]) -> None:
     values, clusters = zip(*rows, strict=True)
     estimate = accuracy_interval(values, clusters)
     assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
@@ -70,14 +70,14 @@ def test_mean_interval_of_a_paired_difference() -> None:
     assert mean_interval([1.0, -1.0], ["one", "one"]).high == float("inf")
 
 
-def test_auc_by_hand_ties_count_half_and_weights_count() -> None:
+def test_an_auc_matches_the_calculation_by_hand_with_ties_and_weights() -> None:
     assert auc_interval([1, 1, 0, 0], [0.9, 0.4, 0.4, 0.1], range(4)).value == pytest.approx(3.5 / 4)
     assert auc_interval([1, 1, 0], [0.9, 0.1, 0.5], range(3), weights=[3, 1, 1]).value == pytest.approx(0.75)
     with pytest.raises(ValueError, match="positives and negatives"):
         auc_interval([1, 1], [0.1, 0.2], range(2))
 
 
-def test_auc_intervals_hold_the_truth_as_often_as_they_say_and_widen_with_clusters() -> None:
+def test_auc_intervals_have_their_coverage_and_widen_with_clusters() -> None:
     rng = np.random.default_rng(0)
     posts = np.repeat(np.arange(80), 10)
     held, widths, naive = 0, [], []
@@ -93,7 +93,7 @@ def test_auc_intervals_hold_the_truth_as_often_as_they_say_and_widen_with_cluste
     assert np.mean(widths) > 2 * np.mean(naive)
 
 
-def test_the_worst_of_several_reads_above_one_half_by_chance() -> None:
+def test_the_best_of_several_guessers_is_above_one_half_by_chance() -> None:
     rng = np.random.default_rng(0)
     guesses = rng.integers(0, 2, (2, 10_000))
     clusters, weights = np.arange(10_000), np.ones(10_000)

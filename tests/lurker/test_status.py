@@ -59,7 +59,7 @@ def test_rows_dates_maturity_and_deletions_of_each_subreddit(workspace):
     assert (emory["posts"], emory["comments"], emory["deleted"], emory["unripe"]) == (1, 4, 0, 2)
 
 
-def test_the_two_forms_of_unripe_agree(workspace):
+def test_polars_and_sql_agree_on_what_is_unripe(workspace):
     n_unripe = sum(workspace.scan(t).filter(is_unripe(RIPE_AFTER_S)).collect().height for t in (POSTS, COMMENTS))
     assert describe(workspace)["maturity"] == {
         "ripe_after_s": RIPE_AFTER_S,
@@ -76,7 +76,7 @@ def test_tables_with_bytes_and_dates(workspace):
     assert (tables["posts"]["first"], tables["observations"]["first"]) == ("2020-09-13", None)
 
 
-def test_it_says_what_needs_a_refresh_and_what_comes_next(workspace, capsys):
+def test_status_names_what_needs_a_refresh_and_the_next_command(workspace, capsys):
     (workspace.root / "staging" / "abc").mkdir(parents=True)
     assert run(["--workspace", str(workspace.root), "status"]) == 0
     said = capsys.readouterr().out
@@ -86,7 +86,7 @@ def test_it_says_what_needs_a_refresh_and_what_comes_next(workspace, capsys):
     assert said.endswith("next: lurker pairs build matched --recipe matched\n")
 
 
-def test_an_empty_workspace_says_what_to_run(tmp_path, capsys):
+def test_status_of_an_empty_workspace_names_the_first_command(tmp_path, capsys):
     root = str(open_workspace(tmp_path / "ws", create=True).root)
     assert run(["--workspace", root, "status"]) == 0
     said = capsys.readouterr().out
@@ -99,7 +99,7 @@ def test_an_empty_workspace_says_what_to_run(tmp_path, capsys):
     assert "Create it: `lurker ingest dump FILE...` or `lurker demo`." in capsys.readouterr().err
 
 
-def test_pair_sets_runs_and_what_a_purge_took(workspace):
+def test_status_counts_pair_sets_runs_and_purged_pairs(workspace):
     for name, purged in (("first", {}), ("second", {"n_purged": 7})):
         manifest = {"recipe": {"name": "naive"}, "n_pairs": 30, **purged}
         write_json(manifest, workspace.folder("pairs", name) / "manifest.json")

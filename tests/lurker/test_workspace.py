@@ -26,7 +26,7 @@ def looks(n: int, subreddit: str = "College") -> pl.DataFrame:
     return pl.DataFrame(rows, schema=OBSERVATIONS.schema)
 
 
-def test_what_is_no_workspace_is_named(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_workspace_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CallError, match="no workspace at"):
         open_workspace(tmp_path / "absent")
     (tmp_path / "file").write_text("x")
@@ -39,27 +39,27 @@ def test_what_is_no_workspace_is_named(tmp_path: Path) -> None:
         open_workspace(tmp_path)
 
 
-def test_a_workspace_whose_making_was_killed_is_made_by_the_next(tmp_path: Path) -> None:
+def test_a_workspace_whose_creation_was_killed_can_be_created_again(tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     (tmp_path / "ws" / ".lurker.json.0badcafe.tmp").write_text("{")
     assert open_workspace(tmp_path / "ws", create=True).root == tmp_path / "ws"
 
 
-def test_partition_is_replaced_whole(workspace: Workspace) -> None:
+def test_a_partition_is_replaced_completely(workspace: Workspace) -> None:
     workspace.replace_partition(OBSERVATIONS, "College", [looks(2), looks(3)])
     workspace.replace_partition(OBSERVATIONS, "college", [looks(4)])
     assert workspace.scan(OBSERVATIONS).collect().height == 4
     assert len(list(workspace.partition(OBSERVATIONS, "COLLEGE").glob("*.parquet"))) == 1
 
 
-def test_files_no_manifest_names_are_not_read(workspace: Workspace) -> None:
+def test_files_that_no_manifest_names_are_not_read(workspace: Workspace) -> None:
     workspace.replace_partition(OBSERVATIONS, "College", [looks(2)])
     write_parquet(looks(50), workspace.partition(OBSERVATIONS, "College") / "part-left-by-a-kill.parquet")
     assert workspace.scan(OBSERVATIONS).collect().height == 2
     assert workspace.connect().execute("SELECT count(*) FROM observations").fetchall() == [(2,)]
 
 
-def test_writer_that_fails_leaves_the_old_partition(workspace: Workspace) -> None:
+def test_a_failed_write_keeps_the_old_partition(workspace: Workspace) -> None:
     workspace.replace_partition(OBSERVATIONS, "College", [looks(2)])
 
     def frames():  # type: ignore[no-untyped-def]
@@ -71,7 +71,7 @@ def test_writer_that_fails_leaves_the_old_partition(workspace: Workspace) -> Non
     assert workspace.scan(OBSERVATIONS).collect().height == 2
 
 
-def test_unknown_subreddit_names_those_there(workspace: Workspace) -> None:
+def test_the_error_for_an_unknown_subreddit_lists_those_there_are(workspace: Workspace) -> None:
     workspace.replace_partition(OBSERVATIONS, "College", [looks(2)])
     with pytest.raises(LurkerError, match=r"No observations of r/emory .*it has: College"):
         workspace.files(OBSERVATIONS, ["Emory"])
@@ -90,7 +90,7 @@ def test_atomic_path_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_fills_is_a_sentence(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(LurkerError, match="Cannot write"), atomic_path(tmp_path / "file") as temporary:
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
@@ -103,7 +103,7 @@ def test_names_cannot_leave_the_workspace(workspace: Workspace, name: str) -> No
         workspace.folder("pairs", name)
 
 
-def test_salt_is_secret_and_stays(workspace: Workspace) -> None:
+def test_the_salt_is_secret_and_stays_the_same(workspace: Workspace) -> None:
     assert workspace.salt() == workspace.salt()
     assert stat.S_IMODE((workspace.root / "salt").stat().st_mode) == 0o600
 
@@ -116,7 +116,7 @@ def _try_lock(root: Path, answers: "multiprocessing.Queue[str]") -> None:
         answers.put(error.message)
 
 
-def test_second_writer_is_told_who_holds_the_lock(workspace: Workspace) -> None:
+def test_the_error_of_a_second_writer_names_the_first(workspace: Workspace) -> None:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     with workspace.lock("ingest dump"):
@@ -126,7 +126,7 @@ def test_second_writer_is_told_who_holds_the_lock(workspace: Workspace) -> None:
     assert "`lurker ingest dump` (process" in answers.get(timeout=5)
 
 
-def test_check_names_what_is_wrong() -> None:
+def test_check_names_the_wrong_column() -> None:
     frame = looks(1)
     assert check(frame.select(reversed(frame.columns)), OBSERVATIONS).columns == list(OBSERVATIONS.columns)
     with pytest.raises(LurkerError, match="lacks the columns score"):
@@ -138,13 +138,13 @@ def test_check_names_what_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("name", ["ws[1]", "ws*", "w?s"])
-def test_a_path_that_reads_as_a_pattern_is_refused(tmp_path, name):
+def test_a_path_with_a_glob_character_is_refused(tmp_path, name):
     with pytest.raises(CallError, match="treat as a pattern"):
         open_workspace(tmp_path / name, create=True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_next_writer_sweeps_up_what_a_killed_one_left(tmp_path):
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path):
     workspace = open_workspace(tmp_path / "ws", create=True)
     left = [
         workspace.root / name

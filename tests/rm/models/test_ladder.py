@@ -77,8 +77,8 @@ def test_a_model_without_a_padding_token_gets_one_that_is_not_the_end_token(has_
     assert model.tokenizer.pad_token_id != model.tokenizer.eos_token_id
     assert model.model.config.pad_token_id == model.tokenizer.pad_token_id
     alone = score_texts(text_scorer(model, CONFIG), ["rain"], ["tea"])
-    beside = score_texts(text_scorer(model, CONFIG), ["rain", "rain"], ["tea", "we went home after rain and tea"])
-    assert beside[0] == pytest.approx(alone[0], abs=1e-5)
+    in_batch = score_texts(text_scorer(model, CONFIG), ["rain", "rain"], ["tea", "we went home after rain and tea"])
+    assert in_batch[0] == pytest.approx(alone[0], abs=1e-5)
 
 
 @pytest.mark.parametrize("spec", ["scratch-3k", "", "no/such-model-anywhere"])

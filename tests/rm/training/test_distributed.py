@@ -106,14 +106,14 @@ def test_two_killed_processes_resume_exactly(
     model = save_gpt2(workspace, tmp_path / "gpt2") if has_dropout else "scratch-10k"
     arguments = (*sharding, "--set", "checkpoint_interval_s=0", "--set", "learning_rate=1e-3")
     dropping = (*arguments, "--set", f"has_dropout={str(has_dropout).lower()}")
-    finish(start(workspace, "whole", 2, *dropping, model=model))
+    finish(start(workspace, "uninterrupted", 2, *dropping, model=model))
     processes = start(workspace, "killed", 2, *dropping, model=model)
     kill_after(workspace, "killed", processes, n_steps=20)
     finish(start(workspace, "killed", 2, "--resume", *dropping, model=model))
-    assert losses(workspace, "killed") == losses(workspace, "whole")
+    assert losses(workspace, "killed") == losses(workspace, "uninterrupted")
     if has_dropout:  # it must have had an effect
         finish(start(workspace, "silent", 2, *arguments, model=model))
-        assert losses(workspace, "silent")[:2] != losses(workspace, "whole")[:2]
+        assert losses(workspace, "silent")[:2] != losses(workspace, "uninterrupted")[:2]
 
 
 def test_shares_partition_the_indices() -> None:

@@ -172,7 +172,7 @@ def test_a_killed_run_resumes_from_its_checkpoint_and_not_from_the_probe(
 ) -> None:
     train = replace(CONFIG, min_steps=8, epochs=1, checkpoint_interval_s=0.0)
     config = RunConfig(pairs="planted", model="scratch-10k", train=train, test_pairs=("planted",))
-    train_run(workspace, "whole", config, resume=False)
+    train_run(workspace, "uninterrupted", config, resume=False)
     from rm.training import loop
 
     append = loop.append_metric
@@ -189,7 +189,7 @@ def test_a_killed_run_resumes_from_its_checkpoint_and_not_from_the_probe(
     train_run(workspace, "cut", config, resume=True)
     losses = [
         [orjson.loads(line)["train_log_loss"] for line in (workspace.folder("runs", run) / "metrics.jsonl").open("rb")]
-        for run in ("whole", "cut")
+        for run in ("uninterrupted", "cut")
     ]
     assert losses[0] == losses[1] and len(losses[0]) >= 8
 

@@ -108,7 +108,7 @@ def test_a_pairwise_model_reads_both_responses_and_is_antisymmetric(
     swapped = splits["test"].rename({"chosen": "rejected", "rejected": "chosen"})
     swapped_margins = model_margins(scorer, tokenise(swapped, model.tokenizer, 64, reads="both"), TOKENS_PER_BATCH)
     assert swapped_margins == pytest.approx(-margins, abs=1e-5)
-    with pytest.raises(CallError, match="two responses at a time"):
+    with pytest.raises(CallError, match="reads=both"):
         text_scorer(model, config)
 
 

@@ -102,7 +102,7 @@ def test_transfer_fills_the_matrix_in_processes_of_its_own(workspace: Workspace)
 @pytest.mark.slow
 def test_scaling_runs_on_ray(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     table = run_scaling(Experiment(workspace, "grid", engine="ray"), scaling(sizes=(60,))).frame
     assert table.filter(~pl.col("is_baseline")).height == 2

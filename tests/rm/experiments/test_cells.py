@@ -1,0 +1,79 @@
+"""A cell that fails does not stop the others, and says what it needs to run."""
+
+from collections.abc import Callable
+
+import polars as pl
+import pytest
+
+import rm.experiments.cells
+from lurker.cli import run
+from lurker.errors import LurkerError
+from lurker.workspace import Workspace, read_json
+from rm.experiments.cells import TFIDF, Cell
+from rm.experiments.config import Experiment
+from rm.experiments.recipe_tables import Benchmark, Scores, difference_table
+from rm.experiments.scaling import ScalingConfig, run_scaling
+from rm.training.run_folder import RunConfig
+from rm.training.trainable import train_config
+
+CALL = "experiment scaling planted --models scratch-10k --sizes 60,120 --seeds 1 --workers 1 --set epochs=1"
+CALL += " --set min_steps=4 --set max_tokens=64 --set vocabulary_size=400"
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[RunConfig], bool]], None]:
+    """Makes the training of some cells fail."""
+    train_run = rm.experiments.cells.train_run
+
+    def fail_where(is_failing: Callable[[RunConfig], bool]) -> None:
+        def train(workspace: Workspace, run_id: str, config: RunConfig, *, resume: bool) -> object:
+            if is_failing(config):
+                raise RuntimeError("the disk caught fire")
+            return train_run(workspace, run_id, config, resume=resume)
+
+        monkeypatch.setattr(rm.experiments.cells, "train_run", train)
+
+    return fail_where
+
+
+def test_other_cells_finish_and_the_failed_one_is_listed_and_tried_again(
+    workspace: Workspace,
+    failing: Callable[[Callable[[RunConfig], bool]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing(lambda config: config.max_pairs == 120)
+    assert run(["--workspace", str(workspace.root), *CALL.split()]) == 1
+    shown = capsys.readouterr()
+    assert "60 pairs" in shown.out and "120 pairs" not in shown.out
+    assert "Cells that failed" in shown.err and "RuntimeError: the disk caught fire" in shown.err
+    folder = workspace.root / "experiments/planted-scaling"
+    assert pl.read_parquet(folder / "scaling.parquet")["n_train_pairs"].unique().to_list() == [60]
+    assert len(read_json(folder / "manifest.json")["cells"]) == 1
+    failing(lambda config: False)
+    assert run(["--workspace", str(workspace.root), *CALL.split()]) == 0
+    assert "120 pairs" in capsys.readouterr().out
+    assert len(read_json(folder / "manifest.json")["cells"]) == 2
+
+
+def test_when_all_cells_fail_the_first_error_is_reported(
+    workspace: Workspace, failing: Callable[[Callable[[RunConfig], bool]], None]
+) -> None:
+    failing(lambda config: True)
+    config = ScalingConfig(pairs="planted", models=("scratch-10k",), sizes=(60,), n_seeds=2)
+    with pytest.raises(LurkerError, match=r"All 2 cells failed; the first, .*: RuntimeError: the disk caught fire"):
+        run_scaling(Experiment(workspace, "e", n_workers=1), config)
+    assert not (workspace.root / "experiments/e/manifest.json").exists()
+
+
+def test_differences_leave_out_what_the_reference_lacks() -> None:
+    benchmark = Benchmark(pl.DataFrame(), [], None)
+    scores = {("naive", TFIDF, None): Scores(), ("naive", TFIDF, 100): Scores(), ("fair", TFIDF, 100): Scores()}
+    assert difference_table(benchmark, scores, "fair").is_empty()
+
+
+@pytest.mark.parametrize(("model", "gpus"), [("scratch-200k", 0), ("scratch-4m", 1), ("some/pretrained", 1)])
+def test_a_large_model_reserves_a_gpu_where_there_is_one(model: str, gpus: int) -> None:
+    cell = Cell("a", RunConfig(pairs="planted", model=model, train=train_config(model, 0, ())), 100)
+    assert cell.resources(has_gpu=True).gpus == gpus
+    assert cell.resources(has_gpu=False).gpus == 0
+    assert (cell.resources(has_gpu=False).memory_bytes or 0) >= 2**30
