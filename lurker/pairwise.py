@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lurker.progress import ignore
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""Inverse L2 penalties for TF-IDF, selected on validation. With steps of 10, one step could change the accuracy more than
-two recipes differ."""
+"""Inverse L2 penalties for TF-IDF, selected on validation. With steps of 10, one step could change accuracy by more
+than two recipes differ."""
 EMBEDDING_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 """Inverse L2 penalties for embeddings of mean square 1, selected on validation."""
 NUISANCE_SCALE = 3.0

@@ -45,7 +45,7 @@ def render() -> None:
     left, right = st.columns(2, gap="large")
     left.altair_chart(charts.recipe_accuracy(shown, test), width="stretch", key="recipe_accuracy")
     if (shown["measure"] != "accuracy").any():
-        right.altair_chart(charts.recipe_following(shown), width="stretch", key="recipe_following")
+        right.altair_chart(charts.recipe_correlations(shown), width="stretch", key="recipe_correlations")
     else:
         right.info("The true quality of these responses is unknown, as on any real Reddit: only the tests can decide.")
     st.caption(_reading_note(shown.filter(~pl.col("is_baseline"))))

@@ -5,7 +5,7 @@ Accuracies are shares, 0–1, where 0.5 is chance. Baselines, confounders and mo
 
 from lurker.charts.audit import ledger_waterfall, love_plot, probe_intervals
 from lurker.charts.overview import reach
-from lurker.charts.recipes import recipe_accuracy, recipe_figures, recipe_following
+from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
 from lurker.charts.scaling import accuracy_by_data, accuracy_by_parameters, scaling_curve
 from lurker.charts.transfer import transfer_heatmap, transfer_matrix
 
@@ -17,8 +17,8 @@ __all__ = [
     "probe_intervals",
     "reach",
     "recipe_accuracy",
+    "recipe_correlations",
     "recipe_figures",
-    "recipe_following",
     "scaling_curve",
     "transfer_heatmap",
     "transfer_matrix",

@@ -51,7 +51,7 @@ def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
     return _forest(shown, axis, 0.5, "tested on").properties(title=f"Accuracy on {test}")
 
 
-def recipe_following(figures: pl.DataFrame) -> alt.LayerChart:
+def recipe_correlations(figures: pl.DataFrame) -> alt.LayerChart:
     """Correlation of the reward with quality, length and delay within posts, by training set.
 
     A good reward correlates with quality and not with the others.

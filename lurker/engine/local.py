@@ -8,7 +8,8 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -29,7 +30,7 @@ class Worker:
         self.binding = (tuple(gpus), n_threads)
         self.connection, worker_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(worker_end,))
-        with environment(gpus, n_threads):
+        with environment(gpus, n_threads), _interrupts_blocked():
             self.process.start()
         worker_end.close()
 
@@ -159,9 +160,21 @@ def _death_error(index: int, n_deaths: int, how: str) -> LurkerError:
     )
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Within, Ctrl-C waits. Processes started here inherit that until `_serve` ignores it, so none dies half-started."""
+    resource_tracker.ensure_running()  # starting it inside would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(connection: Connection) -> None:
     """Run tasks until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent stops workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the parent stops its workers
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that tasks clean up
     while True:
         try:

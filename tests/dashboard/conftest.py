@@ -1,4 +1,4 @@
-"""A small workspace with every kind of file the dashboard reads, written through the real schema."""
+"""A small workspace with every kind of file that the dashboard reads, written with the real schema."""
 
 import shutil
 from pathlib import Path
@@ -38,7 +38,7 @@ def full_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def damaged_root(full_root: Path, tmp_path: Path) -> Path:
-    """Every kind of file damaged once, each beside a sound one."""
+    """Every kind of file damaged once, next to an intact one."""
     root = tmp_path / "workspace"
     shutil.copytree(full_root, root)
     (root / "pairs/naive/audit.json").write_text('{"pairs": "naive"', encoding="utf-8")
@@ -84,7 +84,7 @@ def build_workspace(root: Path) -> Path:
 
 
 def make_pairs(recipe: str, rng: np.random.Generator, n: int = 60) -> pl.DataFrame:
-    """Pairs of which the first is hostile, the second huge and the third speaks Arabic."""
+    """Pairs, of which the first is hostile, the second huge and the third Arabic."""
     rows = []
     for index in range(n):
         chosen_chars, rejected_chars = (int(chars) for chars in rng.integers(80, 600, 2))
@@ -118,7 +118,7 @@ def make_pairs(recipe: str, rng: np.random.Generator, n: int = 60) -> pl.DataFra
 
 
 def make_scaling(rng: np.random.Generator, lift: float, pairs: str) -> pl.DataFrame:
-    """Three models and four baselines on four sizes of data, two seeds: accuracy grows with both."""
+    """Three models and four baselines on four data sizes and two seeds; accuracy grows with both sizes."""
     rows = []
     sizes = (500, 1000, 2000, 4000)
     predictors = {"scratch-50k": 50_000, "scratch-200k": 200_000, "scratch-1m": 1_000_000}
@@ -138,7 +138,7 @@ def make_scaling(rng: np.random.Generator, lift: float, pairs: str) -> pl.DataFr
 
 
 def make_transfer(rng: np.random.Generator) -> pl.DataFrame:
-    """A model and TF-IDF over three communities: at home 0.66 and 0.58, elsewhere 0.06 less."""
+    """A model and TF-IDF on three communities: 0.66 and 0.58 in-domain, 0.06 less elsewhere."""
     rows = []
     for predictor, home in (("scratch-200k", 0.66), ("tfidf", 0.58)):
         for source in COMMUNITIES:
@@ -151,7 +151,7 @@ def make_transfer(rng: np.random.Generator) -> pl.DataFrame:
 
 
 def make_recipes() -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Two recipes, two seeds and two sizes of a model, and baselines: naive ranks worse and leans on length."""
+    """Two recipes, a model with two seeds and two sizes, and baselines; naive is worse."""
     figures = [("accuracy", "hard-test", "all"), ("accuracy", "hard-test", "gap >= 5"), ("accuracy", "truth", "all")]
     figures += [(name, "truth", "all") for name in ("quality", "length", "delay")]
     rows = [
@@ -192,7 +192,7 @@ def make_recipes() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def make_audit(recipe: str, joint: float) -> dict[str, Any]:
-    """An audit whose time probe comes near the joint one."""
+    """An audit whose time probe is almost as accurate as the joint one."""
     reach = {"time": joint - 0.008, "length": 0.5 + (joint - 0.5) * 0.12, "joint": joint, "text": 0.53}
     probes = [
         {
@@ -214,7 +214,7 @@ def make_audit(recipe: str, joint: float) -> dict[str, Any]:
     ]
     smds = {"log_delay": -2.2, "order": -1.7, "log_length": 0.35, "links": 0.06, "paragraphs": 0.2}
     is_clean = recipe == "hard-test"
-    verdict = "the shortcuts say nothing" if is_clean else f"not clean: the joint probe reaches {joint:.3f}"
+    verdict = "shortcuts predict nothing" if is_clean else f"not clean: the joint probe reaches {joint:.3f}"
     return {
         "pairs": recipe,
         "recipe": recipe,
@@ -291,7 +291,7 @@ def _write_items(workspace: Workspace, community: str) -> None:
 
 
 def _write_run(workspace: Workspace, rng: np.random.Generator) -> None:
-    """A run that judged the test pairs of the matched set: wrong on every third."""
+    """A run tested on the matched set, wrong on every third pair."""
     folder = workspace.folder("runs", "scratch-1m-4000-0")
     pairs = pl.read_parquet(workspace.folder("pairs", "matched") / "pairs.parquet").filter(pl.col("split") == "test")
     margins = rng.uniform(0.1, 3.0, pairs.height) * np.where(np.arange(pairs.height) % 3 == 0, -1, 1)

@@ -1,4 +1,4 @@
-"""The served dashboard in a real browser: every page by its address, charts drawn, hostile text inert."""
+"""The dashboard in a real browser: every page opens by its address, draws its charts and keeps hostile text inert."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def served(root: Path, home: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """`lurker dashboard` over the workspace, with an empty home; ended by Ctrl-C."""
+    """Run `lurker dashboard` on the workspace with an empty home folder; stop it by Ctrl-C."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "lurker", "--workspace", str(root), "dashboard", "--port", str(port)],
@@ -89,7 +89,7 @@ def test_every_page_in_a_browser(full_root: Path, tmp_path: Path) -> None:
         visit(page, f"{address}/scaling")
         page.get_by_role("button", name="scratch-1m").click()
         page.wait_for_url("**/scaling?*scaling_models=*", timeout=PATIENCE_MS)
-        assert "scratch-1m" not in page.url  # a click takes it out of what was chosen
+        assert "scratch-1m" not in page.url  # the click deselects it
 
         visit(page, f"{address}/reader?pairs=matched&pair=c000-r000")
         page.get_by_text("onerror=").first.wait_for(timeout=PATIENCE_MS)

@@ -1,4 +1,4 @@
-"""Charts are pure and say what they should: checked on the Vega-Lite they become."""
+"""Charts as Vega-Lite: axes, scales, series and labels."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -89,11 +89,11 @@ def test_difference_view_is_centred_on_zero(matrix: pl.DataFrame) -> None:
     low, middle, high = layers(spec, "rect")[0]["encoding"]["color"]["scale"]["domain"]
     assert middle == 0
     assert low == -high
-    at_home = [row["figure"] for row in rows_of(spec, layers(spec, "rect")[0]) if row["source"] == row["target"]]
-    assert at_home == ["+0.0"] * 3
+    in_domain = [row["figure"] for row in rows_of(spec, layers(spec, "rect")[0]) if row["source"] == row["target"]]
+    assert in_domain == ["+0.0"] * 3
 
 
-def test_communities_on_both_sides_come_first() -> None:
+def test_communities_that_are_source_and_target_come_first() -> None:
     matrix = pl.DataFrame({"source": ["b", "c", "all"], "target": ["c", "b", "a"]})
     assert communities(matrix) == ["b", "c", "a", "all"]
 
@@ -103,8 +103,8 @@ def test_probes_are_drawn_against_chance(workspace: Workspace) -> None:
         (pl.col("subreddit") == "all") & (pl.col("split") == "test")
     )
     spec = charts.probe_intervals(probes).to_dict()
-    coin, intervals = layers(spec, "rule")
-    assert [row["value"] for row in rows_of(spec, coin)] == [0.5]
+    chance, intervals = layers(spec, "rule")
+    assert [row["value"] for row in rows_of(spec, chance)] == [0.5]
     low, high = intervals["encoding"]["x"]["scale"]["domain"]
     assert low < probes["accuracy_low"].min() and high > probes["accuracy_high"].max()  # type: ignore[operator]
     assert len(rows_of(spec, intervals)) == probes.height
@@ -175,12 +175,12 @@ def test_recipes_keep_their_order_with_length_and_time_once(figures: pl.DataFram
     assert points["encoding"]["y"]["sort"] == ["naive", "matched", "length alone", "time alone"]
     rows = rows_of(spec, points)
     assert len(rows) == 8 and {row["series"] for row in rows} == {"all pairs", "gap >= 5"}
-    (coin,) = [layer for layer in layers(spec, "rule") if "value" in str(layer["encoding"]["x"])]
-    assert rows_of(spec, coin) == [{"value": 0.5}]
+    (chance,) = [layer for layer in layers(spec, "rule") if "value" in str(layer["encoding"]["x"])]
+    assert rows_of(spec, chance) == [{"value": 0.5}]
 
 
 def test_correlations_of_a_reward_have_one_scale_around_zero(figures: pl.DataFrame) -> None:
-    spec = charts.recipe_following(figures).to_dict()
+    spec = charts.recipe_correlations(figures).to_dict()
     (points,) = layers(spec, "point")
     low, high = points["encoding"]["x"]["scale"]["domain"]
     assert low < 0 < high == 1

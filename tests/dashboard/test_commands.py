@@ -1,4 +1,4 @@
-"""`lurker dashboard` says in one sentence why it cannot serve."""
+"""`lurker dashboard` and ports it cannot use."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Manifests and audits become frames, or a sentence that names the file."""
+"""Manifests and audits as frames, or an error that names the file."""
 
 import dataclasses
 import json

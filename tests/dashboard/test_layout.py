@@ -1,4 +1,4 @@
-"""Strangers' text is shown as text; figures and time spans as people say them."""
+"""Safe display of untrusted texts, and figures and time spans in words."""
 
 import html
 

@@ -1,4 +1,4 @@
-"""Each page, drawn whole by Streamlit's own test runner: on a full, an empty, a damaged and an absent workspace."""
+"""Each page, run by Streamlit's test runner: on a full, an empty, a damaged and a missing workspace."""
 
 import json
 import shutil
@@ -118,9 +118,7 @@ def test_a_set_that_does_not_match_its_manifest_is_reported_and_not_drawn(
 
 
 @pytest.mark.parametrize("page", ["overview", "audit"])
-def test_a_set_without_an_audit_shows_the_command(
-    open_page: OpenPage, full_root: Path, tmp_path: Path, page: str
-) -> None:
+def test_a_set_without_audit_shows_the_command(open_page: OpenPage, full_root: Path, tmp_path: Path, page: str) -> None:
     root = Path(shutil.copytree(full_root, tmp_path / "copy"))
     (root / "pairs/matched/audit.json").unlink()
     app = open_page(root, page)

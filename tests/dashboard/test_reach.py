@@ -1,4 +1,4 @@
-"""The project's question: which result stands for a pair set, and what is left out."""
+"""Which results represent a pair set on the overview."""
 
 import json
 import shutil

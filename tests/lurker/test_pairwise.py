@@ -6,7 +6,7 @@ from lurker.pairwise import fit_tfidf
 
 
 def shortcut_pairs(n: int, seed: int) -> pl.DataFrame:
-    """Pairs that taste (good | bad) and, more often, a shortcut decide; `soon` gives the shortcut away in words."""
+    """Pairs decided by taste (good | bad) and, more often, by a shortcut that the word `soon` reveals."""
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(n):
@@ -49,5 +49,5 @@ def test_the_reward_is_in_log_odds_for_any_penalty() -> None:
     margin = np.abs(reward(test["chosen"].to_list()) - reward(test["rejected"].to_list()))
     right = reward(test["chosen"].to_list()) > reward(test["rejected"].to_list())
     assert np.mean(1 / (1 + np.exp(-margin))) == pytest.approx(right.mean(), abs=0.03)
-    # Taste (1) and shortcut (2) agree or not: log-odds of 3 or 1.
+    # Taste (1) and shortcut (2) add up to log-odds of 3 or 1.
     assert np.quantile(margin, (0.2, 0.8)) == pytest.approx([1, 3], abs=0.4)

@@ -54,7 +54,7 @@ def test_the_interval_covers_the_truth_of_clustered_draws() -> None:
         naive = accuracy_interval(values, np.arange(values.size))
         naive_covered += naive.low <= 0.6 <= naive.high
     assert 0.92 <= covered / 400 <= 0.98
-    assert naive_covered < covered  # pairs taken as independent are overconfident
+    assert naive_covered < covered  # treating pairs as independent is overconfident
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 5)), min_size=1, max_size=60))
@@ -82,7 +82,7 @@ def test_auc_intervals_have_their_coverage_and_widen_with_clusters() -> None:
     posts = np.repeat(np.arange(80), 10)
     held, widths, naive = 0, [], []
     for _ in range(200):
-        effect = rng.normal(size=80)[posts]  # one draw a post: its pairs say the same
+        effect = rng.normal(size=80)[posts]  # one draw per post, so its pairs agree
         label = rng.random(80)[posts] < 0.5
         found = auc_interval(label, effect + 0.1 * rng.normal(size=800), posts)
         held += found.low <= 0.5 <= found.high

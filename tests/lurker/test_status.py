@@ -1,4 +1,4 @@
-"""`lurker status`: what the workspace holds, how ripe it is, and what to do next."""
+"""`lurker status`: contents, maturity and the next command."""
 
 import json
 from pathlib import Path
@@ -14,11 +14,11 @@ from lurker.workspace import Workspace, open_workspace, write_json
 
 BEGAN = 1_600_000_000  # 2020-09-13
 LOOKS = [None, RIPE_AFTER_S - 1, RIPE_AFTER_S, 10 * RIPE_AFTER_S]
-"""Seconds from writing to the newest look: two unripe, two ripe."""
+"""Seconds from writing to the latest observation: two unripe, two ripe."""
 
 
 def rows(table: Table, subreddit: str, looks: list[int | None], *, n_deleted: int = 0) -> pl.DataFrame:
-    """Rows an hour apart, a look each; the last `n_deleted` are gone."""
+    """Rows an hour apart, each observed once; the last `n_deleted` are deleted."""
     values = {pl.String: "x", pl.Int64: 1, pl.Float64: 0.5, pl.Boolean: False}
     plain = {name: values[column.dtype] for name, column in table.columns.items()}
     made = [
@@ -53,7 +53,7 @@ def test_rows_dates_maturity_and_deletions_of_each_subreddit(workspace):
         "first": "2020-09-13",
         "last": "2020-09-13",
         "deleted": 1,
-        "unripe": 1,  # of the two that were seen too soon one is gone: no score is left to ripen
+        "unripe": 1,  # of the two observed too soon one is deleted, so its score is final
         "last_look": "2020-09-28",
     }
     assert (emory["posts"], emory["comments"], emory["deleted"], emory["unripe"]) == (1, 4, 0, 2)

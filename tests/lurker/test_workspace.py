@@ -154,7 +154,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path):
             "ingested/.a.json.3c.tmp",
         )
     ]
-    kept = workspace.root / "pairs" / "mine" / ".pairs.parquet.4d.tmp"  # a build that goes on beside
+    kept = workspace.root / "pairs" / "mine" / ".pairs.parquet.4d.tmp"  # of a build that is still running
     for path in (*left, kept):
         path.parent.mkdir(parents=True)
         path.touch()

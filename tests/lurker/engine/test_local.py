@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from lurker.engine import THREAD_VARIABLES, Resources, run_tasks
 from lurker.engine.local import run_local
 from lurker.engine.outcome import MAX_RETRIES
-from lurker.engine.resources import Machine
+from lurker.engine.resources import Machine, n_cores
 from lurker.errors import LurkerError
 
 
@@ -51,6 +53,23 @@ def return_a_lambda() -> Any:
 def wait_or_return(seconds: float, started: Path) -> None:
     started.touch()
     time.sleep(seconds)
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+from lurker.engine import run_tasks
+from tests.lurker.engine.test_local import wait_or_return
+
+if __name__ == "__main__":
+    root = Path(sys.argv[1])
+    tasks = [{"seconds": 0.0, "started": root / "0"}, *({"seconds": 600.0, "started": root / x} for x in "12")]
+    try:
+        for index, _ in run_tasks(wait_or_return, tasks, engine="local", n_workers=2):
+            (root / f"finished-{index}").touch()
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
 
 
 def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
@@ -131,3 +150,25 @@ def test_leaving_the_loop_stops_what_still_runs(tmp_path: Path) -> None:
     while not (tmp_path / "long").exists():
         time.sleep(0.01)
     outcomes.close()  # type: ignore[attr-defined]  # joins the worker, which sleeps for ten minutes
+
+
+@pytest.mark.skipif(n_cores() < 2, reason="needs two tasks at once")
+def test_an_interrupt_stops_all_workers_and_keeps_finished_work(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    while not (tmp_path / "2").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, printed = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (130, "")
+    assert [path.name for path in tmp_path.glob("finished-*")] == ["finished-0"]
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # no worker is left
