@@ -56,37 +56,33 @@ def _optional_rules(recipe: Recipe, exclusions: Exclusions) -> dict[str, pl.Expr
     """Rules on a response or its post that the recipe switches on."""
     col = pl.col
     maturity_s = col("retrieved_utc") - col("created_utc")
-    rules: dict[str, tuple[bool, pl.Expr]] = {
-        "post deleted or removed": (recipe.exclude_deleted_posts, col("post_is_deleted")),
-        "post is a link": (recipe.require_self_post, ~col("post_is_self")),
-        "post marked over 18": (recipe.exclude_nsfw, col("post_is_nsfw")),
-        "post edited": (recipe.exclude_edited_posts, col("post_is_edited")),
-        "edited": (recipe.exclude_edited, col("is_edited")),
-        "by the post's author": (recipe.exclude_op, col("is_by_op")),
-        "author deleted": (recipe.exclude_deleted_authors, col("author_hash").is_null()),
-        "post's author deleted": (recipe.exclude_deleted_authors, col("post_author_hash").is_null()),
-        "written by a bot": (recipe.exclude_bots, _is_bot(exclusions)),
-        "distinguished": (recipe.exclude_distinguished, col("is_distinguished")),
-        "stickied": (recipe.exclude_stickied, col("is_stickied")),
+    rules: dict[str, pl.Expr | bool] = {
+        "post deleted or removed": recipe.exclude_deleted_posts and col("post_is_deleted"),
+        "post is a link": recipe.require_self_post and ~col("post_is_self"),
+        "post marked over 18": recipe.exclude_nsfw and col("post_is_nsfw"),
+        "post edited": recipe.exclude_edited_posts and col("post_is_edited"),
+        "edited": recipe.exclude_edited and col("is_edited"),
+        "by the post's author": recipe.exclude_op and col("is_by_op"),
+        "author deleted": recipe.exclude_deleted_authors and col("author_hash").is_null(),
+        "post's author deleted": recipe.exclude_deleted_authors and col("post_author_hash").is_null(),
+        "written by a bot": recipe.exclude_bots and _is_bot(exclusions),
+        "distinguished": recipe.exclude_distinguished and col("is_distinguished"),
+        "stickied": recipe.exclude_stickied and col("is_stickied"),
         # Deconfounding learns from the other posts first, and drops them at the end.
-        "not a test post": (recipe.test_posts_only and recipe.deconfound == "none", col("split") != "test"),
-        "post too new": (recipe.created_before_utc is not None, col("post_created_utc") >= recipe.created_before_utc),
-        "post score below min_post_score": (
-            recipe.min_post_score is not None,
-            (col("post_score") < recipe.min_post_score).fill_null(True),
-        ),
-        "seen before min_maturity_s": (
-            recipe.min_maturity_s > 0,
-            (maturity_s < recipe.min_maturity_s).fill_null(True),
-        ),
-        "only links": (recipe.exclude_link_only, col("is_link_only")),
-        "below min_chars": (True, col("n_chars") < recipe.min_chars),
-        "below min_words": (True, col("n_words") < recipe.min_words),
-        "above max_chars": (recipe.max_chars is not None, col("n_chars") > recipe.max_chars),
-        "above max_words": (recipe.max_words is not None, col("n_words") > recipe.max_words),
-        "score below min_score": (recipe.min_score is not None, col("score") < recipe.min_score),
+        "not a test post": recipe.test_posts_only and recipe.deconfound == "none" and col("split") != "test",
+        "post too new": recipe.created_before_utc is not None and col("post_created_utc") >= recipe.created_before_utc,
+        "post score below min_post_score": recipe.min_post_score is not None
+        and (col("post_score") < recipe.min_post_score).fill_null(True),
+        "seen before min_maturity_s": recipe.min_maturity_s > 0
+        and (maturity_s < recipe.min_maturity_s).fill_null(True),
+        "only links": recipe.exclude_link_only and col("is_link_only"),
+        "below min_chars": col("n_chars") < recipe.min_chars,
+        "below min_words": col("n_words") < recipe.min_words,
+        "above max_chars": recipe.max_chars is not None and col("n_chars") > recipe.max_chars,
+        "above max_words": recipe.max_words is not None and col("n_words") > recipe.max_words,
+        "score below min_score": recipe.min_score is not None and col("score") < recipe.min_score,
     }
-    return {reason: rule for reason, (is_on, rule) in rules.items() if is_on}
+    return {reason: rule for reason, rule in rules.items() if isinstance(rule, pl.Expr)}
 
 
 def _exclusion_rules(recipe: Recipe, exclusions: Exclusions) -> dict[str, pl.Expr]:

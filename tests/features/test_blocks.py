@@ -20,9 +20,7 @@ def rows(sizes: list[tuple[str, str, int]]) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("n_batch", [1, 3, 7, 1_000])
-def test_blocks_end_with_a_post_or_a_subreddit_whatever_the_batches(
-    n_batch: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_end_with_a_post_or_a_subreddit_in_any_batches(n_batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 5)
     ordered = rows([("a", "p1", 2), ("a", "p2", 4), ("a", "p3", 9), ("a", "p4", 1), ("b", "p4", 2), ("c", "p5", 5)])
     cut = list(split_into_blocks(ordered.iter_slices(n_batch), "post_id", "subreddit"))

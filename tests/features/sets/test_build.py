@@ -85,7 +85,7 @@ def test_order_of_rows_split_into_files_and_memory_limit_change_no_byte(
     posts, comments, _ = simulate(n_posts=40, n_comments=12, subreddits=("alpha", "beta"))
     rules = override(preset(recipe), ["min_score=none", "min_words=0"])
     contents = []
-    for n_files, means in ((1, BuildOptions()), (3, BuildOptions(memory_limit="100MB"))):
+    for n_files, options in ((1, BuildOptions()), (3, BuildOptions(memory_limit="100MB"))):
         workspace = write_workspace(posts, comments, n_files=n_files)
         build_pairs(workspace, "set", rules, options=options)
         contents.append(

@@ -1,0 +1,120 @@
+"""The library functions: keyword arguments in, results that show themselves out."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import features
+from features.audits import pair_audit
+from features.audits.probes import ProbeConfig
+from features.results import Audit
+from lurker.errors import CallError
+from lurker.pair_sets import PairSet
+from lurker.workspace import Workspace, open_workspace
+
+FAST = ProbeConfig(n_folds=3, n_repeats=1, n_boosting_rounds=15, max_text_pairs=1_500)
+
+
+@pytest.fixture(scope="module")
+def pairs(simulated_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> PairSet:
+    """The naive pairs of a workspace where earlier responses score higher."""
+    root = Path(shutil.copytree(simulated_workspace, tmp_path_factory.mktemp("api") / "copy"))
+    return features.build(open_workspace(root), "naive", subreddits=["alpha"], max_pairs_per_post=20)
+
+
+@pytest.fixture
+def fast_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_audit, "ProbeConfig", lambda: FAST)
+
+
+def test_build_takes_recipe_fields_and_names_the_set_after_the_recipe(pairs: PairSet) -> None:
+    assert pairs.name == "naive"
+    assert pairs.manifest["recipe"]["max_pairs_per_post"] == 20 and pairs.manifest["subreddits"] == ["alpha"]
+    assert pairs.frame.height == pairs.manifest["n_pairs"]
+    assert {row["stage"] for row in pairs.ledger} == {"responses", "pairs"}
+    assert features.load(pairs.workspace, "naive").frame.equals(pairs.frame)
+
+
+def test_a_recipe_can_be_a_value_and_the_set_can_have_a_name(
+    write_workspace: Callable[..., Workspace], simulate: Callable[..., Any]
+) -> None:
+    workspace = write_workspace(*simulate(n_posts=20, n_comments=8))
+    recipe = features.presets()["naive"]
+    assert isinstance(recipe, features.Recipe)
+    mine = features.build(workspace, recipe, name="mine", min_score_gap=2)
+    gaps = mine.frame["chosen_score"] - mine.frame["rejected_score"]
+    assert mine.name == "mine" and gaps.min() >= 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fields", "words"),
+    [
+        ("magic", {}, "Unknown recipe 'magic'"),
+        ("naive", {"minimum": 3}, "Unknown field 'minimum'"),
+        ("naive", {"min_score_gap": 1.5}, "min_score_gap takes int, got '1.5'"),
+        ("naive", {"deconfound": "perhaps"}, "deconfound takes none | balance | adjust, got 'perhaps'"),
+        ("naive", {"memory_limit": "plenty"}, "'plenty'"),
+        ("hard-test", {}, "'hard-test' is reserved"),
+    ],
+)
+def test_wrong_arguments_give_a_clear_error(pairs: PairSet, recipe: str, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(CallError) as error:
+        features.build(pairs.workspace, recipe, **fields)
+    assert words in str(error.value)
+
+
+@pytest.mark.usefixtures("fast_probes")
+def test_the_audit_of_a_pair_set_shows_its_verdict(pairs: PairSet) -> None:
+    audit = features.audit(pairs)
+    assert (pairs.workspace.root / "pairs/naive/audit.json").exists()
+    assert not audit.is_clean and audit.verdict.startswith("Not clean") and audit.verdict in str(audit)
+    rows = {row["confounders"]: row for row in audit.table()}
+    assert set(rows) == {"time", "order", "length", "form", "calendar", "author", "joint", "text"}
+    assert rows["time"]["accuracy_low"] > 0.7
+    assert "<table>" in audit._repr_html_()
+
+
+@pytest.mark.usefixtures("fast_probes")
+def test_a_frame_is_audited_without_a_workspace(pairs: PairSet) -> None:
+    frame = pairs.frame.drop("label_confidence", "confounder_log_odds", "recipe")
+    audit = features.audit(frame.with_columns(weight=pl.lit(2.0)))
+    rows = {row["confounders"]: row for row in audit.table()}
+    assert set(rows) == {"time", "order", "length", "form", "joint", "text"}
+    assert rows["time"]["accuracy_low"] > 0.7 and rows["joint"]["accuracy_low"] > 0.7
+    assert set(audit.limits) == {"order", "author", "post score", "thread size", "calendar"}
+    assert "author needs a workspace" in str(audit) and audit.report["label_confidence_mean"] is None
+    timed = features.audit(frame.with_columns(post_created_utc=pl.lit(1_600_000_000)))
+    assert "calendar" in {row["confounders"] for row in timed.table()} and "calendar" not in timed.limits
+
+
+def test_a_frame_without_the_columns_of_pairs_is_refused(pairs: PairSet) -> None:
+    with pytest.raises(CallError, match="no column chosen_delay_s, chosen_chars"):
+        features.audit(pairs.frame.drop("chosen_delay_s", "chosen_chars"))
+
+
+def test_export_and_rehydrate_return_what_they_wrote(pairs: PairSet, tmp_path: Path) -> None:
+    export = features.export(pairs, "ids", tmp_path / "ids")
+    assert export.report["n_pairs"] == pairs.manifest["pairs_by_split"] and "naive as ids" in str(export)
+    again = features.rehydrate(pairs.workspace, tmp_path / "ids", name="again")
+    assert again.frame.sort("pair_id").equals(pairs.frame.sort("pair_id"))
+
+
+def test_the_strongest_probe_of_each_group_is_shown() -> None:
+    def row(probe: str, accuracy: float, split: str = "all") -> dict[str, Any]:
+        scores = {f"{name}{end}": accuracy for name in ("accuracy", "auc") for end in ("", "_low", "_high")}
+        names = {"split": split, "subreddit": "all", "confounders": "time", "probe": probe}
+        return names | {"n_pairs": 9, "n_posts": 3} | scores
+
+    rows = [row("logistic", 0.5), row("boosting", 0.6), row("logistic", 0.9, "test")]
+    audit = Audit({"pairs": "x", "probes": rows, "verdict": "Clean: yes.", "is_clean": True})
+    assert [(one["probe"], one["accuracy"]) for one in audit.table()] == [("boosting", 0.6)]
+
+
+def test_public_names_are_listed() -> None:
+    assert {"build", "load", "audit", "compare", "second_opinion", "export", "rehydrate"} <= set(dir(features))
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        features.absent  # noqa: B018
