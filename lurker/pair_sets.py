@@ -35,8 +35,13 @@ class PairSet(Displayed):
     name: str
     manifest: dict[str, Any]
     """Recipe, ledger, counts and digests, as in `manifest.json`."""
-    frame: pl.DataFrame
-    """The PAIRS table, without pairs whose texts a purge erased."""
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The PAIRS table, without pairs whose texts a purge erased; read and checked at first use."""
+        pairs = pl.read_parquet(self.workspace.folder("pairs", self.name) / PAIRS_FILE)
+        _require_intact(self.name, pairs, self.manifest)
+        return with_texts(check(pairs, PAIRS), self.name)
 
     @property
     def ledger(self) -> ResultTable:
