@@ -1,6 +1,7 @@
 # make demo   a simulated Reddit through everything, then the dashboard (SERVE=0 stops before serving)
 # make test   lint, types, import layers, documentation, tests; offline, under 5 minutes
 # make docs   the documentation as a site in site/; broken links and anchors fail
+# make slow   tests that take minutes, among them the compiled reader under sanitizers
 PYTHON ?= python3
 SERVE ?= 1
 PORT ?= 8501
@@ -45,12 +46,12 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Lurker needs Python >= 3.11, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
 
-$(VENV)/.core: pyproject.toml constraints.txt hatch_build.py $(wildcard ingest/native/*.[ch]) | $(VENV)/bin/python
+$(VENV)/.core: pyproject.toml constraints.txt hatch_build.py ingest/native/build.py $(wildcard ingest/native/*.[ch]) | $(VENV)/bin/python
 	@echo "Installing (about a minute, 1 GB)..."
 	$(PIP) -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt hatch_build.py $(wildcard ingest/native/*.[ch]) | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml constraints.txt hatch_build.py ingest/native/build.py $(wildcard ingest/native/*.[ch]) | $(VENV)/bin/python
 	@echo "Installing (about a minute, 1.4 GB)..."
 	$(PIP) -e '.[dev,docs]'
 	@touch $(VENV)/.core $@

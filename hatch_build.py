@@ -1,7 +1,9 @@
-"""Compiles ingest/native/*.c when the package is built or installed; without a C compiler the package works too."""
+"""Compiles ingest/native/*.c when the package is built or installed.
 
-import os
-import subprocess
+Without a C compiler the package works too, only slower. A compiler that fails is an error in CI and a warning elsewhere.
+"""
+
+import runpy
 import sys
 import sysconfig
 from pathlib import Path
@@ -9,22 +11,28 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = Path("ingest/native")
+BUILD = Path("ingest/native/build.py")
 LIBRARY = Path("ingest/native/libjson_lines.so")
 
 
 class CompileHook(BuildHookInterface):
-    """The reader of JSON lines and what goes on from it, as a library without any part of Python in it."""
+    """Builds the compiled reader of dumps next to its sources, where an editable install looks for it too."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile beside the sources, where an editable install looks too."""
-        compiler = os.environ.get("CC") or "cc"
-        sources = sorted((Path(self.root) / SOURCES).glob("*.c"))
-        command = [*compiler.split(), "-O3", "-shared", "-fPIC", "-o", LIBRARY, *sources]
+        """Compile, and mark the wheel as specific to this platform if that worked.
+
+        Raises:
+            BuildError: in CI, if the library cannot be built.
+        """
+        native = runpy.run_path(str(Path(self.root) / BUILD))
         try:
-            subprocess.run(command, cwd=self.root, check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            sys.stderr.write(f"No compiled reader of JSON lines ({error}): dumps take half as long again.\n")
+            native["build"]()
+        except native["BuildError"] as error:
+            if native["is_ci"]():
+                raise
+            is_broken = native["find_compiler"]() is not None
+            warning = "WARNING: the compiled reader of dumps could not be built" if is_broken else "No compiled reader"
+            sys.stderr.write(f"{warning}; `lurker ingest` works without it, but takes longer.\n{error}\n")
             return
         build_data["artifacts"].append(f"/{LIBRARY}")
         build_data["pure_python"] = False

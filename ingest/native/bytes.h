@@ -1,4 +1,4 @@
-/* Some bytes looked at together: 16 where the processor has SSE2, as every one of x86-64 has, else 8. */
+/* Look at several bytes at once: 16 with SSE2, which every x86-64 processor has, otherwise 8. */
 
 #ifndef LURKER_BYTES_H
 #define LURKER_BYTES_H
@@ -10,20 +10,20 @@
 #include <emmintrin.h>
 
 #define N_TOGETHER 16
-typedef __m128i bytes; /* or a byte of ones for each that was looked for */
+typedef __m128i bytes; /* the bytes themselves, or a mask: 0xff for each byte that matches */
 
 static inline bytes load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
 static inline bytes either(bytes a, bytes b) { return _mm_or_si128(a, b); }
 static inline bytes equal(bytes x, uint8_t c) { return _mm_cmpeq_epi8(x, _mm_set1_epi8((char)c)); }
 static inline bytes controls(bytes x) { return _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x); }
-static inline int is_any(bytes found) { return _mm_movemask_epi8(found) != 0; }
-static inline int first(bytes found) { return __builtin_ctz((unsigned)_mm_movemask_epi8(found)); }
+static inline int is_any(bytes mask) { return _mm_movemask_epi8(mask) != 0; }
+static inline int first(bytes mask) { return __builtin_ctz((unsigned)_mm_movemask_epi8(mask)); }
 static inline int is_ascii(bytes x) { return !_mm_movemask_epi8(x); }
 
 #else
 
 #define N_TOGETHER 8
-typedef uint64_t bytes; /* or the highest bit of each that was looked for, right up to the first */
+typedef uint64_t bytes; /* the bytes themselves, or a mask: the highest bit of each match, exact up to the first */
 
 #define EACH(n) (0x0101010101010101ULL * (n))
 static inline bytes load(const uint8_t *p) {
@@ -35,8 +35,8 @@ static inline bytes below(bytes x, uint8_t n) { return (x - EACH(n)) & ~x & EACH
 static inline bytes either(bytes a, bytes b) { return a | b; }
 static inline bytes equal(bytes x, uint8_t c) { return below(x ^ EACH(c), 1); }
 static inline bytes controls(bytes x) { return below(x, 0x20); }
-static inline int is_any(bytes found) { return found != 0; }
-static inline int first(bytes found) { return __builtin_ctzll(found) >> 3; }
+static inline int is_any(bytes mask) { return mask != 0; }
+static inline int first(bytes mask) { return __builtin_ctzll(mask) >> 3; }
 static inline int is_ascii(bytes x) { return !(x & EACH(0x80)); }
 
 #endif

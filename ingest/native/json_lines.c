@@ -1,8 +1,8 @@
-/* Lines of JSON objects -> Arrow columns of chosen fields, for lines that are as lines of dumps are.
+/* Read lines of JSON objects into Arrow columns of chosen fields.
  *
- * Every line is checked whole against RFC 8259 and RFC 3629. A line is left to the caller, by its place, when it is no
- * JSON object or when a chosen field holds what its column does not foresee: what such a line means is decided
- * elsewhere, once. Nothing here calls Python, so threads read blocks side by side.
+ * Every line is checked in full against RFC 8259 and RFC 3629. A line is left to the caller if it is not a JSON object,
+ * if a chosen field holds a value that its column does not expect, or if it holds a chosen field twice: DuckDB decides
+ * what such a line means. Nothing here calls Python, so threads read blocks in parallel.
  *
  * Source: RFC 8259 (JSON), RFC 3629 (UTF-8).
  */
@@ -13,19 +13,31 @@
 
 #include "bytes.h"
 
+#ifndef LURKER_SOURCE_HASH
+#error "build with `python -m ingest.native.build`, which defines LURKER_SOURCE_HASH"
+#endif
+
+#define MAX_COLUMNS 64
+#define MAX_DEPTH 64
+#define N_COUNTS 64
+#define IGNORED (-2) /* the parent of fields that no column holds */
+
+#define LINE(name) #name "\n"
+const char *const lurker_source_hash = LURKER_SOURCE_HASH;
+const char *const lurker_kinds = KINDS(LINE);
+const int64_t lurker_column_bytes = sizeof(column);
+
 typedef struct {
     const column *columns;
     int64_t n_columns;
-    const uint8_t *p, *end; /* the place in the line; its newline, which no string may hold */
+    const uint8_t *p, *end; /* the current position, and the newline of this line */
     int64_t row;
-    uint8_t *texts; /* room for as many bytes as there are of lines: no text is longer than its JSON */
+    uint64_t seen;  /* one bit per column: whether this line has had a value for it */
+    uint8_t *texts; /* as many bytes as all lines have: no text is longer than its JSON */
     int64_t n_text_bytes;
-    int8_t slots[256]; /* hash of a field's name -> a column, -1: none */
-    int8_t next[64];   /* the next column of the same hash */
+    int8_t slots[256];        /* hash of a field's name -> a column, -1: none */
+    int8_t next[MAX_COLUMNS]; /* the next column with the same hash */
 } reader;
-
-#define MAX_DEPTH 64
-#define N_COUNTS 64
 
 static inline uint8_t hash_of(const uint8_t *name, int64_t length) {
     return (uint8_t)(length * 131 + name[0] * 7 + name[length - 1] * 31 + name[length / 2]);
@@ -37,17 +49,17 @@ static inline void skip_spaces(reader *r) {
 
 static inline int is_digit(uint8_t c) { return c >= '0' && c <= '9'; }
 
-/* After the opening quote: past the plain characters, to a quote, a backslash or a control character. */
+/* The next quote, backslash or control character. The newline at `end` stops the search. */
 static inline const uint8_t *past_plain(const uint8_t *p, const uint8_t *end) {
     for (; p + N_TOGETHER <= end; p += N_TOGETHER) {
-        bytes x = load(p), found = either(either(equal(x, '"'), equal(x, '\\')), controls(x));
-        if (is_any(found)) return p + first(found);
+        bytes x = load(p), stops = either(either(equal(x, '"'), equal(x, '\\')), controls(x));
+        if (is_any(stops)) return p + first(stops);
     }
     while (*p != '"' && *p != '\\' && *p >= 0x20) p++;
     return p;
 }
 
-/* Past a string whose text nobody wants; its escapes are checked. 0: it is none. */
+/* Skip a string and check its escapes. Returns 0 if it is not valid. */
 static int skip_string(reader *r) {
     const uint8_t *p = r->p + 1;
     for (;;) {
@@ -67,13 +79,13 @@ static int skip_string(reader *r) {
     return 1;
 }
 
-/* The row has no value in the column; a view of a text that is gone must not stay. */
-static void forget(const column *c, int64_t row) {
+/* Make the value null. The view is cleared too, since its text may be overwritten. */
+static void set_null(const column *c, int64_t row) {
     if (c->kind == TEXT || c->kind == LOOSE) memset(c->values + 16 * row, 0, 16);
     clear_bit(c->valid, row);
 }
 
-/* `length` bytes that stand at the end of the texts become the row's value. */
+/* Make the `length` bytes at the end of the texts the row's value. */
 static void keep_text(reader *r, const column *c, int64_t length) {
     put_view(c->values + 16 * r->row, r->texts + r->n_text_bytes, length, r->texts);
     if (length > 12) r->n_text_bytes += length;
@@ -89,14 +101,14 @@ static int read_text(reader *r, const column *c) {
         out += stop - p;
         p = stop;
         if (*p == '"') break;
-        if (*p != '\\' || !(out = lurker_put_escaped(&p, r->end, out))) return 0;
+        if (*p != '\\' || !(out = lurker_decode_escape(&p, r->end, out))) return 0;
     }
     r->p = p + 1;
     keep_text(r, c, out - start);
     return 1;
 }
 
-/* Past a number; is_whole: it has neither point nor exponent. 0: it is none. */
+/* Skip a number; is_whole: it has neither a fraction nor an exponent. Returns 0 if it is not valid. */
 static int skip_number(reader *r, int *is_whole) {
     const uint8_t *p = r->p;
     *is_whole = 1;
@@ -123,7 +135,7 @@ static int skip_number(reader *r, int *is_whole) {
     return 1;
 }
 
-static int64_t whole_of(const uint8_t *p, const uint8_t *end) {
+static int64_t parse_whole(const uint8_t *p, const uint8_t *end) {
     int is_negative = *p == '-';
     int64_t value = 0;
     for (p += is_negative; p < end; p++) value = value * 10 + (*p - '0');
@@ -136,7 +148,16 @@ static int skip_word(reader *r, const char *word, int64_t length) {
     return 1;
 }
 
-/* A number, quoted or not, as the column wants it. Digits beyond 18, and others than of dumps, are left to others. */
+/* Whether DuckDB writes the number as a text in the same characters: digits, or digits and ".0". */
+static int is_plain(const uint8_t *start, int64_t n_digits, int is_whole) {
+    if (*start == '-') return 0;
+    if (is_whole) return n_digits <= 18;
+    n_digits -= 2;
+    if (n_digits < 1 || n_digits > 15 || start[n_digits] != '.' || start[n_digits + 1] != '0') return 0;
+    return 1;
+}
+
+/* Read a number as the column's type. Returns 0 for numbers that may be read differently by other parsers. */
 static int read_number(reader *r, const column *c) {
     int is_quoted = *r->p == '"', is_whole;
     if (is_quoted && c->kind != REAL) return 0;
@@ -147,23 +168,24 @@ static int read_number(reader *r, const column *c) {
     if (is_quoted && *r->p++ != '"') return 0;
     const uint8_t *stop = start + n_digits;
     if (c->kind == LOOSE) {
+        if (!is_plain(start, n_digits, is_whole)) return 0;
         memcpy(r->texts + r->n_text_bytes, start, (size_t)n_digits);
         keep_text(r, c, n_digits);
         return 1;
     }
     if (c->kind == WHOLE) {
         if (!is_whole || n_digits > 18) return 0;
-        ((int64_t *)(void *)c->values)[r->row] = whole_of(start, stop);
+        ((int64_t *)(void *)c->values)[r->row] = parse_whole(start, stop);
     } else if (is_whole) {
         if (n_digits > 15) return 0;
-        ((double *)(void *)c->values)[r->row] = (double)whole_of(start, stop);
+        ((double *)(void *)c->values)[r->row] = (double)parse_whole(start, stop);
     } else {
         char digits[40], *stopped;
         if (n_digits >= (int64_t)sizeof digits) return 0;
         memcpy(digits, start, (size_t)n_digits);
         digits[n_digits] = 0;
         ((double *)(void *)c->values)[r->row] = strtod(digits, &stopped);
-        if (stopped != digits + n_digits) return 0; /* a locale with another decimal point */
+        if (stopped != digits + n_digits) return 0; /* this locale has another decimal point */
     }
     set_bit(c->valid, r->row);
     return 1;
@@ -191,7 +213,7 @@ static int skip_value(reader *r, int depth) {
     int is_whole;
     switch (*r->p) {
     case '"': return skip_string(r);
-    case '{': return read_object(r, -2, depth + 1);
+    case '{': return read_object(r, IGNORED, depth + 1);
     case '[':
         if (depth >= MAX_DEPTH) return 0;
         r->p++;
@@ -218,10 +240,9 @@ static int skip_value(reader *r, int depth) {
 
 static int read_value(reader *r, int64_t index, int depth) {
     const column *c = r->columns + index;
-    if (*r->p == 'n') {
-        forget(c, r->row); /* of a field that comes twice, the last counts */
-        return c->kind == OBJECT ? 0 : skip_word(r, "null", 4);
-    }
+    if (r->seen >> index & 1) return 0;
+    r->seen |= 1ULL << index;
+    if (*r->p == 'n') return c->kind == OBJECT ? 0 : skip_word(r, "null", 4);
     switch (c->kind) {
     case OBJECT: return *r->p == '{' && read_object(r, (int)index, depth + 1);
     case TEXT: return *r->p == '"' && read_text(r, c);
@@ -235,7 +256,7 @@ static int read_value(reader *r, int64_t index, int depth) {
 }
 
 static int64_t column_of(const reader *r, const uint8_t *name, int64_t length, int parent) {
-    if (length <= 0 || parent == -2) return -1;
+    if (length <= 0 || parent == IGNORED) return -1;
     for (int64_t i = r->slots[hash_of(name, length)]; i >= 0; i = r->next[i]) {
         const column *c = r->columns + i;
         if (c->length == length && c->parent == parent && is_same(c->name, name, length)) return i;
@@ -243,7 +264,7 @@ static int64_t column_of(const reader *r, const uint8_t *name, int64_t length, i
     return -1;
 }
 
-/* parent: the column that the object is, -1: the line's own, -2: one that nobody wants. 0: it is no object. */
+/* Read an object. parent: the column it belongs to, -1 for the line itself, or IGNORED. Returns 0 if it is not valid. */
 static int read_object(reader *r, int parent, int depth) {
     if (depth >= MAX_DEPTH) return 0;
     r->p++;
@@ -257,7 +278,7 @@ static int read_object(reader *r, int parent, int depth) {
         if (*r->p != '"') return 0;
         const uint8_t *name = r->p + 1, *end = past_plain(name, r->end);
         if (*end == '"') r->p = end + 1;
-        else if (parent != -2 || !skip_string(r)) return 0; /* a wanted name may be written with escapes */
+        else if (parent != IGNORED || !skip_string(r)) return 0; /* a chosen name may be written with escapes */
         int64_t length = end - name;
         int64_t index = column_of(r, name, length, parent);
         skip_spaces(r);
@@ -274,7 +295,7 @@ static int read_object(reader *r, int parent, int depth) {
 
 int64_t lurker_count_lines(const uint8_t *data, int64_t n_bytes) {
     int64_t n = 0;
-    while (n_bytes > 0) { /* at most 255 of each place at a time, so that counts of a byte do: a loop for vectors */
+    while (n_bytes > 0) { /* at most 255 rounds at a time, so that each count fits into a byte */
         uint8_t counts[N_COUNTS] = {0};
         int64_t n_rounds = n_bytes / N_COUNTS < 255 ? n_bytes / N_COUNTS : 255;
         for (int64_t round = 0; round < n_rounds; round++, data += N_COUNTS) {
@@ -287,15 +308,18 @@ int64_t lurker_count_lines(const uint8_t *data, int64_t n_bytes) {
     return n;
 }
 
-/* Read whole lines, each ending in a newline; the number of rows.
+/* Read complete lines, each ending in a newline. Returns the number of rows, or -1 if there are too many columns.
  *
- * odd: start, end and number (from 0) of each line that is left to the caller, three integers; n_odd: how many.
- * Blank lines are passed over. Columns, `odd` and `texts` have room for all lines.
+ * Blank lines are skipped. Columns and `odd` have room for all lines; bitmaps of `columns` are zero.
+ * n_text_bytes: set to the number of bytes written to `texts`.
+ * odd: start, end and number (from 0) of each line that is left to the caller, three integers per line.
+ * n_odd: set to the number of such lines.
  */
 int64_t lurker_read_lines(
     const uint8_t *data, int64_t n_bytes, const column *columns, int64_t n_columns, uint8_t *texts,
     int64_t *n_text_bytes, int64_t *odd, int64_t *n_odd) {
     reader r = {.columns = columns, .n_columns = n_columns, .texts = texts};
+    if (n_columns > MAX_COLUMNS) return -1;
     memset(r.slots, -1, sizeof r.slots);
     for (int64_t i = 0; i < n_columns; i++) {
         uint8_t slot = hash_of((const uint8_t *)columns[i].name, columns[i].length);
@@ -311,18 +335,19 @@ int64_t lurker_read_lines(
         skip_spaces(&r);
         if (r.p == r.end) continue;
         int64_t n_before = r.n_text_bytes;
+        r.seen = 0;
         int is_read = *r.p == '{' && lurker_is_utf8(r.p, r.end) && read_object(&r, -1, 0);
         if (is_read) skip_spaces(&r);
         if (is_read && r.p == r.end) {
             r.row++;
             continue;
         }
-        for (int64_t i = 0; i < n_columns; i++) forget(columns + i, r.row);
+        for (int64_t i = 0; i < n_columns; i++) set_null(columns + i, r.row);
         r.n_text_bytes = n_before;
-        int64_t *place = odd + 3 * (*n_odd)++;
-        place[0] = line - data;
-        place[1] = r.end - data;
-        place[2] = number;
+        int64_t *one = odd + 3 * (*n_odd)++;
+        one[0] = line - data;
+        one[1] = r.end - data;
+        one[2] = number;
     }
     *n_text_bytes = r.n_text_bytes;
     return r.row;

@@ -1,4 +1,4 @@
-/* Columns as the reader of JSON lines fills them and as `comments.c` goes on from them.
+/* Columns, which the reader of JSON lines fills and `comments.c` reads and writes.
  *
  * Source: Arrow columnar format, "Validity bitmaps".
  */
@@ -10,28 +10,28 @@
 
 #include "texts.h"
 
-enum kind { TEXT, WHOLE, REAL, FLAG, LOOSE, OBJECT }; /* LOOSE: text of a string, a number, true or false */
+#define KINDS(KIND) \
+    KIND(TEXT)   /* a string */ \
+    KIND(WHOLE)  /* an integer of at most 18 digits */ \
+    KIND(REAL)   /* a number, which may be quoted */ \
+    KIND(FLAG)   /* true or false */ \
+    KIND(LOOSE)  /* a string, a number, true or false, as text */ \
+    KIND(OBJECT) /* an object, whose fields have columns of their own */
+
+#define NAME(name) name,
+enum kind { KINDS(NAME) };
 
 typedef struct {
     const char *name;
     int64_t length;
     int64_t kind;
-    int64_t parent;  /* the column of kind OBJECT that the field stands in; -1: the line's own object */
-    uint8_t *valid;  /* bitmap, zeros at first; NULL where every row has a value */
-    uint8_t *values; /* views of 16 bytes, int64, double or bitmap; unused for OBJECT */
+    int64_t parent;  /* the column of the object that holds the field; -1: the line itself */
+    uint8_t *valid;  /* bitmap; NULL if every row has a value */
+    uint8_t *values; /* views of 16 bytes, int64, double or a bitmap; unused for OBJECT */
 } column;
 
 static inline void set_bit(uint8_t *bits, int64_t i) { bits[i >> 3] |= (uint8_t)(1 << (i & 7)); }
 static inline void clear_bit(uint8_t *bits, int64_t i) { bits[i >> 3] &= (uint8_t)~(1 << (i & 7)); }
 static inline int has_bit(const uint8_t *bits, int64_t i) { return bits[i >> 3] >> (i & 7) & 1; }
-
-/* BLAKE2b of 8 bytes (RFC 7693). */
-typedef struct {
-    uint64_t h[8];
-} blake2b;
-
-#define BLAKE2B_BLOCK 128
-blake2b lurker_blake2b_keyed(const uint8_t *key, int64_t n_bytes); /* at most 64 */
-uint64_t lurker_blake2b_of(const blake2b *keyed, const uint8_t *p, int64_t n_bytes); /* 1 to BLAKE2B_BLOCK */
 
 #endif

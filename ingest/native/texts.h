@@ -1,6 +1,6 @@
-/* Texts that stand in memory, and views of them.
+/* Texts in memory, and Arrow's views of them.
  *
- * Some bytes behind a text may be read, as many as are looked at together; they mean nothing.
+ * Up to N_TOGETHER bytes behind a text may be read, so there must be memory; their values do not matter.
  *
  * Source: Arrow columnar format, "Variable-size Binary View Layout".
  */
@@ -16,28 +16,28 @@ typedef struct {
     int64_t length;
 } text;
 
-/* The text that a view shows; longer ones stand in `texts`. */
+/* The text of a view; texts of more than 12 bytes are stored in `texts`, shorter ones in the view. */
 static inline text text_of(const uint8_t *view, const uint8_t *texts) {
-    int32_t length, place;
+    int32_t length, offset;
     memcpy(&length, view, 4);
-    memcpy(&place, view + 12, 4);
-    return (text){length <= 12 ? view + 4 : texts + place, length};
+    memcpy(&offset, view + 12, 4);
+    return (text){length <= 12 ? view + 4 : texts + offset, length};
 }
 
-/* A view of a text, which stands in `texts` if it is longer than 12 bytes. */
+/* Write the view of a text, which is stored in `texts` if it is longer than 12 bytes. */
 static inline void put_view(uint8_t *view, const uint8_t *p, int64_t length, const uint8_t *texts) {
-    int32_t head = (int32_t)length, place[2] = {0, (int32_t)(p - texts)};
+    int32_t head = (int32_t)length, buffer_and_offset[2] = {0, (int32_t)(p - texts)};
     if (length <= 12) {
         memset(view, 0, 16);
         memcpy(view + 4, p, (size_t)length);
     } else {
         memcpy(view + 4, p, 4);
-        memcpy(view + 8, place, 8);
+        memcpy(view + 8, buffer_and_offset, 8);
     }
     memcpy(view, &head, 4);
 }
 
-/* Whether n bytes are the same; faster than memcmp for the few that names, ids and short texts have. */
+/* Whether n bytes are equal; faster than memcmp for names, ids and other short texts. */
 static inline int is_same(const void *left, const void *right, int64_t n) {
     const uint8_t *a = left, *b = right;
     uint64_t x, y;
@@ -60,7 +60,7 @@ static inline int is_equal(text a, text b) {
 
 static inline uint8_t lower(uint8_t c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; }
 
-/* Of names that differ in case only it is the same. */
+/* A hash that is the same for names that differ in case only. */
 static inline uint32_t hash_of_name(text t) {
     uint64_t head = 0, tail = 0;
     if (t.length < 8) {
@@ -88,10 +88,6 @@ static inline text without(text t, int64_t n_bytes) { return (text){t.p + n_byte
 
 int lurker_is_utf8(const uint8_t *p, const uint8_t *end);
 int32_t lurker_code_unit(const uint8_t *p);
-uint8_t *lurker_put_escaped(const uint8_t **at, const uint8_t *end, uint8_t *out);
-
-int lurker_is_removed(text t);
-int lurker_may_be_unclean(text t);
-int64_t lurker_clean(text t, uint8_t *out, int64_t keep_mentions);
+uint8_t *lurker_decode_escape(const uint8_t **at, const uint8_t *end, uint8_t *out);
 
 #endif

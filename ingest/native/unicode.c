@@ -12,7 +12,7 @@ static int hex_of(uint8_t c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Four hexadecimal digits, -1 where they are not. */
+/* The value of four hexadecimal digits; -1 if they are not. */
 int32_t lurker_code_unit(const uint8_t *p) {
     int32_t unit = 0;
     for (int i = 0; i < 4; i++) {
@@ -42,8 +42,11 @@ static uint8_t *put_utf8(uint8_t *out, uint32_t c) {
     return out;
 }
 
-/* One escape at *p into out; NULL: it is none, or half a surrogate pair, which is no text. */
-uint8_t *lurker_put_escaped(const uint8_t **at, const uint8_t *end, uint8_t *out) {
+/* Decode the escape at *at, move *at behind it, and return the end of the output.
+ *
+ * Returns NULL if it is not valid or is half a surrogate pair, which has no UTF-8.
+ */
+uint8_t *lurker_decode_escape(const uint8_t **at, const uint8_t *end, uint8_t *out) {
     const uint8_t *p = *at;
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     if (p[1] == 'u') {
@@ -59,13 +62,14 @@ uint8_t *lurker_put_escaped(const uint8_t **at, const uint8_t *end, uint8_t *out
         *at = p;
         return put_utf8(out, (uint32_t)unit);
     }
-    const char *found = p[1] ? strchr(from, p[1]) : NULL;
-    if (!found) return NULL;
-    *out = (uint8_t)to[found - from];
+    const char *match = p[1] ? strchr(from, p[1]) : NULL;
+    if (!match) return NULL;
+    *out = (uint8_t)to[match - from];
     *at = p + 2;
     return out + 1;
 }
 
+/* Whether all bytes from p to end are valid UTF-8. */
 int lurker_is_utf8(const uint8_t *p, const uint8_t *end) {
     while (p < end) {
         if (end - p >= N_TOGETHER && is_ascii(load(p))) {

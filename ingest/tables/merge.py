@@ -17,7 +17,6 @@ from typing import Any
 
 import polars as pl
 
-from ingest.native.sorting import text_counts
 from ingest.tables.sorted_runs import Key, Run, between, few_runs, in_order, ranges, read_run, size_bytes
 from lurker.progress import progress
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
@@ -114,7 +113,7 @@ def _by_subreddit(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
 
 def _spellings(run: Run) -> Counter[str]:
     """How often a run has each subreddit as it is spelt."""
-    return Counter(text_counts(read_run(run)["subreddit"]))
+    return Counter(dict(read_run(run)["subreddit"].value_counts().iter_rows()))
 
 
 def _display_names(workspace: Workspace, spellings: Counter[str]) -> dict[str, str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from ingest.native.sorting import sorted_rows
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
 from lurker.workspace import atomic_path
 
@@ -38,10 +37,7 @@ KEYS_A_RANGE = 64
 
 def in_order(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     """The rows as the table's files hold them: by subreddit in any case, then by ORDER; equal rows as they came."""
-    found = sorted_rows(rows, ("subreddit", *ORDER[table.name]))
-    if found is None:
-        return rows.sort(pl.col("subreddit").str.to_lowercase(), *ORDER[table.name], maintain_order=True)
-    return found
+    return rows.sort(pl.col("subreddit").str.to_lowercase(), *ORDER[table.name], maintain_order=True)
 
 
 def write_run(rows: pl.DataFrame, table: Table, path: Path) -> None:

@@ -18,10 +18,9 @@ from typing import Any
 import polars as pl
 
 from ingest.native import json_lines
-from ingest.native.sorting import text_counts
 from ingest.tables import merge as store
 from ingest.tables import normalize
-from ingest.tables.compiled_comments import ordinary_comments
+from ingest.tables.compiled_comments import normalize_comments
 from ingest.tables.normalize import RowFilters
 from ingest.tables.parse import FIELDS, Malformed, parse_lines, with_odd_lines
 from ingest.tables.sorted_runs import Run, in_order, write_run
@@ -79,7 +78,7 @@ def read_batch(
         posts, comments, summary = _normalised(raw, filters, source, salt)
     else:
         lines = json_lines.read_lines(data, FIELDS, n_lines)
-        posts, (comments, dropped, left) = POSTS.empty(), ordinary_comments(lines, filters, source, salt)
+        posts, (comments, dropped, left) = POSTS.empty(), normalize_comments(lines, filters, source, salt)
         summary, malformed = _summary(lines.n_rows - len(left), posts, comments, dropped), []
         if lines.odd or len(left):
             raw, malformed = with_odd_lines(lines.frame(left), lines, data, first_line)
@@ -104,7 +103,7 @@ def _normalised(
 def _summary(n_rows: int, posts: pl.DataFrame, comments: pl.DataFrame, dropped: dict[str, int]) -> dict[str, Any]:
     subreddits = Counter[str]()
     for rows in (posts, comments):
-        for name, n in text_counts(rows["subreddit"]).items():
+        for name, n in rows["subreddit"].value_counts().iter_rows():
             subreddits[name.lower()] += n
     return {
         **{"n_rows": n_rows, "n_posts": posts.height, "n_comments": comments.height, "n_malformed": 0},

@@ -1,7 +1,8 @@
-"""Compiled code makes of ordinary comments what `normalize` makes of them, to the byte, and leaves it the others."""
+"""Compiled code turns comments with usual values into the rows that `normalize` gives, and leaves it the others."""
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -11,13 +12,17 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from ingest.native import json_lines
-from ingest.tables.compiled_comments import ordinary_comments
+from ingest.native.build import is_expected
+from ingest.tables import compiled_comments
+from ingest.tables.compiled_comments import current_layout, normalize_comments
 from ingest.tables.normalize import RowFilters
 from ingest.tables.parse import FIELDS
 from ingest.tables.staging import read_batch
 from lurker.authors import KNOWN_BOTS
+from lurker.errors import LurkerError
+from lurker.schema import COMMENTS
 
-pytestmark = pytest.mark.skipif(not json_lines.is_built(), reason="no C compiler when Lurker was installed")
+pytestmark = pytest.mark.skipif(not is_expected(), reason="there is no C compiler")
 SALT = b"a salt"
 
 
@@ -26,7 +31,7 @@ def lines_of(rows):
 
 
 def both_ways(monkeypatch, data, filters, salt=SALT):
-    """The batch by compiled code in front, and by the libraries alone."""
+    """The batch with compiled code, and with the libraries alone."""
     fast = read_batch(data, filters, "dump", salt, first_line=7)
     with monkeypatch.context() as without:
         without.setattr(json_lines, "is_built", lambda: False)
@@ -41,10 +46,10 @@ def assert_same(fast, slow):
         assert_frame_equal(fast.runs[name].sort(pl.all()), rows.sort(pl.all()))
 
 
-def left_of(rows, filters=None):
+def rows_left(rows, filters=None):
     lines = json_lines.read_lines(lines_of(rows), FIELDS)
     assert not lines.odd
-    return ordinary_comments(lines, filters or RowFilters(), "dump", SALT)[2].tolist()
+    return normalize_comments(lines, filters or RowFilters(), "dump", SALT)[2].tolist()
 
 
 _SPACES = [
@@ -126,11 +131,11 @@ _FIELDS = {
     "distinguished": st.sampled_from(["moderator", "admin", "special", "gold", ""]),
     "title": st.sampled_from(["a title"]),
 }
-_ORDINARY = {"id": "c1", "link_id": "t3_p1", "parent_id": "t3_p1", "subreddit": "college", "body": "yes"}
-_ORDINARY |= {"author": "ann", "created_utc": 1_500_000_000, "score": 3}
+_USUAL = {"id": "c1", "link_id": "t3_p1", "parent_id": "t3_p1", "subreddit": "college", "body": "yes"}
+_USUAL |= {"author": "ann", "created_utc": 1_500_000_000, "score": 3}
 _ROWS = st.lists(
-    st.tuples(st.fixed_dictionaries({}, optional=_FIELDS), st.sets(st.sampled_from(sorted(_ORDINARY)), max_size=1)).map(
-        lambda drawn: {name: value for name, value in (_ORDINARY | drawn[0]).items() if name not in drawn[1]}
+    st.tuples(st.fixed_dictionaries({}, optional=_FIELDS), st.sets(st.sampled_from(sorted(_USUAL)), max_size=1)).map(
+        lambda drawn: {name: value for name, value in (_USUAL | drawn[0]).items() if name not in drawn[1]}
     ),
     min_size=1,
     max_size=8,
@@ -148,60 +153,82 @@ _FILTERS = st.builds(
 )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=_ROWS, filters=_FILTERS, salt=st.sampled_from([SALT, b"x", b"k" * 64]))
-def test_rows_are_those_of_normalize(monkeypatch, rows, filters, salt):
+def test_rows_equal_those_of_normalize(monkeypatch, rows, filters, salt):
     assert_same(*both_ways(monkeypatch, lines_of(rows), filters, salt))
 
 
 def test_many_authors_and_texts(monkeypatch):
-    """More authors than are remembered, texts on both sides of every bound of what is looked at together."""
+    """Texts of every length around the number of bytes that are compared at once."""
     random = np.random.default_rng(5)
     rows = []
     for number in range(12_000):
         body = "".join(random.choice([*"abc /&u", "u/name", "&amp;"], size=number % 70))
-        rows.append(_ORDINARY | {"id": f"c{number}", "author": f"author{number * 7919 % 9_000}", "body": body})
+        rows.append(_USUAL | {"id": f"c{number}", "author": f"author{number * 7919 % 9_000}", "body": body})
     fast, slow = both_ways(monkeypatch, lines_of(rows), RowFilters())
     assert_same(fast, slow)
     assert fast.runs["comments"]["author_hash"].n_unique() == 9_000
 
 
-def test_ordinary_comments_are_taken_and_others_left():
-    ordinary = [
-        _ORDINARY,
-        _ORDINARY | {"author": None, "score": None, "parent_id": "t1_c0", "edited": 1_500_000_100.0},
-        _ORDINARY
-        | {"body": "\u201c[x]\u201d said u/ann &amp; user/bob", "retrieved_on": 1_600_000_000, "stickied": True},
-        _ORDINARY | {"author": "AutoModerator"},
+def test_unusual_rows_are_left():
+    usual = [
+        _USUAL,
+        _USUAL | {"author": None, "score": None, "parent_id": "t1_c0", "edited": 1_500_000_100.0},
+        _USUAL | {"body": "\u201c[x]\u201d said u/ann &amp; user/bob", "retrieved_on": 1_600_000_000, "stickied": True},
+        _USUAL | {"author": "AutoModerator"},
     ]
-    other = [
+    unusual = [
         {"id": "p1", "title": "a post", "subreddit": "college", "created_utc": 1_500_000_000},
-        _ORDINARY | {"author": "José"},
-        {name: value for name, value in _ORDINARY.items() if name != "parent_id"},
-        _ORDINARY | {"created_utc": -1},
+        _USUAL | {"author": "José"},
+        {name: value for name, value in _USUAL.items() if name != "parent_id"},
+        _USUAL | {"created_utc": -1},
     ]
-    assert left_of(ordinary + other) == [4, 5, 6, 7]
-
-
-def test_without_a_usable_salt_every_row_is_left(monkeypatch):
-    lines = json_lines.read_lines(lines_of([_ORDINARY] * 3), FIELDS)
-    assert ordinary_comments(lines, RowFilters(), "dump", b"")[2].tolist() == [0, 1, 2]
+    assert rows_left(usual + unusual) == [4, 5, 6, 7]
 
 
 def test_a_long_list_of_subreddits(monkeypatch):
     names = tuple(f"Sub{number}" for number in range(5_000))
-    rows = [_ORDINARY | {"id": f"c{number}", "subreddit": f"sub{number}"} for number in range(0, 10_000, 3)]
+    rows = [_USUAL | {"id": f"c{number}", "subreddit": f"sub{number}"} for number in range(0, 10_000, 3)]
     fast, slow = both_ways(monkeypatch, lines_of(rows), replace(RowFilters(), subreddits=names))
     assert_same(fast, slow)
     assert fast.summary["n_comments"] == sum(number < 5_000 for number in range(0, 10_000, 3))
 
 
-def test_what_is_kept_stays_when_the_memory_is_used_again():
+def test_rows_survive_when_the_memory_is_used_again():
     first = read_batch(
-        lines_of([_ORDINARY | {"body": "a text that is long enough", "title": None}] * 50), RowFilters(), "dump", SALT
+        lines_of([_USUAL | {"body": "a text that is long enough", "title": None}] * 50), RowFilters(), "dump", SALT
     )
     post = {"id": "p1", "title": "a title that is long enough", "subreddit": "college", "created_utc": 1_500_000_000}
     posts = read_batch(lines_of([post] * 50), RowFilters(), "dump", SALT)
-    read_batch(lines_of([_ORDINARY | {"body": "another text, as long as that"}] * 50), RowFilters(), "dump", SALT)
+    read_batch(lines_of([_USUAL | {"body": "another text, as long as that"}] * 50), RowFilters(), "dump", SALT)
     assert first.runs["comments"]["body"].unique().to_list() == ["a text that is long enough"]
     assert posts.runs["posts"]["title"].unique().to_list() == ["a title that is long enough"]
+
+
+def test_the_lists_of_comments_c_fit_the_table():
+    assert current_layout() is not None
+
+
+@pytest.mark.parametrize("columns", [{"new": pl.Int64}, {"score": pl.Float64}])
+def test_after_a_change_of_the_table_compiled_code_is_not_used(monkeypatch, capsys, columns):
+    """A column that comments.c does not write, or writes with another type, must never reach a buffer."""
+    schema = pl.Schema({**COMMENTS.schema, **columns})
+    current_layout.cache_clear()
+    monkeypatch.setattr(compiled_comments, "COMMENTS", SimpleNamespace(schema=schema, empty=COMMENTS.empty))
+    monkeypatch.delenv("CI", raising=False)
+    assert rows_left([_USUAL]) == [0]
+    assert "comments.c does not fit" in capsys.readouterr().err
+    current_layout.cache_clear()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(LurkerError, match=next(iter(columns))):
+        current_layout()
+    current_layout.cache_clear()
+
+
+def test_a_field_of_another_kind_is_not_read_by_compiled_code(monkeypatch):
+    current_layout.cache_clear()
+    monkeypatch.setitem(compiled_comments.FIELDS, "score", "REAL")
+    monkeypatch.delenv("CI", raising=False)
+    assert current_layout() is None
+    current_layout.cache_clear()
