@@ -138,7 +138,9 @@ def _request(
             position = replace(position, rung=position.rung + 1, n_calm=0)  # older versions lack `auto`
             continue
         if position.margin_s and any(created(row) == after_utc for row in rows):
-            position = replace(position, margin_s=0)  # this archive includes the second of `after`; a crowded one would fill pages
+            position = replace(
+                position, margin_s=0
+            )  # this archive includes the second of `after`, which may fill pages
             continue
         return rows, position, before_utc
 

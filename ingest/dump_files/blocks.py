@@ -56,12 +56,12 @@ class _CountedFile(FileIO):
 
     n_counted = 0
 
-    def read(self, size: int | None = -1, /) -> bytes:  # type: ignore[override]
+    def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(-1 if size is None else size)
         self._count()
         return data or b""
 
-    def readinto(self, buffer: Any, /) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any, /) -> int:
         n_bytes = super().readinto(buffer)
         self._count()
         return n_bytes or 0

@@ -1,7 +1,8 @@
 """Decompress a dump file into the caller's buffer, whatever its compression.
 
 The format is recognised by the first bytes, never by the name. Monthly dumps are zstd with a window of 2 GiB, which
-default decoders refuse. A stream that ends inside a compressed frame is a truncated file: everything before is returned.
+default decoders refuse. A stream that ends inside a compressed frame is a truncated file: its content up to there is
+returned.
 
 Source: RFC 8878 (zstd), RFC 1952 (gzip); dumps of Pushshift and Arctic Shift.
 """
@@ -51,8 +52,8 @@ _DAMAGE = (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError)
 _MARK_TEXT = b"here the file came to its end"
 _MARK = zstandard.ZstdCompressor().compress(_MARK_TEXT)
 _MARK_PARTS = (b"", _MARK[1:], _MARK[:1])
-"""Reads after the end of the file, last one first. The mark comes in two parts, because zstd would take a complete frame
-that follows half a frame header as the frame of that header."""
+"""Reads after the end of the file, last one first. The mark comes in two parts, because zstd would take a complete
+frame that follows half a frame header as the frame of that header."""
 
 
 def decompressed(file: BinaryIO) -> Fill:

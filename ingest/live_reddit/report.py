@@ -18,8 +18,6 @@ from lurker.workspace import Workspace
 class LiveReport(IngestReport):
     """What became of each subreddit, and the calls that it took."""
 
-    next_command = NEXT_COMMAND
-
     workspace: Path
     subreddits: list[SubredditReport]
     n_calls: int
@@ -27,6 +25,11 @@ class LiveReport(IngestReport):
     """Calls that failed and were repeated or given up."""
     waited_s: float
     """Time spent waiting for Reddit's rate limit, seconds."""
+
+    @property
+    def next_command(self) -> str:
+        """The command to run next."""
+        return NEXT_COMMAND
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values."""

@@ -52,7 +52,7 @@ class PurgeReport:
     """Copies of such sets and models outside the workspace; they stay."""
 
 
-def purge(workspace: Workspace) -> PurgeReport:
+def purge_texts(workspace: Workspace) -> PurgeReport:
     """Erase the texts of every post and comment marked as deleted or removed.
 
     Raises:

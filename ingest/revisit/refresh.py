@@ -87,7 +87,7 @@ class RefreshReport:
     """The state of the fetched items before this run: kind, item_id, subreddit, score, is_deleted."""
 
 
-def refresh(workspace: Workspace, connect: Callable[[], "RedditApi"], config: RefreshConfig) -> RefreshReport:
+def refresh_items(workspace: Workspace, connect: Callable[[], "RedditApi"], config: RefreshConfig) -> RefreshReport:
     """Fetch items that are not ripe again, and update posts, comments and observations.
 
     Args:
