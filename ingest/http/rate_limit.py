@@ -70,9 +70,7 @@ class Budget:
         with self._lock:
             slot = max(self.clock.monotonic(), self._next_slot, self._held_until)
             self._next_slot = slot + self._gap_s
-        while (
-            wait_s := max(slot, self._held_until) - self.clock.monotonic()
-        ) > 0:  # a hold may be added meanwhile
+        while (wait_s := max(slot, self._held_until) - self.clock.monotonic()) > 0:  # a hold may be added meanwhile
             self._sleep(wait_s)
 
     def update(self, headers: Mapping[str, str]) -> None:

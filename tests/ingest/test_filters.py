@@ -80,7 +80,7 @@ def test_comments_below_a_post_that_was_dropped_make_no_pair(tmp_path, make, cap
     assert {"reason": "post not ingested", "n": 8} in manifest["ledger"]["responses"]["dropped"]
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "Cannot read"), ("# nothing\n", "names no subreddit")])
+@pytest.mark.parametrize(("content", "said"), [(None, "Cannot read"), ("# nothing\n", "has no subreddit names")])
 def test_a_file_of_names_that_is_of_no_use(tmp_path, make, capsys, content, said):
     names = tmp_path / "names.txt"
     if content is not None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from ingest.dump_files import read as dumps
+from ingest.dump_files import read
 from ingest.dump_files.read import ingest_dumps
 from ingest.tables.normalize import RowFilters
-from ingest.tables.staging import DROPPED
+from ingest.tables.staging import DROPPED_PREFIX
 from lurker.cli import run
 from lurker.errors import LurkerError
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
@@ -57,7 +57,7 @@ def one_by_one(files, tmp_path):
 
 
 def test_files_at_once_are_files_one_by_one(files, one_by_one, workspace):
-    reports = ingest_dumps(workspace, files, RowFilters())
+    reports = ingest_dumps(workspace, files, RowFilters()).files
     assert [Path(report.file) for report in reports] == files
     assert [(report.n_posts, report.n_comments) for report in reports] == [(20, 800)] * 6
     assert same(workspace, one_by_one)
@@ -67,16 +67,16 @@ def test_files_at_once_are_files_one_by_one(files, one_by_one, workspace):
 
 
 def test_a_file_that_fails_stops_the_others_and_the_next_run_goes_on(files, one_by_one, workspace, monkeypatch):
-    read = dumps._read_block
+    read_block = read._read_block
 
     def failing(block, *options):
         if b"1600000003" in bytes(block.data):  # the fourth file's time of retrieval
             raise OSError("the disk is gone")
-        return read(block, *options)
+        return read_block(block, *options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(dumps, "_read_block", failing)
-        patch.setattr(dumps, "HELD_BYTES", 0)
+        patch.setattr(read, "_read_block", failing)
+        patch.setattr(read, "HELD_BYTES", 0)
         with pytest.raises(OSError, match="the disk is gone"):
             ingest_dumps(workspace, files, RowFilters())
     assert workspace.subreddits(COMMENTS) == []
@@ -99,11 +99,11 @@ def test_a_run_that_was_killed_at_its_very_end_leaves_nothing_for_the_next(files
     ingest_dumps(workspace, files[:1], RowFilters())
     (record,) = (workspace.root / "ingested").iterdir()
     half = workspace.root / "staging" / record.stem
-    for folder in (half, workspace.root / "staging" / f"{DROPPED}0badcafe"):
+    for folder in (half, workspace.root / "staging" / f"{DROPPED_PREFIX}0badcafe"):
         folder.mkdir()
         (folder / "000000.comments.arrow").write_bytes(b"half")
     assert describe(workspace)["stopped_ingests"] == 1
-    (report,) = ingest_dumps(workspace, files[:1], RowFilters())
+    (report,) = ingest_dumps(workspace, files[:1], RowFilters()).files
     assert report.was_ingested_before
     assert list((workspace.root / "staging").iterdir()) == []
 

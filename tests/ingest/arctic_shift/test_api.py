@@ -25,7 +25,7 @@ def client_of(url, *, clock=None, **settings):
 
 
 QUESTION = {"subreddit": "college", "sort": "asc", "limit": 3}
-WELL_FORMED = {"empty", "reversed", "stale"}  # what only the one who pages can doubt
+WELL_FORMED = {"empty", "reversed", "stale"}  # only paging can detect these
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - WELL_FORMED))
@@ -49,9 +49,9 @@ def test_all_faults_together_heal(archive):
         ("html", "'<!doctype html><p>hello'"),
         ("nothing", "an empty body"),
         ("200 error", "Under maintenance"),
-        ("short body", "the answer was cut"),
+        ("short body", "the answer was cut short"),
         ("bad gzip", "decompressed"),
-        ("drip", "no whole answer within 0.3 s"),
+        ("drip", "no complete answer within 0.3 s"),
         ("reset", "the connection failed"),
     ],
 )
@@ -85,10 +85,10 @@ def test_a_heavy_question_is_given_up_as_such(archive):
 
 def test_a_doubtful_answer_is_asked_for_again(archive):
     archive.faults = ["empty"]
-    rows = client_of(archive.url).get("posts/search", QUESTION, doubt=lambda rows: None if rows else "empty")
+    rows = client_of(archive.url).get("posts/search", QUESTION, check=lambda rows: None if rows else "empty")
     assert len(rows) == 3
     with pytest.raises(LurkerError, match="never good"):
-        client_of(archive.url, max_tries=2).get("posts/search", QUESTION, doubt=lambda _: "never good")
+        client_of(archive.url, max_tries=2).get("posts/search", QUESTION, check=lambda _: "never good")
 
 
 @pytest.mark.parametrize(

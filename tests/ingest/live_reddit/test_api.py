@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 
-from ingest.http.calls import FaultError, in_time
+from ingest.http.calls import FaultError, run_with_deadline
 from ingest.live_reddit.api import RedditApi, dump_line, user_agent
 from ingest.live_reddit.call import ApiConfig, UnreadableError
 from lurker.errors import CallError, LurkerError
@@ -63,8 +63,8 @@ LASTING = {
     "429": (double.status(429), "too many requests (status 429), 7 tries"),
     "503": (double.status(503), "status 503, 7 tries"),
     "reset": (double.reset, "the connection failed, 7 tries"),
-    "short body": (double.short_body, "the answer was cut, 7 tries"),
-    "cut JSON": (double.cut_json, "cut or damaged JSON, 7 tries"),
+    "short body": (double.short_body, "the answer was cut short, 7 tries"),
+    "cut JSON": (double.cut_json, "truncated or damaged JSON, 7 tries"),
     "HTML with 200": (double.html, "HTML instead of JSON, 7 tries"),
     "bad gzip": (double.bad_gzip, "the answer could not be decompressed, 7 tries"),
     "empty 200": (double.empty, "an empty answer, 3 tries"),
@@ -77,13 +77,13 @@ def test_a_fault_that_stays_is_given_up_and_named(fault, reason, make_api, fake_
     with Server(WORLD, double.always(fault, "listing")) as server:
         with pytest.raises(UnreadableError) as caught:
             make_api(server).call(NEW, names)
-        assert (caught.value.reason, caught.value.may_heal) == (reason, True)
+        assert (caught.value.reason, caught.value.is_transient) == (reason, True)
         assert sum(fake_clock.slept) < 150
 
 
 def test_the_whole_call_is_bounded_however_the_body_drips(make_api):
     api_config = {"call_timeout_s": 0.2, "max_tries": 2}
-    reason = "no whole answer within .* s, 2 tries"
+    reason = "no complete answer within .* s, 2 tries"
     with Server(WORLD, double.always(double.drip, "listing")) as server, pytest.raises(UnreadableError, match=reason):
         make_api(server, **api_config).call(NEW, names)
 
@@ -126,7 +126,7 @@ def test_what_reddit_refuses_is_named_at_once(how, reason, make_api):
     with Server(world) as server:
         with pytest.raises(UnreadableError) as caught:
             make_api(server).call(NEW, names)
-        assert (caught.value.reason, caught.value.may_heal) == (reason, False)
+        assert (caught.value.reason, caught.value.is_transient) == (reason, False)
         assert server.counts["listing"] == 1
 
 
@@ -240,7 +240,7 @@ def test_info_asks_for_a_hundred_and_leaves_out_what_reddit_does_not_know(make_a
         api = make_api(server)
         found = api.info([f"t3_{post}", f"t1_{some}", "t1_zzzzz"])
         assert set(found) == {f"t3_{post}", f"t1_{some}"}
-        with pytest.raises(UnreadableError, match="none of the items asked for, 3 tries"):
+        with pytest.raises(UnreadableError, match="none of the requested items, 3 tries"):
             api.info(["t1_zzzzz"])
         with pytest.raises(ValueError, match="at most 100 ids, got 101"):
             api.info(["t1_a"] * 101)
@@ -248,7 +248,7 @@ def test_info_asks_for_a_hundred_and_leaves_out_what_reddit_does_not_know(make_a
 
 def test_errors_of_a_bounded_action_are_passed_on():
     with pytest.raises(ZeroDivisionError):
-        in_time(lambda: 1 // 0, 1.0)
+        run_with_deadline(lambda: 1 // 0, 1.0)
 
 
 def test_a_line_is_escaped_as_in_dumps_and_keeps_known_fields_only():

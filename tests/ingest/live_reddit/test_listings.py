@@ -1,9 +1,9 @@
-"""Listings that move, repeat, skip and go in circles: each post once, in order, and an end."""
+"""Listings that move, repeat, skip and loop: each post once, in order, and reading ends."""
 
 import pytest
 
 from ingest.live_reddit.call import UnreadableError
-from ingest.live_reddit.listings import PAGE_POSTS, walk_listing
+from ingest.live_reddit.listings import PAGE_POSTS, read_listing
 from tests.ingest import reddit_double as double
 from tests.ingest.reddit_double import Server, listing, little_reddit, thing
 
@@ -13,7 +13,7 @@ ORDER = WORLD.listings["college"]
 
 def walk(make_api, fault=lambda request, reply: None, limit=1000, name="new", **config):
     with Server(WORLD, fault) as server:
-        return walk_listing(make_api(server, **config), "college", name, "week", limit), server
+        return read_listing(make_api(server, **config), "college", name, "week", limit), server
 
 
 def page(ids, after="t3_zzz"):
@@ -62,7 +62,7 @@ def test_pages_that_never_meet_are_said(make_api):
 
     found, _ = walk(make_api, skipping)
     assert len(found.posts) < len(ORDER)
-    assert any("pages do not meet" in note for note in found.notes)
+    assert any("pages do not overlap" in note for note in found.notes)
 
 
 def test_duplicated_pages_and_posts_come_once(make_api):
@@ -84,7 +84,7 @@ def test_a_circle_ends_and_is_said(turn, make_api):
 
     found, server = walk(make_api, circle)
     assert set(ORDER[:PAGE_POSTS]) <= set(found.posts) <= set(ORDER)
-    assert any("in circles" in note for note in found.notes)
+    assert any("repeats itself" in note for note in found.notes)
     assert server.counts["listing"] <= turn + 4
 
 
@@ -116,7 +116,7 @@ def test_a_page_that_fails_once_is_read_again(fault, make_api):
 @pytest.mark.parametrize(
     ("fault", "note"),
     [
-        (double.html, "broke off after 195 posts: HTML"),
+        (double.html, "failed after 195 posts: HTML"),
         (double.no_children, "with an empty page after 195 posts"),
     ],
 )
@@ -134,8 +134,8 @@ def test_a_later_page_that_stays_broken_ends_the_listing_with_a_note(fault, note
 def test_an_empty_listing_is_asked_for_again_and_not_believed(fault, make_api):
     with Server(WORLD, double.always(fault, "listing")) as server:
         with pytest.raises(UnreadableError) as caught:
-            walk_listing(make_api(server), "college", "new", "all", 10)
-        assert caught.value.may_heal
+            read_listing(make_api(server), "college", "new", "all", 10)
+        assert caught.value.is_transient
         assert server.counts["listing"] == 3
 
 

@@ -391,7 +391,7 @@ def test_what_failed_is_printed_and_exits_1(command, capsys):
         assert command(server, "college", "closed") == 1
     printed = capsys.readouterr()
     assert "not found (status 404)" in printed.out
-    assert "Not read: r/closed (private (status 403)). Kept: 2 posts" in printed.err
+    assert "Not read: r/closed (private (status 403)). Kept from the others: 2 posts" in printed.err
     with Server(world) as server:
         assert command(server, "college") == 0  # a deleted thread is no failure
 
@@ -399,7 +399,7 @@ def test_what_failed_is_printed_and_exits_1(command, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["a/b"], "'a/b' is no name of a subreddit"),
+        (["a/b"], "'a/b' is not a valid subreddit name"),
         (["college", "--limit", "0"], "greater than or equal to 1"),
         (["college", "--listing", "best"], "best"),
         (["college", "--reddit-url", "nowhere"], "http://"),

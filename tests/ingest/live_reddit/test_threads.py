@@ -15,7 +15,7 @@ TOP = {name for name, one in COMMENTS.items() if one["parent_id"].startswith("t3
 
 def read(make_api, fault=lambda request, reply: None, world=WORLD, *, top=False, partial=False):
     with Server(world, fault) as server:
-        thread = read_thread(make_api(server), POST, is_top_level_only=top, is_partial_welcome=partial)
+        thread = read_thread(make_api(server), POST, is_top_level_only=top, accept_partial=partial)
         return thread, server
 
 
@@ -33,7 +33,7 @@ def test_nothing_is_fetched_in_vain_for_a_small_thread(make_api):
     world = little_reddit(n_posts=1, n_comments=3)
     with Server(world) as server:
         name = world.listings["college"][0]
-        assert read_thread(make_api(server), name, is_top_level_only=False, is_partial_welcome=False).n_short == 0
+        assert read_thread(make_api(server), name, is_top_level_only=False, accept_partial=False).n_short == 0
         assert server.counts == {"token": 1, "tree": 1}
 
 
@@ -72,7 +72,7 @@ def test_a_fault_that_passes_costs_no_comment(fault, kind, make_api):
 def test_a_stub_that_stays_broken_fails_the_thread_or_is_counted(fault, kind, make_api):
     with pytest.raises(UnreadableError) as caught:
         read(make_api, double.always(fault, kind))
-    assert caught.value.may_heal
+    assert caught.value.is_transient
     thread, _ = read(make_api, double.always(fault, kind), partial=True)
     assert thread.comments
     assert thread.faults
@@ -103,12 +103,12 @@ def test_a_post_without_comments_is_believed(make_api):
     world = little_reddit(n_posts=1, n_comments=0)
     name = world.listings["college"][0]
     with Server(world) as server:
-        thread = read_thread(make_api(server), name, is_top_level_only=False, is_partial_welcome=False)
+        thread = read_thread(make_api(server), name, is_top_level_only=False, accept_partial=False)
         assert (thread.comments, thread.n_short, server.counts["tree"]) == ({}, 0, 1)
 
 
 def test_a_short_morechildren_is_made_up_through_info(make_api):
-    """Each answer holds half of what was asked for, and always the same half."""
+    """Each answer holds half of the requested comments, always the same half."""
 
     def half(request, reply):
         if request.kind == "more":
@@ -216,14 +216,14 @@ def test_a_comment_without_what_a_row_needs_is_asked_for_by_its_id(missing, make
 
 def test_a_deleted_thread_is_refused_and_another_thread_is_not_taken_for_it(make_api):
     with Server(WORLD) as server, pytest.raises(UnreadableError) as caught:
-        read_thread(make_api(server), "abc", is_top_level_only=False, is_partial_welcome=True)
-    assert (caught.value.reason, caught.value.may_heal) == ("not found (status 404)", False)
+        read_thread(make_api(server), "abc", is_top_level_only=False, accept_partial=True)
+    assert (caught.value.reason, caught.value.is_transient) == ("not found (status 404)", False)
 
     def other(request, reply):
         if request.kind == "tree":
             reply.body = reply.body.replace(f'"{POST}"'.encode(), b'"abc"')
 
-    with pytest.raises(UnreadableError, match="not the thread that was asked for, 3 tries"):
+    with pytest.raises(UnreadableError, match="another thread than the requested one, 3 tries"):
         read(make_api, other)
 
 

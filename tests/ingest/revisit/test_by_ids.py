@@ -87,7 +87,7 @@ def test_a_fetch_that_failed_goes_on_where_it_stood(shared, rehydrate, archive, 
     monkeypatch.setattr("ingest.revisit.by_ids.BATCH_IDS", 50)
     archive.faults = [None, None, *["500"] * 20]
     assert rehydrate("archive") == 1
-    assert "it goes on from" in capsys.readouterr().err
+    assert "again to resume" in capsys.readouterr().err
     n_calls = len(archive.calls)
     archive.faults = []
     assert rehydrate("archive") == 0
@@ -102,7 +102,9 @@ def test_refused_credentials_are_said(shared, rehydrate, tmp_path, monkeypatch, 
     assert not (tmp_path / "second/pairs").exists()
 
 
-@pytest.mark.parametrize(("text", "words"), [("t1_abc\nabc\n", "'abc' in"), ("", "names no id"), (None, "Cannot read")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("t1_abc\nabc\n", "'abc' in"), ("", "There are no ids"), (None, "Cannot read")]
+)
 def test_a_file_that_is_no_list_of_ids_is_refused(tmp_path, capsys, text, words):
     path = tmp_path / "ids.txt"
     if text is not None:

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.tables import normalize
-from ingest.tables.normalize import RowFilters
+from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.parse import RAW_TYPES, parse_lines
 from lurker.authors import hash_authors
 from lurker.schema import COMMENTS, POSTS, check
 
-SALT = b"a salt"
+CONTEXT = RowContext(RowFilters(), "dump", b"a salt")
 
 
 @pytest.fixture
@@ -44,12 +44,12 @@ def post(**fields):
     return {**row, "created_utc": 1_500_000_000, "score": 3, **fields}
 
 
-def comments_of(raw, **options):
-    return normalize.comments(raw, "dump", SALT, **options)
+def comments_of(raw):
+    return normalize.comments(raw, CONTEXT)
 
 
-def posts_of(raw, **options):
-    return normalize.posts(raw, "dump", SALT, **options)
+def posts_of(raw):
+    return normalize.posts(raw, CONTEXT)
 
 
 def test_posts_and_comments_are_told_by_content(read):
@@ -209,8 +209,8 @@ def test_whatever_a_row_holds_it_is_kept_whole_or_dropped_with_a_reason(rows):
     assert (frame.height, malformed) == (len(raw), [])
     found = normalize.with_common_fields(frame).with_columns(normalize.drop_reason(RowFilters()))
     kept = found.filter(pl.col("drop_reason").is_null())
-    posts = check(normalize.posts(kept, "dump", SALT), POSTS)
-    comments = check(normalize.comments(kept, "dump", SALT).with_columns(pl.col("is_by_op").fill_null(False)), COMMENTS)
+    posts = check(normalize.posts(kept, CONTEXT), POSTS)
+    comments = check(normalize.comments(kept, CONTEXT).with_columns(pl.col("is_by_op").fill_null(False)), COMMENTS)
     assert posts.height + comments.height == kept.height
     for text in (*posts["title"], *posts["body"], *comments["body"]):
         assert "\x00" not in text
@@ -224,7 +224,7 @@ def test_whatever_a_row_holds_it_is_kept_whole_or_dropped_with_a_reason(rows):
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from(["[deleted]", "", "ann", "Ann", "bob"]), st.text(min_size=1))))
 def test_hashes_tell_authors_apart_and_name_nobody(names):
-    hashes = hash_authors(pl.Series("author", names, dtype=pl.String), SALT).to_list()
+    hashes = hash_authors(pl.Series("author", names, dtype=pl.String), CONTEXT.salt).to_list()
     for name, digest in zip(names, hashes, strict=True):
         assert (digest is None) == (name in (None, "[deleted]", "[removed]", ""))
         assert digest is None or re.fullmatch("[0-9a-f]{16}", digest)
