@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 
-from ingest.http.calls import FaultError, run_with_deadline
+from ingest.http.calls import FaultError
 from ingest.live_reddit.api import RedditApi, dump_line, user_agent
 from ingest.live_reddit.call import ApiConfig, UnreadableError
 from lurker.errors import CallError, LurkerError
@@ -244,11 +244,6 @@ def test_info_asks_for_a_hundred_and_leaves_out_what_reddit_does_not_know(make_a
             api.info(["t1_zzzzz"])
         with pytest.raises(ValueError, match="at most 100 ids, got 101"):
             api.info(["t1_a"] * 101)
-
-
-def test_errors_of_a_bounded_action_are_passed_on():
-    with pytest.raises(ZeroDivisionError):
-        run_with_deadline(lambda: 1 // 0, 1.0)
 
 
 def test_a_line_is_escaped_as_in_dumps_and_keeps_known_fields_only():
