@@ -152,7 +152,7 @@ def test_ingest_of_dumps(tmp_path, make, roots, n_kills):
     assert kill_at_random(roots, arguments, n_kills, 0, is_done, check_end) >= 1
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, make, roots):
+def test_ctrl_c_says_how_to_resume(tmp_path, make, roots):
     rows = [make.comment(n, body="word " * 40) for n in range(60_000)]
     path = make.file(tmp_path / "dump.zst", rows, compress=zstandard.ZstdCompressor().compress)
     root, arguments = roots(), ["ingest", "dump", str(path), "--json"]

@@ -56,7 +56,7 @@ def one_by_one(files, tmp_path):
     return workspace
 
 
-def test_files_at_once_are_files_one_by_one(files, one_by_one, workspace):
+def test_reading_files_together_equals_reading_them_one_by_one(files, one_by_one, workspace):
     reports = ingest_dumps(workspace, files, RowFilters()).files
     assert [Path(report.file) for report in reports] == files
     assert [(report.n_posts, report.n_comments) for report in reports] == [(20, 800)] * 6
@@ -66,7 +66,7 @@ def test_files_at_once_are_files_one_by_one(files, one_by_one, workspace):
     assert list((workspace.root / "staging").iterdir()) == []
 
 
-def test_a_file_that_fails_stops_the_others_and_the_next_run_goes_on(files, one_by_one, workspace, monkeypatch):
+def test_a_failing_file_stops_the_others_and_the_next_run_resumes(files, one_by_one, workspace, monkeypatch):
     read_block = read._read_block
 
     def failing(block, *options):
@@ -84,7 +84,7 @@ def test_a_file_that_fails_stops_the_others_and_the_next_run_goes_on(files, one_
     assert same(workspace, one_by_one)
 
 
-def test_a_file_that_is_named_twice_or_copied_is_read_once(files, tmp_path, monkeypatch):
+def test_a_file_named_twice_or_copied_is_read_once(files, tmp_path, monkeypatch):
     (tmp_path / "copies").mkdir()
     copy = Path(shutil.copy2(files[0], tmp_path / "copies"))
     monkeypatch.chdir(tmp_path)
@@ -95,7 +95,7 @@ def test_a_file_that_is_named_twice_or_copied_is_read_once(files, tmp_path, monk
     assert tables(workspace)[1].height == 800
 
 
-def test_a_run_that_was_killed_at_its_very_end_leaves_nothing_for_the_next(files, workspace):
+def test_the_next_run_cleans_up_after_one_killed_at_its_end(files, workspace):
     ingest_dumps(workspace, files[:1], RowFilters())
     (record,) = (workspace.root / "ingested").iterdir()
     half = workspace.root / "staging" / record.stem
@@ -108,7 +108,7 @@ def test_a_run_that_was_killed_at_its_very_end_leaves_nothing_for_the_next(files
     assert list((workspace.root / "staging").iterdir()) == []
 
 
-def test_two_ingests_at_once_both_finish_right_or_say_who_holds_the_lock(files, one_by_one, tmp_path):
+def test_two_simultaneous_ingests_finish_or_name_the_holder_of_the_lock(files, one_by_one, tmp_path):
     """Two processes start on one new workspace; who is refused runs again."""
     root = tmp_path / "shared"
     shares = [files[:4], files]
@@ -142,7 +142,7 @@ def test_two_ingests_at_once_both_finish_right_or_say_who_holds_the_lock(files, 
 
 
 @pytest.mark.slow
-def test_ray_gives_the_same_tables(files, one_by_one, tmp_path, capsys, monkeypatch):
+def test_ray_produces_the_same_tables(files, one_by_one, tmp_path, capsys, monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)  # relative paths, as people type them
     command = ["--workspace", "ray", "ingest", "dump", *(path.name for path in files), "--engine", "ray", "--json"]
@@ -157,7 +157,7 @@ def test_ray_gives_the_same_tables(files, one_by_one, tmp_path, capsys, monkeypa
 
 
 @pytest.mark.slow
-def test_an_error_of_a_ray_task_is_a_sentence(tmp_path, make, files, workspace):
+def test_an_error_in_a_ray_task_is_one_sentence(tmp_path, make, files, workspace):
     pytest.importorskip("ray")
     bad = make.file(tmp_path / "bad", [b'{"id": "' + b"x" * 300, b'{"id": 1}'])
     with pytest.raises(LurkerError, match="No row of bad was kept: 2 read"):

@@ -58,7 +58,7 @@ def test_rows_are_counted_and_kept_by_subreddit(workspace, tmp_path, make):
     assert list((workspace.root / "staging").iterdir()) == []
 
 
-def test_the_newest_look_makes_the_row_and_every_look_is_kept(workspace, tmp_path, make):
+def test_the_newest_retrieval_is_the_row_and_every_observation_is_kept(workspace, tmp_path, make):
     old = make.file(tmp_path / "old", [make.post(), make.comment(1, score=1, retrieved_on=10)])
     new = make.file(tmp_path / "new", [make.comment(1, score=50, retrieved_on=20, body="edited", edited=15)])
     ingest_dumps(workspace, [new], ANY)
@@ -85,7 +85,7 @@ def test_the_posts_author_is_known_among_the_comments(workspace, tmp_path, make,
     assert table(workspace, COMMENTS)["is_by_op"].to_list() == [True, False, True, False]
 
 
-def test_a_thread_lies_together(workspace, tmp_path, make):
+def test_threads_are_stored_together(workspace, tmp_path, make):
     numbers = list(range(40))
     random.Random(0).shuffle(numbers)
     path = make.file(tmp_path / "dump", [make.comment(n, post=f"p{n % 3}") for n in numbers])
@@ -94,7 +94,7 @@ def test_a_thread_lies_together(workspace, tmp_path, make):
     assert rows.rows() == sorted(rows.rows())
 
 
-def test_twice_is_once(workspace, tmp_path, make, monkeypatch):
+def test_ingesting_twice_changes_nothing(workspace, tmp_path, make, monkeypatch):
     rows = [make.post(), *(make.comment(n) for n in range(50))]
     path = make.file(tmp_path / "dump.zst", rows, compress=zstandard.ZstdCompressor().compress)
     ingest_dumps(workspace, [path], ANY)
@@ -117,7 +117,7 @@ def test_filters_and_files_add_up(workspace, tmp_path, make):
 
 
 @pytest.mark.parametrize("compress", [None, zstandard.ZstdCompressor().compress])
-def test_a_cut_file_keeps_its_rows_and_exits_1(tmp_path, make, capsys, compress):
+def test_rows_of_a_truncated_file_are_kept_and_the_exit_code_is_1(tmp_path, make, capsys, compress):
     whole = make.file(tmp_path / "whole", [make.comment(n) for n in range(3_000)], compress=compress)
     cut = tmp_path / "cut"
     cut.write_bytes(whole.read_bytes()[:-30])
@@ -148,7 +148,7 @@ def test_a_cut_file_keeps_its_rows_and_exits_1(tmp_path, make, capsys, compress)
         ([], 2, "FILE"),
     ],
 )
-def test_bad_calls_make_nothing(tmp_path, make, capsys, monkeypatch, arguments, code, message):
+def test_wrong_calls_create_nothing(tmp_path, make, capsys, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     make.file(tmp_path / "good", [make.comment(1)])
     (tmp_path / "empty").touch()
@@ -167,7 +167,7 @@ def test_a_filter_that_matches_nothing_writes_no_row(workspace, tmp_path, make, 
     assert list((workspace.root / "staging").iterdir()) == []
 
 
-def test_a_second_ingest_at_once_says_who_holds_the_lock(workspace, tmp_path, make):
+def test_a_simultaneous_ingest_names_the_holder_of_the_lock(workspace, tmp_path, make):
     path = make.file(tmp_path / "dump", [make.comment(1)])
     with workspace.lock("ingest dump"), pytest.raises(LurkerError, match=f"process {os.getpid()}"):
         ingest_dumps(open_workspace(workspace.root), [path], ANY)
@@ -200,7 +200,7 @@ def test_a_slice_of_the_real_files(workspace, tmp_path, make, college):
 
 
 @pytest.mark.parametrize(("gigabytes", "n_readers"), [(None, 4), (100, 4), (9, 3), (3, 1), (0.1, 1)])
-def test_as_many_files_are_read_at_once_as_memory_holds(monkeypatch, gigabytes, n_readers):
+def test_the_number_of_files_read_at_once_fits_the_memory(monkeypatch, gigabytes, n_readers):
     monkeypatch.setattr(read, "window_bytes", lambda path: 2 << 30)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     available = None if gigabytes is None else int(gigabytes * 1e9)

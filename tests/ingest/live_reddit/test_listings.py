@@ -20,7 +20,7 @@ def page(ids, after="t3_zzz"):
     return listing([thing("t3", WORLD.posts[name]) for name in ids], after)
 
 
-def test_all_posts_come_once_and_in_order(make_api):
+def test_every_post_is_listed_once_and_in_order(make_api):
     found, server = walk(make_api)
     assert list(found.posts) == ORDER
     assert found.notes == []
@@ -41,7 +41,7 @@ def test_only_top_has_a_span_of_time(make_api):
 
 
 @pytest.mark.parametrize("shift", [-40, -3, 3, 12, 50])
-def test_a_page_that_is_shifted_loses_nothing(shift, make_api):
+def test_a_shifted_page_loses_nothing(shift, make_api):
     """Posts come or go between two pages, so a page starts elsewhere than it should."""
 
     def shifted(request, reply):
@@ -54,7 +54,7 @@ def test_a_page_that_is_shifted_loses_nothing(shift, make_api):
     assert found.notes == []
 
 
-def test_pages_that_never_meet_are_said(make_api):
+def test_pages_that_never_overlap_are_reported(make_api):
     def skipping(request, reply):
         if request.kind == "listing" and "after" in request.query:
             start = min(ORDER.index(request.query["after"][3:]) + 150, len(ORDER) - 20)
@@ -65,7 +65,7 @@ def test_pages_that_never_meet_are_said(make_api):
     assert any("pages do not overlap" in note for note in found.notes)
 
 
-def test_duplicated_pages_and_posts_come_once(make_api):
+def test_duplicated_pages_and_posts_are_listed_once(make_api):
     def doubled(request, reply):
         if request.kind == "listing":
             value = reply.value
@@ -77,7 +77,7 @@ def test_duplicated_pages_and_posts_come_once(make_api):
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
-def test_a_circle_ends_and_is_said(turn, make_api):
+def test_a_looping_listing_ends_with_a_note(turn, make_api):
     def circle(request, reply):
         if request.kind == "listing" and request.number >= turn:
             reply.value = page(ORDER[:PAGE_POSTS])
@@ -88,7 +88,7 @@ def test_a_circle_ends_and_is_said(turn, make_api):
     assert server.counts["listing"] <= turn + 4
 
 
-def test_a_small_listing_that_claims_to_go_on_ends(make_api):
+def test_a_short_listing_that_claims_to_continue_ends(make_api):
     def claims(request, reply):
         if request.kind == "listing":
             start = ORDER.index(request.query["after"][3:]) + 1 if "after" in request.query else 0
@@ -131,7 +131,7 @@ def test_a_later_page_that_stays_broken_ends_the_listing_with_a_note(fault, note
 
 
 @pytest.mark.parametrize("fault", [double.no_children, double.null])
-def test_an_empty_listing_is_asked_for_again_and_not_believed(fault, make_api):
+def test_an_empty_listing_is_requested_again_and_rejected(fault, make_api):
     with Server(WORLD, double.always(fault, "listing")) as server:
         with pytest.raises(UnreadableError) as caught:
             read_listing(make_api(server), "college", "new", "all", 10)

@@ -115,7 +115,7 @@ def pair_sets(workspace):
     }
 
 
-def test_what_models_computed_of_texts_goes_too(tmp_path):
+def test_cached_model_outputs_are_deleted_too(tmp_path):
     workspace = open_workspace(tmp_path / "workspace", create=True)
     (workspace.root / "cache").mkdir()
     (workspace.root / "cache" / "states.npy").write_bytes(b"of a text")
@@ -123,14 +123,14 @@ def test_what_models_computed_of_texts_goes_too(tmp_path):
     assert not (workspace.root / "cache").exists()
 
 
-def test_readers_leave_out_what_has_no_text(full):
+def test_readers_leave_out_pairs_without_a_text(full):
     purge_texts(full)
     has_texts = pl.all_horizontal(pl.col("prompt", "chosen", "rejected") != "")
     for name, (stored, _) in pair_sets(full).items():
         assert read_pairs(full, name).equals(stored.filter(has_texts))
 
 
-def test_no_word_of_what_is_gone_is_left_anywhere(full):
+def test_no_file_keeps_a_word_of_a_deleted_text(full):
     gone = {word(name) for name in GONE_POSTS | GONE_COMMENTS}
     before = all_words(full.root)
     assert gone < before
@@ -191,7 +191,7 @@ def test_the_hard_test_stays_frozen_and_every_manifest_names_its_digest(full):
     assert not set(pairs["post_id"]) & GONE_POSTS
 
 
-def test_a_purge_that_is_stopped_before_any_rename_is_finished_by_the_next(filled, tmp_path, monkeypatch):
+def test_the_next_purge_completes_one_stopped_before_any_rename(filled, tmp_path, monkeypatch):
     """What is left is whole, and ends as an unbroken purge does."""
     shutil.copytree(filled.root, tmp_path / "whole")
     whole = open_workspace(tmp_path / "whole")
@@ -230,7 +230,7 @@ def test_a_purge_that_is_stopped_before_any_rename_is_finished_by_the_next(fille
     assert stop > 15
 
 
-def test_runs_and_exports_that_cannot_be_reached_are_named(full, tmp_path, capsys):
+def test_runs_and_exports_out_of_reach_are_named(full, tmp_path, capsys):
     """Whatever was made of the texts before the purge; not what is made after it, nor what holds no text."""
     write_json({"pairs": "naive"}, full.folder("runs", "before") / "config.json")
     write_json({"pairs": "elsewhere"}, full.folder("runs", "other") / "config.json")
@@ -263,7 +263,7 @@ def test_votes_of_the_arena_lose_their_texts_too(full):
     assert not {word(name) for name in GONE_COMMENTS | GONE_POSTS} & all_words(full.root)
 
 
-def test_a_damaged_set_is_not_made_whole(full):
+def test_a_damaged_set_stays_damaged(full):
     """A file that was not what its manifest describes stays refused after a purge."""
     path = full.folder("pairs", "naive") / "pairs.parquet"
     write_parquet(pl.read_parquet(path).head(300), path)
@@ -273,7 +273,7 @@ def test_a_damaged_set_is_not_made_whole(full):
     assert not {word(name) for name in GONE_COMMENTS | GONE_POSTS} & all_words(full.root)
 
 
-def test_malformed_lines_lose_their_text_and_keep_their_place(full):
+def test_malformed_lines_lose_their_text_and_keep_their_number(full):
     (side_file,) = (full.root / "malformed").glob("*.ndjson")
     purge_texts(full)
     (row,) = pl.read_ndjson(side_file).to_dicts()
@@ -289,12 +289,12 @@ def test_an_older_dump_does_not_bring_a_purged_text_back(full, make, tmp_path):
     assert all_words(full.root) == words
 
 
-def test_reddits_own_words_stay():
+def test_reddits_own_placeholders_stay():
     rows = pl.DataFrame({**dict.fromkeys(COMMENTS.columns), "body": ["[removed]", "mine"], "is_deleted": [True, True]})
     assert without_deleted_texts(rows, COMMENTS)["body"].to_list() == ["[removed]", ""]
 
 
-def test_it_waits_for_nobody(full):
+def test_a_purge_fails_while_another_process_writes(full):
     from lurker.errors import LurkerError
 
     with full.lock("ingest dump"), pytest.raises(LurkerError, match="is being written"):

@@ -62,7 +62,7 @@ def no_api():
     raise AssertionError("nobody is to be asked")
 
 
-def test_scores_are_updated_and_every_look_is_kept(seen_once, world, server, make_api):
+def test_scores_are_updated_and_every_observation_is_kept(seen_once, world, server, make_api):
     before = rows_of(seen_once, COMMENTS)
     for one in [*everything(world).values(), *world.posts.values()]:
         one["score"] += 7
@@ -94,7 +94,7 @@ def test_batches_of_a_hundred_youngest_first(seen_once, world, server, make_api)
     assert all(created[one] >= created[other] for one, other in pairwise(order))
 
 
-def test_what_is_ripe_is_left_alone(seen_once, server, make_api):
+def test_ripe_items_are_not_fetched_again(seen_once, server, make_api):
     refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     report = refresh_items(seen_once, no_api, RefreshConfig())
     assert (report.n_unripe, report.n_looked) == (0, 0)
@@ -102,7 +102,7 @@ def test_what_is_ripe_is_left_alone(seen_once, server, make_api):
     assert longer.height == seen_once.scan(POSTS).collect().height + seen_once.scan(COMMENTS).collect().height
 
 
-def test_simulated_items_are_not_asked_for(workspace, tmp_path, make):
+def test_simulated_items_are_not_requested(workspace, tmp_path, make):
     for source, number in (("simulator", 1), ("dump", 2)):
         path = make.file(tmp_path / source, [make.comment(number)])
         ingest_dumps(workspace, [path], RowFilters(), source=source)
@@ -117,7 +117,7 @@ def test_ripe_is_36_hours_after_it_was_written(workspace, tmp_path, make, seen_a
     assert unripe_items(workspace, RefreshConfig()).height == is_asked
 
 
-def test_what_is_gone_is_marked_and_keeps_its_text_until_it_is_purged(seen_once, world, server, make_api):
+def test_deleted_items_are_marked_and_keep_their_text_until_purged(seen_once, world, server, make_api):
     names = list(everything(world))
     before = rows_of(seen_once, COMMENTS)
     for name, body in zip(names[:4], ["[deleted]", "[removed]", "[ Removed by Reddit ]", ""], strict=True):
@@ -135,7 +135,7 @@ def test_what_is_gone_is_marked_and_keeps_its_text_until_it_is_purged(seen_once,
     assert unripe_items(seen_once, RefreshConfig(ripe_after_s=10**9)).height == len(names) + len(world.posts) - 5
 
 
-def test_an_edited_text_is_taken_and_an_old_one_is_not_touched(seen_once, world, server, make_api):
+def test_edited_texts_are_updated_and_others_kept(seen_once, world, server, make_api):
     before = rows_of(seen_once, COMMENTS)
     edited, other = [name for name, one in everything(world).items() if one["edited"] is False][:2]
     everything(world)[edited].update(body="Literally &amp; <b>, said u/somebody", edited=float(LATER))
@@ -148,7 +148,7 @@ def test_an_edited_text_is_taken_and_an_old_one_is_not_touched(seen_once, world,
 
 
 @pytest.mark.parametrize("error", [LurkerError("Reddit is down."), KeyboardInterrupt()])
-def test_a_stop_costs_at_most_a_batch(seen_once, world, server, make_api, error, monkeypatch):
+def test_an_interruption_costs_at_most_one_batch(seen_once, world, server, make_api, error, monkeypatch):
     for one in everything(world).values():
         one["score"] += 1
     api = make_api(server)
@@ -174,7 +174,7 @@ def test_a_stop_costs_at_most_a_batch(seen_once, world, server, make_api, error,
 
 
 @pytest.mark.parametrize("n_commits", [0, 1, 4, 5, 7])
-def test_a_merge_that_was_killed_is_done_again_and_counts_the_same(seen_once, world, server, make_api, n_commits):
+def test_a_killed_merge_is_repeated_with_the_same_counts(seen_once, world, server, make_api, n_commits):
     """Three subreddits, three tables: it is killed before any partition is new, and after some are."""
     n_gone = 0
     for place, one in enumerate([*world.posts.values(), *everything(world).values()]):
@@ -206,14 +206,14 @@ def test_a_merge_that_was_killed_is_done_again_and_counts_the_same(seen_once, wo
 
 
 @pytest.mark.parametrize("fault", [double.status(503), double.html, double.reset])
-def test_faults_that_stay_end_it_with_a_sentence(seen_once, server, make_api, fault):
+def test_permanent_faults_end_the_run_with_one_sentence(seen_once, server, make_api, fault):
     server.fault = double.always(fault, "info")
     with pytest.raises(LurkerError, match=r"failed with \d+ of \d+ items left: .*, 7 tries"):
         refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     assert not any(row["retrieved_utc"] == LATER for row in rows_of(seen_once, COMMENTS).values())
 
 
-def test_items_that_reddit_does_not_know_stay_and_stop_nothing(seen_once, world, server, make_api):
+def test_items_unknown_to_reddit_stay_and_do_not_stop_the_run(seen_once, world, server, make_api):
     """Reddit returns nothing for a batch, for example from a banned subreddit; later batches are read."""
     lost = asked_first = set(unripe_items(seen_once, RefreshConfig())["fullname"].head(100))
     for tree in world.comments.values():
@@ -229,7 +229,7 @@ def test_items_that_reddit_does_not_know_stay_and_stop_nothing(seen_once, world,
         assert after[name] == before[name]
 
 
-def test_only_the_youngest_and_only_some_subreddits(seen_once, server, make_api):
+def test_limit_and_subreddits_restrict_the_items(seen_once, server, make_api):
     refresh_items(seen_once, lambda: make_api(server), RefreshConfig(max_items=30, subreddits=("EMORY",)))
     (batch,) = asked(server)
     assert len(batch) == 30
@@ -286,7 +286,7 @@ def test_the_command(seen_once, world, server, credentials, fake_clock, monkeypa
     assert run([*command, "--subreddit", "nowhere"]) == 1
 
 
-def test_credentials_are_needed_only_to_ask(seen_once, monkeypatch, capsys):
+def test_credentials_are_needed_only_to_fetch(seen_once, monkeypatch, capsys):
     for name in ("client_id", "client_secret"):
         monkeypatch.delenv(f"praw_{name}")
     command = ["--workspace", str(seen_once.root), "ingest", "refresh"]
@@ -296,6 +296,6 @@ def test_credentials_are_needed_only_to_ask(seen_once, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("wrong", [{"ripe_after_s": -1}, {"max_items": -1}])
-def test_a_wrong_setting_names_its_value(wrong):
+def test_an_invalid_setting_is_named_with_its_value(wrong):
     with pytest.raises(ValueError, match="got -1"):
         RefreshConfig(**wrong)

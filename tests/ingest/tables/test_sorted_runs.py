@@ -45,7 +45,7 @@ def test_ranges_cover_every_row_once_in_order(tmp_path, n_wanted):
 
 
 @pytest.mark.parametrize("n_runs", [3, 4, 5, 17, 65])
-def test_too_many_runs_become_few_that_hold_the_same_rows(tmp_path, monkeypatch, n_runs):
+def test_too_many_runs_are_merged_into_fewer_with_the_same_rows(tmp_path, monkeypatch, n_runs):
     """A most of four at once: 65 runs need four rounds."""
     monkeypatch.setattr(sorted_runs, "MAX_RUNS", 4)
     paths = [tmp_path / f"{number:03d}.arrow" for number in range(n_runs)]
@@ -74,7 +74,7 @@ def tables(workspace):
     return [frame.drop("author_hash", strict=False) for frame in frames]
 
 
-def test_a_merge_in_many_ranges_and_of_many_runs_gives_the_tables_of_one(tmp_path, make, monkeypatch):
+def test_merging_many_ranges_and_runs_equals_merging_one(tmp_path, make, monkeypatch):
     """Rows in threads, a thread over several blocks; half of the items come again with a newer look."""
     rows = [make.post(f"p{n}", subreddit=SUBREDDITS[n % 5], author=f"asker_{n}") for n in range(60)]
     fields = {"subreddit": "college", "body": "word " * 9}
