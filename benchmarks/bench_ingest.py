@@ -115,7 +115,7 @@ def measure(file: Path, scratch: Path, n_rounds: int) -> dict[str, Any]:
 
 def uncompressed_bytes(file: Path) -> int:
     """Of the lines of a dump."""
-    return sum(len(block.data) for block in blocks(file, lambda _: None))
+    return sum(len(block.data) for block in blocks(file))
 
 
 def with_era_fields(file: Path, scratch: Path) -> Path:
@@ -139,7 +139,7 @@ def simulated(n_comments: int, scratch: Path) -> Path:
     file = write_simulation(open_workspace(scratch / "simulation", create=True), config)[1]
     copy = scratch / file.name
     with _stored_as_dumps(copy) as out:
-        for block in blocks(file, lambda _: None):
+        for block in blocks(file):
             out.write(block.data)
     return copy
 

@@ -1,22 +1,22 @@
-"""Date paging over the archive that neither loses nor doubles rows which share a second.
+"""Paging the archive by date without losing or doubling rows that share a second.
 
-The archive pages by time alone, in whole seconds, so the last second of a page may be half read. Each page therefore
-starts at the last second of the page before: rows known from there are told by their ids, and an answer in which none
-of them comes back is not believed.
+The archive pages by time in whole seconds, so a page may end in the middle of a second. Each page therefore starts at
+the last second of the page before: rows already read are recognised by their ids, and an answer that contains none of
+them is rejected.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ingest.arctic_shift.api import ArchiveClient, Doubt, QueryTooHeavyError, RefusedError, Row
+from ingest.arctic_shift.api import AnswerCheck, ArchiveClient, QueryTooHeavyError, RefusedError, Row
 
 Kind = Literal["posts", "comments"]
 
 REDDIT_BEGAN_UTC = 1_119_484_800
-"""23 June 2005: nothing is older."""
-AUTO_LIMIT_LEAST = 100
-"""With `limit=auto` the archive answers 100 to 1,000 rows; fewer mean that there are no more."""
+"""23 June 2005: no post is older."""
+MIN_AUTO_ROWS = 100
+"""With `limit=auto` the archive returns 100 to 1,000 rows; fewer mean that there are no more."""
 DAY_S = 86_400
 RUNGS: tuple[tuple[str, int | None], ...] = (
     ("auto", None),
@@ -26,90 +26,94 @@ RUNGS: tuple[tuple[str, int | None], ...] = (
     ("10", DAY_S),
     ("10", 3_600),
 )
-"""Rows and seconds asked for at once: a question the archive finds too heavy is asked again one rung lower."""
-TRIES_A_RUNG = 2
-CALM_ANSWERS = 5
-"""After so many answers in a row the next question is one rung higher."""
+"""Rows and seconds per request, in decreasing order: a request that is too heavy is repeated one rung lower."""
+TRIES_PER_RUNG = 2
+ANSWERS_PER_RUNG = 5
+"""After this many answers in a row, the next request is one rung larger."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where the reading of one kind of rows stands."""
+class Position:
+    """How far one kind of rows was read."""
 
     cursor_utc: int
-    """Every row of earlier seconds was read."""
+    """All rows of earlier seconds were read."""
     known: tuple[str, ...] = ()
     """Ids of the rows of the cursor's second that were read."""
     rung: int = 0
     """Index into RUNGS."""
     n_calm: int = 0
-    """Answers since a question was too heavy."""
+    """Answers since the last request that was too heavy."""
     margin_s: int = 1
-    """What is taken off the cursor for `after`: 1 where the archive leaves that second out, 0 where it has it."""
+    """Subtracted from the cursor for `after`: 1 if the archive excludes that second, 0 if it includes it."""
     is_done: bool = False
-    """Nothing is left to read."""
+    """Everything was read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """New rows of one answer, and where the next one starts."""
+    """New rows of one answer, and the position of the next one."""
 
     rows: list[Row]
-    place: Place
+    position: Position
     crowded_utc: int | None = None
-    """A second with more rows than two answers hold, so that some may be missing."""
+    """A second with more rows than two answers hold: some may be missing."""
 
 
-def pages(client: ArchiveClient, kind: Kind, subreddit: str, place: Place, until_utc: int) -> Iterator[Page]:
-    """Pages from a place to the end of the span, oldest rows first; the last one's place is done.
+def pages(client: ArchiveClient, kind: Kind, subreddit: str, position: Position, until_utc: int) -> Iterator[Page]:
+    """Yield pages from a position to the end of the span (`until_utc`, exclusive), oldest rows first.
 
-    until_utc: exclusive.
-    Errors: LurkerError when the archive refuses, stays faulty, or keeps giving answers that cannot be true.
+    Raises:
+        LurkerError: the archive refuses, keeps failing, or keeps returning answers that cannot be right.
     """
-    while not place.is_done:
-        page = _next_page(client, kind, subreddit, place, until_utc)
+    while not position.is_done:
+        page = _next_page(client, kind, subreddit, position, until_utc)
         yield page
-        place = page.place
+        position = page.position
 
 
-def _next_page(client: ArchiveClient, kind: Kind, subreddit: str, place: Place, until_utc: int) -> Page:
-    rows, place, before_utc = _ask(client, kind, subreddit, place, until_utc)
-    rows = [row for row in rows if place.cursor_utc <= created(row) < until_utc]
-    fresh = _unknown(rows, place.known)
-    last_utc = max(map(created, rows), default=place.cursor_utc)
-    read_at, place = place, _calmer(place)
-    if last_utc > place.cursor_utc:
+def _next_page(client: ArchiveClient, kind: Kind, subreddit: str, position: Position, until_utc: int) -> Page:
+    rows, position, before_utc = _request(client, kind, subreddit, position, until_utc)
+    rows = [row for row in rows if position.cursor_utc <= created(row) < until_utc]
+    new = _new_rows(rows, position.known)
+    last_utc = max(map(created, rows), default=position.cursor_utc)
+    read_at, position = position, _after_answer(position)
+    if last_utc > position.cursor_utc:
         known = tuple(sorted(row["id"] for row in rows if created(row) == last_utc))
-        return Page(rows=fresh, place=replace(place, cursor_utc=last_utc, known=known))
-    if len(rows) >= _full(read_at.rung):
-        rest, is_whole = _other_end(client, kind, subreddit, read_at, rows)
+        return Page(rows=new, position=replace(position, cursor_utc=last_utc, known=known))
+    if len(rows) >= _full_page(read_at.rung):
+        rest, is_complete = _read_backwards(client, kind, subreddit, read_at, rows)
         return Page(
-            rows=fresh + _unknown(rest, [*place.known, *(row["id"] for row in fresh)]),
-            place=replace(place, cursor_utc=place.cursor_utc + 1, known=()),
-            crowded_utc=None if is_whole else place.cursor_utc,
+            rows=new + _new_rows(rest, [*position.known, *(row["id"] for row in new)]),
+            position=replace(position, cursor_utc=position.cursor_utc + 1, known=()),
+            crowded_utc=None if is_complete else position.cursor_utc,
         )
     if before_utc < until_utc:
-        return Page(rows=fresh, place=replace(place, cursor_utc=before_utc, known=()))
-    return Page(rows=fresh, place=replace(place, is_done=True))
+        return Page(rows=new, position=replace(position, cursor_utc=before_utc, known=()))
+    return Page(rows=new, position=replace(position, is_done=True))
 
 
-def _calmer(place: Place) -> Place:
-    """The place after one more answer that was not too heavy."""
-    if place.rung == 0 or place.n_calm + 1 < CALM_ANSWERS:
-        return replace(place, n_calm=place.n_calm + 1)
-    return replace(place, rung=place.rung - 1, n_calm=0)
+def _after_answer(position: Position) -> Position:
+    """The position after one more answer; after enough of them, requests are one rung larger."""
+    if position.rung == 0 or position.n_calm + 1 < ANSWERS_PER_RUNG:
+        return replace(position, n_calm=position.n_calm + 1)
+    return replace(position, rung=position.rung - 1, n_calm=0)
 
 
-def _ask(
-    client: ArchiveClient, kind: Kind, subreddit: str, place: Place, until_utc: int
-) -> tuple[list[Row], Place, int]:
-    """One believable answer, the place with the rung and the margin that gave it, and the end of what it covers."""
+def _request(
+    client: ArchiveClient, kind: Kind, subreddit: str, position: Position, until_utc: int
+) -> tuple[list[Row], Position, int]:
+    """One answer that passed its check.
+
+    Returns:
+        Its rows, the position with the rung and margin that worked, and the end of the span that it covers.
+    """
     while True:
-        is_last_rung = place.rung + 1 == len(RUNGS)
-        limit, span_s = RUNGS[place.rung]
-        before_utc = until_utc if span_s is None else min(until_utc, place.cursor_utc + span_s)
-        after_utc = place.cursor_utc - place.margin_s
-        question: dict[str, str | int] = {
+        is_last_rung = position.rung + 1 == len(RUNGS)
+        limit, span_s = RUNGS[position.rung]
+        before_utc = until_utc if span_s is None else min(until_utc, position.cursor_utc + span_s)
+        after_utc = position.cursor_utc - position.margin_s
+        query: dict[str, str | int] = {
             "subreddit": subreddit,
             "sort": "asc",
             "limit": limit,
@@ -119,86 +123,92 @@ def _ask(
         try:
             rows = client.get(
                 f"{kind}/search",
-                question,
-                doubt=_doubt(place, before_utc),
-                heavy_tries=None if is_last_rung else TRIES_A_RUNG,
+                query,
+                check=_answer_check(position, before_utc),
+                heavy_tries=None if is_last_rung else TRIES_PER_RUNG,
             )
         except QueryTooHeavyError:
             if is_last_rung:
                 raise
-            place = replace(place, rung=place.rung + 1, n_calm=0)
+            position = replace(position, rung=position.rung + 1, n_calm=0)
             continue
         except RefusedError:
             if limit != "auto":
                 raise
-            place = replace(place, rung=place.rung + 1, n_calm=0)  # `auto` came late to the service: ask in numbers
+            position = replace(position, rung=position.rung + 1, n_calm=0)  # older versions lack `auto`
             continue
-        if place.margin_s and any(created(row) == after_utc for row in rows):
-            place = replace(place, margin_s=0)  # this archive has the second of `after`: a crowded one would fill pages
+        if position.margin_s and any(created(row) == after_utc for row in rows):
+            position = replace(
+                position, margin_s=0
+            )  # this archive includes the second of `after`, which may fill pages
             continue
-        return rows, place, before_utc
+        return rows, position, before_utc
 
 
-def _doubt(place: Place, before_utc: int) -> Doubt:
-    """Tells why an answer to the question at a place cannot be the whole truth, if it cannot."""
+def _answer_check(position: Position, before_utc: int) -> AnswerCheck:
+    """A check that an answer is consistent with its query and with the rows already read."""
     n_empty = 0
 
-    def doubt(rows: Sequence[Row]) -> str | None:
+    def check(rows: Sequence[Row]) -> str | None:
         nonlocal n_empty
         if not all(isinstance(row.get("id"), str) and _is_number(row.get("created_utc")) for row in rows):
             return "rows without id or time"
         if not rows:
             n_empty += 1
-            if place.known:
-                return "an empty answer where there were rows before"
-            return "an empty answer" if n_empty == 1 else None  # believed when it is given twice
+            if position.known:
+                return "an empty answer instead of known rows"
+            return "an empty answer" if n_empty == 1 else None  # accepted the second time
         times = list(map(created, rows))
         if times != sorted(times):
             return "rows out of order"
-        if times[0] < place.cursor_utc - place.margin_s:
-            return "rows from before the time asked for"
+        if times[0] < position.cursor_utc - position.margin_s:
+            return "rows from before the requested span"
         if times[-1] > before_utc:
-            return "rows from after the time asked for"
-        has_margin = place.margin_s > 0 and times[0] == place.cursor_utc - place.margin_s
-        if place.known and not has_margin and not {row["id"] for row in rows} & set(place.known):
-            return "an answer without the rows it gave before"
+            return "rows from after the requested span"
+        has_margin = position.margin_s > 0 and times[0] == position.cursor_utc - position.margin_s
+        if position.known and not has_margin and not {row["id"] for row in rows} & set(position.known):
+            return "an answer without the known rows"
         return None
 
-    return doubt
+    return check
 
 
-def _other_end(
-    client: ArchiveClient, kind: Kind, subreddit: str, place: Place, rows: Sequence[Row]
+def _read_backwards(
+    client: ArchiveClient, kind: Kind, subreddit: str, position: Position, rows: Sequence[Row]
 ) -> tuple[list[Row], bool]:
-    """The cursor's second read from its other end, and whether both ends meet: then no row is missing between them."""
+    """Read the cursor's second from its end.
+
+    Returns:
+        Its rows, and whether they meet `rows`, those read from its start: then none is missing in between.
+    """
     answer = client.get(
         f"{kind}/search",
         {
             "subreddit": subreddit,
             "sort": "desc",
-            "limit": RUNGS[place.rung][0],
-            "after": place.cursor_utc - place.margin_s,
-            "before": place.cursor_utc + place.margin_s,
+            "limit": RUNGS[position.rung][0],
+            "after": position.cursor_utc - position.margin_s,
+            "before": position.cursor_utc + position.margin_s,
         },
     )
-    rest = [row for row in answer if created(row) == place.cursor_utc]
-    meet = bool({row["id"] for row in rest} & {row["id"] for row in rows})
-    return rest, meet or len(answer) < _full(place.rung)
+    rest = [row for row in answer if created(row) == position.cursor_utc]
+    meets = bool({row["id"] for row in rest} & {row["id"] for row in rows})
+    return rest, meets or len(answer) < _full_page(position.rung)
 
 
 def created(row: Mapping[str, Any]) -> int:
-    """When a row was written, seconds since 1970."""
+    """Time at which a row was written, seconds since 1970."""
     return int(float(row["created_utc"]))
 
 
-def _full(rung: int) -> int:
-    """The least rows of an answer after which there may be more."""
+def _full_page(rung: int) -> int:
+    """Number of rows from which on an answer may have been cut off by its limit."""
     limit = RUNGS[rung][0]
-    return AUTO_LIMIT_LEAST if limit == "auto" else int(limit)
+    return MIN_AUTO_ROWS if limit == "auto" else int(limit)
 
 
-def _unknown(rows: Sequence[Row], known: Sequence[str]) -> list[Row]:
-    """Each row once, without those that are known."""
+def _new_rows(rows: Sequence[Row], known: Sequence[str]) -> list[Row]:
+    """The rows without those already known, each once."""
     unique = {row["id"]: row for row in rows}
     return [row for name, row in unique.items() if name not in set(known)]
 

@@ -1,4 +1,4 @@
-"""One bounded HTTP call, shared by Reddit's API and Arctic Shift's: a total deadline, and failures in plain words."""
+"""One HTTP call with a total deadline, for Reddit's API and Arctic Shift's; failures are named in plain words."""
 
 import queue
 import threading
@@ -11,47 +11,53 @@ T = TypeVar("T")
 
 
 class FaultError(Exception):
-    """One call failed and may succeed when repeated.
+    """A call failed, and may succeed when repeated.
 
-    asked_s: how long the server asked to wait. is_suspect: the answer was well formed, yet too empty to be believed.
+    Attributes:
+        reason: what went wrong, in plain words.
+        server_wait_s: seconds to wait as requested by the server; None if it said nothing.
+        is_suspect: the answer was well formed, but implausibly empty.
     """
 
-    def __init__(self, reason: str, *, asked_s: float | None = None, is_suspect: bool = False) -> None:
+    def __init__(self, reason: str, *, server_wait_s: float | None = None, is_suspect: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.asked_s = asked_s
+        self.server_wait_s = server_wait_s
         self.is_suspect = is_suspect
 
 
-def in_time(action: Callable[[], T], limit_s: float) -> T:
-    """What `action` returns, if it does within so many seconds; else it is left to itself.
+def run_with_deadline(action: Callable[[], T], deadline_s: float) -> T:
+    """Run `action` in a thread and return its result; after `deadline_s` seconds the thread is abandoned.
 
-    A socket's timeout bounds each silence, not the whole: a server that drips a byte at a time would never end.
-    Errors: FaultError when the time is over; what `action` raises.
+    A socket's timeout limits each silence, not the total: a server that sends one byte at a time would never time out.
+
+    Raises:
+        FaultError: the deadline has passed.
+        Exception: whatever `action` raises.
     """
     outcome: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
     def work() -> None:
         try:
             outcome.put((True, action()))
-        except Exception as error:  # noqa: BLE001 - handed to the caller
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
             outcome.put((False, error))
 
-    threading.Thread(target=work, daemon=True, name="reddit-call").start()
+    threading.Thread(target=work, daemon=True, name="http-call").start()
     try:
-        is_done, result = outcome.get(timeout=limit_s)
+        is_done, result = outcome.get(timeout=deadline_s)
     except queue.Empty:
-        is_done, result = False, FaultError(f"no whole answer within {limit_s:g} s")
+        is_done, result = False, FaultError(f"no complete answer within {deadline_s:g} s")
     if is_done:
         return result  # type: ignore[no-any-return]
     raise result
 
 
-def exchange(session: requests.Session, method: str, url: str, **options: Any) -> tuple[int, Mapping[str, str], bytes]:
-    """Status, headers and body of one call.
+def send(session: requests.Session, method: str, url: str, **options: Any) -> tuple[int, Mapping[str, str], bytes]:
+    """Send one request; returns status, headers and body.
 
     Raises:
-        FaultError: the call failed; the reason holds neither address nor headers.
+        FaultError: the call failed; the reason holds neither URL nor headers, which may carry secrets.
     """
     try:
         response = session.request(method, url, **options)
@@ -63,7 +69,7 @@ def exchange(session: requests.Session, method: str, url: str, **options: Any) -
     except requests.exceptions.Timeout:
         reason = "no answer in time"
     except requests.exceptions.ChunkedEncodingError:
-        reason = "the answer was cut"
+        reason = "the answer was cut short"
     except (requests.exceptions.RequestException, OSError):
         reason = "the connection failed"
     raise FaultError(reason)

@@ -1,7 +1,7 @@
-"""One budget of calls for the whole process: paced by what the server says is left, never in bursts.
+"""One budget of calls per server and process: paced by the calls that the server says remain, never in bursts.
 
-Every call waits for a slot here first. Slots are spread over what is left of the server's window, short of a margin for
-whoever shares the account; a 429 or a Retry-After holds all workers. Time is injected, so tests do not wait.
+Every call first waits for a slot. Slots are spread over the rest of the server's window, minus a margin for other users
+of the account; a 429 or a Retry-After blocks all workers. Time is injected, so tests do not wait.
 
 Source: Reddit's x-ratelimit-* headers (https://support.reddithelp.com/hc/en-us/articles/16160319875092);
 RFC 9110, section 10.2.3 (Retry-After); "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015) for full jitter.
@@ -22,18 +22,18 @@ class RateLimitConfig:
     """How calls are paced and repeated."""
 
     gap_s: float = 0.6
-    """Time between calls while the server says nothing of its limit, seconds: 100 calls a minute."""
+    """Seconds between calls while the server does not state its limit: 100 calls per minute."""
     margin_calls: int = 10
-    """Calls of each window that are left to others on the same account."""
+    """Calls of each window left to other users of the account."""
     backoff_base_s: float = 1.0
     """Longest wait after the first fault, seconds; doubled after each further one."""
     backoff_cap_s: float = 60.0
-    """Longest wait after any fault, unless the server asks for more, seconds."""
+    """Longest wait after any fault, seconds, unless the server requests more."""
     longest_wait_s: float = 900.0
-    """Longest wait the server may ask for, seconds: its windows are 600 s."""
+    """Longest wait that the server may request, seconds; its windows are 600 s."""
 
     def __post_init__(self) -> None:
-        """Errors: ValueError for a negative value."""
+        """Raises: ValueError for a negative value."""
         for name in ("gap_s", "margin_calls", "backoff_base_s", "backoff_cap_s", "longest_wait_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -41,21 +41,21 @@ class RateLimitConfig:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Where time comes from.
-
-    monotonic, now: seconds, of no certain origin and since 1970. sleep: waits so many seconds.
-    """
+    """The source of time."""
 
     monotonic: Callable[[], float] = time.monotonic
+    """Seconds since an arbitrary origin."""
     now: Callable[[], float] = time.time
+    """Seconds since 1970."""
     sleep: Callable[[float], None] = time.sleep
+    """Wait for a number of seconds."""
 
 
 class Budget:
-    """Slots for calls, shared by all threads that call one server."""
+    """Slots for calls, shared by all threads that call a server."""
 
     def __init__(self, config: RateLimitConfig, clock: Clock, rng: random.Random) -> None:
-        """A budget that knows nothing of the server's limit yet; `rng` draws the jitter."""
+        """A budget before the server has stated its limit; `rng` draws the jitter."""
         self.config = config
         self.clock = clock
         self.waited_s = 0.0
@@ -66,15 +66,15 @@ class Budget:
         self._held_until = -math.inf
 
     def acquire(self) -> None:
-        """Wait for a slot. Unused slots do not add up, so a pause is not followed by a burst."""
+        """Wait for a slot. Unused slots do not accumulate, so a pause is not followed by a burst."""
         with self._lock:
             slot = max(self.clock.monotonic(), self._next_slot, self._held_until)
             self._next_slot = slot + self._gap_s
-        while (wait_s := max(slot, self._held_until) - self.clock.monotonic()) > 0:  # a hold may come while we wait
+        while (wait_s := max(slot, self._held_until) - self.clock.monotonic()) > 0:  # a hold may be added meanwhile
             self._sleep(wait_s)
 
     def update(self, headers: Mapping[str, str]) -> None:
-        """Set the pace by an answer's headers; those that are absent or nonsense change nothing."""
+        """Set the pace from an answer's headers; absent or invalid ones change nothing."""
         remaining, reset_s = seconds(headers.get("x-ratelimit-remaining")), seconds(headers.get("x-ratelimit-reset"))
         if remaining is None or reset_s is None:
             return
@@ -87,17 +87,19 @@ class Budget:
             self._gap_s = reset_s / spendable
 
     def hold(self, wait_s: float) -> None:
-        """Let nobody call for so many seconds."""
+        """Block all calls for `wait_s` seconds, at most `longest_wait_s`."""
         with self._lock:
             self._held_until = max(self._held_until, self.clock.monotonic() + min(wait_s, self.config.longest_wait_s))
 
-    def back_off(self, n_faults: int, asked_s: float | None) -> None:
-        """Wait after the n-th fault in a row (from 1): full jitter under an exponential ceiling.
+    def back_off(self, n_faults: int, server_wait_s: float | None) -> None:
+        """Wait after a fault: full jitter under an exponential ceiling.
 
-        asked_s: what the server asked for; then the jitter comes on top of it, so that workers do not return as one.
+        Args:
+            n_faults: faults in a row so far, from 1.
+            server_wait_s: wait requested by the server; the jitter is added, so that workers do not all return at once.
         """
         ceiling_s = min(self.config.backoff_cap_s, self.config.backoff_base_s * 2.0 ** (n_faults - 1))
-        wait_s = min(asked_s or 0.0, self.config.longest_wait_s) + self._rng.uniform(0.0, ceiling_s)
+        wait_s = min(server_wait_s or 0.0, self.config.longest_wait_s) + self._rng.uniform(0.0, ceiling_s)
         self._sleep(wait_s)
 
     def _sleep(self, wait_s: float) -> None:
@@ -111,16 +113,20 @@ _budgets_lock = threading.Lock()
 
 
 def shared_budget(server: str, config: RateLimitConfig, clock: Clock, rng: random.Random) -> Budget:
-    """The one budget of this process for a server's limit: whoever calls it shares the pace and every hold.
+    """This process's budget for a server: all callers share its pace and its holds.
 
-    server: names the limit. Another pace or clock makes a budget of its own. rng: draws the jitter of a new one.
+    Args:
+        server: name of the limit.
+        config: another config, or another clock, has its own budget.
+        clock: source of time.
+        rng: draws the jitter of a new budget.
     """
     with _budgets_lock:
         return _budgets.setdefault((server, config, clock), Budget(config, clock, rng))
 
 
 def seconds(text: str | None) -> float | None:
-    """A header's number, not negative; None where it is absent or no finite number."""
+    """A header's number, at least 0; None if absent or not a finite number."""
     try:
         number = float(text or "")
     except ValueError:
@@ -129,7 +135,7 @@ def seconds(text: str | None) -> float | None:
 
 
 def retry_after_s(text: str | None, now_utc: float) -> float | None:
-    """Retry-After as seconds from now: a number, or an HTTP date; None where it is absent or nonsense."""
+    """Retry-After, a number or an HTTP date, in seconds from now; None if absent or invalid."""
     if (number := seconds(text)) is not None:
         return number
     try:

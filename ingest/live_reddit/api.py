@@ -1,8 +1,8 @@
-"""Reddit's API through PRAW: every call retried while it may heal, every answer checked before it is believed.
+"""Reddit's API through PRAW: transient faults are retried, and every answer is checked before it is used.
 
-PRAW brings credentials, tokens and the session; `ingest.live_reddit.call` makes each attempt safe, the token's included.
-Objects of PRAW are not used: they fetch missing fields with hidden calls, refuse duplicates, and pass an empty answer
-on as no data.
+PRAW handles credentials, tokens and the session; `ingest.live_reddit.call` handles each attempt, token requests
+included. PRAW's objects are not used: they fetch missing fields with hidden calls, reject duplicates, and take an empty
+answer for no data.
 
 Source: https://www.reddit.com/dev/api and https://praw.readthedocs.io.
 """
@@ -28,7 +28,7 @@ from lurker import __version__
 from lurker.errors import CallError, LurkerError
 
 BATCH_IDS = 100
-"""Most ids that morechildren and info take at once."""
+"""Largest number of ids that morechildren and info accept per call."""
 _SETUP = (
     "Register a script app at https://www.reddit.com/prefs/apps, then set praw_client_id and praw_client_secret "
     "in the environment, or client_id and client_secret in praw.ini."
@@ -40,9 +40,10 @@ class RedditApi:
     """Calls that are paced and retried, and whose answers are checked."""
 
     def __init__(self, config: ApiConfig, clock: Clock, rng: random.Random) -> None:
-        """No call is made yet. rng: draws the jitter of the backoff.
+        """Makes no call yet; `rng` draws the jitter of the backoff.
 
-        Errors: LurkerError when no credentials are set.
+        Raises:
+            CallError: no credentials are set.
         """
         self.config = config
         self.clock = clock
@@ -59,10 +60,17 @@ class RedditApi:
         params: Mapping[str, str | int] | None = None,
         data: Mapping[str, str] | None = None,
     ) -> T:
-        """One answer, after as many tries as it takes: GET, or POST where there are data.
+        """One answer, with retries: GET, or POST if there are `data`.
 
-        accept: turns the JSON into the result, or raises FaultError where it cannot be what was asked for.
-        Errors: UnreadableError when Reddit refuses, or failed too often; LurkerError when it refuses the credentials.
+        Args:
+            path: path of the call, such as /api/info.
+            accept: converts the JSON into the result, or raises FaultError if it cannot be the answer to this call.
+            params: query parameters.
+            data: form data.
+
+        Raises:
+            UnreadableError: Reddit refuses, or failed too often.
+            LurkerError: Reddit refuses the credentials.
         """
         n_faults = n_suspect = n_unauthorized = 0
         while True:
@@ -81,32 +89,34 @@ class RedditApi:
             if n_unauthorized:
                 if n_unauthorized > 1:
                     raise LurkerError(
-                        "Reddit refuses the credentials that praw.ini or the environment hold (status 401).", _SETUP
+                        "Reddit refuses the credentials in praw.ini or the environment (status 401).", _SETUP
                     )
-                self._reddit = self._connect()  # the token may have run out: another one, once
+                self._reddit = self._connect()  # the token may have expired: request another one, once
             if n_faults >= self.config.max_tries or n_suspect >= self.config.max_suspect_tries:
                 is_suspect = n_suspect >= self.config.max_suspect_tries
-                raise UnreadableError(f"{fault.reason}, {n_faults} tries", may_heal=True, is_suspect=is_suspect)
-            self.budget.back_off(n_faults, fault.asked_s)
+                raise UnreadableError(f"{fault.reason}, {n_faults} tries", is_transient=True, is_suspect=is_suspect)
+            self.budget.back_off(n_faults, fault.server_wait_s)
 
     def now_utc(self) -> int:
-        """Seconds since 1970."""
+        """The time, seconds since 1970."""
         return int(self.clock.now())
 
     def info(self, fullnames: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What Reddit has of posts (`t3_`) and comments (`t1_`), by fullname; those it does not know are absent.
+        """Posts (`t3_`) and comments (`t1_`) by fullname; those that Reddit does not know are absent.
 
-        fullnames: at most `BATCH_IDS`. An answer without any of them is asked for again before it is believed.
-        Errors: as `call`.
+        An answer without any of them is requested again before it is accepted; raises as `call`.
+
+        Args:
+            fullnames: at most BATCH_IDS.
         """
         if len(fullnames) > BATCH_IDS:
             raise ValueError(f"info takes at most {BATCH_IDS} ids, got {len(fullnames)}")
 
         def accept(answer: Any) -> dict[str, dict[str, Any]]:
-            found = {name: data for kind, data in things(answer) if (name := fullname(kind, data)) in wanted}
-            if not found:
-                raise FaultError("none of the items asked for", is_suspect=True)
-            return found
+            items = {name: data for kind, data in things(answer) if (name := fullname(kind, data)) in wanted}
+            if not items:
+                raise FaultError("none of the requested items", is_suspect=True)
+            return items
 
         wanted = frozenset(fullnames)
         return self.call("/api/info", accept, params={"id": ",".join(fullnames)})
@@ -117,8 +127,8 @@ class RedditApi:
             settings |= dict.fromkeys(("reddit_url", "oauth_url"), self.config.url.rstrip("/"))
         problem = ""
         try:
-            found = Config(os.getenv("praw_site") or "DEFAULT")  # noqa: SIM112 - PRAW's own name
-            settings["user_agent"] = found.user_agent or user_agent(found.username)
+            config = Config(os.getenv("praw_site") or "DEFAULT")  # noqa: SIM112 - PRAW's own name
+            settings["user_agent"] = config.user_agent or user_agent(config.username)
             return praw.Reddit(
                 requestor_class=BoundedRequestor,
                 requestor_kwargs={"api_config": self.config, "budget": self.budget},
@@ -126,24 +136,25 @@ class RedditApi:
             )
         except praw.exceptions.MissingRequiredAttributeException as error:
             missing = "client_secret" if "client_secret" in str(error) else "client_id"
-            problem = f"Reddit needs credentials, and {missing} is not set."
+            problem = f"Reddit requires credentials, and {missing} is not set."
         except configparser.NoSectionError as error:
-            problem = f"praw.ini has no section [{error.section}], which praw_site names."
-        except configparser.Error:  # its text may quote the file
+            problem = f"praw.ini has no section [{error.section}], the value of praw_site."
+        except configparser.Error:  # its text may quote secrets from the file
             problem = "praw.ini cannot be read."
         raise CallError(problem, _SETUP)
 
 
 def user_agent(username: str | None) -> str:
-    """Reddit's form for clients: platform, app, version, and who is responsible."""
+    """The user agent in the form that Reddit requests: platform, app, version and the user responsible."""
     by = f" (by u/{username})" if username else ""
     return f"{sys.platform}:lurker:v{__version__}{by}"
 
 
 def things(listing: Any) -> list[tuple[str, dict[str, Any]]]:
-    """(kind, data) of the children of a listing; those that are no things are left out.
+    """(kind, data) of each child of a listing that is one of Reddit's things.
 
-    Errors: FaultError where it is no listing.
+    Raises:
+        FaultError: the answer is not a listing.
     """
     data = listing.get("data") if isinstance(listing, dict) else None
     children = data.get("children") if isinstance(data, dict) else None
@@ -153,7 +164,7 @@ def things(listing: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def only_things(items: list[Any]) -> list[tuple[str, dict[str, Any]]]:
-    """(kind, data) of each item that is a thing of Reddit's."""
+    """(kind, data) of each item that is one of Reddit's things."""
     return [
         (item["kind"], item["data"])
         for item in items
@@ -162,9 +173,9 @@ def only_things(items: list[Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def dump_line(data: Mapping[str, Any], retrieved_utc: int) -> bytes:
-    """A thing of the API as a line of a dump, so that both go through one door.
+    """One of the API's things as a line of a dump, so that both take the same path.
 
-    Dumps hold texts as Reddit escapes them (&amp; &lt; &gt;), PRAW asks for them raw: they are escaped again here.
+    Dumps hold texts with Reddit's escapes (&amp; &lt; &gt;), and PRAW requests them raw: they are escaped again here.
     """
     row = {name: data[name] for name in RAW_TYPES if name in data}
     for name in ("title", "selftext", "body", "link_flair_text"):
@@ -174,6 +185,6 @@ def dump_line(data: Mapping[str, Any], retrieved_utc: int) -> bytes:
 
 
 def fullname(kind: str, data: Mapping[str, Any]) -> str | None:
-    """`t3_abc` of a thing; None where its id is none."""
+    """The fullname of a thing, such as t3_abc; None if its id is invalid."""
     name = data.get("id")
     return f"{kind}_{name}" if isinstance(name, str) and re.fullmatch(r"[0-9a-z]{1,13}", name) else None

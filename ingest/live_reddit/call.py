@@ -1,7 +1,7 @@
-"""One attempt at one call to Reddit: paced by the budget, bounded as a whole, JSON or a plain word of what is wrong.
+"""One attempt at one call to Reddit: paced by the budget, within a deadline; returns JSON or raises a plain reason.
 
-This stands below PRAW, where its session would sleep by itself, stumble over odd headers, or pass HTML on. Errors carry
-neither addresses nor headers nor what caused them: tokens and passwords travel in these.
+It replaces the layer below PRAW, whose session would sleep on its own, fail on odd headers, or pass HTML on. Errors
+contain neither URLs nor headers nor their causes, because these hold tokens and passwords.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import prawcore
 from prawcore.const import ACCESS_TOKEN_PATH
 
-from ingest.http.calls import FaultError, exchange, in_time
+from ingest.http.calls import FaultError, run_with_deadline, send
 from ingest.http.rate_limit import Budget, RateLimitConfig, retry_after_s, seconds
 
 _REFUSALS = {
@@ -27,25 +27,25 @@ _BAD_CREDENTIALS = ("invalid_grant", "invalid_client", "unauthorized_client", "a
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiConfig:
-    """How Reddit is asked."""
+    """How Reddit is called."""
 
     url: str | None = None
-    """Address instead of Reddit's own, for tokens and data; None means Reddit."""
+    """URL to use instead of Reddit's, for tokens and data; None means Reddit."""
     call_timeout_s: float = 60.0
-    """Longest time a whole call may take, seconds."""
+    """Longest duration of a call, seconds."""
     silence_timeout_s: float = 16.0
     """Longest silence within a call, seconds."""
     max_tries: int = 7
-    """Calls before a fault that may heal is given up."""
+    """Attempts per call before giving up on transient faults."""
     max_suspect_tries: int = 3
-    """Calls before an answer that is well formed but empty is believed to stay so."""
+    """Attempts per call before a well-formed but empty answer is accepted as final."""
     limits: RateLimitConfig = field(default_factory=RateLimitConfig)
     """Pace and backoff."""
 
     def __post_init__(self) -> None:
-        """Errors: ValueError for an address that is no http address, or a limit below its least value."""
+        """Raises: ValueError for a URL without http:// or https://, or a limit that is too low."""
         if self.url is not None and not re.match(r"https?://[^/\s]+", self.url):
-            raise ValueError(f"Reddit's address must start with http:// or https://, got {self.url!r}")
+            raise ValueError(f"Reddit's URL must start with http:// or https://, got {self.url!r}")
         for name in ("max_tries", "max_suspect_tries"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -55,26 +55,28 @@ class ApiConfig:
 
 
 class UnreadableError(Exception):
-    """A subreddit or thread that cannot be read.
+    """A subreddit or thread cannot be read.
 
-    may_heal: the server failed and another run may succeed; else Reddit refuses it. is_suspect: every answer was well
-    formed, yet empty.
+    Attributes:
+        reason: what went wrong, in plain words.
+        is_transient: the server failed, and another run may succeed; otherwise Reddit refuses it.
+        is_suspect: every answer was well formed, but empty.
     """
 
-    def __init__(self, reason: str, *, may_heal: bool, is_suspect: bool = False) -> None:
+    def __init__(self, reason: str, *, is_transient: bool, is_suspect: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.may_heal = may_heal
+        self.is_transient = is_transient
         self.is_suspect = is_suspect
 
 
 class UnauthorizedError(Exception):
-    """The token, or what it is asked for with, was refused."""
+    """The token, or the credentials used to request it, were refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What prawcore reads of a response; its pace and its retries are ours, so the headers stay here."""
+    """The parts of a response that prawcore uses; pacing and retries are ours, so it gets no headers."""
 
     status_code: int
     value: Any
@@ -85,7 +87,7 @@ class _Answer:
 
 
 class BoundedRequestor(prawcore.Requestor):  # type: ignore[misc]
-    """What PRAW sends its calls through."""
+    """The requestor through which PRAW makes its calls."""
 
     def __init__(self, *, api_config: ApiConfig, budget: Budget, **options: Any) -> None:
         super().__init__(**options)
@@ -93,51 +95,51 @@ class BoundedRequestor(prawcore.Requestor):  # type: ignore[misc]
         self._budget = budget
 
     def request(self, method: str, url: str, **options: Any) -> _Answer:
-        """Errors: FaultError, UnreadableError, UnauthorizedError."""
+        """Make one call; raises FaultError, UnreadableError or UnauthorizedError."""
         self._budget.acquire()
         options |= {"timeout": self._config.silence_timeout_s, "allow_redirects": False}
-        status, headers, body = in_time(
-            lambda: exchange(self._http, method, url, **options), self._config.call_timeout_s
+        status, headers, body = run_with_deadline(
+            lambda: send(self._http, method, url, **options), self._config.call_timeout_s
         )
         self._budget.update(headers)
         is_token = url.endswith(ACCESS_TOKEN_PATH)
         if is_token and status in (400, 403):
-            status = 401  # how OAuth 2 refuses credentials: RFC 6749, section 5.2
+            status = 401  # OAuth 2's refusal of credentials: RFC 6749, section 5.2
         if is_token and status in (301, 302, 404):
-            raise FaultError(f"no tokens are given at this address (status {status})")
-        self._refuse(status, headers, body)
+            raise FaultError(f"this URL issues no tokens (status {status})")
+        self._raise_for_status(status, headers, body)
         value = _json(body)
         return _Answer(status, _token(value) if is_token else value)
 
-    def _refuse(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Errors: the one that a status outside 200–299 stands for."""
+    def _raise_for_status(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Raise the error for a status outside 200–299."""
         if 200 <= status < 300:
             return
-        asked_s = retry_after_s(headers.get("retry-after"), self._budget.clock.now())
+        wait_s = retry_after_s(headers.get("retry-after"), self._budget.clock.now())
         if status == 429:
-            asked_s = seconds(headers.get("x-ratelimit-reset")) if asked_s is None else asked_s
-            self._budget.hold(asked_s or 0.0)
-            raise FaultError("too many requests (status 429)", asked_s=0.0)  # the hold is the wait
+            wait_s = seconds(headers.get("x-ratelimit-reset")) if wait_s is None else wait_s
+            self._budget.hold(wait_s or 0.0)
+            raise FaultError("too many requests (status 429)", server_wait_s=0.0)  # the hold already waits
         if status in (408, 425) or status >= 500:
-            raise FaultError(f"status {status}", asked_s=asked_s)
+            raise FaultError(f"status {status}", server_wait_s=wait_s)
         if status == 401 or "insufficient_scope" in headers.get("www-authenticate", ""):
             raise UnauthorizedError
-        raise UnreadableError(_refusal(status, body), may_heal=False)
+        raise UnreadableError(_refusal(status, body), is_transient=False)
 
 
 def _json(body: bytes) -> Any:
-    """Errors: FaultError where the body is no JSON."""
+    """Parse a body; raises FaultError when it is not JSON."""
     if not body.strip():
         raise FaultError("an empty answer", is_suspect=True)
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        reason = "HTML instead of JSON" if body.lstrip().startswith(b"<") else "cut or damaged JSON"
+        reason = "HTML instead of JSON" if body.lstrip().startswith(b"<") else "truncated or damaged JSON"
     raise FaultError(reason)
 
 
 def _token(value: Any) -> dict[str, Any]:
-    """The answer of the token endpoint as prawcore needs it."""
+    """The answer of the token endpoint in the form that prawcore expects."""
     if not isinstance(value, dict):
         raise FaultError("no token in the answer")
     if value.get("error") in _BAD_CREDENTIALS:
@@ -153,7 +155,7 @@ def _token(value: Any) -> dict[str, Any]:
 
 
 def _refusal(status: int, body: bytes) -> str:
-    """Why Reddit does not show something, in its own word (private, quarantined, banned ...) where it gives one."""
+    """Why Reddit does not show something: the reason it states (private, quarantined, banned ...), else the status."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
-"""A subreddit's listing, page by page: without duplicates, with an end, and with its seams checked.
+"""A subreddit's listing, page by page: without duplicates, always ending, with overlapping pages.
 
-A listing moves while it is read: pages repeat posts or skip them, and a faulty server sends one in circles. So each
-page is asked for from a few posts before the end of what is known: these must come again. Where they do not, the seam
-is torn and is read again from further back.
+A listing changes while it is read: pages repeat or skip posts, and a faulty server may loop. So each page is requested
+from a few posts before the end of the known ones, and must show these again. If it does not, the listing has a gap
+there, and the page is read again from further back.
 """
 
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from ingest.live_reddit.api import RedditApi, fullname, things
 from ingest.live_reddit.call import UnreadableError
 
 PAGE_POSTS = 100
-"""Most posts that Reddit puts into one page."""
-SEAM_POSTS = 5
-"""Posts at the end of what is known that the next page must show again."""
-TORN_SEAM_POSTS = 60
-"""The same, where the few did not come."""
+"""Largest number of posts in one page."""
+OVERLAP_POSTS = 5
+"""Known posts that the next page must show again."""
+LARGE_OVERLAP_POSTS = 60
+"""The same for the second attempt, after a page that showed none of them."""
 
 ListingName = Literal["new", "top", "hot", "rising"]
 TimeSpan = Literal["all", "year", "month", "week", "day", "hour"]
@@ -25,56 +25,62 @@ TimeSpan = Literal["all", "year", "month", "week", "day", "hour"]
 
 @dataclass(kw_only=True, slots=True)
 class Listing:
-    """Posts in the listing's order, by id, and what was odd about it."""
+    """Posts by id, in the listing's order, and notes on what went wrong."""
 
     posts: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
-def walk_listing(api: RedditApi, subreddit: str, listing: ListingName, time: TimeSpan, limit: int) -> Listing:
-    """The first `limit` posts of a listing, or as many as Reddit gives.
+def read_listing(api: RedditApi, subreddit: str, listing: ListingName, time: TimeSpan, limit: int) -> Listing:
+    """The first `limit` posts of a listing, or as many as Reddit returns.
 
-    time: counts for `top` only. Errors: UnreadableError when the first page cannot be read or stays empty; LurkerError
-    as `RedditApi.call`. What goes wrong on later pages ends the listing with a note.
+    A failure on a later page ends the listing with a note.
+
+    Args:
+        time: span of the listing `top`; ignored for others.
+
+    Raises:
+        UnreadableError: the first page cannot be read or stays empty.
+        LurkerError: as `RedditApi.call`.
     """
-    found = Listing()
+    result = Listing()
     overlap = 0
-    while len(found.posts) < limit:
-        known = list(found.posts)
+    while len(result.posts) < limit:
+        known = list(result.posts)
         start = known[-overlap - 1] if len(known) > overlap else None
         try:
             page, has_next = _read_page(api, subreddit, listing, time, start)
         except UnreadableError as error:
             if not known:
                 raise
-            found.notes.append(f"the listing broke off after {len(known)} posts: {error.reason}")
+            result.notes.append(f"the listing failed after {len(known)} posts: {error.reason}")
             break
-        is_torn = overlap > 0 and len(page) > 0 and not set(known[-overlap:]) & page.keys()
-        if is_torn and overlap < TORN_SEAM_POSTS:
-            overlap = TORN_SEAM_POSTS
+        has_gap = overlap > 0 and len(page) > 0 and not set(known[-overlap:]) & page.keys()
+        if has_gap and overlap < LARGE_OVERLAP_POSTS:
+            overlap = LARGE_OVERLAP_POSTS
             continue
-        if is_torn:
-            found.notes.append(f"pages do not meet after {len(known)} posts: some may be missing there")
-        has_news = bool(page.keys() - found.posts.keys())
-        found.posts = {**page, **found.posts} if start is None else {**found.posts, **page}
+        if has_gap:
+            result.notes.append(f"pages do not overlap after {len(known)} posts: some may be missing there")
+        has_new_posts = bool(page.keys() - result.posts.keys())
+        result.posts = {**page, **result.posts} if start is None else {**result.posts, **page}
         if not page and overlap:
-            found.notes.append(f"the listing ended with an empty page after {len(known)} posts")
+            result.notes.append(f"the listing ended with an empty page after {len(known)} posts")
         if not has_next:
             break
-        if not has_news and overlap in (0, TORN_SEAM_POSTS):
-            found.notes.append(f"the listing goes in circles after {len(known)} posts")
+        if not has_new_posts and overlap in (0, LARGE_OVERLAP_POSTS):
+            result.notes.append(f"the listing repeats itself after {len(known)} posts")
             break
-        overlap = SEAM_POSTS if has_news else 0  # nothing new behind an overlap: once more without one
-    if not found.posts:
-        raise UnreadableError("the listing is empty", may_heal=True)
-    found.posts = dict(list(found.posts.items())[:limit])
-    return found
+        overlap = OVERLAP_POSTS if has_new_posts else 0  # nothing new after the overlap: try once without one
+    if not result.posts:
+        raise UnreadableError("the listing is empty", is_transient=True)
+    result.posts = dict(list(result.posts.items())[:limit])
+    return result
 
 
 def _read_page(
     api: RedditApi, subreddit: str, listing: ListingName, time: TimeSpan, start: str | None
 ) -> tuple[dict[str, dict[str, Any]], bool]:
-    """The posts after `start` (from the top without one), and whether the server says that more follow."""
+    """The posts after `start` (None: from the top), and whether the server says that more follow."""
     n_empty = 0
 
     def accept(answer: Any) -> tuple[dict[str, dict[str, Any]], bool]:

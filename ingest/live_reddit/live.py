@@ -1,7 +1,7 @@
-"""Live Reddit -> the workspace: listings, then threads, each staged when it is whole, merged once at the end.
+"""Live Reddit -> the workspace: listings, then threads, each staged when complete, all merged at the end.
 
-Progress is kept a thread at a time under `staging/<fingerprint>/`: a run that was stopped, by a person or by a final
-error, goes on with the next thread of the same listing.
+Progress is saved per thread under `staging/<fingerprint>/`: a run that was stopped, by its user or by an error, resumes
+with the next thread of the same listing.
 """
 
 import re
@@ -12,9 +12,9 @@ from typing import Any
 
 from ingest.live_reddit.api import RedditApi
 from ingest.live_reddit.call import UnreadableError
-from ingest.live_reddit.listings import ListingName, TimeSpan, walk_listing
+from ingest.live_reddit.listings import ListingName, TimeSpan, read_listing
 from ingest.live_reddit.threads import Thread, read_thread
-from ingest.tables.normalize import RowFilters
+from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.staging import STAGING_VERSION, drop_staged, merge_staged, stage_lines, staged_summary
 from lurker.authors import KNOWN_BOTS
 from lurker.config import fingerprint
@@ -29,29 +29,29 @@ _SUBREDDIT = re.compile(r"[A-Za-z0-9_]{2,50}(\+[A-Za-z0-9_]{2,50})*|u_[A-Za-z0-9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveConfig:
-    """What is read of each subreddit."""
+    """Which posts and comments are read from each subreddit."""
 
     listing: ListingName = "new"
-    """Which listing names the posts."""
+    """Listing that selects the posts."""
     time: TimeSpan = "all"
-    """The span of the listing `top`."""
+    """Span of the listing `top`."""
     limit: int = 100
-    """Most posts of each subreddit; Reddit lists about 1,000."""
+    """Largest number of posts per subreddit; Reddit lists about 1,000."""
     is_top_level_only: bool = False
-    """Leave replies to comments out: fewer calls, and all that pairs need."""
+    """Skip replies to comments: fewer calls, and pairs do not need them."""
     keep_nsfw: bool = False
     """Keep posts marked over 18, with their comments."""
     keep_bots: bool = False
-    """Keep what well-known bots wrote, AutoModerator's too."""
+    """Keep rows by well-known bots, including AutoModerator."""
     keep_mentions: bool = False
-    """Leave u/name in texts as it was written."""
+    """Leave u/name in texts as written."""
     resume_within_s: float = 6 * 3600
-    """A stopped run goes on with its listing for so long, seconds; later, what it read is merged and it starts anew."""
+    """Seconds for which a stopped run resumes its listing; later, its rows are merged and the listing is read again."""
     max_failures_in_a_row: int = 5
-    """Subreddits or threads that fail one after another before the server is taken for down."""
+    """Subreddits or threads that may fail in a row before the server is considered down."""
 
     def __post_init__(self) -> None:
-        """Errors: ValueError for a value that cannot be."""
+        """Raises: ValueError for a value out of range."""
         if self.limit < 1:
             raise ValueError(f"limit must be at least 1, got {self.limit}")
         if self.max_failures_in_a_row < 1:
@@ -62,71 +62,89 @@ class LiveConfig:
 
 @dataclass(kw_only=True, slots=True)
 class SubredditReport:
-    """What became of one subreddit.
-
-    refused: why nothing of it could be read. skipped: threads that Reddit does not show; failed: threads that may be
-    read another time; incomplete: threads that lack something: the reason by post id. n_missing: comments that
-    threads name and that never came. n_short: comments that posts count beyond those that were found.
-    """
+    """What became of one subreddit."""
 
     subreddit: str
     refused: str | None = None
+    """Why nothing of it could be read."""
     n_listed: int = 0
     n_nsfw: int = 0
     n_resumed: int = 0
+    """Threads read by an earlier, stopped run."""
     n_posts: int = 0
     n_comments: int = 0
     n_missing: int = 0
+    """Comments that threads refer to and that Reddit never returned."""
     n_short: int = 0
+    """Comments counted by the posts beyond those returned."""
     n_duplicates: int = 0
     n_orphans: int = 0
+    """Comments whose parent is missing."""
     n_foreign: int = 0
+    """Comments of another post."""
     skipped: dict[str, str] = field(default_factory=dict)
+    """Threads that Reddit does not show: post id -> reason."""
     failed: dict[str, str] = field(default_factory=dict)
+    """Threads that another run may read: post id -> reason."""
     incomplete: dict[str, str] = field(default_factory=dict)
+    """Threads with missing parts: post id -> reason."""
     notes: list[str] = field(default_factory=list)
 
 
-class _Patience:
+@dataclass(slots=True)
+class _FailureCounter:
     """Counts failures in a row, over subreddits and threads."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.n_failures = 0
+    limit: int
+    n_failures: int = 0
 
     def failed(self, reason: str) -> None:
         self.n_failures += 1
-        if self.n_failures >= self.most:
+        if self.n_failures >= self.limit:
             raise LurkerError(
                 f"Reddit failed {self.n_failures} times in a row, the last time with: {reason}.",
-                "Run the same command again later: what was read is kept, and it goes on from there.",
+                "Run the same command again later to resume; everything read so far is kept.",
             )
 
     def succeeded(self) -> None:
         self.n_failures = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What every step of one run needs."""
+
+    workspace: Workspace
+    config: LiveConfig
+    api: RedditApi
+    failures: _FailureCounter
+
+
 def check_subreddit(name: str) -> str:
     """The name without r/.
 
-    Errors: ValueError when Reddit can have no such name.
+    Raises:
+        ValueError: Reddit allows no such name.
     """
     plain = name.strip().strip("/").removeprefix("r/")
     if not _SUBREDDIT.fullmatch(plain):
-        raise ValueError(f"{name!r} is no name of a subreddit")
+        raise ValueError(f"{name!r} is not a valid subreddit name")
     return plain
 
 
 def ingest_reddit(
     workspace: Workspace, subreddits: Sequence[str], config: LiveConfig, api: RedditApi
 ) -> list[SubredditReport]:
-    """Read listings and their threads into posts, comments and observations; a report for each subreddit.
+    """Read listings and their threads into posts, comments and observations.
 
-    What cannot be read is named in the reports and the rest goes on.
-    Errors: LurkerError when the credentials are refused, the server is down, or another process writes to the
-    workspace; what was read until then is kept for the next run.
+    Returns:
+        A report per subreddit. Threads and subreddits that cannot be read are listed there; the others are read.
+
+    Raises:
+        LurkerError: Reddit refuses the credentials, the server is down, or another process is writing to the
+            workspace; everything read so far is kept for the next run.
     """
-    patience = _Patience(config.max_failures_in_a_row)
+    run = _Run(workspace, config, api, _FailureCounter(config.max_failures_in_a_row))
     reports: list[SubredditReport] = []
     folders: dict[Path, SubredditReport] = {}
     with workspace.lock("ingest reddit"):
@@ -135,14 +153,14 @@ def ingest_reddit(
             reports.append(report)
             folder = workspace.root / "staging" / _fingerprint(name, config, api)
             try:
-                posts = _open_listing(workspace, folder, config, api, report)
+                posts = _posts_to_read(run, folder, report)
             except UnreadableError as error:
                 report.refused = error.reason
                 say(f"r/{name} cannot be read: {error.reason}.")
-                if error.may_heal:
-                    patience.failed(error.reason)
+                if error.is_transient:
+                    run.failures.failed(error.reason)
                 continue
-            _read_threads(workspace, folder, posts, config, api, report, patience)
+            _read_threads(run, folder, posts, report)
             folders[folder] = report
         if any(report.n_posts + report.n_comments for report in reports):
             merge_staged(workspace, list(folders))
@@ -154,46 +172,38 @@ def _fingerprint(subreddit: str, config: LiveConfig, api: RedditApi) -> str:
     return fingerprint(STAGING_VERSION, SOURCE, subreddit.lower(), config, api.config.url)
 
 
-def _open_listing(
-    workspace: Workspace, folder: Path, config: LiveConfig, api: RedditApi, report: SubredditReport
-) -> list[str]:
-    """Ids of the posts to read: those of the run that was stopped, else of the listing as it is now."""
+def _posts_to_read(run: _Run, folder: Path, report: SubredditReport) -> list[str]:
+    """Ids of the posts to read: those of the stopped run, if it is recent, else those of the current listing."""
+    api, config = run.api, run.config
     record = folder / _LISTING_FILE
     if record.exists():
         listing = read_json(record)
         if 0 <= api.now_utc() - listing["walked_utc"] <= config.resume_within_s:
             report.n_listed, report.n_nsfw, report.notes = listing["n_listed"], listing["n_nsfw"], listing["notes"]
             return list(listing["posts"])
-        merge_staged(workspace, [folder])
+        merge_staged(run.workspace, [folder])
         drop_staged(folder)
-    found = walk_listing(api, report.subreddit, config.listing, config.time, config.limit)
-    posts = [name for name, post in found.posts.items() if config.keep_nsfw or post.get("over_18") is not True]
-    report.n_listed, report.n_nsfw, report.notes = len(found.posts), len(found.posts) - len(posts), found.notes
+    current = read_listing(api, report.subreddit, config.listing, config.time, config.limit)
+    posts = [name for name, post in current.posts.items() if config.keep_nsfw or post.get("over_18") is not True]
+    report.n_listed, report.n_nsfw, report.notes = len(current.posts), len(current.posts) - len(posts), current.notes
     folder.mkdir(parents=True, exist_ok=True)
     counts = {"n_listed": report.n_listed, "n_nsfw": report.n_nsfw, "notes": report.notes}
     write_json({"walked_utc": api.now_utc(), **counts, "posts": posts}, record)
     return posts
 
 
-def _read_threads(
-    workspace: Workspace,
-    folder: Path,
-    posts: Sequence[str],
-    config: LiveConfig,
-    api: RedditApi,
-    report: SubredditReport,
-    patience: _Patience,
-) -> None:
-    """Stage every thread that is not staged yet; those that fail get a second chance after the others."""
+def _read_threads(run: _Run, folder: Path, posts: Sequence[str], report: SubredditReport) -> None:
+    """Stage every thread that is not staged yet; failed ones are tried once more after the others."""
     for left_over in folder.glob(".*.tmp"):
         left_over.unlink()
+    config = run.config
     filters = RowFilters(
         keep_nsfw=config.keep_nsfw,
         keep_profiles=report.subreddit.lower().startswith("u_"),
         bots=() if config.keep_bots else KNOWN_BOTS,
         keep_mentions=config.keep_mentions,
     )
-    salt = workspace.salt()
+    context = RowContext(filters, SOURCE, run.workspace.salt())
     with progress(f"Reading r/{report.subreddit}", len(posts), unit="threads") as advance:
         for is_last_try, names in ((False, posts), (True, report.failed)):
             for name in list(names):
@@ -202,24 +212,22 @@ def _read_threads(
                 if summary is None:
                     try:
                         thread = read_thread(
-                            api, name, is_top_level_only=config.is_top_level_only, is_partial_welcome=is_last_try
+                            run.api, name, is_top_level_only=config.is_top_level_only, accept_partial=is_last_try
                         )
                     except UnreadableError as error:
-                        (report.failed if error.may_heal else report.skipped)[name] = error.reason
-                        if error.may_heal and not is_last_try:
-                            patience.failed(error.reason)
+                        (report.failed if error.is_transient else report.skipped)[name] = error.reason
+                        if error.is_transient and not is_last_try:
+                            run.failures.failed(error.reason)
                         continue
-                    patience.succeeded()
-                    summary = stage_lines(
-                        thread.lines(), folder, name, filters, SOURCE, salt, notes=completeness(thread)
-                    )
+                    run.failures.succeeded()
+                    summary = stage_lines(thread.lines(), folder, name, context, notes=completeness(thread))
                 report.failed.pop(name, None)
-                _add(report, name, summary)
+                _add_summary(report, name, summary)
                 advance(1)
 
 
 def completeness(thread: Thread) -> dict[str, Any]:
-    """What is known to be missing or odd in a thread, in figures."""
+    """Counts of what is missing or irregular in a thread."""
     return {
         "n_missing": len(thread.missing),
         "n_short": thread.n_short,
@@ -231,12 +239,12 @@ def completeness(thread: Thread) -> dict[str, Any]:
     }
 
 
-def _add(report: SubredditReport, name: str, summary: dict[str, Any]) -> None:
+def _add_summary(report: SubredditReport, name: str, summary: dict[str, Any]) -> None:
     counts = ("n_posts", "n_comments", "n_missing", "n_short", "n_duplicates", "n_orphans", "n_foreign")
     for count in counts:
         setattr(report, count, getattr(report, count) + summary[count])
     if summary["n_missing"] or summary["n_short"] or summary["faults"]:
-        parts = [f"{summary['n_missing']:,} named comments never came"] * (summary["n_missing"] > 0)
+        parts = [f"{summary['n_missing']:,} known comments were not returned"] * (summary["n_missing"] > 0)
         if summary["n_short"]:
-            parts.append(f"{summary['n_comments']:,} of {summary['n_expected']:,} comments that the post counts")
+            parts.append(f"{summary['n_comments']:,} of the {summary['n_expected']:,} comments that the post counts")
         report.incomplete[name] = "; ".join([*parts, *summary["faults"]])

@@ -1,8 +1,9 @@
-"""One post with all its comments: the tree, what its "more" stubs hide, and what is missing in the end.
+"""One post with all its comments: the tree, the comments hidden behind "more" stubs, and a count of missing ones.
 
-Reddit shows a part of a large thread and leaves stubs: lists of ids (asked for in batches through morechildren), and
-"continue this thread" where it is too deep (asked for below that comment). What an answer leaves out is asked for
-again, then by its id through info; what never comes is counted, against the ids and against the post's own count.
+Reddit returns part of a large thread, with stubs for the rest: lists of ids (fetched in batches through morechildren),
+and "continue this thread" below deep comments (fetched from that comment). Comments that an answer leaves out are
+requested again, then by id through info. Those that Reddit never returns are counted, against the ids and against the
+post's own count.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,97 +16,98 @@ from ingest.live_reddit.api import BATCH_IDS, RedditApi, dump_line, fullname, on
 from ingest.live_reddit.call import UnreadableError
 
 TREE_COMMENTS = 500
-"""Most comments that Reddit puts into one answer."""
+"""Largest number of comments in one answer."""
 REREAD_SHORTFALL = 0.05
-"""The tree is read once more, in another order, when more than this share of the post's count is missing. Reddit counts
-removed comments too, so a small shortfall is usual."""
+"""The tree is read a second time, in another order, if more than this share of the post's count is missing. A small
+shortfall is normal, because Reddit counts removed comments too."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Thread:
-    """A post and what was found below it.
-
-    comments: by id, as the API gave them, with retrieved_utc. named: ids that stubs or replies name, with how often
-    morechildren was asked for them. to_continue: comments below which the thread goes on, and whether that was read.
-    n_duplicates: times that a comment came again unasked. n_foreign: comments of another post. faults: what could not
-    be read.
-    """
+    """A post and the comments read so far."""
 
     post_id: str
     is_top_level_only: bool
     post: dict[str, Any] = field(default_factory=dict)
     comments: dict[str, dict[str, Any]] = field(default_factory=dict)
-    named: dict[str, int] = field(default_factory=dict)
-    to_continue: dict[str, bool] = field(default_factory=dict)
+    """Comments by id, as returned by the API, with retrieved_utc."""
+    n_requests: dict[str, int] = field(default_factory=dict)
+    """Ids that stubs or replies refer to, with the number of morechildren requests for each."""
+    continuations: dict[str, bool] = field(default_factory=dict)
+    """Comments below which the thread continues, and whether the continuation was read."""
     n_duplicates: int = 0
+    """Comments returned again without a request."""
     n_foreign: int = 0
+    """Comments of another post."""
     faults: list[str] = field(default_factory=list)
+    """Why parts could not be read."""
 
     @property
     def missing(self) -> list[str]:
-        """Ids that were named and never came."""
-        return [name for name in self.named if name not in self.comments]
+        """Ids of known comments that were not returned."""
+        return [name for name in self.n_requests if name not in self.comments]
 
     @property
     def n_expected(self) -> int | None:
-        """Comments the post counts; None where it does not say, or where replies were not wanted."""
+        """Comments counted by the post; None if it has no count, or if replies are skipped."""
         count = self.post.get("num_comments")
         return count if isinstance(count, int) and not self.is_top_level_only else None
 
     @property
     def n_short(self) -> int:
-        """Comments that the post counts and that were not found."""
+        """Comments counted by the post beyond those returned."""
         return max(0, (self.n_expected or 0) - len(self.comments))
 
     @property
     def n_orphans(self) -> int:
-        """Comments whose parent was not found."""
+        """Comments whose parent is missing."""
         return sum(1 for _ in self.absent_parents())
 
     def absent_parents(self) -> Iterator[str]:
-        """The parent's id of each comment that answers one we do not have."""
+        """For each comment whose parent comment is missing, the parent's id."""
         if not self.is_top_level_only:
             for comment in self.comments.values():
                 kind, _, parent = comment["parent_id"].partition("_")
                 if kind == "t1" and parent not in self.comments:
                     yield parent
 
-    def name(self, ids: Iterable[str]) -> None:
-        """Note ids of comments that there must be."""
+    def expect(self, ids: Iterable[str]) -> None:
+        """Note ids of comments that must exist."""
         for name in ids:
-            self.named.setdefault(name, 0)
+            self.n_requests.setdefault(name, 0)
 
-    def take(self, items: list[Any], now_utc: int, parent: str | None, *, expected: bool = False) -> None:
-        """Take in a listing's children with all replies nested in them.
+    def add(self, items: list[Any], now_utc: int, parent: str | None, *, is_reread: bool = False) -> None:
+        """Add a listing's children with all their nested replies.
 
-        parent: fullname of what they answer, where the place in the tree tells it. expected: comments that came before
-        are no surprise.
+        Args:
+            parent: fullname of what they reply to, if known from their position in the tree.
+            is_reread: known comments do not count as duplicates.
         """
         waiting = [(kind, data, parent) for kind, data in reversed(only_things(items))]
         while waiting:
             kind, data, above = waiting.pop()
             if kind == "more":
-                self._take_stub(data, above)
+                self._add_stub(data, above)
             elif kind == "t1":
-                self._take_comment(data, above, now_utc, expected)
+                self._add_comment(data, above, now_utc, is_reread)
                 replies = data.get("replies")
                 below = replies.get("data") if isinstance(replies, dict) else None
                 children = below.get("children") if isinstance(below, dict) else None
                 if isinstance(children, list):
                     waiting += [(k, d, fullname("t1", data)) for k, d in reversed(only_things(children))]
 
-    def _take_stub(self, data: dict[str, Any], above: str | None) -> None:
+    def _add_stub(self, data: dict[str, Any], above: str | None) -> None:
         parent = data.get("parent_id") or above or ""
         if self.is_top_level_only and not str(parent).startswith("t3_"):
             return
         ids = data.get("children")
         names = [name for name in ids if fullname("t1", {"id": name})] if isinstance(ids, list) else []
         if names:
-            self.name(names)
+            self.expect(names)
         elif isinstance(parent, str) and parent.startswith("t1_"):
-            self.to_continue.setdefault(parent[3:], False)
+            self.continuations.setdefault(parent[3:], False)
 
-    def _take_comment(self, data: dict[str, Any], above: str | None, now_utc: int, expected: bool) -> None:
+    def _add_comment(self, data: dict[str, Any], above: str | None, now_utc: int, is_reread: bool) -> None:
         if fullname("t1", data) is None:
             self.faults.append("a comment without an id")
             return
@@ -116,14 +118,15 @@ class Thread:
             return
         if self.is_top_level_only and parent != link:
             return
-        is_whole = isinstance(parent, str) and isinstance(data.get("body"), str) and data.get("created_utc") is not None
-        if not is_whole:
-            self.name([data["id"]])  # asked for by its id, it may come whole
+        has_body = isinstance(data.get("body"), str)
+        is_complete = has_body and isinstance(parent, str) and data.get("created_utc") is not None
+        if not is_complete:
+            self.expect([data["id"]])  # it may be complete when requested by id
         elif data["id"] in self.comments:
-            self.n_duplicates += not expected
+            self.n_duplicates += not is_reread
         else:
-            place = {"link_id": link, "parent_id": parent, "retrieved_utc": now_utc}
-            self.comments[data["id"]] = {"subreddit": self.post.get("subreddit"), **data, **place, "replies": None}
+            links = {"link_id": link, "parent_id": parent, "retrieved_utc": now_utc}
+            self.comments[data["id"]] = {"subreddit": self.post.get("subreddit"), **data, **links, "replies": None}
 
     def lines(self) -> bytes:
         """The post and its comments as lines of a dump."""
@@ -131,11 +134,16 @@ class Thread:
         return b"".join(dump_line(row, row["retrieved_utc"]) for row in rows)
 
 
-def read_thread(api: RedditApi, post_id: str, *, is_top_level_only: bool, is_partial_welcome: bool) -> Thread:
-    """A post and its comments, as far as Reddit gives them.
+def read_thread(api: RedditApi, post_id: str, *, is_top_level_only: bool, accept_partial: bool) -> Thread:
+    """A post and its comments, as far as Reddit returns them.
 
-    is_partial_welcome: a stub that stays unreadable is noted, instead of failing the thread.
-    Errors: UnreadableError when the post cannot be read; LurkerError as `RedditApi.call`.
+    Args:
+        is_top_level_only: skip replies to comments.
+        accept_partial: note a stub that stays unreadable instead of raising.
+
+    Raises:
+        UnreadableError: the post cannot be read.
+        LurkerError: as `RedditApi.call`.
     """
     thread = Thread(post_id=post_id, is_top_level_only=is_top_level_only)
 
@@ -143,7 +151,7 @@ def read_thread(api: RedditApi, post_id: str, *, is_top_level_only: bool, is_par
         try:
             step()
         except UnreadableError as error:
-            if not is_partial_welcome:
+            if not accept_partial:
                 raise
             thread.faults.append(error.reason)
 
@@ -157,26 +165,27 @@ def read_thread(api: RedditApi, post_id: str, *, is_top_level_only: bool, is_par
 
 
 def _read_tree(api: RedditApi, thread: Thread, sort: str) -> None:
-    """The part of the thread that Reddit shows at once."""
+    """Read the part of the thread that Reddit returns at once."""
     n_empty = 0
-    is_again = bool(thread.post)
+    is_reread = bool(thread.post)
 
     def accept(answer: Any) -> None:
         nonlocal n_empty
         post_things, items = _two_listings(answer)
         post = next((data for kind, data in post_things if fullname(kind, data) == f"t3_{thread.post_id}"), None)
         if post is None or not isinstance(post.get("title"), str) or post.get("created_utc") is None:
-            raise FaultError("not the thread that was asked for", is_suspect=True)
+            raise FaultError("another thread than the requested one", is_suspect=True)
         if not only_things(items) and post.get("num_comments") != 0:
             n_empty += 1
             if n_empty < api.config.max_suspect_tries:
                 raise FaultError(f"none of {post.get('num_comments')} comments", is_suspect=True)
         now_utc = api.now_utc()
         thread.post = {**post, "retrieved_utc": now_utc}
-        thread.take(items, now_utc, f"t3_{thread.post_id}", expected=is_again)
+        thread.add(items, now_utc, f"t3_{thread.post_id}", is_reread=is_reread)
 
-    shape: dict[str, str | int] = {"limit": TREE_COMMENTS, "sort": sort}
-    api.call(f"/comments/{thread.post_id}", accept, params=shape | ({"depth": 1} if thread.is_top_level_only else {}))
+    params: dict[str, str | int] = {"limit": TREE_COMMENTS, "sort": sort}
+    params |= {"depth": 1} if thread.is_top_level_only else {}
+    api.call(f"/comments/{thread.post_id}", accept, params=params)
 
 
 def _two_listings(answer: Any) -> tuple[list[tuple[str, dict[str, Any]]], list[Any]]:
@@ -187,17 +196,17 @@ def _two_listings(answer: Any) -> tuple[list[tuple[str, dict[str, Any]]], list[A
 
 
 def _read_stubs(api: RedditApi, thread: Thread) -> None:
-    """Ask for what stubs hide until no new one appears; ids that an answer leaves out are asked for twice."""
+    """Read the comments behind stubs until no new stub appears; an id that an answer leaves out is requested twice."""
     while True:
-        batch = list(islice((name for name in thread.missing if thread.named[name] < 2), BATCH_IDS))
-        deep = next((name for name, is_read in thread.to_continue.items() if not is_read), None)
+        batch = list(islice((name for name in thread.missing if thread.n_requests[name] < 2), BATCH_IDS))
+        continued = next((name for name, is_read in thread.continuations.items() if not is_read), None)
         if batch:
             for name in batch:
-                thread.named[name] += 1
+                thread.n_requests[name] += 1
             _read_more(api, thread, batch)
-        elif deep is not None:
-            thread.to_continue[deep] = True
-            _read_below(api, thread, deep)
+        elif continued is not None:
+            thread.continuations[continued] = True
+            _read_below(api, thread, continued)
         else:
             return
 
@@ -212,16 +221,16 @@ def _read_more(api: RedditApi, thread: Thread, ids: list[str]) -> None:
         if not isinstance(items, list) or not only_things(items):
             n_empty += 1
             if n_empty < api.config.max_suspect_tries:
-                raise FaultError(f"none of {len(ids)} comments asked for", is_suspect=True)
+                raise FaultError(f"none of {len(ids)} requested comments", is_suspect=True)
             items = []
-        thread.take(items, api.now_utc(), None)
+        thread.add(items, api.now_utc(), None)
 
-    form = {"link_id": f"t3_{thread.post_id}", "children": ",".join(ids), "sort": "old", "limit_children": "false"}
-    api.call("/api/morechildren", accept, data=form)
+    data = {"link_id": f"t3_{thread.post_id}", "children": ",".join(ids), "sort": "old", "limit_children": "false"}
+    api.call("/api/morechildren", accept, data=data)
 
 
 def _read_below(api: RedditApi, thread: Thread, comment_id: str) -> None:
-    """What stands deeper than Reddit shows, below one comment."""
+    """Read the continuation below one comment."""
     n_empty = 0
 
     def accept(answer: Any) -> None:
@@ -231,28 +240,28 @@ def _read_below(api: RedditApi, thread: Thread, comment_id: str) -> None:
         if not roots or not isinstance(roots[0].get("replies"), dict):
             n_empty += 1
             if n_empty < api.config.max_suspect_tries:
-                raise FaultError("no comments where the thread goes on", is_suspect=True)
+                raise FaultError("no comments where the thread continues", is_suspect=True)
         for root in roots:
             replies = things(root["replies"]) if isinstance(root.get("replies"), dict) else []
             children = [{"kind": kind, "data": data} for kind, data in replies]
-            thread.take(children, api.now_utc(), f"t1_{comment_id}")
+            thread.add(children, api.now_utc(), f"t1_{comment_id}")
 
     api.call(f"/comments/{thread.post_id}/_/{comment_id}", accept, params={"limit": TREE_COMMENTS, "sort": "old"})
 
 
 def _read_by_id(api: RedditApi, thread: Thread) -> None:
-    """Ask once for each comment that is still missing, and for parents that nobody named."""
+    """Request each comment that is still missing once by its id, and missing parents too."""
     tried: set[str] = set()
     while True:
-        thread.name(thread.absent_parents())
+        thread.expect(thread.absent_parents())
         batch = list(islice((name for name in thread.missing if name not in tried), BATCH_IDS))
         if not batch:
             return
         tried |= set(batch)
         try:
-            found = api.info([f"t1_{name}" for name in batch])
+            comments = api.info([f"t1_{name}" for name in batch])
         except UnreadableError as error:
-            if not error.may_heal:
+            if not error.is_transient:
                 raise
-            continue  # none of them is known to Reddit: they stay missing
-        thread.take([{"kind": "t1", "data": data} for data in found.values()], api.now_utc(), None)
+            continue  # Reddit knows none of them: they stay missing
+        thread.add([{"kind": "t1", "data": data} for data in comments.values()], api.now_utc(), None)

@@ -1,7 +1,8 @@
 """`lurker ingest ids`: posts and comments by their ids, from live Reddit or from Arctic Shift, into the workspace.
 
-For data sets that are shared as ids. Ids are asked for in batches of 100, each staged before the next is asked for, so
-a run that was stopped goes on where it stood; one merge puts all into the tables.
+This restores data sets that are shared as ids. Ids are requested in batches of 100, each staged before the next is
+requested, so a stopped run resumes at its batch; one merge brings all of them into the tables.
+
 Source: https://www.reddit.com/dev/api#GET_api_info; `/api/posts/ids` and `/api/comments/ids` of Arctic Shift,
 https://github.com/ArthurHeitmann/arctic_shift/blob/master/api/README.md.
 """
@@ -10,32 +11,37 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ingest.arctic_shift.api import ArchiveClient, Row
-from ingest.tables.normalize import RowFilters
+from ingest.arctic_shift.api import ArchiveClient, Row, unrequested_rows
+from ingest.report import IngestReport
+from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.staging import STAGING_VERSION, merge_staged, stage_lines
 from lurker.config import fingerprint
 from lurker.errors import CallError, LurkerError
 from lurker.progress import progress
+from lurker.report import ResultTable
 from lurker.workspace import Workspace, read_json
 
-if TYPE_CHECKING:  # PRAW loads when Reddit is asked
+if TYPE_CHECKING:  # PRAW is imported only to call Reddit
     from ingest.live_reddit.api import RedditApi
 
 BATCH_IDS = 100
 _FULLNAME = re.compile(r"(t3|t1)_[0-9a-z]{1,13}")
 _KINDS = {"t3": "posts", "t1": "comments"}
-Ask = Callable[[Sequence[str]], bytes]
-"""Fullnames, at most BATCH_IDS, -> what is known of them as lines of a dump."""
+Fetch = Callable[[Sequence[str]], bytes]
+"""Fullnames, at most BATCH_IDS -> the items that the source knows, as lines of a dump."""
+_HOW_TO_WRITE = "Write t3_ID for a post and t1_ID for a comment, one per line."
 
 
-@dataclass(kw_only=True, slots=True)
-class IdsReport:
-    """What became of the ids."""
+@dataclass(kw_only=True, slots=True, repr=False)
+class IdsReport(IngestReport):
+    """How many items the source returned."""
 
+    workspace: Path
     source: str
     n_asked: int
     n_posts: int = 0
@@ -43,49 +49,66 @@ class IdsReport:
     absent: list[str] = field(default_factory=list)
     """Fullnames that the source does not know."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        return {**asdict(self), "workspace": str(self.workspace)}
+
+    def tables(self) -> list[ResultTable]:
+        """The counts, in one row."""
+        counts = {"asked": self.n_asked, "posts": self.n_posts, "comments": self.n_comments}
+        return [ResultTable(f"From {self.source}", [counts | {"not known there": len(self.absent)}])]
+
 
 def read_fullnames(path: Path) -> list[str]:
-    """The fullnames (t3_ for posts, t1_ for comments) of a file, one a line, each once.
+    """The fullnames (t3_ for posts, t1_ for comments) in a file, one per line, without duplicates.
 
-    Errors: CallError when it cannot be read, names nothing, or holds a line that is none.
+    Raises:
+        CallError: the file cannot be read, is empty, or has a line that is not a fullname.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise CallError(f"Cannot read the ids in {path}: {error}.", "Give a text file, an id a line.") from error
-    if wrong := next((line for line in lines if not _FULLNAME.fullmatch(line)), None):
-        raise CallError(
-            f"{wrong[:40]!r} in {path} is no id.", "Write t3_ID for a post, t1_ID for a comment, one a line."
-        )
-    if not lines:
-        raise CallError(f"{path} names no id.", "Write t3_ID for a post, t1_ID for a comment, one a line.")
-    return list(dict.fromkeys(lines))
+        raise CallError(f"Cannot read the ids in {path}: {error}.", "Give a text file with one id per line.") from error
+    return checked_fullnames(lines, str(path))
 
 
-def ingest_ids(workspace: Workspace, fullnames: Sequence[str], ask: Ask, source: str) -> IdsReport:
-    """Ask for the items and merge what comes into posts, comments and observations.
+def checked_fullnames(names: Sequence[str], origin: str) -> list[str]:
+    """The fullnames without duplicates; raises CallError, which mentions `origin`, for an invalid one or for none."""
+    if wrong := next((name for name in names if not _FULLNAME.fullmatch(name)), None):
+        raise CallError(f"{wrong[:40]!r} in {origin} is not a valid id.", _HOW_TO_WRITE)
+    if not names:
+        raise CallError(f"There are no ids in {origin}.", _HOW_TO_WRITE)
+    return list(dict.fromkeys(names))
 
-    source: reddit | archive, goes into the rows. Nothing is filtered: what is named is wanted.
-    Errors: LurkerError when the source fails for good (the batches so far are kept) or another process writes.
+
+def ingest_ids(workspace: Workspace, fullnames: Sequence[str], fetch: Fetch, source: str) -> IdsReport:
+    """Fetch items and merge them into posts, comments and observations, unfiltered.
+
+    Args:
+        source: reddit or archive; written to the rows' column `source`.
+
+    Raises:
+        LurkerError: the source keeps failing (batches so far are kept), or another process is writing to the workspace.
     """
     folder = workspace.root / "staging" / f"ids-{fingerprint(STAGING_VERSION, source, sorted(fullnames))}"
-    everything = RowFilters(keep_nsfw=True, keep_profiles=True, bots=())
-    report = IdsReport(source=source, n_asked=len(fullnames))
+    unfiltered = RowFilters(keep_nsfw=True, keep_profiles=True, bots=())
+    report = IdsReport(workspace=workspace.root, source=source, n_asked=len(fullnames))
     with workspace.lock("ingest ids"):
+        context = RowContext(unfiltered, source, workspace.salt())
         folder.mkdir(parents=True, exist_ok=True)
-        with progress(f"Asking {source}", len(fullnames), "items") as advance:
+        with progress(f"Fetching from {source}", len(fullnames), "items") as advance:
             for start in range(0, len(fullnames), BATCH_IDS):
                 batch, name = fullnames[start : start + BATCH_IDS], f"{start // BATCH_IDS:07d}"
-                summary = folder / f"{name}.json"
-                if not summary.exists():
-                    lines = ask(batch)
-                    here = {_fullname(row) for row in map(json.loads, lines.splitlines())}
-                    notes = {"absent": [item for item in batch if item not in here]}
-                    stage_lines(lines, folder, name, everything, source, workspace.salt(), notes=notes)
-                found = read_json(summary)
-                report.n_posts += found["n_posts"]
-                report.n_comments += found["n_comments"]
-                report.absent += found["absent"]
+                path = folder / f"{name}.json"
+                if not path.exists():
+                    lines = fetch(batch)
+                    returned = {_fullname(row) for row in map(json.loads, lines.splitlines())}
+                    notes = {"absent": [item for item in batch if item not in returned]}
+                    stage_lines(lines, folder, name, context, notes=notes)
+                summary = read_json(path)
+                report.n_posts += summary["n_posts"]
+                report.n_comments += summary["n_comments"]
+                report.absent += summary["absent"]
                 advance(len(batch))
         if report.n_posts + report.n_comments:
             merge_staged(workspace, [folder])
@@ -93,47 +116,39 @@ def ingest_ids(workspace: Workspace, fullnames: Sequence[str], ask: Ask, source:
     return report
 
 
-def ask_reddit(api: "RedditApi") -> Ask:
-    """Asks live Reddit.
-
-    Errors (of the result): UnreadableError as a LurkerError when Reddit fails for good.
-    """
+def fetch_from_reddit(api: "RedditApi") -> Fetch:
+    """A function that fetches items from live Reddit; it raises LurkerError when Reddit keeps failing."""
     from ingest.live_reddit.api import dump_line
     from ingest.live_reddit.call import UnreadableError
 
-    def ask(fullnames: Sequence[str]) -> bytes:
+    def fetch(fullnames: Sequence[str]) -> bytes:
         try:
-            found = api.info(fullnames)
+            items = api.info(fullnames)
         except UnreadableError as error:
             if error.is_suspect:  # Reddit knows none of them
                 return b""
             raise LurkerError(
-                f"Reddit did not tell of {len(fullnames):,} items: {error.reason}.",
-                "Run the same command again: it goes on from here.",
+                f"Reddit returned nothing for {len(fullnames):,} items: {error.reason}.",
+                "Run the same command again to resume.",
             ) from error
-        return b"".join(dump_line(row, api.now_utc()) for row in found.values())
+        return b"".join(dump_line(row, api.now_utc()) for row in items.values())
 
-    return ask
+    return fetch
 
 
-def ask_archive(client: ArchiveClient) -> Ask:
-    """Asks Arctic Shift."""
+def fetch_from_archive(client: ArchiveClient) -> Fetch:
+    """A function that fetches items from Arctic Shift."""
 
-    def ask(fullnames: Sequence[str]) -> bytes:
+    def fetch(fullnames: Sequence[str]) -> bytes:
         rows: list[Row] = []
         for prefix, kind in _KINDS.items():
-            ids = [name[3:] for name in fullnames if name.startswith(prefix)]
-
-            def doubt(answer: list[Row], ids: list[str] = ids) -> str | None:
-                return None if {row.get("id") for row in answer} <= set(ids) else "rows that were not asked for"
-
-            if ids:
-                rows += client.get(f"{kind}/ids", {"ids": ",".join(ids)}, doubt=doubt)
+            if ids := [name[3:] for name in fullnames if name.startswith(prefix)]:
+                rows += client.get(f"{kind}/ids", {"ids": ",".join(ids)}, check=partial(unrequested_rows, ids))
         return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
-    return ask
+    return fetch
 
 
 def _fullname(row: Row) -> str:
-    """`t1_` and the id of a comment, `t3_` and that of a post: only comments stand under a post."""
+    """The fullname of a row: t1_ID of a comment, which has a link_id, or t3_ID of a post."""
     return f"{'t1' if 'link_id' in row else 't3'}_{row['id']}"

@@ -1,9 +1,9 @@
-"""Erases texts from pairs: in pair sets, the frozen hard test, and every other Parquet file with a pair's columns.
+"""Erase texts from pairs: in pair sets, frozen hard tests, and every other Parquet file with the columns of pairs.
 
-Rows, ids, scores and counts stay, so that figures made with them can still be traced: a text becomes "". The manifest
-of a pair set follows its file: the digest of the pairs, `n_purged` (pairs without a text), and the digests of the hard
-test, in its own manifest and in those of the sets that were built beside it. So a set remains what its manifest
-describes, and the hard test stays frozen: the same pairs, fewer of them with a text.
+Rows, ids, scores and counts stay, so that figures made with them can still be traced; a text becomes "". The manifest
+of a pair set is updated after its file: the digest of the pairs, `n_purged` (pairs without a text), and the digests of
+hard tests, in the set's own manifest and in those of the other sets that use them. So a set still matches its manifest,
+and the hard test stays frozen: the same pairs, fewer of them with a text.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,15 @@ from lurker.exports import exports_before
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 
 TEXT_OF = {"prompt": "post_id", "chosen": "chosen_id", "rejected": "rejected_id"}
-"""Text of a pair -> the item it comes from."""
+"""Text column of a pair -> the column with the id of the item it comes from."""
 FOLDERS = ("pairs", "votes", "runs", "experiments")
 PAIRS_FILE, MANIFEST = "pairs.parquet", "manifest.json"
 NOTE = "purge.json"
-"""What a purge was about to do to a pair set, until it is done."""
+"""Changes that a purge is about to make to a pair set; deleted when they are made."""
 
 
 def pair_files(workspace: Workspace) -> Iterator[Path]:
-    """Every Parquet file beside the tables that holds texts of pairs; what killed builds left half written goes."""
+    """Every Parquet file outside the tables that holds texts of pairs; partial files of killed builds are deleted."""
     for left_over in (workspace.root / "pairs").glob("*/.*.parquet.*.tmp"):
         left_over.unlink()
     for folder in FOLDERS:
@@ -37,13 +37,14 @@ def pair_files(workspace: Workspace) -> Iterator[Path]:
 def purge_pairs(
     workspace: Workspace, path: Path, gone_posts: pl.Series, gone_comments: pl.Series
 ) -> tuple[int, set[str]]:
-    """Erase in one file of pairs what comes from items that are gone.
+    """Erase texts of deleted items in one file of pairs.
 
-    Returns how many pairs lost a text now, and the ids of all that lack one.
+    Returns:
+        The number of pairs that lost a text now, and the ids of all pairs that lack one.
     """
     is_set = path.name == PAIRS_FILE and (path.parent / MANIFEST).exists()
     if is_set:
-        _finish(workspace, path)
+        _apply_note(workspace, path)
     before = pl.read_parquet(path)
     after = without_texts(before, gone_posts, gone_comments)
     texts = list(TEXT_OF)
@@ -54,12 +55,12 @@ def purge_pairs(
             write_json(_note(path, before, after, len(lacking)), path.parent / NOTE)
         write_parquet(after, path)
         if is_set:
-            _finish(workspace, path)
+            _apply_note(workspace, path)
     return n_pairs, lacking
 
 
 def without_texts(pairs: pl.DataFrame, gone_posts: pl.Series, gone_comments: pl.Series) -> pl.DataFrame:
-    """Pairs with "" for each text that comes from an item that is gone; pure."""
+    """Pairs with "" for each text of a deleted item; pure."""
     gone = {"post_id": gone_posts, "chosen_id": gone_comments, "rejected_id": gone_comments}
     return pairs.with_columns(
         **{
@@ -70,9 +71,9 @@ def without_texts(pairs: pl.DataFrame, gone_posts: pl.Series, gone_comments: pl.
 
 
 def _note(path: Path, before: pl.DataFrame, after: pl.DataFrame, n_purged: int) -> dict[str, Any]:
-    """What the manifests shall say once the file is replaced.
+    """The changes to the manifests to make once the file is replaced.
 
-    A set whose file was not what its manifest describes keeps the wrong digest, so that readers still refuse it.
+    A set whose file did not match its manifest keeps the wrong digest, so that readers still reject it.
     """
     digest = frame_sha256(after)
     manifest = read_json(path.parent / MANIFEST)
@@ -87,25 +88,25 @@ def _note(path: Path, before: pl.DataFrame, after: pl.DataFrame, n_purged: int) 
     return {"file_sha256": digest, "manifest": fields, "hard_test": renamed}
 
 
-def _finish(workspace: Workspace, path: Path) -> None:
-    """Bring manifests up to a purge that was noted, where its file is in place; else forget the note."""
-    note = path.parent / NOTE
-    if not note.exists():
+def _apply_note(workspace: Workspace, path: Path) -> None:
+    """Make a note's changes to the manifests if its file was replaced; otherwise discard the note."""
+    note_path = path.parent / NOTE
+    if not note_path.exists():
         return
-    noted = read_json(note)
-    if noted["file_sha256"] == frame_sha256(pl.read_parquet(path)):
+    note = read_json(note_path)
+    if note["file_sha256"] == frame_sha256(pl.read_parquet(path)):
         for manifest in sorted((workspace.root / "pairs").glob(f"*/{MANIFEST}")):
             content = read_json(manifest)
-            named = content.get("hard_test", {})
-            changes = noted["manifest"] if manifest.parent == path.parent else {}
-            changes |= {"hard_test": {name: noted["hard_test"].get(known, known) for name, known in named.items()}}
+            hard_tests = content.get("hard_test", {})
+            changes = note["manifest"] if manifest.parent == path.parent else {}
+            changes |= {"hard_test": {name: note["hard_test"].get(known, known) for name, known in hard_tests.items()}}
             if any(content.get(field) != value for field, value in changes.items()):
                 write_json(content | changes, manifest)
-    note.unlink()
+    note_path.unlink()
 
 
-def predictions_of(workspace: Workspace, pair_ids: set[str]) -> int:
-    """Rows of the runs' predictions on the pairs."""
+def count_predictions(workspace: Workspace, pair_ids: set[str]) -> int:
+    """Number of predictions of all runs on the pairs."""
     if not pair_ids:
         return 0
     wanted = pl.Series(sorted(pair_ids), dtype=pl.String).implode()
@@ -113,10 +114,11 @@ def predictions_of(workspace: Workspace, pair_ids: set[str]) -> int:
     return sum(pl.scan_parquet(path).select(pl.col("pair_id").is_in(wanted).sum()).collect().item() for path in files)
 
 
-def learned_from(workspace: Workspace, path: Path) -> tuple[list[str], list[str]]:
-    """What a purge of a pair set cannot reach: ids of runs that were trained on it before, and copies it went to.
+def out_of_reach(workspace: Workspace, path: Path) -> tuple[list[str], list[str]]:
+    """What a purge of a pair set cannot change: ids of runs trained on it before, and paths of its exported copies.
 
-    path: the set's file, which was last written by the purge. A run's model holds no text but has learned from it.
+    Args:
+        path: the set's file, last written by the purge.
     """
     purged_utc = path.stat().st_mtime
     copies = exports_before(path.parent, purged_utc)

@@ -1,4 +1,4 @@
-"""What is left of the posts and comments after deletions: by kind, subreddit and score band."""
+"""The share of posts and comments that survive deletion: by kind, subreddit and score band."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,11 +23,14 @@ def score_band(score: pl.Expr) -> pl.Expr:
     return pl.when(score.is_null()).then(pl.lit(UNKNOWN)).otherwise(band)
 
 
-def present(workspace: Workspace, subreddits: Sequence[str] = (), before: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Items and those of them that are not marked as gone: kind, subreddit, score_band, n_items, n_present.
+def count_present(
+    workspace: Workspace, subreddits: Sequence[str] = (), before: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Number of items, and of those not deleted: kind, subreddit, score_band, n_items, n_present.
 
-    subreddits: all when none is named. before: kind, item_id, score and is_deleted of items that count as they were
-    then, not as they are now.
+    Args:
+        subreddits: empty means all.
+        before: earlier states of some items (kind, item_id, score, is_deleted), used instead of their current ones.
     """
     wanted = [name.lower().removeprefix("r/") for name in subreddits]
     frames = [
@@ -50,12 +53,14 @@ def present(workspace: Workspace, subreddits: Sequence[str] = (), before: pl.Dat
 
 
 def survivorship(before: pl.DataFrame, gone: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows of the report: how many there were in each band, and how many are left.
+    """Rows of the report: items per band before, and the number and share that are left.
 
-    before: of `present`. gone: kind, subreddit and the score before, a row an item that is newly gone.
+    Args:
+        before: as returned by `count_present`.
+        gone: one row per newly deleted item: kind, subreddit and the score before.
     """
     lost = gone.group_by("kind", "subreddit", score_band=score_band(pl.col("score"))).agg(n_gone=pl.len())
-    order = {name: place for place, name in enumerate(BAND_NAMES)}
+    order = {name: index for index, name in enumerate(BAND_NAMES)}
     table = (
         before.join(lost, on=GROUP, how="left")
         .with_columns(n_left=pl.col("n_present") - pl.col("n_gone").fill_null(0).cast(pl.Int64))

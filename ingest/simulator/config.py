@@ -1,4 +1,4 @@
-"""The knobs of the simulated Reddit, each with its unit."""
+"""The parameters of the simulated Reddit, each with its unit."""
 
 from dataclasses import dataclass
 
@@ -9,32 +9,32 @@ SUBREDDIT_NAMES = ("SimStories", "SimAdvice", "SimScience", "SimGames", "SimMusi
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationConfig:
-    """What makes the scores of a simulated Reddit; the defaults give shortcuts as strong as the real Reddit's."""
+    """How scores arise in a simulated Reddit; with the defaults, shortcuts are as strong as on the real one."""
 
     seed: int = 0
-    """Seed of everything; a post's thread is the same whatever the number of posts."""
+    """Random seed; the thread of a post does not depend on the number of posts."""
     n_posts: int = 3_000
     """Posts over all communities."""
     seconds_between_posts: int = 600
-    """Seconds from one post to the next, on average."""
+    """Average time from one post to the next, seconds."""
     n_subreddits: int = 3
     """Communities, 1–8."""
     taste_shared: float = 0.5
-    """Correlation of two communities' tastes, 0–1."""
+    """Correlation between the tastes of two communities, 0–1."""
     n_taste_words: int = 120
     """Words that carry taste, 20–120."""
     taste_word_share: float = 1 / 3
     """Share of a comment's words that carry taste, 0–1."""
     taste_tilt: float = 0.7
-    """How much writers differ in their choice of liked words: log-odds a standard deviation of weight and writer."""
+    """How much writers differ in their use of liked words: log-odds per standard deviation of weight and of writer."""
     median_comments: float = 8.0
-    """Median comments a post, before the largest is cut off."""
+    """Median comments per post, before `max_comments` applies."""
     comments_sigma: float = 1.1
-    """Spread of comments a post, standard deviation of the log."""
+    """Spread of comments per post, standard deviation of the log."""
     max_comments: int = 400
     """Largest thread, comments."""
     reply_share: float = 0.35
-    """Share of comments that answer a comment and not the post, 0–1."""
+    """Share of comments that reply to a comment instead of the post, 0–1."""
     median_delay_s: float = 5_400.0
     """Median time from post to comment, seconds."""
     delay_sigma: float = 1.5
@@ -42,7 +42,7 @@ class SimulationConfig:
     max_delay_s: float = 259_200.0
     """Latest comment, seconds after its post."""
     median_words: float = 20.0
-    """Median words a comment."""
+    """Median words per comment."""
     words_sigma: float = 0.55
     """Spread of lengths, standard deviation of the log."""
     min_words: int = 6
@@ -52,48 +52,48 @@ class SimulationConfig:
     readers: float = 200.0
     """Readers of an undelayed comment in a thread of median size."""
     size_effect: float = 0.8
-    """Log readers a log of the thread's size over its median."""
+    """Effect of thread size on readers: log readers per log of size over median size."""
     delay_effect: float = 1.4
-    """Log readers lost a log of (1 + delay / 10 minutes)."""
+    """Effect of delay on readers: log readers lost per log of (1 + delay / 10 minutes)."""
     reply_effect: float = 0.5
     """Log readers lost by a comment below top level."""
     up_rate: float = 0.10
-    """Upvotes a reader gives to a comment of middling quality."""
+    """Upvotes per reader for a comment of average quality."""
     down_rate: float = 0.004
-    """Downvotes a reader gives to a comment of middling quality."""
+    """Downvotes per reader for a comment of average quality."""
     quality_effect: float = 0.9
-    """Log upvotes gained, and log downvotes lost, a standard deviation of quality."""
+    """Log upvotes gained, and log downvotes lost, per standard deviation of quality."""
     length_effect: float = 0.8
-    """Log votes a log of words over their median."""
+    """Log votes per log of words over median words."""
     vote_spread: float = 2.5
-    """Shape of the gamma that multiplies expected votes: small is noisy, its variance is 1 / vote_spread."""
+    """Shape of the gamma noise on expected votes: its variance is 1 / vote_spread."""
     herding_effect: float = 0.0
-    """Log votes that later readers add, a log of early upvotes over their mean: voters follow the score they see."""
+    """Herding (voters follow the visible score): log later votes per log of early upvotes over their mean."""
     early_share: float = 0.1
-    """Share of a comment's readers who vote before a score is seen, 0–1; counts with herding only."""
+    """Share of a comment's readers who vote before a score is visible, 0–1; used with herding only."""
     vote_fuzzing: float = 0.0
-    """Standard deviation of what Reddit adds to a score before it shows it, in square roots of 1 + |score|."""
+    """Standard deviation of the noise that Reddit adds to visible scores, in square roots of 1 + |score|."""
     deleted_share: float = 0.03
-    """Share of comments of middling quality whose text was deleted or removed, 0–1."""
+    """Share of comments of average quality whose text was deleted or removed, 0–1."""
     deletion_effect: float = 0.0
-    """Log-odds of deletion or removal lost, a standard deviation of quality."""
+    """Log-odds of deletion or removal lost per standard deviation of quality."""
     no_author_share: float = 0.03
-    """Share of comments whose author is gone while the text stands, 0–1."""
+    """Share of comments with a deleted author but a visible text, 0–1."""
     op_share: float = 0.06
-    """Share of comments written by the post's author, 0–1."""
+    """Share of comments by the post's author, 0–1."""
     edited_share: float = 0.04
-    """Share of comments that were edited, 0–1."""
+    """Share of edited comments, 0–1."""
     sticky_share: float = 0.15
-    """Share of posts under which the moderators pin a comment, 0–1."""
+    """Share of posts with a comment pinned by moderators, 0–1."""
     nsfw_share: float = 0.01
     """Share of posts marked over 18, 0–1."""
 
     def __post_init__(self) -> None:
-        """Errors: ValueError for a value outside what its field says."""
+        """Raises: ValueError for a value outside the range of its field."""
         shares = ("taste_shared", "taste_word_share", "reply_share", "deleted_share", "no_author_share", "op_share")
         for name in (*shares, "early_share", "edited_share", "sticky_share", "nsfw_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         for name in (
             "n_posts",
             "median_comments",
@@ -113,6 +113,8 @@ class SimulationConfig:
         if not 20 <= self.n_taste_words <= len(TASTE_WORDS):
             raise ValueError(f"n_taste_words must be 20–{len(TASTE_WORDS)}, got {self.n_taste_words}")
         if not 1 <= self.min_words <= self.max_words:
-            raise ValueError(f"min_words–max_words is no range: {self.min_words}–{self.max_words}")
+            raise ValueError(f"1 ≤ min_words ≤ max_words is required, got {self.min_words} and {self.max_words}")
         if self.max_comments < 1 or self.max_delay_s < 60:
-            raise ValueError(f"max_comments ≥ 1 and max_delay_s ≥ 60, got {self.max_comments}, {self.max_delay_s}")
+            raise ValueError(
+                f"max_comments ≥ 1 and max_delay_s ≥ 60 are required, got {self.max_comments} and {self.max_delay_s}"
+            )

@@ -1,4 +1,4 @@
-"""Random draws that the simulator is made of; each takes from the generator what it needs, in the order of calls."""
+"""Random draws of the simulator. Results depend on the order of calls on a generator."""
 
 import numpy as np
 import polars as pl
@@ -8,37 +8,45 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 N_AUTHORS = 20_000
-"""Names that are written under."""
+"""Number of distinct authors."""
 
 
-def choose(rng: np.random.Generator, cdf: Floats, row: Ints) -> Ints:
-    """For each entry of `row` a column drawn by that row of `cdf` ([rows, columns], rising to 1)."""
+def draw_columns(rng: np.random.Generator, cdf: Floats, row: Ints) -> Ints:
+    """Draw one column per entry of `row`, from the distribution in that row of `cdf`.
+
+    Args:
+        cdf: cumulative probabilities, each row rising to 1, shape [rows, columns].
+        row: row indices, shape [n].
+
+    Returns:
+        Column indices, shape [n].
+    """
     stacked = (cdf + np.arange(len(cdf))[:, None]).ravel()
-    found = np.searchsorted(stacked, row + rng.random(len(row)), side="right") - row * cdf.shape[1]
-    column: Ints = np.minimum(found, cdf.shape[1] - 1)
+    drawn = np.searchsorted(stacked, row + rng.random(len(row)), side="right") - row * cdf.shape[1]
+    column: Ints = np.minimum(drawn, cdf.shape[1] - 1)
     return column
 
 
-def cumulative(chances: Floats) -> Floats:
-    """Chances (over the last axis) as cumulative shares that end at 1."""
-    shares: Floats = np.cumsum(chances, axis=-1) / chances.sum(axis=-1, keepdims=True)
-    return shares
+def cumulative(probabilities: Floats) -> Floats:
+    """Cumulative probabilities over the last axis, normalised to end at 1."""
+    cdf: Floats = np.cumsum(probabilities, axis=-1) / probabilities.sum(axis=-1, keepdims=True)
+    return cdf
 
 
 def log_normal(rng: np.random.Generator, n: int, median: float, sigma: float, low: int, high: int) -> Ints:
-    """Whole numbers within [low, high], log-normal before they are rounded. [n]."""
+    """Integers in [low, high], shape [n]: log-normal, then rounded and clipped."""
     counts = np.rint(median * np.exp(sigma * rng.standard_normal(n)))
     clipped: Ints = np.clip(counts, low, high).astype(np.int64)
     return clipped
 
 
-def ramp(sizes: Ints) -> Ints:
-    """0 ... size − 1 for each size, one after the other."""
-    ramp: Ints = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return ramp
+def index_in_group(sizes: Ints) -> Ints:
+    """For consecutive groups of these sizes, each member's index in its group: 0 ... size − 1, shape [sum of sizes]."""
+    index: Ints = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return index
 
 
 def draw_authors(rng: np.random.Generator, n: int) -> pl.Series:
-    """Names; a few write much more than the others."""
+    """Author names, shape [n]; a few authors write much more than the others."""
     numbers = (N_AUTHORS * rng.random(n) ** 2).astype(np.int64)
     return pl.Series("author", numbers).cast(pl.String).str.zfill(5).str.replace("^", "sim_user_")

@@ -1,4 +1,4 @@
-"""The simulated Reddit as dump files in Reddit's real shape, its truth beside them.
+"""The simulated Reddit as dump files in Reddit's format, with its truth as tables.
 
 Source: the fields of submissions and comments in the monthly dumps of Pushshift and Arctic Shift.
 """
@@ -27,7 +27,7 @@ RETRIEVED_AFTER_S = 40 * 86_400
 COMPRESSION_LEVEL = 3
 AUTHOR_PREFIX = len("sim_user_")
 
-# A row's values are put in where its template says <name>; "=<name>" stands for JSON that is no string.
+# <name> is replaced by the row's value; "=<name>" by a JSON value that is not a string.
 POST_TEMPLATE: dict[str, Any] = {
     "all_awardings": [],
     "allow_live_comments": False,
@@ -149,48 +149,53 @@ COMMENT_TEMPLATE: dict[str, Any] = {
 
 
 def write_simulation(workspace: Workspace, config: SimulationConfig) -> list[Path]:
-    """Write RS_sim.zst and RC_sim.zst under `simulated/`, and the truth of every comment and community.
+    """Write RS_sim.zst and RC_sim.zst to `simulated/`, and the truth about every comment and community.
 
-    Returns the two dump files. The same config gives the same lines, byte for byte.
-    Errors: LurkerError when the workspace holds another simulation: their ids would mean different comments.
+    The same config produces the same lines, byte for byte.
+
+    Returns:
+        The paths of the two dump files.
+
+    Raises:
+        LurkerError: the workspace holds another simulation, whose ids refer to different comments.
     """
     with workspace.lock("ingest simulate"):
         return _write(workspace, config)
 
 
 def _write(workspace: Workspace, config: SimulationConfig) -> list[Path]:
-    world, knobs = make_world(config), fingerprint(config)
+    world, config_fingerprint = make_world(config), fingerprint(config)
     for name in workspace.subreddits(TRUTH):
-        if workspace.manifest(TRUTH, name).get("simulation") != knobs:
+        if workspace.manifest(TRUTH, name).get("simulation") != config_fingerprint:
             raise LurkerError(
-                f"{workspace.root} holds a simulation with another seed, size or knobs.",
-                "Give this one its own: `lurker --workspace NEW ingest simulate ...`.",
+                f"{workspace.root} holds a simulation with another seed, size or other parameters.",
+                "Use another workspace: `lurker --workspace NEW ingest simulate ...`.",
             )
     folder = workspace.root / "simulated"
-    submissions, answers = folder / "RS_sim.zst", folder / "RC_sim.zst"
+    post_file, comment_file = folder / "RS_sim.zst", folder / "RC_sim.zst"
     truths: list[pl.DataFrame] = []
     with (
-        atomic_path(submissions) as rs_path,
-        atomic_path(answers) as rc_path,
-        _zstd_writer(rs_path) as rs,
-        _zstd_writer(rc_path) as rc,
+        atomic_path(post_file) as post_path,
+        atomic_path(comment_file) as comment_path,
+        _zstd_writer(post_path) as post_writer,
+        _zstd_writer(comment_path) as comment_writer,
         progress("Simulating", config.n_posts, unit="posts") as advance,
     ):
         for posts, comments in simulate(config):
             named_posts, named_comments = with_ids(posts, comments)
-            rs.write(b"".join(post_lines(named_posts)))
-            rc.write(b"".join(comment_lines(named_comments)))
+            post_writer.write(b"".join(post_lines(named_posts)))
+            comment_writer.write(b"".join(comment_lines(named_comments)))
             truths.append(truth(named_comments))
             advance(min(posts.height, POSTS_PER_CHUNK))
     for name in world.subreddits:
         rows = pl.concat([part.filter(pl.col("subreddit") == name) for part in truths])
-        workspace.replace_partition(TRUTH, name, [rows.sort("post_id", "comment_id")], simulation=knobs)
+        workspace.replace_partition(TRUTH, name, [rows.sort("post_id", "comment_id")], simulation=config_fingerprint)
     write_parquet(tastes(world), workspace.root / "truth" / "tastes.parquet")
-    return [submissions, answers]
+    return [post_file, comment_file]
 
 
 def with_ids(posts: pl.DataFrame, comments: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Add to simulated posts and comments their ids (base 36, without prefix), and to comments what they answer."""
+    """Add ids (base 36, without prefix) to simulated posts and comments, and `parent_id` to comments."""
     posts = posts.with_columns(post_id=pl.Series([_base36(POST_ID_BASE + 97 * n) for n in posts["post_number"]]))
     ids = pl.Series([_base36(COMMENT_ID_BASE + number) for number in comments["comment_number"]], dtype=pl.String)
     comments = comments.with_columns(comment_id=ids).join(posts.select("post", "post_id"), on="post", how="left")
@@ -204,13 +209,13 @@ def with_ids(posts: pl.DataFrame, comments: pl.DataFrame) -> tuple[pl.DataFrame,
 
 
 def truth(comments: pl.DataFrame) -> pl.DataFrame:
-    """The table TRUTH of simulated comments (of `with_ids`) whose text can be read."""
+    """The table TRUTH for comments as returned by `with_ids`, except pinned ones and those without a text."""
     rows = comments.filter((pl.col("removal") == "") & ~pl.col("is_sticky"))
     return check(rows.select(*TRUTH.columns), TRUTH)
 
 
 def post_lines(posts: pl.DataFrame) -> Iterator[bytes]:
-    """Submissions as lines of JSON, in the order of the rows."""
+    """Yield submissions as lines of JSON, in the order of the rows."""
     rows = posts.select(
         author=pl.col("author"),
         author_id=pl.col("author").str.slice(AUTHOR_PREFIX),
@@ -229,7 +234,7 @@ def post_lines(posts: pl.DataFrame) -> Iterator[bytes]:
 
 
 def comment_lines(comments: pl.DataFrame) -> Iterator[bytes]:
-    """Comments as lines of JSON, in the order of the rows."""
+    """Yield comments as lines of JSON, in the order of the rows."""
     is_gone = pl.col("author") == "[deleted]"
     rows = comments.select(
         author=pl.col("author"),
@@ -253,12 +258,12 @@ def comment_lines(comments: pl.DataFrame) -> Iterator[bytes]:
 
 
 def _lines(template: dict[str, Any], rows: pl.DataFrame) -> Iterator[bytes]:
-    """The template filled with each row; simulated texts hold no character that JSON escapes."""
+    """Yield the template filled with each row; simulated texts need no JSON escapes."""
     text = json.dumps(template, separators=(",", ":")).replace("%", "%%")
     text = re.sub(r'"=<(\w+)>"', r"<\1>", text)
     slots = re.findall(r"<(\w+)>", text)
     line = re.sub(r"<\w+>", "%s", text) + "\n"
-    columns = {f"{place}": rows[name] for place, name in enumerate(slots)}
+    columns = {f"{index}": rows[name] for index, name in enumerate(slots)}
     for row in pl.DataFrame(columns).iter_rows():
         yield (line % row).encode()
 

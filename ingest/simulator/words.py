@@ -1,4 +1,4 @@
-"""The words of the simulated Reddit: common English, so that a person can read a simulated thread."""
+"""The words of the simulated Reddit: common English, so that people can read simulated threads."""
 
 _TASTE = """
 honest patient careful gentle clever funny kind calm brave warm bright vivid quiet simple clear precise detailed

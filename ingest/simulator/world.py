@@ -1,11 +1,11 @@
-"""A Reddit whose truth is known: threads in which taste, readers and chance make the score.
+"""A Reddit with a known truth: threads whose scores arise from taste, readers and chance.
 
-Each comment's words carry its quality: about a third of them are words that its community likes or dislikes with known
-weights, and quality is the standardised mean of those weights, so that the text determines it and its length does not.
-Readers come with the size of the thread and leave with time, so an early comment has more of them; a reader's vote
-follows the quality (and a little the length); votes are counts with more spread than chance alone. Where it is asked
-for, later readers follow the score that the first ones made, and the score is shown with Reddit's fuzz on it.
-Communities share a known part of their taste, so that what carries over from one to another has a known answer.
+Each comment's words determine its quality: about a third of them are words that its community likes or dislikes with
+known weights, and quality is the standardised mean of those weights, so it depends on the text but not on its length.
+Large threads have more readers, and their number falls with time, so an early comment has more of them. A reader's vote
+depends on quality, and a little on length; votes are overdispersed counts. Optionally, later readers follow the visible
+score (herding), and Reddit's noise is added to visible scores (fuzzing). Communities share a known part of their taste,
+so transfer between communities has a known answer.
 
 Source: Muchnik, Aral & Taylor 2013, "Social Influence Bias: A Randomized Experiment", Science 341 (herding).
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from ingest.simulator.config import SUBREDDIT_NAMES, SimulationConfig
-from ingest.simulator.draws import Floats, Ints, choose, cumulative, draw_authors, log_normal, ramp
+from ingest.simulator.draws import Floats, Ints, cumulative, draw_authors, draw_columns, index_in_group, log_normal
 from ingest.simulator.words import COMMON_WORDS, TASTE_WORDS, TOPIC_WORDS
 from lurker.schema import TASTES
 
@@ -35,25 +35,25 @@ STICKY_TEXT = "Welcome. Please read the rules of this community before you answe
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What all threads share.
-
-    weights: [subreddits, taste words], mean 0 and variance 1 over words.
-    tilt_cdf: [subreddits, N_TILTS, taste words], how a writer of each tilt chooses among the taste words.
-    mean_weight, variance_between, variance_within: [subreddits], moments of a chosen word's weight over and in tilts.
-    neutral_cdf: [subreddits, neutral words].
-    """
+    """The communities: their tastes and their use of words."""
 
     config: SimulationConfig
     weights: Floats
+    """How much a word is liked, [subreddits, taste words]; mean 0 and variance 1 over words."""
     tilt_cdf: Floats
+    """Cumulative probabilities of taste words per tilt of a writer, [subreddits, N_TILTS, taste words]."""
     mean_weight: Floats
+    """Mean weight of a written taste word, [subreddits]."""
     variance_between: Floats
+    """Variance of that mean between tilts, [subreddits]."""
     variance_within: Floats
+    """Mean variance of the weight within tilts, [subreddits]."""
     neutral_cdf: Floats
+    """Cumulative probabilities of neutral words, [subreddits, neutral words]."""
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Taste words, then neutral words: token numbers index it."""
+        """Taste words, then neutral words; tokens are indices into them."""
         return (*TASTE_WORDS[: self.config.n_taste_words], *COMMON_WORDS, *TOPIC_WORDS)
 
     @property
@@ -63,14 +63,14 @@ class World:
 
 
 def make_world(config: SimulationConfig) -> World:
-    """Draw the communities: their tastes, and how often they use which words."""
+    """Draw the tastes and word frequencies of the communities."""
     rng = np.random.default_rng([config.seed, 0])
     weights = draw_tastes(config, rng)
     tilts = ndtri((np.arange(N_TILTS) + 0.5) / N_TILTS)
     odds = np.exp(config.taste_tilt * tilts[None, :, None] * weights[:, None, :])
-    chances = odds / odds.sum(axis=2, keepdims=True)
-    means = (chances * weights[:, None, :]).sum(axis=2)
-    squares = (chances * weights[:, None, :] ** 2).sum(axis=2)
+    probabilities = odds / odds.sum(axis=2, keepdims=True)
+    means = (probabilities * weights[:, None, :]).sum(axis=2)
+    squares = (probabilities * weights[:, None, :] ** 2).sum(axis=2)
     n_common, n_topic = len(COMMON_WORDS), len(TOPIC_WORDS)
     common = 1 / (np.arange(n_common) + 3.0)
     topic = 1 / (np.arange(n_topic) + 3.0)
@@ -80,7 +80,7 @@ def make_world(config: SimulationConfig) -> World:
     return World(
         config=config,
         weights=weights,
-        tilt_cdf=cumulative(chances),
+        tilt_cdf=cumulative(probabilities),
         mean_weight=means.mean(axis=1),
         variance_between=means.var(axis=1),
         variance_within=(squares - means**2).mean(axis=1),
@@ -89,7 +89,7 @@ def make_world(config: SimulationConfig) -> World:
 
 
 def draw_tastes(config: SimulationConfig, rng: np.random.Generator) -> Floats:
-    """Weights of the taste words, [subreddits, words]: any two rows correlate by exactly `taste_shared`."""
+    """Weights of the taste words, [subreddits, words]; the correlation of any two rows is exactly `taste_shared`."""
     raw = rng.standard_normal((config.n_taste_words, config.n_subreddits + 1))
     basis = np.linalg.qr(raw - raw.mean(axis=0))[0] * np.sqrt(config.n_taste_words)
     rho = config.taste_shared
@@ -98,7 +98,7 @@ def draw_tastes(config: SimulationConfig, rng: np.random.Generator) -> Floats:
 
 
 def tastes(world: World) -> pl.DataFrame:
-    """The truth about tastes, as the table TASTES."""
+    """The true weights as the table TASTES."""
     rows = [
         (name, word, float(weight))
         for name, row in zip(world.subreddits, world.weights, strict=True)
@@ -108,13 +108,14 @@ def tastes(world: World) -> pl.DataFrame:
 
 
 def simulate(config: SimulationConfig) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield (posts, comments) a thousand posts at a time, with everything that was drawn about them.
+    """Yield (posts, comments) for a thousand posts at a time.
 
-    posts: post (row number), post_number, subreddit, created_utc, title, body, score, upvote_ratio, n_comments,
-    is_nsfw, author.
-    comments, in the order they were written: comment_number, post, thread_index, parent_index (the thread_index it
-    answers, -1 for the post), subreddit, created_utc, delay_s, n_words, body, quality, log_exposure, expected_score,
-    log_herding, fuzz, score, author ("[deleted]" when gone), is_by_op, is_edited, removal ("", deleted or removed),
+    Columns of posts: post (row number), post_number, subreddit, created_utc, title, body, score, upvote_ratio,
+    n_comments, is_nsfw, author.
+
+    Columns of comments, sorted by time: comment_number, post, thread_index, parent_index (thread_index of the parent
+    comment, -1 for the post), subreddit, created_utc, delay_s, n_words, body, quality, log_exposure, expected_score,
+    log_herding, fuzz, score, author ("[deleted]" if deleted), is_by_op, is_edited, removal ("", deleted or removed),
     is_sticky.
     """
     world = make_world(config)
@@ -125,7 +126,7 @@ def simulate(config: SimulationConfig) -> Iterator[tuple[pl.DataFrame, pl.DataFr
 
 
 def simulate_chunk(world: World, chunk: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """A thousand posts and their comments, drawn from the seed and the number of the chunk alone."""
+    """A thousand posts and their comments; they depend on the config and the chunk's number only."""
     config = world.config
     rng = np.random.default_rng([config.seed, 1, chunk])
     number = chunk * POSTS_PER_CHUNK + np.arange(POSTS_PER_CHUNK)
@@ -135,7 +136,9 @@ def simulate_chunk(world: World, chunk: int) -> tuple[pl.DataFrame, pl.DataFrame
     texts = _draw_texts(world, rng, thread["community"])
     votes = _draw_votes(config, rng, np.random.default_rng([config.seed, 2, chunk]), thread, texts, size)
     quality = np.asarray(texts["quality"], dtype=np.float64)
-    comments = pl.DataFrame({**thread, **texts, **votes, **_draw_fates(config, rng, posts, thread, quality)})
+    comments = pl.DataFrame(
+        {**thread, **texts, **votes, **_draw_authors_and_deletions(config, rng, posts, thread, quality)}
+    )
     comments = _with_stickies(config, rng, posts, comments)
     names = pl.Series(world.subreddits)
     comments = comments.sort("created_utc", "post", "thread_index").with_columns(
@@ -172,31 +175,31 @@ def _draw_posts(world: World, rng: np.random.Generator, number: Ints, size: Ints
 def _draw_threads(
     config: SimulationConfig, rng: np.random.Generator, posts: pl.DataFrame, size: Ints
 ) -> dict[str, Ints]:
-    """Who answers whom, and when: comments sorted by post and time, each answering the post or an earlier comment."""
+    """Times and parents: comments sorted by post and time, each a reply to the post or to an earlier comment."""
     post = np.repeat(np.arange(len(size)), size)
     n_comments = len(post)
     latest = ndtr(np.log(config.max_delay_s / config.median_delay_s) / max(config.delay_sigma, 1e-9))
     normal = ndtri(np.clip(rng.random(n_comments) * latest, 1e-12, 1 - 1e-12))
     delay = 1 + (config.median_delay_s * np.exp(config.delay_sigma * normal)).astype(np.int64)
     delay = delay[np.lexsort((delay, post))]
-    thread_index = ramp(size)
+    thread_index = index_in_group(size)
     is_reply = (rng.random(n_comments) < config.reply_share) & (thread_index > 0)
-    answered = (rng.random(n_comments) * thread_index).astype(np.int64)
+    parent_index = (rng.random(n_comments) * thread_index).astype(np.int64)
     return {
         "post": post,
         "community": posts["community"].to_numpy()[post],
         "thread_index": thread_index,
-        "parent_index": np.where(is_reply, answered, -1),
+        "parent_index": np.where(is_reply, parent_index, -1),
         "delay_s": delay,
         "created_utc": posts["created_utc"].to_numpy()[post] + delay,
     }
 
 
 def _draw_texts(world: World, rng: np.random.Generator, community: Ints) -> dict[str, Any]:
-    """Comments of random length whose taste words carry their quality.
+    """Comments of random length whose taste words determine their quality.
 
-    quality = (mean weight of the taste words − its mean) / its standard deviation at that number of taste words, both
-    known from the world: standard normal-like whatever the length, and a function of the words alone.
+    quality = (mean weight of the taste words − its expectation) / its standard deviation for that number of taste
+    words, both known from the world: about standard normal whatever the length, and a function of the words only.
     """
     config = world.config
     n_comments = len(community)
@@ -206,18 +209,17 @@ def _draw_texts(world: World, rng: np.random.Generator, community: Ints) -> dict
     phase = (rng.random(n_comments) * n_words).astype(np.int64)
 
     comment = np.repeat(np.arange(n_comments), n_words)
-    step = ramp(n_words) * n_taste[comment] + phase[comment]
-    is_taste = (step + n_taste[comment]) // n_words[comment] > step // n_words[
-        comment
-    ]  # n_taste of them, evenly spread
-    of_taste, of_neutral = comment[is_taste], comment[~is_taste]
+    step = index_in_group(n_words) * n_taste[comment] + phase[comment]
+    # n_taste words of each comment, evenly spread
+    is_taste = (step + n_taste[comment]) // n_words[comment] > step // n_words[comment]
+    taste_comment, neutral_comment = comment[is_taste], comment[~is_taste]
     tokens = np.empty(len(comment), dtype=np.int64)
-    taste_rows = community[of_taste] * N_TILTS + tilt[of_taste]
-    tokens[is_taste] = choose(rng, world.tilt_cdf.reshape(-1, config.n_taste_words), taste_rows)
-    tokens[~is_taste] = config.n_taste_words + choose(rng, world.neutral_cdf, community[of_neutral])
+    taste_rows = community[taste_comment] * N_TILTS + tilt[taste_comment]
+    tokens[is_taste] = draw_columns(rng, world.tilt_cdf.reshape(-1, config.n_taste_words), taste_rows)
+    tokens[~is_taste] = config.n_taste_words + draw_columns(rng, world.neutral_cdf, community[neutral_comment])
 
-    weight = world.weights[community[of_taste], tokens[is_taste]]
-    mean_weight = np.bincount(of_taste, weight, minlength=n_comments) / n_taste
+    weight = world.weights[community[taste_comment], tokens[is_taste]]
+    mean_weight = np.bincount(taste_comment, weight, minlength=n_comments) / n_taste
     spread = np.sqrt(world.variance_between[community] + world.variance_within[community] / n_taste)
     return {
         "n_words": n_words,
@@ -234,9 +236,10 @@ def _draw_votes(
     texts: dict[str, Any],
     size: Ints,
 ) -> dict[str, Floats | Ints]:
-    """Readers, then votes: score = 1 + ups − downs, each gamma–Poisson around readers × rate(quality, length).
+    """Readers, then votes: score = 1 + ups − downs, each gamma–Poisson with mean readers × rate(quality, length).
 
-    crowd_rng: draws what herding and fuzzing add, so that without them all is as it would be.
+    Args:
+        crowd_rng: draws herding and fuzzing, so that these do not change any other draw.
     """
     quality = texts["quality"]
     log_exposure = (
@@ -245,9 +248,9 @@ def _draw_votes(
         - config.delay_effect * np.log1p(thread["delay_s"] / DELAY_SCALE_S)
         - config.reply_effect * (thread["parent_index"] >= 0)
     )
-    votes_a_reader = config.length_effect * np.log(texts["n_words"] / config.median_words)
-    ups = config.up_rate * np.exp(log_exposure + votes_a_reader + config.quality_effect * quality)
-    downs = config.down_rate * np.exp(log_exposure + votes_a_reader - config.quality_effect * quality)
+    log_votes_per_reader = config.length_effect * np.log(texts["n_words"] / config.median_words)
+    ups = config.up_rate * np.exp(log_exposure + log_votes_per_reader + config.quality_effect * quality)
+    downs = config.down_rate * np.exp(log_exposure + log_votes_per_reader - config.quality_effect * quality)
     noise = rng.gamma(config.vote_spread, 1 / config.vote_spread, (2, len(quality)))
     drawn_ups, drawn_downs = rng.poisson(ups * noise[0]), rng.poisson(downs * noise[1])
     log_herding = np.zeros(len(quality))
@@ -268,9 +271,15 @@ def _draw_votes(
 def _herd(
     config: SimulationConfig, rng: np.random.Generator, ups: Floats, noise: Floats, drawn_ups: Ints
 ) -> tuple[Ints, Floats]:
-    """Upvotes when later readers follow the first ones, and the log of what that multiplied their votes by.
+    """Upvotes when later readers follow the early ones.
 
-    ups: their mean. drawn_ups: Poisson(ups × noise), without herding; a binomial share of it is a Poisson count too.
+    Args:
+        ups: expected upvotes.
+        noise: gamma noise on them.
+        drawn_ups: Poisson(ups × noise) counts without herding; a binomial share of them is a Poisson count too.
+
+    Returns:
+        Upvotes with herding, and the log of the factor on later votes.
     """
     early = rng.binomial(drawn_ups, config.early_share)
     log_herding = config.herding_effect * np.log((1 + early) / (1 + config.early_share * ups))
@@ -278,20 +287,20 @@ def _herd(
     return early + late, log_herding
 
 
-def _draw_fates(
+def _draw_authors_and_deletions(
     config: SimulationConfig, rng: np.random.Generator, posts: pl.DataFrame, thread: dict[str, Ints], quality: Floats
 ) -> dict[str, pl.Series | NDArray[np.bool_]]:
     """Authors, edits, deletions and removals."""
     n_comments = len(thread["post"])
-    chance = rng.random((4, n_comments))
-    fewer = np.exp(-config.deletion_effect * quality)
-    gone = config.deleted_share * fewer / (1 - config.deleted_share + config.deleted_share * fewer)
-    removal = np.select([chance[0] < gone / 2, chance[0] < gone], ["deleted", "removed"], "")
+    uniform = rng.random((4, n_comments))
+    odds_factor = np.exp(-config.deletion_effect * quality)
+    gone = config.deleted_share * odds_factor / (1 - config.deleted_share + config.deleted_share * odds_factor)
+    removal = np.select([uniform[0] < gone / 2, uniform[0] < gone], ["deleted", "removed"], "")
     op = posts["author"].gather(thread["post"])
     author = pl.select(
-        pl.when(pl.Series((removal == "deleted") | (chance[1] < config.no_author_share)))
+        pl.when(pl.Series((removal == "deleted") | (uniform[1] < config.no_author_share)))
         .then(pl.lit("[deleted]"))
-        .when(pl.Series(chance[2] < config.op_share))
+        .when(pl.Series(uniform[2] < config.op_share))
         .then(op)
         .otherwise(draw_authors(rng, n_comments))
         .alias("author")
@@ -299,7 +308,7 @@ def _draw_fates(
     return {
         "author": author,
         "is_by_op": author == op,
-        "is_edited": chance[3] < config.edited_share,
+        "is_edited": uniform[3] < config.edited_share,
         "removal": pl.Series(removal, dtype=pl.String),
         "is_sticky": np.zeros(n_comments, dtype=bool),
     }
@@ -308,7 +317,7 @@ def _draw_fates(
 def _with_stickies(
     config: SimulationConfig, rng: np.random.Generator, posts: pl.DataFrame, comments: pl.DataFrame
 ) -> pl.DataFrame:
-    """Add the moderators' pinned comments, which come with no quality."""
+    """Add comments pinned by moderators, which have no quality."""
     counts = np.bincount(comments["post"], minlength=posts.height)
     stickies = posts.filter(rng.random(posts.height) < config.sticky_share).select(
         "post",
@@ -329,15 +338,15 @@ def _with_stickies(
 
 
 def _neutral_texts(world: World, rng: np.random.Generator, community: Ints, n_words: Ints) -> list[str]:
-    tokens = world.config.n_taste_words + choose(rng, world.neutral_cdf, np.repeat(community, n_words))
+    tokens = world.config.n_taste_words + draw_columns(rng, world.neutral_cdf, np.repeat(community, n_words))
     return _sentences(world.words, tokens, n_words)
 
 
 def _sentences(words: tuple[str, ...], tokens: Ints, n_words: Ints) -> list[str]:
-    """Join each text's tokens (one text after the other) into sentences of ten words."""
-    place = ramp(n_words)
-    opens = place % SENTENCE_WORDS == 0
-    closes = (place % SENTENCE_WORDS == SENTENCE_WORDS - 1) | (place == np.repeat(n_words, n_words) - 1)
+    """Join the tokens of consecutive texts into sentences of ten words."""
+    index = index_in_group(n_words)
+    opens = index % SENTENCE_WORDS == 0
+    closes = (index % SENTENCE_WORDS == SENTENCE_WORDS - 1) | (index == np.repeat(n_words, n_words) - 1)
     forms = [*words, *(word.capitalize() for word in words)]
     spellings = np.array([*forms, *(f"{form}." for form in forms)], dtype=object)
     spelled = spellings[tokens + len(words) * (opens + 2 * closes)].tolist()

@@ -17,7 +17,7 @@ import pyarrow as pa
 from ingest.native import library
 from ingest.native.json_lines import N_BYTES, Bytes, Lines, Rows, array, frame_of
 from ingest.native.library import Column, names
-from ingest.tables.normalize import RowFilters, clean_text, is_removed
+from ingest.tables.normalize import RowContext, RowFilters, clean_text, is_removed
 from ingest.tables.parse import FIELDS
 from lurker.authors import hash_authors
 from lurker.schema import COMMENTS
@@ -56,9 +56,7 @@ class _NameSet(ctypes.Structure):
     )
 
 
-def normalize_comments(
-    lines: Lines, filters: RowFilters, source: str, salt: bytes
-) -> tuple[pl.DataFrame, dict[str, int], Rows]:
+def normalize_comments(lines: Lines, context: RowContext) -> tuple[pl.DataFrame, dict[str, int], Rows]:
     """Filter and normalise the comments with usual values among the rows.
 
     Returns:
@@ -68,12 +66,12 @@ def normalize_comments(
     layout = current_layout()
     if layout is None:
         return COMMENTS.empty(), {}, np.arange(lines.n_rows)
-    kept, counts, left = _call(layout, lines, filters)
+    kept, counts, left = _call(layout, lines, context.filters)
     comments = kept.with_columns(
-        author_hash=hash_authors(kept["author"], salt),
-        body=clean_text(pl.col("body"), filters.keep_mentions),
+        author_hash=hash_authors(kept["author"], context.salt),
+        body=clean_text(pl.col("body"), context.filters.keep_mentions),
         is_deleted=pl.col("is_deleted") | is_removed(pl.col("body")),
-        source=pl.lit(source),
+        source=pl.lit(context.source),
     ).select(*COMMENTS.columns)
     return comments, {reason: n for reason, n in counts.items() if n and reason not in {"kept", "left"}}, left
 

@@ -1,8 +1,8 @@
-"""Staged runs -> the workspace's tables: merged with what is there, one row an item, a thread together.
+"""Staged runs -> the workspace's tables: merged with the rows already there, one row per item, sorted by thread.
 
-The keys of all runs are cut into ranges of a good file's size. Each range is read, merged, sorted and written by
-itself, a few side by side, and the manifests are replaced when all are written: memory does not grow with the data.
-Merging the same runs again changes nothing, so a merge that was killed is simply run again.
+The keys of all runs are cut into ranges, each about the size of a good Parquet file. Each range is read, merged, sorted
+and written independently, a few in parallel, and the manifests are replaced after all are written, so memory does not
+grow with the data. Merging the same runs again changes nothing: a merge that was killed is simply run again.
 """
 
 import os
@@ -17,39 +17,42 @@ from typing import Any
 
 import polars as pl
 
-from ingest.tables.sorted_runs import Key, Run, between, few_runs, in_order, ranges, read_run, size_bytes
+from ingest.tables.sorted_runs import Key, Run, in_order, key_ranges, limit_runs, read_run, rows_between, size_bytes
 from lurker.progress import progress
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
 from lurker.workspace import Workspace, atomic_path
 
 TABLES = (OBSERVATIONS, POSTS, COMMENTS)
 STEPS = ((POSTS,), (OBSERVATIONS, COMMENTS))
-"""Posts come before comments, whose `is_by_op` needs them; what is in one step is merged side by side."""
+"""Posts are merged before comments, whose `is_by_op` needs them; the tables of one step are merged in parallel."""
 RANGE_BYTES = 128 << 20
-"""Of rows in memory: about half a million comments, a Parquet file of some 50 MB."""
-LEAST_RANGE_BYTES = 8 << 20
-RANGES_A_WORKER = 3
-"""At least, where there are bytes enough: ranges differ, and no core shall wait for the longest."""
+"""Largest range, rows in memory: about half a million comments, or a Parquet file of some 50 MB."""
+MIN_RANGE_BYTES = 8 << 20
+RANGES_PER_WORKER = 3
+"""Fewest ranges per worker when there is enough data: ranges differ in cost, and no core should wait for the last."""
 MAX_WORKERS = 4
-"""More would hold more than their share of memory."""
+"""Each worker holds a range in memory."""
 ROWS_PER_GROUP = 128_000
 ZSTD_LEVEL = 1
-"""A third quicker than level 3, for files that are a tenth larger."""
+"""A third faster than level 3, for files a tenth larger."""
 
 NEWEST_FIRST = {
     **{"retrieved_utc": True, "is_deleted": True, "score": True, "is_edited": True},
     **{"source": False, "body": False},
 }
-"""Which of several rows of one item is kept, and whether more is better; beyond the time of retrieval it only settles
-ties the same way always."""
+"""Sort columns (and whether descending) by which the first of an item's rows is kept. The columns after retrieved_utc
+only make ties deterministic."""
 
 
 def merge(workspace: Workspace, staged: dict[str, list[Run]], scratch: Path) -> None:
-    """Merge runs (table name -> runs) of observations, posts and comments into the workspace's three tables.
+    """Merge runs of observations, posts and comments into the workspace's three tables.
 
-    Of each item the newest retrieval is kept, of its looks (a score seen at a known time) all. Comments of the
-    subreddits that got posts are merged again too, because their `is_by_op` may only now be known.
-    scratch: an empty folder for longer runs, where there are very many.
+    The newest retrieval of each post and comment is kept, and every observation (a score seen at a known time).
+    Comments of subreddits with new posts are merged again too, because their `is_by_op` may only now be known.
+
+    Args:
+        staged: runs by table name.
+        scratch: an empty folder for intermediate runs, used when there are more than MAX_RUNS.
     """
     n_workers = min(os.cpu_count() or 1, MAX_WORKERS)
     with ThreadPoolExecutor(n_workers) as pool:
@@ -61,10 +64,10 @@ def merge(workspace: Workspace, staged: dict[str, list[Run]], scratch: Path) -> 
         for step in STEPS:
             tasks = []
             for table in step:
-                runs = [*few_runs(staged[table.name], table, scratch, RANGE_BYTES), *old[table.name]]
+                runs = [*limit_runs(staged[table.name], table, scratch, RANGE_BYTES), *old[table.name]]
                 total = sum(map(size_bytes, runs))
-                range_bytes = min(max(total // (n_workers * RANGES_A_WORKER), LEAST_RANGE_BYTES), RANGE_BYTES)
-                spans = ranges(runs, table, max(1, round(total / range_bytes))) if runs else []
+                range_bytes = min(max(total // (n_workers * RANGES_PER_WORKER), MIN_RANGE_BYTES), RANGE_BYTES)
+                spans = key_ranges(runs, table, max(1, round(total / range_bytes))) if runs else []
                 merge_range = partial(_merge_range, workspace, table, runs, names)
                 tasks += [(table, total / len(spans), pool.submit(merge_range, span)) for span in spans]
             written = defaultdict[tuple[str, str], list[dict[str, Any]]](list)
@@ -81,18 +84,22 @@ def merge(workspace: Workspace, staged: dict[str, list[Run]], scratch: Path) -> 
 def _merge_range(
     workspace: Workspace, table: Table, runs: Sequence[Run], names: dict[str, str], span: tuple[Key, Key | None]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Write a range of keys as Parquet, a file for each subreddit in it: lower-case name, and the manifest's entry."""
-    parts = [part for run in runs if (part := between(run, table, *span)).height]
+    """Write one range of keys as Parquet files, one per subreddit.
+
+    Returns:
+        For each file, the subreddit in lower case and the file's entry in the manifest.
+    """
+    parts = [part for run in runs if (part := rows_between(run, table, *span)).height]
     if not parts:
         return []
     rows = in_order(pl.concat(parts), table)
-    found = _looks(rows) if table is OBSERVATIONS else _newest(rows, table)
-    if found.height < rows.height:
-        found = in_order(found, table)
+    unique = _unique_observations(rows) if table is OBSERVATIONS else _newest_rows(rows, table)
+    if unique.height < rows.height:
+        unique = in_order(unique, table)
     if table is COMMENTS:
-        found = _with_op(workspace, found, [key for key, _ in _by_subreddit(found)])
+        unique = _with_is_by_op(workspace, unique, [key for key, _ in _by_subreddit(unique)])
     written = []
-    for key, part in _by_subreddit(found):
+    for key, part in _by_subreddit(unique):
         name = f"part-{uuid.uuid4().hex[:12]}.parquet"
         named = check(part.with_columns(subreddit=pl.lit(names[key])), table)
         with atomic_path(workspace.partition(table, key) / name) as temporary:
@@ -102,7 +109,7 @@ def _merge_range(
 
 
 def _by_subreddit(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Cut rows in order where the subreddit, in lower case, changes."""
+    """Split sorted rows by subreddit, in lower case."""
     names, start = rows["subreddit"], 0
     while start < rows.height:
         key = names[start].lower()
@@ -112,21 +119,21 @@ def _by_subreddit(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
 
 
 def _spellings(run: Run) -> Counter[str]:
-    """How often a run has each subreddit as it is spelt."""
+    """Number of rows by spelling of the subreddit."""
     return Counter(dict(read_run(run)["subreddit"].value_counts().iter_rows()))
 
 
 def _display_names(workspace: Workspace, spellings: Counter[str]) -> dict[str, str]:
-    """Lower-case name -> display name: the one the workspace has, else the most frequent spelling."""
+    """Display name by lower-case name: the workspace's, else the most frequent spelling."""
     names: dict[str, str] = {}
-    for name, _ in sorted(spellings.items(), key=lambda item: (item[1], item[0])):  # the most frequent stays
+    for name, _ in sorted(spellings.items(), key=lambda item: (item[1], item[0])):  # the most frequent comes last
         known = [workspace.manifest(table, name).get("subreddit") for table in (POSTS, COMMENTS)]
-        names[name.lower()] = next((one for one in known if one), name)
+        names[name.lower()] = next((display for display in known if display), name)
     return names
 
 
-def _newest(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """One row an item, the newest."""
+def _newest_rows(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """One row per item, the newest."""
     key = table.key[0]
     if rows[key].n_unique() == rows.height:
         return rows
@@ -137,8 +144,8 @@ def _newest(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     return pl.concat([rows.filter(~is_double), doubles.unique(key, keep="first", maintain_order=True)])
 
 
-def _looks(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a look, of looks in order: of two scores seen at the same time, the higher."""
+def _unique_observations(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row per observation, from sorted rows; of two scores seen at the same time, the higher."""
     key = list(OBSERVATIONS.key)
     if not (rows["item_id"] == rows["item_id"].shift()).any():
         return rows
@@ -149,8 +156,8 @@ def _looks(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([rows.filter(~is_double), doubles.select(rows.columns)])
 
 
-def _with_op(workspace: Workspace, comments: pl.DataFrame, subreddits: Sequence[str]) -> pl.DataFrame:
-    """Comments with `is_by_op`: as the row says, or where the hash of the post's author is the comment's."""
+def _with_is_by_op(workspace: Workspace, comments: pl.DataFrame, subreddits: Sequence[str]) -> pl.DataFrame:
+    """Comments with `is_by_op` true where the row says so, or where post and comment have the same author hash."""
     files = _files(workspace, POSTS, subreddits)
     if not files:
         return comments.with_columns(pl.col("is_by_op").fill_null(False))

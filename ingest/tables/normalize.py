@@ -1,9 +1,10 @@
 """Raw rows of any era -> rows of the tables posts and comments; pure functions of frames.
 
-A comment has a body and stands under a link; a submission has a title: told by content, never by a file's name.
+Whether a row is a comment (a body and a link to a post) or a submission (a title) is decided by its content, never by
+the name of its file.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import polars as pl
@@ -14,39 +15,50 @@ from lurker.schema import COMMENTS, POSTS
 REMOVED_TEXTS = ("[deleted]", "[removed]", "[deleted by user]", "[ Removed by Reddit ]", "[removed by reddit]")
 _MENTION = r"(?-u:\b)[uU](?:ser)?/[A-Za-z0-9_-]{2,30}"
 _UNCLEAN = ["&amp;", "&lt;", "&gt;", "\x00", "u/", "U/", "ser/"]
-"""What every text holds that is not clean; some that are clean do too."""
+"""Every text that needs cleaning contains one of these; some clean texts do too."""
 _SUBREDDIT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"  # r/reddit.com had a dot, r/u_name may have a dash
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowFilters:
-    """Which rows are kept, and how their text is."""
+    """Which rows are kept, and whether user names are replaced in their texts."""
 
     subreddits: tuple[str, ...] = ()
-    """Names without r/, in any case; none means all."""
+    """Names without r/, in any case; empty keeps all."""
     since_utc: int | None = None
-    """Written at or after this time, seconds since 1970."""
+    """Keep rows written at or after this time, seconds since 1970."""
     until_utc: int | None = None
-    """Written before this time, seconds since 1970."""
+    """Keep rows written before this time, seconds since 1970."""
     min_score: int | None = None
-    """Least score; a row without a score is below any."""
+    """Lowest score to keep; rows without a score are then dropped."""
     keep_nsfw: bool = False
     """Keep rows marked over 18."""
     keep_profiles: bool = False
-    """Keep rows of users' profiles (u_NAME), which bear their author's name; those that are named are kept anyway."""
+    """Keep rows of user profiles (u_NAME), whose name is their author's; profiles in `subreddits` are always kept."""
     bots: tuple[str, ...] = KNOWN_BOTS
-    """Authors whose rows are dropped, in any case; none keeps everyone."""
+    """Authors whose rows are dropped, in any case; empty keeps everyone."""
     keep_mentions: bool = False
-    """Leave u/name in titles and bodies as it was written."""
+    """Leave u/name in titles and bodies as written."""
 
     def __post_init__(self) -> None:
-        """Errors: ValueError for an empty span of time."""
+        """Raises: ValueError for an empty span of time."""
         if self.since_utc is not None and self.until_utc is not None and self.since_utc >= self.until_utc:
             raise ValueError(f"the span from {self.since_utc} to {self.until_utc} (seconds since 1970) is empty")
 
 
+@dataclass(frozen=True, slots=True)
+class RowContext:
+    """What every step from a raw line to a row of a table needs to know."""
+
+    filters: RowFilters
+    source: str
+    """Written to the column `source`: dump, reddit, archive or simulator."""
+    salt: bytes = field(repr=False)
+    """Key of the authors' hashes; secret, it never leaves the workspace."""
+
+
 def with_common_fields(raw: pl.DataFrame) -> pl.DataFrame:
-    """Add to raw rows: is_comment, post_id (null where the row is neither), created, observed, final_score.
+    """Add to raw rows: is_comment, is_post, post_id, created, observed and final_score.
 
     A row is a comment when it has a body and names a post, and a post when it has a title.
     """
@@ -68,7 +80,7 @@ def with_common_fields(raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def drop_reason(filters: RowFilters) -> pl.Expr:
-    """Why a row (of `with_common_fields`) is dropped: the first reason that applies; null when it is kept."""
+    """Why a row returned by `with_common_fields` is dropped: the first reason that applies, null when it is kept."""
     wanted = [name.lower() for name in filters.subreddits]
     name = pl.col("subreddit").str.to_lowercase()
     reasons = {
@@ -96,15 +108,16 @@ def drop_reason(filters: RowFilters) -> pl.Expr:
     return reason.alias("drop_reason")
 
 
-def posts(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool = False) -> pl.DataFrame:
-    """Rows of the table posts from the raw submissions among `raw` (of `with_common_fields`)."""
+def posts(raw: pl.DataFrame, context: RowContext) -> pl.DataFrame:
+    """Rows of the table posts from the submissions among `raw`, as returned by `with_common_fields`."""
     rows = raw.filter("is_post")
     if rows.is_empty():
         return POSTS.empty()
+    keep_mentions = context.filters.keep_mentions
     body = pl.col("selftext").fill_null("")
     has_text = (pl.col("url").is_null() & pl.col("domain").is_null()) | pl.col("domain").str.starts_with("self.")
     return (
-        rows.with_columns(author_hash=hash_authors(rows["author"], salt))
+        rows.with_columns(author_hash=hash_authors(rows["author"], context.salt))
         .with_columns(
             post_id="id",
             title=clean_text(pl.col("title"), keep_mentions),
@@ -119,24 +132,24 @@ def posts(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool = 
             | _was_deleted_later(),
             flair=clean_text(pl.col("link_flair_text"), keep_mentions),
             crosspost_of=pl.col("crosspost_parent").str.strip_prefix("t3_"),
-            **_item_columns(source),
+            **_item_columns(context.source),
         )
         .select(*POSTS.columns)
         .cast(POSTS.schema)
     )
 
 
-def comments(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool = False) -> pl.DataFrame:
-    """Rows of the table comments from the raw comments among `raw` (of `with_common_fields`).
+def comments(raw: pl.DataFrame, context: RowContext) -> pl.DataFrame:
+    """Rows of the table comments from the comments among `raw`, as returned by `with_common_fields`.
 
-    is_by_op is Reddit's `is_submitter`, null where the row has none: `ingest.tables.merge` then compares the authors.
+    `is_by_op` is Reddit's `is_submitter`; where a row has none it is null, and `ingest.tables.merge` compares authors.
     """
     rows = raw.filter("is_comment")
     if rows.is_empty():
         return COMMENTS.empty()
     parent = pl.coalesce("parent_id", pl.lit("t3_") + pl.col("post_id"))
     return (
-        rows.with_columns(author_hash=hash_authors(rows["author"], salt))
+        rows.with_columns(author_hash=hash_authors(rows["author"], context.salt))
         .with_columns(
             comment_id="id",
             is_top_level=parent.str.strip_prefix("t3_") == pl.col("post_id"),
@@ -146,31 +159,31 @@ def comments(raw: pl.DataFrame, source: str, salt: bytes, *, keep_mentions: bool
             is_stickied=pl.col("stickied").fill_null(False),
             is_distinguished=pl.col("distinguished").fill_null("").is_in(["moderator", "admin", "special"]),
             is_by_op="is_submitter",
-            **_item_columns(source),
+            **_item_columns(context.source),
         )
-        .with_columns(body=clean_text(pl.col("body"), keep_mentions))
+        .with_columns(body=clean_text(pl.col("body"), context.filters.keep_mentions))
         .select(*COMMENTS.columns)
         .cast(COMMENTS.schema)
     )
 
 
 def clean_text(text: pl.Expr, keep_mentions: bool = False) -> pl.Expr:
-    """Text as its author wrote it: without NUL, with the three entities that Reddit's API escapes put back.
+    """Text as its author wrote it: without NUL, and with the three entities that Reddit's API escapes (& < >) restored.
 
-    Names of users (u/name, /user/name) become u/[name] unless `keep_mentions`.
+    User names (u/name, /user/name) become u/[name] unless `keep_mentions`.
     """
     return text.map_batches(partial(_cleaned, keep_mentions=keep_mentions), return_dtype=pl.String)
 
 
 def _cleaned(texts: pl.Series, keep_mentions: bool) -> pl.Series:
-    """Most texts hold nothing to clean: one look at all of them finds the few that do."""
-    places = texts.str.contains_any(_UNCLEAN).fill_null(False).arg_true()
-    few = texts.gather(places).str.replace_many({"&amp;": "&", "&lt;": "<", "&gt;": ">", "\x00": ""})
-    return texts.scatter(places, few if keep_mentions else few.str.replace_all(_MENTION, "u/[name]"))
+    """Most texts need no cleaning: one pass over all finds the few that do."""
+    rows = texts.str.contains_any(_UNCLEAN).fill_null(False).arg_true()
+    cleaned = texts.gather(rows).str.replace_many({"&amp;": "&", "&lt;": "<", "&gt;": ">", "\x00": ""})
+    return texts.scatter(rows, cleaned if keep_mentions else cleaned.str.replace_all(_MENTION, "u/[name]"))
 
 
 def is_removed(text: pl.Expr) -> pl.Expr:
-    """Whether the text is what Reddit puts in place of a deleted or removed one."""
+    """Whether the text is one that Reddit shows instead of a deleted or removed one."""
     return text.str.strip_chars().is_in(REMOVED_TEXTS).fill_null(False)
 
 
@@ -185,7 +198,7 @@ def _item_columns(source: str) -> dict[str, pl.Expr]:
 
 
 def _was_deleted_later() -> pl.Expr:
-    """Whether an archive that looked twice found the item gone the second time, though it kept the first text.
+    """Whether the archive found the item deleted when it retrieved it again; it still keeps the first text.
 
     Source: https://github.com/ArthurHeitmann/arctic_shift/blob/master/file_content_explanations.md
     """
@@ -193,10 +206,10 @@ def _was_deleted_later() -> pl.Expr:
 
 
 def _seconds(name: str) -> pl.Expr:
-    """A time as whole seconds; null when it is not finite or out of range."""
+    """A time in whole seconds; null when it is not finite or out of range."""
     return pl.when(pl.col(name).is_between(0, 2**40)).then(pl.col(name)).cast(pl.Int64)
 
 
 def _prefixed(name: str, prefix: str) -> pl.Expr:
-    """The id without its prefix where it has it, else null."""
+    """The id without its prefix; null where it has another prefix or none."""
     return pl.when(pl.col(name).str.starts_with(prefix)).then(pl.col(name).str.strip_prefix(prefix))

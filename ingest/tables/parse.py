@@ -1,9 +1,9 @@
-"""Lines of JSON -> a frame of the fields that are kept, one row a line, and the lines that nothing can read.
+"""Lines of JSON -> a frame of the fields that are kept, one row per line, and the malformed lines.
 
-Three readers, each for what the one before leaves. The compiled one takes the lines that are as a dump's are, nearly
-all. DuckDB's, the fastest of the libraries measured, converts between types and decides what an unusual value means; it
-turns a line it cannot read into a row of nulls, and it refuses lone surrogates and NaN. Such lines are read by the
-standard library, so nothing that `json.loads` can read is lost.
+Three readers, each for the lines that the one before leaves. The compiled reader takes lines in the usual form of a
+dump, nearly all. DuckDB's reader, the fastest of the libraries measured, converts types and decides what an unusual
+value means; it turns a line it cannot read into a row of nulls, and it rejects lone surrogates and NaN. Such lines are
+read by the standard library, so no line that `json.loads` can read is lost.
 """
 
 import json
@@ -50,7 +50,7 @@ RAW_TYPES = {
     "score_hidden": "BOOLEAN",
     "is_submitter": "BOOLEAN",
 }
-"""Reddit's fields that are read, with DuckDB types; a value of another type is null, its row is kept."""
+"""Reddit's fields that are read, with DuckDB types; a value of another type becomes null, and its row is kept."""
 
 _META = ("retrieved_2nd_on", "was_deleted_later")
 _KINDS = {"VARCHAR": "TEXT", "BIGINT": "WHOLE", "DOUBLE": "REAL", "BOOLEAN": "FLAG"}
@@ -58,14 +58,14 @@ FIELDS = {
     **{name: _KINDS.get(dtype, "OBJECT") for name, dtype in RAW_TYPES.items()},
     **{"edited": "LOOSE", "_meta.retrieved_2nd_on": "REAL", "_meta.was_deleted_later": "FLAG"},
 }
-"""The same for the compiled reader."""
+"""The same fields with the types of the compiled reader."""
 
 _local = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A line that is no JSON object: its number in the file (from 1) and its bytes."""
+    """A line that is not a JSON object: its number in the file (from 1) and its bytes."""
 
     line: int
     data: bytes
@@ -74,8 +74,12 @@ class Malformed:
 def parse_lines(data: bytes | memoryview, first_line: int = 1) -> tuple[pl.DataFrame, list[Malformed]]:
     """Parse lines of JSON objects.
 
-    data: whole lines, each ending in a newline; blank ones are skipped. first_line: the number of the first.
-    Returns one row for each readable line, of the columns in RAW_TYPES, in no particular order, and the other lines.
+    Args:
+        data: complete lines, each ending in a newline; blank ones are skipped.
+        first_line: number of the first line in its file.
+
+    Returns:
+        One row per readable line with the columns of RAW_TYPES, in no particular order, and the malformed lines.
     """
     if not json_lines.is_built():
         return _parse_odd(data, first_line)
@@ -86,7 +90,7 @@ def parse_lines(data: bytes | memoryview, first_line: int = 1) -> tuple[pl.DataF
 def with_odd_lines(
     frame: pl.DataFrame, lines: json_lines.Lines, data: bytes | memoryview, first_line: int
 ) -> tuple[pl.DataFrame, list[Malformed]]:
-    """Raw rows of the compiled reader, all or some, and what becomes of the lines that it left, as `parse_lines`."""
+    """Add to rows of the compiled reader the lines that it left; returns as `parse_lines`."""
     frame = frame.with_columns(pl.col("id").fill_null(""))
     if not lines.odd:
         return frame, []
@@ -97,7 +101,7 @@ def with_odd_lines(
 
 
 def _parse_odd(data: bytes | memoryview, first_line: int) -> tuple[pl.DataFrame, list[Malformed]]:
-    """The same for lines of any kind, by DuckDB and the standard library."""
+    """As `parse_lines`, with DuckDB and the standard library only."""
     frame = _read_json(data)
     is_unread = frame["id"].is_null()
     if not is_unread.any():
@@ -106,7 +110,7 @@ def _parse_odd(data: bytes | memoryview, first_line: int) -> tuple[pl.DataFrame,
     if len(lines) == frame.height:
         lines = [lines[row] for row in is_unread.arg_true()]
         frame = frame.filter(~is_unread)
-    else:  # rows cannot be told by their lines: all of them are read again
+    else:  # rows cannot be matched to lines: read all of them again
         frame = frame.clear()
     rescued, malformed = _rescue(lines)
     if rescued:
@@ -115,7 +119,7 @@ def _parse_odd(data: bytes | memoryview, first_line: int) -> tuple[pl.DataFrame,
 
 
 def _read_json(data: bytes | memoryview) -> pl.DataFrame:
-    """One row a line, in the order of the lines (one thread keeps it); nulls where DuckDB cannot read the line."""
+    """One row per line, in order (DuckDB with one thread keeps it); nulls where DuckDB cannot read the line."""
     connection, scratch = _reader()
     os.pwrite(scratch.fileno(), data, 0)
     scratch.truncate(len(data))
@@ -131,9 +135,9 @@ _QUERY = (
 
 
 def _reader() -> tuple[duckdb.DuckDBPyConnection, BinaryIO]:
-    """A DuckDB of one thread for each of ours, and the file it reads from: blocks are parsed side by side, in order.
+    """A single-threaded DuckDB connection per thread, and the file it reads from.
 
-    The file has no name and, on Linux, lies in memory: lines bear names of authors, which no disk shall hold.
+    The file has no name and, on Linux, is in memory: lines hold author names, which must not reach a disk.
     """
     if not hasattr(_local, "reader"):
         connection = duckdb.connect(config={"threads": 1, "produce_arrow_string_view": True})
@@ -152,7 +156,7 @@ def _unnamed_file() -> int:
 
 
 def _rescue(lines: list[tuple[int, bytes]]) -> tuple[list[bytes], list[Malformed]]:
-    """Read numbered lines with the standard library: clean lines for DuckDB, and those that are no objects."""
+    """Read numbered lines with the standard library: lines rewritten for DuckDB, and those that are not objects."""
     rescued, malformed = [], []
     for number, line in lines:
         try:
@@ -167,7 +171,7 @@ def _rescue(lines: list[tuple[int, bytes]]) -> tuple[list[bytes], list[Malformed
 
 
 def _storable(row: dict[str, Any]) -> dict[str, Any]:
-    """The fields that are kept, with NaN as null and lone surrogates as U+FFFD; an id, so that the row is not null."""
+    """The fields that are kept, NaN as null, lone surrogates as U+FFFD, and an id even if empty, to mark it as read."""
     kept = {name: _clean(row[name]) for name in RAW_TYPES if name in row}
     return {**kept, "id": kept.get("id") or ""}
 

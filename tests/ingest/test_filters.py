@@ -67,7 +67,7 @@ def test_each_filter_keeps_what_it_says_and_counts_the_rest(
     assert sum(sum(one["dropped"].values()) for one in reports) == len(everything) - len(kept)
 
 
-def test_comments_below_a_post_that_was_dropped_make_no_pair(tmp_path, make, capsys):
+def test_comments_of_a_dropped_post_form_no_pair(tmp_path, make, capsys):
     posts = [make.post(f"p{n}", over_18=n == 1) for n in range(3)]
     answers = [make.comment(10 * n + k, f"p{n}", score=k, body=f"so {'long ' * k}") for n in range(3) for k in range(8)]
     dump = str(make.file(tmp_path / "dump", [*posts, *answers]))
@@ -80,8 +80,8 @@ def test_comments_below_a_post_that_was_dropped_make_no_pair(tmp_path, make, cap
     assert {"reason": "post not ingested", "n": 8} in manifest["ledger"]["responses"]["dropped"]
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "Cannot read"), ("# nothing\n", "names no subreddit")])
-def test_a_file_of_names_that_is_of_no_use(tmp_path, make, capsys, content, said):
+@pytest.mark.parametrize(("content", "said"), [(None, "Cannot read"), ("# nothing\n", "has no subreddit names")])
+def test_an_unusable_file_of_names_is_rejected(tmp_path, make, capsys, content, said):
     names = tmp_path / "names.txt"
     if content is not None:
         names.write_text(content)
@@ -92,7 +92,7 @@ def test_a_file_of_names_that_is_of_no_use(tmp_path, make, capsys, content, said
     assert not (tmp_path / "ws").exists()
 
 
-def test_only_ripe_scores_become_pairs_when_a_recipe_asks_for_it(tmp_path, make):
+def test_a_recipe_can_require_ripe_scores(tmp_path, make):
     """`--set min_maturity_s=129600` from the command line to the pairs: 36 h, by the newest look."""
     ripe = 129_600
     posts = [make.post("p0", created_utc=NOON)]

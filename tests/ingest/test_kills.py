@@ -22,7 +22,7 @@ import zstandard
 from ingest.dump_files.read import ingest_dumps
 from ingest.live_reddit.live import LiveConfig, ingest_reddit
 from ingest.tables.normalize import RowFilters
-from ingest.tables.staging import DROPPED
+from ingest.tables.staging import DROPPED_PREFIX
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
 from lurker.workspace import open_workspace
 from tests.ingest.archive_double import served
@@ -31,13 +31,13 @@ from tests.ingest.reddit_double import CLIENT_ID, CLIENT_SECRET, CREATED_UTC, Se
 PROJECT = Path(__file__).parents[2]
 TABLES = (POSTS, COMMENTS, OBSERVATIONS)
 SMALL_BLOCKS = (
-    "import sys; from ingest.dump_files import read as dumps\n"
-    "blocks = dumps.blocks\n"
-    "dumps.blocks = lambda path, advance: blocks(path, advance, block_bytes=200_000)\n"
-    "dumps.HELD_BYTES = 500_000\n"
+    "import sys; from ingest.dump_files import read\n"
+    "blocks = read.blocks\n"
+    "read.blocks = lambda path: blocks(path, block_bytes=200_000)\n"
+    "read.HELD_BYTES = 500_000\n"
     "from lurker.cli import run; sys.exit(run(sys.argv[1:]))\n"
 )
-"""The command with blocks, and staged runs of them, of which a small file has many."""
+"""The command with small blocks and staged runs, so that a small file has many of them."""
 
 
 def start(root, arguments):
@@ -98,7 +98,7 @@ def survivors(printed):
 
 def staged(root):
     """Folders that a next run would go on with."""
-    return [path for path in (root / "staging").glob("*") if not path.name.startswith(DROPPED)]
+    return [path for path in (root / "staging").glob("*") if not path.name.startswith(DROPPED_PREFIX)]
 
 
 def assert_nothing_left_over(root):
@@ -152,7 +152,7 @@ def test_ingest_of_dumps(tmp_path, make, roots, n_kills):
     assert kill_at_random(roots, arguments, n_kills, 0, is_done, check_end) >= 1
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, make, roots):
+def test_ctrl_c_says_how_to_resume(tmp_path, make, roots):
     rows = [make.comment(n, body="word " * 40) for n in range(60_000)]
     path = make.file(tmp_path / "dump.zst", rows, compress=zstandard.ZstdCompressor().compress)
     root, arguments = roots(), ["ingest", "dump", str(path), "--json"]

@@ -79,7 +79,7 @@ def test_no_name_is_in_any_file(everywhere):
     assert names_in(everywhere.root) == set()
 
 
-def test_profiles_bear_their_authors_name_and_stay_out_unless_they_are_named(tmp_path, make):
+def test_user_profiles_are_dropped_unless_named(tmp_path, make):
     path = make.file(tmp_path / "dump", [make.comment(1), make.comment(2, subreddit=f"u_{AUTHORS[0]}")])
     for name, options in (
         ("all", []),
@@ -94,18 +94,18 @@ def test_profiles_bear_their_authors_name_and_stay_out_unless_they_are_named(tmp
         assert is_named or names_in(workspace.root) == set()
 
 
-def test_the_same_author_has_one_hash_whatever_the_door(everywhere):
+def test_an_author_has_the_same_hash_from_every_source(everywhere):
     hashes = everywhere.scan(COMMENTS).collect()["author_hash"]
     assert hashes.null_count() == 0
     assert hashes.n_unique() == len(AUTHORS)
     assert hashes.str.len_chars().unique().to_list() == [16]
 
 
-def test_the_salt_is_its_owners_alone(everywhere):
+def test_only_its_owner_can_read_the_salt(everywhere):
     assert (everywhere.root / "salt").stat().st_mode & 0o077 == 0
 
 
-def test_mentions_stay_when_they_are_wanted(tmp_path, make):
+def test_mentions_are_kept_on_request(tmp_path, make):
     workspace = open_workspace(tmp_path / "ws", create=True)
     command = ["--workspace", str(workspace.root), "ingest", "dump", str(dump(tmp_path / "dump", make))]
     assert run([*command, "--keep-mentions"]) == 0

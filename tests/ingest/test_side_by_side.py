@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from ingest.dump_files import read as dumps
+from ingest.dump_files import read
 from ingest.dump_files.read import ingest_dumps
 from ingest.tables.normalize import RowFilters
-from ingest.tables.staging import DROPPED
+from ingest.tables.staging import DROPPED_PREFIX
 from lurker.cli import run
 from lurker.errors import LurkerError
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
@@ -56,8 +56,8 @@ def one_by_one(files, tmp_path):
     return workspace
 
 
-def test_files_at_once_are_files_one_by_one(files, one_by_one, workspace):
-    reports = ingest_dumps(workspace, files, RowFilters())
+def test_reading_files_together_equals_reading_them_one_by_one(files, one_by_one, workspace):
+    reports = ingest_dumps(workspace, files, RowFilters()).files
     assert [Path(report.file) for report in reports] == files
     assert [(report.n_posts, report.n_comments) for report in reports] == [(20, 800)] * 6
     assert same(workspace, one_by_one)
@@ -66,17 +66,17 @@ def test_files_at_once_are_files_one_by_one(files, one_by_one, workspace):
     assert list((workspace.root / "staging").iterdir()) == []
 
 
-def test_a_file_that_fails_stops_the_others_and_the_next_run_goes_on(files, one_by_one, workspace, monkeypatch):
-    read = dumps._read_block
+def test_a_failing_file_stops_the_others_and_the_next_run_resumes(files, one_by_one, workspace, monkeypatch):
+    read_block = read._read_block
 
     def failing(block, *options):
         if b"1600000003" in bytes(block.data):  # the fourth file's time of retrieval
             raise OSError("the disk is gone")
-        return read(block, *options)
+        return read_block(block, *options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(dumps, "_read_block", failing)
-        patch.setattr(dumps, "HELD_BYTES", 0)
+        patch.setattr(read, "_read_block", failing)
+        patch.setattr(read, "HELD_BYTES", 0)
         with pytest.raises(OSError, match="the disk is gone"):
             ingest_dumps(workspace, files, RowFilters())
     assert workspace.subreddits(COMMENTS) == []
@@ -84,7 +84,7 @@ def test_a_file_that_fails_stops_the_others_and_the_next_run_goes_on(files, one_
     assert same(workspace, one_by_one)
 
 
-def test_a_file_that_is_named_twice_or_copied_is_read_once(files, tmp_path, monkeypatch):
+def test_a_file_named_twice_or_copied_is_read_once(files, tmp_path, monkeypatch):
     (tmp_path / "copies").mkdir()
     copy = Path(shutil.copy2(files[0], tmp_path / "copies"))
     monkeypatch.chdir(tmp_path)
@@ -95,20 +95,20 @@ def test_a_file_that_is_named_twice_or_copied_is_read_once(files, tmp_path, monk
     assert tables(workspace)[1].height == 800
 
 
-def test_a_run_that_was_killed_at_its_very_end_leaves_nothing_for_the_next(files, workspace):
+def test_the_next_run_cleans_up_after_one_killed_at_its_end(files, workspace):
     ingest_dumps(workspace, files[:1], RowFilters())
     (record,) = (workspace.root / "ingested").iterdir()
     half = workspace.root / "staging" / record.stem
-    for folder in (half, workspace.root / "staging" / f"{DROPPED}0badcafe"):
+    for folder in (half, workspace.root / "staging" / f"{DROPPED_PREFIX}0badcafe"):
         folder.mkdir()
         (folder / "000000.comments.arrow").write_bytes(b"half")
     assert describe(workspace)["stopped_ingests"] == 1
-    (report,) = ingest_dumps(workspace, files[:1], RowFilters())
+    (report,) = ingest_dumps(workspace, files[:1], RowFilters()).files
     assert report.was_ingested_before
     assert list((workspace.root / "staging").iterdir()) == []
 
 
-def test_two_ingests_at_once_both_finish_right_or_say_who_holds_the_lock(files, one_by_one, tmp_path):
+def test_two_simultaneous_ingests_finish_or_name_the_holder_of_the_lock(files, one_by_one, tmp_path):
     """Two processes start on one new workspace; who is refused runs again."""
     root = tmp_path / "shared"
     shares = [files[:4], files]
@@ -142,7 +142,7 @@ def test_two_ingests_at_once_both_finish_right_or_say_who_holds_the_lock(files, 
 
 
 @pytest.mark.slow
-def test_ray_gives_the_same_tables(files, one_by_one, tmp_path, capsys, monkeypatch):
+def test_ray_produces_the_same_tables(files, one_by_one, tmp_path, capsys, monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)  # relative paths, as people type them
     command = ["--workspace", "ray", "ingest", "dump", *(path.name for path in files), "--engine", "ray", "--json"]
@@ -157,7 +157,7 @@ def test_ray_gives_the_same_tables(files, one_by_one, tmp_path, capsys, monkeypa
 
 
 @pytest.mark.slow
-def test_an_error_of_a_ray_task_is_a_sentence(tmp_path, make, files, workspace):
+def test_an_error_in_a_ray_task_is_one_sentence(tmp_path, make, files, workspace):
     pytest.importorskip("ray")
     bad = make.file(tmp_path / "bad", [b'{"id": "' + b"x" * 300, b'{"id": 1}'])
     with pytest.raises(LurkerError, match="No row of bad was kept: 2 read"):

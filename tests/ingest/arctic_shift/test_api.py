@@ -25,18 +25,18 @@ def client_of(url, *, clock=None, **settings):
 
 
 QUESTION = {"subreddit": "college", "sort": "asc", "limit": 3}
-WELL_FORMED = {"empty", "reversed", "stale"}  # what only the one who pages can doubt
+WELL_FORMED = {"empty", "reversed", "stale"}  # only paging can detect these
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - WELL_FORMED))
-def test_each_fault_heals(archive, fault):
+def test_each_fault_is_retried(archive, fault):
     archive.faults = [fault] * 2
     client = client_of(archive.url)
     assert [row["id"] for row in client.get("posts/search", QUESTION)] == ["p0", "p1", "p2"]
     assert client.n_calls == 3
 
 
-def test_all_faults_together_heal(archive):
+def test_all_faults_together_are_retried(archive):
     archive.faults = random.Random(0).sample(sorted(FAULTS.keys() - WELL_FORMED), k=10)
     assert len(client_of(archive.url, max_tries=11).get("posts/search", QUESTION)) == 3
 
@@ -49,13 +49,13 @@ def test_all_faults_together_heal(archive):
         ("html", "'<!doctype html><p>hello'"),
         ("nothing", "an empty body"),
         ("200 error", "Under maintenance"),
-        ("short body", "the answer was cut"),
+        ("short body", "the answer was cut short"),
         ("bad gzip", "decompressed"),
-        ("drip", "no whole answer within 0.3 s"),
+        ("drip", "no complete answer within 0.3 s"),
         ("reset", "the connection failed"),
     ],
 )
-def test_a_fault_that_stays_is_named(archive, fault, reason):
+def test_a_permanent_fault_is_named(archive, fault, reason):
     archive.faults = [fault] * 3
     with pytest.raises(LurkerError, match="3 times in a row at posts/search") as caught:
         client_of(archive.url, max_tries=3).get("posts/search", QUESTION)
@@ -63,7 +63,7 @@ def test_a_fault_that_stays_is_named(archive, fault, reason):
     assert len(archive.calls) == 3
 
 
-def test_nobody_listens():
+def test_a_refused_connection_is_named():
     with pytest.raises(LurkerError, match="the connection failed"):
         client_of("http://127.0.0.1:9", max_tries=2).get("posts/search", QUESTION)
 
@@ -76,26 +76,26 @@ def test_a_refusal_is_not_repeated(archive):
     assert len(archive.calls) == 2
 
 
-def test_a_heavy_question_is_given_up_as_such(archive):
+def test_a_request_that_stays_too_heavy_is_given_up(archive):
     archive.heavy_over_rows = 2
     with pytest.raises(QueryTooHeavyError, match="slow down"):
         client_of(archive.url).get("posts/search", QUESTION, heavy_tries=2)
     assert len(archive.calls) == 2
 
 
-def test_a_doubtful_answer_is_asked_for_again(archive):
+def test_an_answer_that_fails_its_check_is_requested_again(archive):
     archive.faults = ["empty"]
-    rows = client_of(archive.url).get("posts/search", QUESTION, doubt=lambda rows: None if rows else "empty")
+    rows = client_of(archive.url).get("posts/search", QUESTION, check=lambda rows: None if rows else "empty")
     assert len(rows) == 3
     with pytest.raises(LurkerError, match="never good"):
-        client_of(archive.url, max_tries=2).get("posts/search", QUESTION, doubt=lambda _: "never good")
+        client_of(archive.url, max_tries=2).get("posts/search", QUESTION, check=lambda _: "never good")
 
 
 @pytest.mark.parametrize(
     ("reset", "waits_s"),
     [("40", 40), (str(1_700_000_000 + 50), 50), (str((1_700_000_000 + 60) * 1000), 60), ("soon", 0)],
 )
-def test_the_limits_of_the_service_are_kept(archive, reset, waits_s):
+def test_the_rate_limit_of_the_service_is_respected(archive, reset, waits_s):
     waited = []
 
     def sleep(wait_s):
@@ -112,7 +112,7 @@ def test_the_limits_of_the_service_are_kept(archive, reset, waits_s):
     assert sum(waited) == pytest.approx(waits_s)
 
 
-def test_calls_keep_their_distance(archive):
+def test_calls_are_spaced(archive):
     limits = RateLimitConfig(gap_s=0.1)
     client = ArchiveClient(ArchiveConfig(url=archive.url, limits=limits), Budget(limits, Clock(), random.Random(0)))
     started = time.monotonic()
@@ -122,6 +122,6 @@ def test_calls_keep_their_distance(archive):
 
 
 @pytest.mark.parametrize("wrong", [{"url": "localhost:80"}, {"max_tries": 0}, {"call_timeout_s": 0}])
-def test_a_wrong_setting_names_its_value(wrong):
+def test_an_invalid_setting_is_named_with_its_value(wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         ArchiveConfig(**wrong)

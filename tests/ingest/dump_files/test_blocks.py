@@ -1,8 +1,9 @@
-"""Dump files as blocks of whole lines."""
+"""Dump files as blocks of complete lines."""
 
 import bz2
 import gzip
 import lzma
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.dump_files import blocks as streams
+from ingest.dump_files import blocks
 from ingest.dump_files.decompress import CutShortError
 from lurker.errors import LurkerError
 
@@ -29,19 +30,19 @@ FORMATS = {
 
 
 def read(path, **options):
-    """All blocks, their lines copied: a block's memory is used again when it is gone."""
-    return [replace(block, data=bytes(block.data)) for block in streams.blocks(path, lambda _: None, **options)]
+    """All blocks with copies of their lines, because released memory is reused."""
+    return [replace(block, data=bytes(block.data)) for block in blocks.blocks(path, **options)]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_by_its_content(tmp_path, name):
-    path = tmp_path / "dump.of.no.telling.name"
+def test_every_format_is_recognised_by_content(tmp_path, name):
+    path = tmp_path / "dump.with.no.suffix"
     path.write_bytes(FORMATS[name](b"".join(LINES)))
-    streams.check_dump(path)
+    blocks.check_dump(path)
     assert b"".join(block.data for block in read(path, block_bytes=4_096)).splitlines(keepends=True) == LINES
 
 
-def test_the_window_of_the_monthly_dumps(tmp_path, make):
+def test_monthly_dumps_have_a_window_of_2_gib(tmp_path, make):
     path = tmp_path / "RC_2020-01.zst"
     path.write_bytes(make.long_window_zstd(b"".join(LINES)))
     assert zstandard.get_frame_parameters(path.read_bytes()).window_size == 2**31
@@ -50,18 +51,18 @@ def test_the_window_of_the_monthly_dumps(tmp_path, make):
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "plain"])
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
-def test_a_cut_file_keeps_its_whole_lines_and_says_so(tmp_path, name, share):
+def test_a_truncated_file_yields_its_complete_lines_then_raises(tmp_path, name, share):
     path = tmp_path / "cut"
     stored = FORMATS[name](b"".join(LINES))
     path.write_bytes(stored[: int(len(stored) * share)])
     seen = []
     with pytest.raises(CutShortError):
-        for block in streams.blocks(path, lambda _: None, block_bytes=4_096):
+        for block in blocks.blocks(path, block_bytes=4_096):
             seen += bytes(block.data).splitlines(keepends=True)
     assert seen == LINES[: len(seen)]
 
 
-def test_a_plain_file_cut_inside_a_line(tmp_path):
+def test_a_plain_file_truncated_inside_a_line(tmp_path):
     path = tmp_path / "plain"
     path.write_bytes(b"".join(LINES)[:-4])
     with pytest.raises(CutShortError, match="inside a line"):
@@ -72,16 +73,16 @@ def test_a_plain_file_cut_inside_a_line(tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"")), max_size=40), st.integers(1, 64))
-def test_blocks_are_whole_numbered_lines_whatever_their_size(tmp_path_factory, lines, block_bytes):
+def test_blocks_hold_complete_numbered_lines_for_any_block_size(tmp_path_factory, lines, block_bytes):
     path = tmp_path_factory.mktemp("blocks") / "dump"
-    path.write_bytes(b"x" + b"".join(line + b"\n" for line in lines))  # x: no file begins like a compressed one
-    found = read(path, block_bytes=block_bytes) if lines else []
-    assert b"".join(block.data for block in found) == (path.read_bytes() if lines else b"")
+    path.write_bytes(b"x" + b"".join(line + b"\n" for line in lines))  # x: so that it never looks compressed
+    result = read(path, block_bytes=block_bytes) if lines else []
+    assert b"".join(block.data for block in result) == (path.read_bytes() if lines else b"")
     next_line = 1
-    for index, block in enumerate(found):
+    for index, block in enumerate(result):
         assert (block.index, block.first_line) == (index, next_line)
         assert block.data.endswith(b"\n")
-        assert block.data.rfind(b"\n", 0, -1) < block_bytes  # it may end with the line that fills it
+        assert block.data.rfind(b"\n", 0, -1) < block_bytes  # the last line may exceed the limit
         next_line += block.data.count(b"\n")
 
 
@@ -91,28 +92,28 @@ def test_blocks_are_whole_numbered_lines_whatever_their_size(tmp_path_factory, l
         (b"", "is empty"),
         (b"\n \n", "is empty"),
         (gzip.compress(b"", mtime=0), "is empty"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(500), "no dump"),
-        (b'[{"id": 1}]\n', "no dump"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(500), "not a dump"),
+        (b'[{"id": 1}]\n', "not a dump"),
         (b"\x28\xb5\x2f\xfd" + b"\xff" * 40, "cannot be decompressed"),
-        (b"id,score\n1,2\n", "no dump"),
+        (b"id,score\n1,2\n", "not a dump"),
     ],
 )
-def test_what_is_no_dump_is_named(tmp_path, content, message):
+def test_files_that_are_not_dumps_are_rejected(tmp_path, content, message):
     path = tmp_path / "RC.zst"
     path.write_bytes(content)
     with pytest.raises(LurkerError, match=message):
-        streams.check_dump(path)
+        blocks.check_dump(path)
 
 
-def test_a_missing_file_and_a_folder(tmp_path):
+def test_a_missing_file_and_a_folder_are_rejected(tmp_path):
     with pytest.raises(LurkerError, match="no file"):
-        streams.check_dump(tmp_path / "absent.zst")
+        blocks.check_dump(tmp_path / "absent.zst")
     with pytest.raises(LurkerError, match="is a folder"):
-        streams.check_dump(tmp_path)
+        blocks.check_dump(tmp_path)
 
 
-def test_the_window_is_known_before_it_is_taken(tmp_path):
-    """A monthly dump names 2 GiB; a small file cannot fill them, and other formats have none to speak of."""
+def test_window_bytes_reads_only_the_header(tmp_path):
+    """A monthly dump declares 2 GiB; a small file cannot fill it, and other formats need almost none."""
     parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=31)
     frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     rows = frame.compress(b'{"id":"x"}\n' * 50) + frame.flush()
@@ -122,6 +123,19 @@ def test_the_window_is_known_before_it_is_taken(tmp_path):
     with large.open("wb") as file:
         file.write(rows)
         file.truncate(1 << 30)  # sparse: only its size counts
-    assert streams.window_bytes(small) == streams.MOST_RATIO * len(rows)
-    assert streams.window_bytes(large) == 2 << 30
-    assert streams.window_bytes(plain) == 0
+    assert blocks.window_bytes(small) == blocks.MAX_RATIO * len(rows)
+    assert blocks.window_bytes(large) == 2 << 30
+    assert blocks.window_bytes(plain) == 0
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_progress_bar_counts_every_stored_byte_once(tmp_path, monkeypatch, name):
+    counted = []
+    monkeypatch.setattr(blocks, "advance", counted.append)
+    for trailing in (b"", b"\x28\xb5"):  # trailing bytes make zstd files be read a second time
+        path = tmp_path / "dump"
+        path.write_bytes(FORMATS[name](b"".join(LINES)) + trailing)
+        with suppress(CutShortError):
+            read(path, block_bytes=4_096)
+        assert sum(counted) == path.stat().st_size
+        counted.clear()

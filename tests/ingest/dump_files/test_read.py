@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import zstandard
 
-from ingest.dump_files import read as dumps
+from ingest.dump_files import read
 from ingest.dump_files.read import ingest_dumps
 from ingest.tables.normalize import RowFilters
 from lurker.cli import run
@@ -48,7 +48,7 @@ def test_rows_are_counted_and_kept_by_subreddit(workspace, tmp_path, make):
         b"{broken",
         b"",
     ]
-    (report,) = ingest_dumps(workspace, [make.file(tmp_path / "mixed", rows)], ANY)
+    (report,) = ingest_dumps(workspace, [make.file(tmp_path / "mixed", rows)], ANY).files
     assert (report.n_rows, report.n_posts, report.n_comments, report.n_malformed) == (8, 1, 4, 1)
     assert report.dropped == {"nsfw": 1, "neither post nor comment": 1}
     assert workspace.subreddits(COMMENTS) == ["college", "emory"]
@@ -58,7 +58,7 @@ def test_rows_are_counted_and_kept_by_subreddit(workspace, tmp_path, make):
     assert list((workspace.root / "staging").iterdir()) == []
 
 
-def test_the_newest_look_makes_the_row_and_every_look_is_kept(workspace, tmp_path, make):
+def test_the_newest_retrieval_is_the_row_and_every_observation_is_kept(workspace, tmp_path, make):
     old = make.file(tmp_path / "old", [make.post(), make.comment(1, score=1, retrieved_on=10)])
     new = make.file(tmp_path / "new", [make.comment(1, score=50, retrieved_on=20, body="edited", edited=15)])
     ingest_dumps(workspace, [new], ANY)
@@ -85,7 +85,7 @@ def test_the_posts_author_is_known_among_the_comments(workspace, tmp_path, make,
     assert table(workspace, COMMENTS)["is_by_op"].to_list() == [True, False, True, False]
 
 
-def test_a_thread_lies_together(workspace, tmp_path, make):
+def test_threads_are_stored_together(workspace, tmp_path, make):
     numbers = list(range(40))
     random.Random(0).shuffle(numbers)
     path = make.file(tmp_path / "dump", [make.comment(n, post=f"p{n % 3}") for n in numbers])
@@ -94,16 +94,16 @@ def test_a_thread_lies_together(workspace, tmp_path, make):
     assert rows.rows() == sorted(rows.rows())
 
 
-def test_twice_is_once(workspace, tmp_path, make, monkeypatch):
+def test_ingesting_twice_changes_nothing(workspace, tmp_path, make, monkeypatch):
     rows = [make.post(), *(make.comment(n) for n in range(50))]
     path = make.file(tmp_path / "dump.zst", rows, compress=zstandard.ZstdCompressor().compress)
     ingest_dumps(workspace, [path], ANY)
     before, files = tables(workspace), workspace.files(COMMENTS)
-    (report,) = ingest_dumps(workspace, [path], ANY)
+    (report,) = ingest_dumps(workspace, [path], ANY).files
     assert report.was_ingested_before
     assert workspace.files(COMMENTS) == files
-    monkeypatch.setattr(dumps, "STAGING_VERSION", "other")  # as if no record were known
-    (report,) = ingest_dumps(workspace, [path], ANY)
+    monkeypatch.setattr(read, "STAGING_VERSION", "other")  # as if no record were known
+    (report,) = ingest_dumps(workspace, [path], ANY).files
     assert not report.was_ingested_before
     assert_same(tables(workspace), before)
 
@@ -117,7 +117,7 @@ def test_filters_and_files_add_up(workspace, tmp_path, make):
 
 
 @pytest.mark.parametrize("compress", [None, zstandard.ZstdCompressor().compress])
-def test_a_cut_file_keeps_its_rows_and_exits_1(tmp_path, make, capsys, compress):
+def test_rows_of_a_truncated_file_are_kept_and_the_exit_code_is_1(tmp_path, make, capsys, compress):
     whole = make.file(tmp_path / "whole", [make.comment(n) for n in range(3_000)], compress=compress)
     cut = tmp_path / "cut"
     cut.write_bytes(whole.read_bytes()[:-30])
@@ -140,7 +140,7 @@ def test_a_cut_file_keeps_its_rows_and_exits_1(tmp_path, make, capsys, compress)
         (["absent.zst"], 1, "no file"),
         (["."], 1, "is a folder"),
         (["empty"], 1, "is empty"),
-        (["binary"], 1, "no dump"),
+        (["binary"], 1, "not a dump"),
         (["good", "empty"], 1, "is empty"),
         (["good", "--since", "yesterday"], 2, "2020-01-31"),
         (["good", "--since", "2020-01-02", "--until", "2020-01-01"], 2, "empty"),
@@ -148,7 +148,7 @@ def test_a_cut_file_keeps_its_rows_and_exits_1(tmp_path, make, capsys, compress)
         ([], 2, "FILE"),
     ],
 )
-def test_bad_calls_make_nothing(tmp_path, make, capsys, monkeypatch, arguments, code, message):
+def test_wrong_calls_create_nothing(tmp_path, make, capsys, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     make.file(tmp_path / "good", [make.comment(1)])
     (tmp_path / "empty").touch()
@@ -162,12 +162,12 @@ def test_a_filter_that_matches_nothing_writes_no_row(workspace, tmp_path, make, 
     path = make.file(tmp_path / "dump", [make.comment(n) for n in range(9)])
     assert run(["--workspace", str(workspace.root), "ingest", "dump", str(path), "--subreddit", "r/Emory"]) == 1
     printed = capsys.readouterr().err
-    assert "No row of dump was kept: 9 read, of which 9 other subreddit." in printed
+    assert "No row of dump was kept. Rows read: 9; dropped: 9 other subreddit." in printed
     assert workspace.subreddits(COMMENTS) == []
     assert list((workspace.root / "staging").iterdir()) == []
 
 
-def test_a_second_ingest_at_once_says_who_holds_the_lock(workspace, tmp_path, make):
+def test_a_simultaneous_ingest_names_the_holder_of_the_lock(workspace, tmp_path, make):
     path = make.file(tmp_path / "dump", [make.comment(1)])
     with workspace.lock("ingest dump"), pytest.raises(LurkerError, match=f"process {os.getpid()}"):
         ingest_dumps(open_workspace(workspace.root), [path], ANY)
@@ -188,7 +188,7 @@ def test_a_slice_of_the_real_files(workspace, tmp_path, make, college):
             data = reader.read(8 << 20)
         lines = data.split(b"\n")[:n_lines]
         make.file(tmp_path / name, lines, compress=zstandard.ZstdCompressor().compress)
-    reports = ingest_dumps(workspace, [tmp_path / "RS_college.zst", tmp_path / "RC_college.zst"], ANY)
+    reports = ingest_dumps(workspace, [tmp_path / "RS_college.zst", tmp_path / "RC_college.zst"], ANY).files
     assert [(report.n_rows, report.n_malformed) for report in reports] == [(500, 0), (5_000, 0)]
     comments, posts = table(workspace, COMMENTS), table(workspace, POSTS)
     assert comments.height == 5_000
@@ -200,13 +200,13 @@ def test_a_slice_of_the_real_files(workspace, tmp_path, make, college):
 
 
 @pytest.mark.parametrize(("gigabytes", "n_readers"), [(None, 4), (100, 4), (9, 3), (3, 1), (0.1, 1)])
-def test_as_many_files_are_read_at_once_as_memory_holds(monkeypatch, gigabytes, n_readers):
-    monkeypatch.setattr(dumps, "window_bytes", lambda path: 2 << 30)
+def test_the_number_of_files_read_at_once_fits_the_memory(monkeypatch, gigabytes, n_readers):
+    monkeypatch.setattr(read, "window_bytes", lambda path: 2 << 30)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     available = None if gigabytes is None else int(gigabytes * 1e9)
-    assert dumps._n_readers([Path("RC_2020-01.zst")] * 9, available) == n_readers
+    assert read._n_readers([Path("RC_2020-01.zst")] * 9, available) == n_readers
 
 
 def test_the_memory_of_this_machine_is_known():
-    available = dumps._available_bytes()
+    available = read._available_bytes()
     assert available is None or 1 << 20 < available < 1 << 50

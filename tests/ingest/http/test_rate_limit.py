@@ -22,7 +22,7 @@ def limits(remaining, reset):
     return {"x-ratelimit-remaining": str(remaining), "x-ratelimit-used": "1", "x-ratelimit-reset": str(reset)}
 
 
-def test_calls_are_spread_over_the_window_short_of_the_margin(fake_clock):
+def test_calls_are_spread_over_the_window_minus_the_margin(fake_clock):
     calls = budget(fake_clock, margin_calls=10)
     calls.acquire()
     calls.update(limits(110.0, 600))
@@ -44,14 +44,14 @@ def test_a_pause_is_not_followed_by_a_burst(fake_clock):
     assert fake_clock.time_s - start == pytest.approx(2.0)
 
 
-def test_an_account_that_others_use_up_waits_for_the_next_window(fake_clock):
+def test_an_exhausted_account_waits_for_the_next_window(fake_clock):
     calls = budget(fake_clock, margin_calls=10)
     calls.update(limits(10, 240))
     calls.acquire()
     assert fake_clock.time_s == pytest.approx(240)
 
 
-def test_a_hold_reaches_a_worker_that_already_waits():
+def test_a_hold_also_blocks_a_waiting_worker():
     now = [0.0]
     calls = None
 
@@ -77,7 +77,7 @@ def test_workers_share_one_pace():
     assert time.monotonic() - started >= 19 * 0.01
 
 
-def test_headers_that_make_no_sense_change_nothing(fake_clock):
+def test_invalid_headers_change_nothing(fake_clock):
     calls = budget(fake_clock, gap_s=2.0)
     for remaining, reset in (("soon", "600"), ("nan", "1"), ("5", "inf"), ("", ""), ("9", "Wed")):
         calls.update(limits(remaining, reset))
@@ -87,7 +87,7 @@ def test_headers_that_make_no_sense_change_nothing(fake_clock):
     assert fake_clock.time_s == pytest.approx(2.0)
 
 
-def test_no_answer_makes_us_wait_for_longer_than_the_longest_wait(fake_clock):
+def test_no_header_causes_a_longer_wait_than_the_limit(fake_clock):
     calls = budget(fake_clock, longest_wait_s=900.0, backoff_cap_s=60.0)
     calls.update(limits(0, 10**9))
     calls.hold(10.0**9)
@@ -107,7 +107,7 @@ def test_backoff_grows_with_full_jitter_up_to_the_cap(fake_clock):
         assert 0.9 * ceiling_s < max(waits) <= ceiling_s
 
 
-def test_what_the_server_asks_for_is_waited_in_full(fake_clock):
+def test_the_wait_requested_by_the_server_is_kept(fake_clock):
     budget(fake_clock).back_off(1, 30.0)
     assert 30.0 <= fake_clock.time_s <= 31.0
 
@@ -122,17 +122,17 @@ def test_retry_after_takes_seconds_and_dates():
 
 
 @given(st.text() | st.none(), st.floats(0, 4e9))
-def test_no_header_breaks_the_reader(text, now_utc):
+def test_any_header_can_be_parsed(text, now_utc):
     for value in (retry_after_s(text, now_utc), seconds(text)):
         assert value is None or 0 <= value < float("inf")
 
 
-def test_a_config_refuses_negative_values():
+def test_a_config_rejects_negative_values():
     with pytest.raises(ValueError, match="gap_s must be at least 0, got -1"):
         RateLimitConfig(gap_s=-1)
 
 
-def test_all_who_call_one_server_share_its_budget(fake_clock):
+def test_all_callers_of_a_server_share_its_budget(fake_clock):
     """Two clients of a process with a worker each make no more calls than one; another server has its own pace."""
     clock, rng, config = fake_clock.clock(), random.Random(0), RateLimitConfig(gap_s=1.0)
     one, other = (shared_budget("http://reddit", config, clock, rng) for _ in range(2))

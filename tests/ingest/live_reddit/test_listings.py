@@ -1,9 +1,9 @@
-"""Listings that move, repeat, skip and go in circles: each post once, in order, and an end."""
+"""Listings that move, repeat, skip and loop: each post once, in order, and reading ends."""
 
 import pytest
 
 from ingest.live_reddit.call import UnreadableError
-from ingest.live_reddit.listings import PAGE_POSTS, walk_listing
+from ingest.live_reddit.listings import PAGE_POSTS, read_listing
 from tests.ingest import reddit_double as double
 from tests.ingest.reddit_double import Server, listing, little_reddit, thing
 
@@ -13,14 +13,14 @@ ORDER = WORLD.listings["college"]
 
 def walk(make_api, fault=lambda request, reply: None, limit=1000, name="new", **config):
     with Server(WORLD, fault) as server:
-        return walk_listing(make_api(server, **config), "college", name, "week", limit), server
+        return read_listing(make_api(server, **config), "college", name, "week", limit), server
 
 
 def page(ids, after="t3_zzz"):
     return listing([thing("t3", WORLD.posts[name]) for name in ids], after)
 
 
-def test_all_posts_come_once_and_in_order(make_api):
+def test_every_post_is_listed_once_and_in_order(make_api):
     found, server = walk(make_api)
     assert list(found.posts) == ORDER
     assert found.notes == []
@@ -41,7 +41,7 @@ def test_only_top_has_a_span_of_time(make_api):
 
 
 @pytest.mark.parametrize("shift", [-40, -3, 3, 12, 50])
-def test_a_page_that_is_shifted_loses_nothing(shift, make_api):
+def test_a_shifted_page_loses_nothing(shift, make_api):
     """Posts come or go between two pages, so a page starts elsewhere than it should."""
 
     def shifted(request, reply):
@@ -54,7 +54,7 @@ def test_a_page_that_is_shifted_loses_nothing(shift, make_api):
     assert found.notes == []
 
 
-def test_pages_that_never_meet_are_said(make_api):
+def test_pages_that_never_overlap_are_reported(make_api):
     def skipping(request, reply):
         if request.kind == "listing" and "after" in request.query:
             start = min(ORDER.index(request.query["after"][3:]) + 150, len(ORDER) - 20)
@@ -62,10 +62,10 @@ def test_pages_that_never_meet_are_said(make_api):
 
     found, _ = walk(make_api, skipping)
     assert len(found.posts) < len(ORDER)
-    assert any("pages do not meet" in note for note in found.notes)
+    assert any("pages do not overlap" in note for note in found.notes)
 
 
-def test_duplicated_pages_and_posts_come_once(make_api):
+def test_duplicated_pages_and_posts_are_listed_once(make_api):
     def doubled(request, reply):
         if request.kind == "listing":
             value = reply.value
@@ -77,18 +77,18 @@ def test_duplicated_pages_and_posts_come_once(make_api):
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
-def test_a_circle_ends_and_is_said(turn, make_api):
+def test_a_looping_listing_ends_with_a_note(turn, make_api):
     def circle(request, reply):
         if request.kind == "listing" and request.number >= turn:
             reply.value = page(ORDER[:PAGE_POSTS])
 
     found, server = walk(make_api, circle)
     assert set(ORDER[:PAGE_POSTS]) <= set(found.posts) <= set(ORDER)
-    assert any("in circles" in note for note in found.notes)
+    assert any("repeats itself" in note for note in found.notes)
     assert server.counts["listing"] <= turn + 4
 
 
-def test_a_small_listing_that_claims_to_go_on_ends(make_api):
+def test_a_short_listing_that_claims_to_continue_ends(make_api):
     def claims(request, reply):
         if request.kind == "listing":
             start = ORDER.index(request.query["after"][3:]) + 1 if "after" in request.query else 0
@@ -116,7 +116,7 @@ def test_a_page_that_fails_once_is_read_again(fault, make_api):
 @pytest.mark.parametrize(
     ("fault", "note"),
     [
-        (double.html, "broke off after 195 posts: HTML"),
+        (double.html, "failed after 195 posts: HTML"),
         (double.no_children, "with an empty page after 195 posts"),
     ],
 )
@@ -131,11 +131,11 @@ def test_a_later_page_that_stays_broken_ends_the_listing_with_a_note(fault, note
 
 
 @pytest.mark.parametrize("fault", [double.no_children, double.null])
-def test_an_empty_listing_is_asked_for_again_and_not_believed(fault, make_api):
+def test_an_empty_listing_is_requested_again_and_rejected(fault, make_api):
     with Server(WORLD, double.always(fault, "listing")) as server:
         with pytest.raises(UnreadableError) as caught:
-            walk_listing(make_api(server), "college", "new", "all", 10)
-        assert caught.value.may_heal
+            read_listing(make_api(server), "college", "new", "all", 10)
+        assert caught.value.is_transient
         assert server.counts["listing"] == 3
 
 

@@ -89,7 +89,7 @@ def test_posts_and_all_comments_reach_the_tables_as_they_are(read, workspace):
     assert list((workspace.root / "staging").iterdir()) == []
 
 
-def test_a_second_look_adds_looks_and_no_rows(read, workspace, fake_clock):
+def test_a_second_run_adds_observations_and_no_rows(read, workspace, fake_clock):
     read()
     before = tables(workspace)
     fake_clock.now_utc += 3600
@@ -106,7 +106,7 @@ def test_top_level_only(read, workspace):
 
 
 @pytest.mark.parametrize(("keep", "n_posts"), [(False, 9), (True, 10)])
-def test_nsfw_posts_are_not_even_read_unless_they_are_wanted(read, workspace, keep, n_posts):
+def test_nsfw_posts_are_not_read_by_default(read, workspace, keep, n_posts):
     world = little_reddit(n_posts=10, n_comments=4)
     (report,), server = read(world=world, names=["college"], keep_nsfw=keep)
     assert (report.n_listed, report.n_nsfw, report.n_posts) == (10, 0 if keep else 1, n_posts)
@@ -115,7 +115,7 @@ def test_nsfw_posts_are_not_even_read_unless_they_are_wanted(read, workspace, ke
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_bots_are_dropped_unless_they_are_wanted(read, workspace, keep):
+def test_bots_are_dropped_by_default(read, workspace, keep):
     world = little_reddit(n_posts=1, n_comments=8)
     bot = next(iter(comments_of(world).values()))
     bot["author"] = "AutoModerator"
@@ -129,7 +129,7 @@ def test_a_profile_is_read_when_it_is_named(read, workspace):
     assert ids(workspace, COMMENTS) == set(comments_of(world))
 
 
-def test_surrogates_and_nul_are_taken_off_at_the_door(read, workspace):
+def test_surrogates_and_nul_are_removed(read, workspace):
     world = little_reddit(n_posts=1, n_comments=4)
     odd, plain = list(comments_of(world).values())[:2]
     odd["body"] = "half a \ud83d smile\x00 and the rest"
@@ -163,7 +163,7 @@ PASSING = {
 
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
-def test_a_fault_that_passes_costs_no_row(read, workspace, fault):
+def test_a_transient_fault_loses_no_row(read, workspace, fault):
     """The first answer of each kind has it: the listing, a tree, its stubs and what stands deeper."""
     (report,), server = read(double.first(1, fault), world=SMALL, names=["college"])
     assert (ids(workspace, POSTS), ids(workspace, COMMENTS)) == (set(SMALL.posts), set(comments_of(SMALL)))
@@ -181,7 +181,7 @@ ODD_FIELDS = {
 
 
 @pytest.mark.parametrize(("field", "change"), ODD_FIELDS.values(), ids=ODD_FIELDS.keys())
-def test_an_odd_field_costs_nothing_but_itself(read, workspace, field, change):
+def test_an_irregular_field_loses_only_itself(read, workspace, field, change):
     spoil = double.fields(lambda _, data: change(data))
     (report,), _ = read(lambda *a: spoil(*a) if a[0].kind != "token" else None, world=SMALL, names=["college"])
     posts, comments, _ = tables(workspace)
@@ -193,7 +193,7 @@ def test_an_odd_field_costs_nothing_but_itself(read, workspace, field, change):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_all_faults_together_cost_no_row(read, workspace, seed):
+def test_all_faults_together_lose_no_row(read, workspace, seed):
     """A third of all answers, tokens included, is spoiled in one of the ways above."""
     reports, server = read(double.at_random([*PASSING.values()][:-1], share=0.33, seed=seed))
     assert (ids(workspace, POSTS), ids(workspace, COMMENTS)) == (set(WORLD.posts), set(comments_of(WORLD)))
@@ -214,7 +214,7 @@ CLOSED = {
 
 
 @pytest.mark.parametrize(("how", "reason"), CLOSED.items())
-def test_a_subreddit_that_is_closed_is_named_and_the_rest_goes_on(read, workspace, how, reason):
+def test_a_closed_subreddit_is_reported_and_the_others_are_read(read, workspace, how, reason):
     world = little_reddit(("closed", "college"), n_posts=2, n_comments=5)
     world.closed["closed"] = how
     reports, _ = read(world=world, names=["closed", "college"])
@@ -222,7 +222,7 @@ def test_a_subreddit_that_is_closed_is_named_and_the_rest_goes_on(read, workspac
     assert ids(workspace, COMMENTS) == set(comments_of(world, "college"))
 
 
-def test_a_thread_that_is_gone_is_named_and_the_rest_goes_on(read, workspace):
+def test_a_deleted_thread_is_reported_and_the_others_are_read(read, workspace):
     world = little_reddit(n_posts=4, n_comments=5)
     gone, locked, *others = world.listings["college"]
     world.closed |= {gone: "missing", locked: "private"}
@@ -263,7 +263,7 @@ def test_a_thread_that_stays_broken_is_reported_and_read_by_the_next_run(read, w
     assert list((workspace.root / "staging").iterdir()) == []
 
 
-def test_comments_that_never_come_are_counted(read):
+def test_comments_never_returned_are_counted(read):
     victim = max(comments_of(WORLD))  # the last of a thread has no replies
 
     def fault(request, reply):
@@ -289,7 +289,7 @@ def is_comment(one, name):
     return one.get("kind") == "t1" and one["data"]["id"] == name
 
 
-def test_a_server_that_is_down_ends_it_with_a_sentence(read):
+def test_a_server_that_is_down_ends_the_run_with_one_sentence(read):
     with pytest.raises(LurkerError, match="failed 5 times in a row, the last time with: status 503, 7 tries"):
         read(double.always(double.status(503), "tree"))
 
@@ -298,7 +298,7 @@ def test_a_server_that_is_down_ends_it_with_a_sentence(read):
 
 
 @pytest.mark.parametrize("stop", [1, 2, 9, 30, 44])
-def test_a_stop_costs_at_most_a_thread(read, serve, workspace, make_api, stop, monkeypatch):
+def test_an_interruption_costs_at_most_one_thread(read, serve, workspace, make_api, stop, monkeypatch):
     server = serve()
     api = make_api(server)
     call = api.call
@@ -325,7 +325,7 @@ def kind_is(entry, kind):
     return double.kind_of(entry[2]) == kind
 
 
-def test_a_run_that_was_stopped_long_ago_keeps_what_it_read_and_starts_anew(read, workspace, fake_clock):
+def test_an_old_stopped_run_is_merged_and_its_listing_read_again(read, workspace, fake_clock):
     victim = WORLD.listings["college"][2]
 
     def fault(request, reply):
@@ -384,14 +384,14 @@ def test_every_listing(command, listing, options, span):
         assert server.counts["tree"] == 2
 
 
-def test_what_failed_is_printed_and_exits_1(command, capsys):
+def test_failures_are_printed_and_exit_1(command, capsys):
     world = little_reddit(("college", "closed"), n_posts=3, n_comments=5)
     world.closed |= {"closed": "private", world.listings["college"][0]: "missing"}
     with Server(world) as server:
         assert command(server, "college", "closed") == 1
     printed = capsys.readouterr()
     assert "not found (status 404)" in printed.out
-    assert "Not read: r/closed (private (status 403)). Kept: 2 posts" in printed.err
+    assert "Not read: r/closed (private (status 403)). Kept from the others: 2 posts" in printed.err
     with Server(world) as server:
         assert command(server, "college") == 0  # a deleted thread is no failure
 
@@ -399,14 +399,14 @@ def test_what_failed_is_printed_and_exits_1(command, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["a/b"], "'a/b' is no name of a subreddit"),
+        (["a/b"], "'a/b' is not a valid subreddit name"),
         (["college", "--limit", "0"], "greater than or equal to 1"),
         (["college", "--listing", "best"], "best"),
         (["college", "--reddit-url", "nowhere"], "http://"),
         ([], "SUBREDDIT"),
     ],
 )
-def test_a_wrong_call_is_said_before_anything_is_asked(command, tmp_path, capsys, arguments, said):
+def test_a_wrong_call_is_reported_before_any_request(command, tmp_path, capsys, arguments, said):
     with Server(WORLD) as server:
         assert command(server, *arguments) == 2
         assert server.log == []
@@ -447,5 +447,5 @@ def test_no_secret_is_printed_logged_or_written(command, tmp_path, capsys, caplo
 
 
 @pytest.mark.parametrize("name", ["college", "r/college", "/r/college/", "u_someone", "ab+c_d"])
-def test_names_that_reddit_can_have(name):
+def test_valid_subreddit_names(name):
     assert "/" not in check_subreddit(name)

@@ -15,11 +15,11 @@ TOP = {name for name, one in COMMENTS.items() if one["parent_id"].startswith("t3
 
 def read(make_api, fault=lambda request, reply: None, world=WORLD, *, top=False, partial=False):
     with Server(world, fault) as server:
-        thread = read_thread(make_api(server), POST, is_top_level_only=top, is_partial_welcome=partial)
+        thread = read_thread(make_api(server), POST, is_top_level_only=top, accept_partial=partial)
         return thread, server
 
 
-def test_the_whole_tree_comes_through_both_kinds_of_stubs(make_api):
+def test_both_kinds_of_stubs_complete_the_tree(make_api):
     thread, server = read(make_api)
     assert set(thread.comments) == set(COMMENTS)
     assert (thread.missing, thread.n_short, thread.n_duplicates, thread.n_orphans, thread.faults) == ([], 0, 0, 0, [])
@@ -29,15 +29,15 @@ def test_the_whole_tree_comes_through_both_kinds_of_stubs(make_api):
         assert {key: thread.comments[name][key] for key in one} == one
 
 
-def test_nothing_is_fetched_in_vain_for_a_small_thread(make_api):
+def test_a_small_thread_needs_one_call(make_api):
     world = little_reddit(n_posts=1, n_comments=3)
     with Server(world) as server:
         name = world.listings["college"][0]
-        assert read_thread(make_api(server), name, is_top_level_only=False, is_partial_welcome=False).n_short == 0
+        assert read_thread(make_api(server), name, is_top_level_only=False, accept_partial=False).n_short == 0
         assert server.counts == {"token": 1, "tree": 1}
 
 
-def test_top_level_only_leaves_replies_and_their_stubs_alone(make_api):
+def test_top_level_only_skips_replies_and_their_stubs(make_api):
     thread, server = read(make_api, top=True)
     assert set(thread.comments) == TOP
     assert (thread.missing, thread.n_expected, thread.n_orphans) == ([], None, 0)
@@ -61,7 +61,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("kind", ["tree", "more", "below"])
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_a_fault_that_passes_costs_no_comment(fault, kind, make_api):
+def test_a_transient_fault_loses_no_comment(fault, kind, make_api):
     thread, _ = read(make_api, double.first(2, fault, kind))
     assert set(thread.comments) == set(COMMENTS)
     assert (thread.missing, thread.faults) == ([], [])
@@ -72,7 +72,7 @@ def test_a_fault_that_passes_costs_no_comment(fault, kind, make_api):
 def test_a_stub_that_stays_broken_fails_the_thread_or_is_counted(fault, kind, make_api):
     with pytest.raises(UnreadableError) as caught:
         read(make_api, double.always(fault, kind))
-    assert caught.value.may_heal
+    assert caught.value.is_transient
     thread, _ = read(make_api, double.always(fault, kind), partial=True)
     assert thread.comments
     assert thread.faults
@@ -80,7 +80,7 @@ def test_a_stub_that_stays_broken_fails_the_thread_or_is_counted(fault, kind, ma
 
 
 @pytest.mark.parametrize("fault", [double.null, double.no_children])
-def test_stubs_that_stay_empty_are_made_up_by_id_as_far_as_ids_are_known(fault, make_api):
+def test_comments_behind_empty_stubs_are_read_by_id(fault, make_api):
     thread, server = read(make_api, double.always(fault, "more"))
     assert server.counts["more"] >= 3
     assert set(thread.comments) >= TOP
@@ -88,7 +88,7 @@ def test_stubs_that_stay_empty_are_made_up_by_id_as_far_as_ids_are_known(fault, 
     assert len(thread.comments) + thread.n_short == len(COMMENTS)
 
 
-def test_no_comments_where_the_post_counts_some_is_asked_for_again_and_counted(make_api):
+def test_an_empty_thread_with_a_count_is_requested_again_and_reported(make_api):
     def nothing(request, reply):
         if request.kind in ("tree", "more", "below", "info"):
             double.no_children(request, reply)
@@ -99,16 +99,16 @@ def test_no_comments_where_the_post_counts_some_is_asked_for_again_and_counted(m
     assert server.counts["tree"] == 6  # three times in each order
 
 
-def test_a_post_without_comments_is_believed(make_api):
+def test_a_post_without_comments_is_accepted(make_api):
     world = little_reddit(n_posts=1, n_comments=0)
     name = world.listings["college"][0]
     with Server(world) as server:
-        thread = read_thread(make_api(server), name, is_top_level_only=False, is_partial_welcome=False)
+        thread = read_thread(make_api(server), name, is_top_level_only=False, accept_partial=False)
         assert (thread.comments, thread.n_short, server.counts["tree"]) == ({}, 0, 1)
 
 
-def test_a_short_morechildren_is_made_up_through_info(make_api):
-    """Each answer holds half of what was asked for, and always the same half."""
+def test_incomplete_morechildren_is_completed_through_info(make_api):
+    """Each answer holds half of the requested comments, always the same half."""
 
     def half(request, reply):
         if request.kind == "more":
@@ -144,7 +144,7 @@ def test_ids_that_reddit_does_not_know_are_counted_as_missing(make_api):
     assert set(thread.comments) | set(thread.missing) == set(COMMENTS)
 
 
-def test_duplicates_orphans_and_strangers_in_morechildren_are_counted(make_api):
+def test_duplicate_orphan_and_foreign_comments_are_counted(make_api):
     """PRAW would stop with DuplicateReplaceException and AssertionError here."""
 
     def disorder(request, reply):
@@ -163,7 +163,7 @@ def test_duplicates_orphans_and_strangers_in_morechildren_are_counted(make_api):
     assert thread.missing == ["nowhere"]
 
 
-def test_a_parent_that_was_left_out_is_found_by_its_id(make_api):
+def test_a_missing_parent_is_read_by_its_id(make_api):
     """A comment comes through morechildren while its parent does not, and no stub names the parent."""
     world = little_reddit(n_posts=1, n_comments=12)
     comments = world.comments[POST]
@@ -192,7 +192,7 @@ ODD_FIELDS = {
 
 
 @pytest.mark.parametrize("change", ODD_FIELDS.values(), ids=ODD_FIELDS.keys())
-def test_a_field_that_is_odd_costs_neither_the_item_nor_a_call(change, make_api):
+def test_an_irregular_field_costs_neither_the_item_nor_a_call(change, make_api):
     _, plain = read(make_api)
     spoil = double.fields(change)
     thread, server = read(make_api, lambda request, reply: spoil(request, reply) if request.kind != "token" else None)
@@ -202,7 +202,7 @@ def test_a_field_that_is_odd_costs_neither_the_item_nor_a_call(change, make_api)
 
 
 @pytest.mark.parametrize("missing", ["body", "created_utc", "parent_id"])
-def test_a_comment_without_what_a_row_needs_is_asked_for_by_its_id(missing, make_api):
+def test_an_incomplete_comment_is_requested_by_its_id(missing, make_api):
     victim = sorted(TOP)[0]
 
     def spoil(request, reply):
@@ -214,16 +214,16 @@ def test_a_comment_without_what_a_row_needs_is_asked_for_by_its_id(missing, make
     assert thread.comments[victim]["parent_id"] == f"t3_{POST}"
 
 
-def test_a_deleted_thread_is_refused_and_another_thread_is_not_taken_for_it(make_api):
+def test_a_deleted_thread_is_refused_and_not_replaced_by_another(make_api):
     with Server(WORLD) as server, pytest.raises(UnreadableError) as caught:
-        read_thread(make_api(server), "abc", is_top_level_only=False, is_partial_welcome=True)
-    assert (caught.value.reason, caught.value.may_heal) == ("not found (status 404)", False)
+        read_thread(make_api(server), "abc", is_top_level_only=False, accept_partial=True)
+    assert (caught.value.reason, caught.value.is_transient) == ("not found (status 404)", False)
 
     def other(request, reply):
         if request.kind == "tree":
             reply.body = reply.body.replace(f'"{POST}"'.encode(), b'"abc"')
 
-    with pytest.raises(UnreadableError, match="not the thread that was asked for, 3 tries"):
+    with pytest.raises(UnreadableError, match="another thread than the requested one, 3 tries"):
         read(make_api, other)
 
 

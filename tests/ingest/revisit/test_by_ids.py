@@ -47,7 +47,7 @@ def archive():
         yield double
 
 
-def test_pairs_come_back_whole_from_the_archive(shared, rehydrate, archive, tmp_path, monkeypatch, capsys):
+def test_the_archive_restores_all_pairs(shared, rehydrate, archive, tmp_path, monkeypatch, capsys):
     archive.posts, archive.comments, pairs = shared
     monkeypatch.setenv("LURKER_ARCHIVE_URL", archive.url)
     assert rehydrate("archive") == 0
@@ -58,7 +58,7 @@ def test_pairs_come_back_whole_from_the_archive(shared, rehydrate, archive, tmp_
     assert not list((tmp_path / "second/staging").iterdir())
 
 
-def test_what_reddit_has_no_more_is_counted(shared, rehydrate, tmp_path, monkeypatch, capsys):
+def test_items_that_reddit_no_longer_has_are_counted(shared, rehydrate, tmp_path, monkeypatch, capsys):
     posts, comments, pairs = shared
     used = pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).unique().sort().to_list()
     deleted, unknown, edited = used[0], used[1], used[2]
@@ -80,21 +80,21 @@ def test_what_reddit_has_no_more_is_counted(shared, rehydrate, tmp_path, monkeyp
     assert "not known there" in printed.err
 
 
-def test_a_fetch_that_failed_goes_on_where_it_stood(shared, rehydrate, archive, tmp_path, monkeypatch, capsys):
+def test_a_failed_fetch_resumes(shared, rehydrate, archive, tmp_path, monkeypatch, capsys):
     archive.posts, archive.comments, pairs = shared
     n_items = pairs["post_id"].n_unique() + pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).n_unique()
     monkeypatch.setenv("LURKER_ARCHIVE_URL", archive.url)
     monkeypatch.setattr("ingest.revisit.by_ids.BATCH_IDS", 50)
     archive.faults = [None, None, *["500"] * 20]
     assert rehydrate("archive") == 1
-    assert "it goes on from" in capsys.readouterr().err
+    assert "again to resume" in capsys.readouterr().err
     n_calls = len(archive.calls)
     archive.faults = []
     assert rehydrate("archive") == 0
     assert len(archive.calls) - n_calls == -(-n_items // 50) - 1  # the first batch was kept
 
 
-def test_refused_credentials_are_said(shared, rehydrate, tmp_path, monkeypatch, capsys):
+def test_refused_credentials_are_reported(shared, rehydrate, tmp_path, monkeypatch, capsys):
     with Server(little_reddit(n_posts=0), status(401)) as server:
         monkeypatch.setenv("LURKER_REDDIT_URL", server.url)
         assert rehydrate("reddit") == 1
@@ -102,8 +102,10 @@ def test_refused_credentials_are_said(shared, rehydrate, tmp_path, monkeypatch, 
     assert not (tmp_path / "second/pairs").exists()
 
 
-@pytest.mark.parametrize(("text", "words"), [("t1_abc\nabc\n", "'abc' in"), ("", "names no id"), (None, "Cannot read")])
-def test_a_file_that_is_no_list_of_ids_is_refused(tmp_path, capsys, text, words):
+@pytest.mark.parametrize(
+    ("text", "words"), [("t1_abc\nabc\n", "'abc' in"), ("", "There are no ids"), (None, "Cannot read")]
+)
+def test_a_file_that_is_not_a_list_of_ids_is_rejected(tmp_path, capsys, text, words):
     path = tmp_path / "ids.txt"
     if text is not None:
         path.write_text(text)

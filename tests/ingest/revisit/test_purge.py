@@ -13,8 +13,8 @@ from features.sets.build import build_pairs
 from features.sets.export import export_pairs
 from features.sets.hard_tests import HARD_TEST
 from ingest.dump_files.read import ingest_dumps
-from ingest.revisit.purge import erased, purge
-from ingest.tables.normalize import RowFilters
+from ingest.revisit.purge import purge_texts, without_deleted_texts
+from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.sorted_runs import read_run
 from ingest.tables.staging import stage_lines
 from lurker.cli import run
@@ -85,7 +85,7 @@ def filled(tmp_path_factory):
     stopped = workspace.root / "staging" / "abc"
     lines = dump.read_bytes()
     stopped.mkdir(parents=True)
-    stage_lines(lines, stopped, "000000", RowFilters(), "dump", workspace.salt())
+    stage_lines(lines, stopped, "000000", RowContext(RowFilters(), "dump", workspace.salt()))
     (stopped / "000001.lines").write_bytes(lines)
     (stopped / ".000002.comments.arrow.0badcafe.tmp").write_bytes(lines)
     (stopped / "spill").mkdir()
@@ -115,32 +115,32 @@ def pair_sets(workspace):
     }
 
 
-def test_what_models_computed_of_texts_goes_too(tmp_path):
+def test_cached_model_outputs_are_deleted_too(tmp_path):
     workspace = open_workspace(tmp_path / "workspace", create=True)
     (workspace.root / "cache").mkdir()
     (workspace.root / "cache" / "states.npy").write_bytes(b"of a text")
-    purge(workspace)
+    purge_texts(workspace)
     assert not (workspace.root / "cache").exists()
 
 
-def test_readers_leave_out_what_has_no_text(full):
-    purge(full)
+def test_readers_leave_out_pairs_without_a_text(full):
+    purge_texts(full)
     has_texts = pl.all_horizontal(pl.col("prompt", "chosen", "rejected") != "")
     for name, (stored, _) in pair_sets(full).items():
         assert read_pairs(full, name).equals(stored.filter(has_texts))
 
 
-def test_no_word_of_what_is_gone_is_left_anywhere(full):
+def test_no_file_keeps_a_word_of_a_deleted_text(full):
     gone = {word(name) for name in GONE_POSTS | GONE_COMMENTS}
     before = all_words(full.root)
     assert gone < before
-    purge(full)
+    purge_texts(full)
     assert all_words(full.root) == before - gone
 
 
 def test_ids_counts_scores_and_all_other_texts_stay(full):
     before, sets = tables(full), pair_sets(full)
-    purge(full)
+    purge_texts(full)
     after = tables(full)
     assert after["observations"].equals(before["observations"])
     for name, key, gone in (("posts", "post_id", GONE_POSTS), ("comments", "comment_id", GONE_COMMENTS)):
@@ -161,7 +161,7 @@ def test_ids_counts_scores_and_all_other_texts_stay(full):
 
 
 def test_the_report_counts_what_was_erased_and_a_second_purge_finds_nothing(full):
-    report = purge(full)
+    report = purge_texts(full)
     assert (report.n_posts, report.n_comments) == (len(GONE_POSTS), len(GONE_COMMENTS))
     assert (report.n_staged, report.n_malformed) == (len(GONE_POSTS) + len(GONE_COMMENTS), 2)
     without = {name: manifest["n_purged"] for name, (_, manifest) in pair_sets(full).items()}
@@ -169,7 +169,7 @@ def test_the_report_counts_what_was_erased_and_a_second_purge_finds_nothing(full
     assert report.pairs["runs/r1/sample.parquet"] > 0
     assert report.n_predictions == without["naive"]
     files = {path: path.read_bytes() for path in full.root.rglob("*") if path.is_file()}
-    again = purge(full)
+    again = purge_texts(full)
     assert (again.n_posts, again.n_comments, again.n_staged, again.n_malformed, again.pairs) == (0, 0, 0, 0, {})
     assert again.n_predictions == without["naive"]
     assert {path: path.read_bytes() for path in full.root.rglob("*") if path.is_file()} == files
@@ -177,7 +177,7 @@ def test_the_report_counts_what_was_erased_and_a_second_purge_finds_nothing(full
 
 def test_the_hard_test_stays_frozen_and_every_manifest_names_its_digest(full):
     before = read_json(full.folder("pairs", HARD_TEST) / "manifest.json")["hard_test"]
-    purge(full)
+    purge_texts(full)
     sets = pair_sets(full)
     hard, manifest = sets[HARD_TEST]
     digests = {name: frame_sha256(group) for (name,), group in hard.group_by("subreddit", maintain_order=True)}
@@ -191,11 +191,11 @@ def test_the_hard_test_stays_frozen_and_every_manifest_names_its_digest(full):
     assert not set(pairs["post_id"]) & GONE_POSTS
 
 
-def test_a_purge_that_is_stopped_before_any_rename_is_finished_by_the_next(filled, tmp_path, monkeypatch):
+def test_the_next_purge_completes_one_stopped_before_any_rename(filled, tmp_path, monkeypatch):
     """What is left is whole, and ends as an unbroken purge does."""
     shutil.copytree(filled.root, tmp_path / "whole")
     whole = open_workspace(tmp_path / "whole")
-    purge(whole)
+    purge_texts(whole)
     wanted = all_words(whole.root), tables(whole), pair_sets(whole)
     rename = Path.replace
     stop, is_done = 0, False
@@ -213,11 +213,11 @@ def test_a_purge_that_is_stopped_before_any_rename_is_finished_by_the_next(fille
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", stopping)
             try:
-                purge(stopped)
+                purge_texts(stopped)
                 is_done = True
             except KeyboardInterrupt:
                 tables(stopped)
-        purge(stopped)
+        purge_texts(stopped)
         assert all_words(stopped.root) == wanted[0]
         for name, table in tables(stopped).items():
             assert table.equals(wanted[1][name])
@@ -230,7 +230,7 @@ def test_a_purge_that_is_stopped_before_any_rename_is_finished_by_the_next(fille
     assert stop > 15
 
 
-def test_runs_and_exports_that_cannot_be_reached_are_named(full, tmp_path, capsys):
+def test_runs_and_exports_out_of_reach_are_named(full, tmp_path, capsys):
     """Whatever was made of the texts before the purge; not what is made after it, nor what holds no text."""
     write_json({"pairs": "naive"}, full.folder("runs", "before") / "config.json")
     write_json({"pairs": "elsewhere"}, full.folder("runs", "other") / "config.json")
@@ -238,23 +238,23 @@ def test_runs_and_exports_that_cannot_be_reached_are_named(full, tmp_path, capsy
     for name, out in (("trl", "shared"), ("trl", "deleted"), ("ids", "ids")):
         export_pairs(full, "second", name, tmp_path / out)
     shutil.rmtree(tmp_path / "deleted")
-    report = purge(full)
+    report = purge_texts(full)
     assert (report.runs, report.exports) == (["before"], [str(tmp_path), str(tmp_path / "shared")])
     write_json({"pairs": "naive"}, full.folder("runs", "after") / "config.json")
     export_pairs(full, "second", "trl", tmp_path / "anew")
     assert run(["--workspace", str(full.root), "ingest", "refresh", "--purge", "--limit", "0"]) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "stay: runs before. Train" in said
-    assert f"hold them: {tmp_path}, {tmp_path / 'shared'}. Delete" in said
+    assert f"hold erased texts: {tmp_path}, {tmp_path / 'shared'}. Delete" in said
     build_pairs(full, "naive", preset("naive"))
-    assert purge(full).runs == []
+    assert purge_texts(full).runs == []
 
 
 def test_votes_of_the_arena_lose_their_texts_too(full):
     pairs = pl.read_parquet(full.folder("pairs", "naive") / "pairs.parquet")
     votes = full.root / "votes" / "arena.parquet"
     write_parquet(pairs.with_columns(recipe=pl.lit("arena")), votes)
-    report = purge(full)
+    report = purge_texts(full)
     assert report.pairs["votes/arena.parquet"] == report.pairs["pairs/naive/pairs.parquet"] > 0
     kept = pl.read_parquet(votes)
     assert kept.drop("prompt", "chosen", "rejected", "recipe").equals(
@@ -263,39 +263,39 @@ def test_votes_of_the_arena_lose_their_texts_too(full):
     assert not {word(name) for name in GONE_COMMENTS | GONE_POSTS} & all_words(full.root)
 
 
-def test_a_damaged_set_is_not_made_whole(full):
+def test_a_damaged_set_stays_damaged(full):
     """A file that was not what its manifest describes stays refused after a purge."""
     path = full.folder("pairs", "naive") / "pairs.parquet"
     write_parquet(pl.read_parquet(path).head(300), path)
-    purge(full)
+    purge_texts(full)
     with pytest.raises(Exception, match="not what its manifest describes"):
         read_pairs(full, "naive")
     assert not {word(name) for name in GONE_COMMENTS | GONE_POSTS} & all_words(full.root)
 
 
-def test_malformed_lines_lose_their_text_and_keep_their_place(full):
+def test_malformed_lines_lose_their_text_and_keep_their_number(full):
     (side_file,) = (full.root / "malformed").glob("*.ndjson")
-    purge(full)
+    purge_texts(full)
     (row,) = pl.read_ndjson(side_file).to_dicts()
     assert row == {"file": row["file"], "line": N_POSTS + N_COMMENTS + 1, "text": ""}
     assert row["file"].endswith("dump")
 
 
 def test_an_older_dump_does_not_bring_a_purged_text_back(full, make, tmp_path):
-    purge(full)
+    purge_texts(full)
     words = all_words(full.root)
     older = make.file(tmp_path / "again", list(rows(make)))
     ingest_dumps(full, [older], RowFilters())
     assert all_words(full.root) == words
 
 
-def test_reddits_own_words_stay():
+def test_reddits_own_placeholders_stay():
     rows = pl.DataFrame({**dict.fromkeys(COMMENTS.columns), "body": ["[removed]", "mine"], "is_deleted": [True, True]})
-    assert erased(rows, COMMENTS)["body"].to_list() == ["[removed]", ""]
+    assert without_deleted_texts(rows, COMMENTS)["body"].to_list() == ["[removed]", ""]
 
 
-def test_it_waits_for_nobody(full):
+def test_a_purge_fails_while_another_process_writes(full):
     from lurker.errors import LurkerError
 
     with full.lock("ingest dump"), pytest.raises(LurkerError, match="is being written"):
-        purge(full)
+        purge_texts(full)

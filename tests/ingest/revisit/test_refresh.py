@@ -8,8 +8,8 @@ import pytest
 
 from ingest.dump_files.read import ingest_dumps
 from ingest.live_reddit.live import LiveConfig, ingest_reddit
-from ingest.revisit.refresh import RefreshConfig, refresh, unripe_items
-from ingest.revisit.survivorship import present, survivorship
+from ingest.revisit.refresh import RefreshConfig, refresh_items, unripe_items
+from ingest.revisit.survivorship import count_present, survivorship
 from ingest.tables.normalize import RowFilters
 from lurker.cli import run
 from lurker.errors import LurkerError
@@ -62,11 +62,11 @@ def no_api():
     raise AssertionError("nobody is to be asked")
 
 
-def test_scores_are_updated_and_every_look_is_kept(seen_once, world, server, make_api):
+def test_scores_are_updated_and_every_observation_is_kept(seen_once, world, server, make_api):
     before = rows_of(seen_once, COMMENTS)
     for one in [*everything(world).values(), *world.posts.values()]:
         one["score"] += 7
-    report = refresh(seen_once, lambda: make_api(server), RefreshConfig())
+    report = refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     n_items = len(everything(world)) + len(world.posts)
     assert (report.n_unripe, report.n_looked, report.n_absent, report.n_changed) == (n_items, n_items, 0, n_items)
     assert (report.n_gone, report.n_ripe_now, report.n_calls) == (0, n_items, -(-n_items // 100))
@@ -83,7 +83,7 @@ def test_scores_are_updated_and_every_look_is_kept(seen_once, world, server, mak
 
 
 def test_batches_of_a_hundred_youngest_first(seen_once, world, server, make_api):
-    refresh(seen_once, lambda: make_api(server), RefreshConfig())
+    refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     batches = asked(server)
     assert all(len(batch) == 100 for batch in batches[:-1])
     assert len(batches[-1]) <= 100
@@ -94,15 +94,15 @@ def test_batches_of_a_hundred_youngest_first(seen_once, world, server, make_api)
     assert all(created[one] >= created[other] for one, other in pairwise(order))
 
 
-def test_what_is_ripe_is_left_alone(seen_once, server, make_api):
-    refresh(seen_once, lambda: make_api(server), RefreshConfig())
-    report = refresh(seen_once, no_api, RefreshConfig())
+def test_ripe_items_are_not_fetched_again(seen_once, server, make_api):
+    refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
+    report = refresh_items(seen_once, no_api, RefreshConfig())
     assert (report.n_unripe, report.n_looked) == (0, 0)
     longer = unripe_items(seen_once, RefreshConfig(ripe_after_s=30 * 86_400))
     assert longer.height == seen_once.scan(POSTS).collect().height + seen_once.scan(COMMENTS).collect().height
 
 
-def test_simulated_items_are_not_asked_for(workspace, tmp_path, make):
+def test_simulated_items_are_not_requested(workspace, tmp_path, make):
     for source, number in (("simulator", 1), ("dump", 2)):
         path = make.file(tmp_path / source, [make.comment(number)])
         ingest_dumps(workspace, [path], RowFilters(), source=source)
@@ -117,14 +117,14 @@ def test_ripe_is_36_hours_after_it_was_written(workspace, tmp_path, make, seen_a
     assert unripe_items(workspace, RefreshConfig()).height == is_asked
 
 
-def test_what_is_gone_is_marked_and_keeps_its_text_until_it_is_purged(seen_once, world, server, make_api):
+def test_deleted_items_are_marked_and_keep_their_text_until_purged(seen_once, world, server, make_api):
     names = list(everything(world))
     before = rows_of(seen_once, COMMENTS)
     for name, body in zip(names[:4], ["[deleted]", "[removed]", "[ Removed by Reddit ]", ""], strict=True):
         everything(world)[name].update(body=body, author="[deleted]")
     post = next(iter(world.posts))
     world.posts[post]["removed_by_category"] = "deleted"
-    report = refresh(seen_once, lambda: make_api(server), RefreshConfig())
+    report = refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     after = rows_of(seen_once, COMMENTS)
     assert {name for name, row in after.items() if row["is_deleted"]} == set(names[:4])
     for name in names[:4]:
@@ -135,12 +135,12 @@ def test_what_is_gone_is_marked_and_keeps_its_text_until_it_is_purged(seen_once,
     assert unripe_items(seen_once, RefreshConfig(ripe_after_s=10**9)).height == len(names) + len(world.posts) - 5
 
 
-def test_an_edited_text_is_taken_and_an_old_one_is_not_touched(seen_once, world, server, make_api):
+def test_edited_texts_are_updated_and_others_kept(seen_once, world, server, make_api):
     before = rows_of(seen_once, COMMENTS)
     edited, other = [name for name, one in everything(world).items() if one["edited"] is False][:2]
     everything(world)[edited].update(body="Literally &amp; <b>, said u/somebody", edited=float(LATER))
     everything(world)[other].update(body="not marked as edited")
-    refresh(seen_once, lambda: make_api(server), RefreshConfig())
+    refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     after = rows_of(seen_once, COMMENTS)
     assert after[edited]["body"] == "Literally &amp; <b>, said u/[name]"
     assert after[edited]["is_edited"]
@@ -148,7 +148,7 @@ def test_an_edited_text_is_taken_and_an_old_one_is_not_touched(seen_once, world,
 
 
 @pytest.mark.parametrize("error", [LurkerError("Reddit is down."), KeyboardInterrupt()])
-def test_a_stop_costs_at_most_a_batch(seen_once, world, server, make_api, error, monkeypatch):
+def test_an_interruption_costs_at_most_one_batch(seen_once, world, server, make_api, error, monkeypatch):
     for one in everything(world).values():
         one["score"] += 1
     api = make_api(server)
@@ -162,10 +162,10 @@ def test_a_stop_costs_at_most_a_batch(seen_once, world, server, make_api, error,
 
     monkeypatch.setattr(api, "info", info)
     with pytest.raises(type(error)):
-        refresh(seen_once, lambda: api, RefreshConfig())
+        refresh_items(seen_once, lambda: api, RefreshConfig())
     first = {name for batch in asked(server) for name in batch}
     server.log.clear()
-    report = refresh(seen_once, lambda: make_api(server), RefreshConfig())
+    report = refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     second = {name for batch in asked(server) for name in batch}
     assert len(first) == 200
     assert first.isdisjoint(second)
@@ -174,7 +174,7 @@ def test_a_stop_costs_at_most_a_batch(seen_once, world, server, make_api, error,
 
 
 @pytest.mark.parametrize("n_commits", [0, 1, 4, 5, 7])
-def test_a_merge_that_was_killed_is_done_again_and_counts_the_same(seen_once, world, server, make_api, n_commits):
+def test_a_killed_merge_is_repeated_with_the_same_counts(seen_once, world, server, make_api, n_commits):
     """Three subreddits, three tables: it is killed before any partition is new, and after some are."""
     n_gone = 0
     for place, one in enumerate([*world.posts.values(), *everything(world).values()]):
@@ -182,7 +182,7 @@ def test_a_merge_that_was_killed_is_done_again_and_counts_the_same(seen_once, wo
         if place % 8 == 0:
             one["selftext" if "selftext" in one else "body"] = "[removed]"
             n_gone += 1
-    before = present(seen_once)
+    before = count_present(seen_once)
     commit, n_left = Workspace.commit_partition, iter(range(n_commits, -99, -1))
 
     def killed(*arguments, **notes):
@@ -193,28 +193,28 @@ def test_a_merge_that_was_killed_is_done_again_and_counts_the_same(seen_once, wo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Workspace, "commit_partition", killed)
         with pytest.raises(KeyboardInterrupt):
-            refresh(seen_once, lambda: make_api(server), RefreshConfig())
+            refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     n_calls = server.counts["info"]
-    report = refresh(seen_once, lambda: make_api(server), RefreshConfig())
+    report = refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     n_items = len(everything(world)) + len(world.posts)
     assert server.counts["info"] == n_calls
     assert report.n_ripe_now == report.n_looked == report.n_changed == n_items
     assert report.n_gone == n_gone
     order = ["kind", "subreddit", "score_band"]
-    assert present(seen_once, before=report.before).sort(order).equals(before.sort(order))
+    assert count_present(seen_once, before=report.before).sort(order).equals(before.sort(order))
     assert list((seen_once.root / "staging").iterdir()) == []
 
 
 @pytest.mark.parametrize("fault", [double.status(503), double.html, double.reset])
-def test_faults_that_stay_end_it_with_a_sentence(seen_once, server, make_api, fault):
+def test_permanent_faults_end_the_run_with_one_sentence(seen_once, server, make_api, fault):
     server.fault = double.always(fault, "info")
-    with pytest.raises(LurkerError, match=r"what became of \d+ of \d+ items: .*, 7 tries"):
-        refresh(seen_once, lambda: make_api(server), RefreshConfig())
+    with pytest.raises(LurkerError, match=r"failed with \d+ of \d+ items left: .*, 7 tries"):
+        refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     assert not any(row["retrieved_utc"] == LATER for row in rows_of(seen_once, COMMENTS).values())
 
 
-def test_items_that_reddit_does_not_know_stay_and_stop_nothing(seen_once, world, server, make_api):
-    """A whole batch is not answered for, as of a subreddit that was banned; the batches after it are."""
+def test_items_unknown_to_reddit_stay_and_do_not_stop_the_run(seen_once, world, server, make_api):
+    """Reddit returns nothing for a batch, for example from a banned subreddit; later batches are read."""
     lost = asked_first = set(unripe_items(seen_once, RefreshConfig())["fullname"].head(100))
     for tree in world.comments.values():
         for name in [name for name in tree if f"t1_{name}" in asked_first]:
@@ -222,21 +222,21 @@ def test_items_that_reddit_does_not_know_stay_and_stop_nothing(seen_once, world,
     for name in [name for name in world.posts if f"t3_{name}" in asked_first]:
         del world.posts[name]
     before = rows_of(seen_once, COMMENTS)
-    report = refresh(seen_once, lambda: make_api(server), RefreshConfig())
+    report = refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     assert (report.n_absent, report.n_looked) == (100, report.n_unripe - 100)
     after = rows_of(seen_once, COMMENTS)
     for name in (name[3:] for name in lost if name.startswith("t1_")):
         assert after[name] == before[name]
 
 
-def test_only_the_youngest_and_only_some_subreddits(seen_once, server, make_api):
-    refresh(seen_once, lambda: make_api(server), RefreshConfig(max_items=30, subreddits=("EMORY",)))
+def test_limit_and_subreddits_restrict_the_items(seen_once, server, make_api):
+    refresh_items(seen_once, lambda: make_api(server), RefreshConfig(max_items=30, subreddits=("EMORY",)))
     (batch,) = asked(server)
     assert len(batch) == 30
     looked = [row for row in rows_of(seen_once, COMMENTS).values() if row["retrieved_utc"] == LATER]
     assert {row["subreddit"] for row in looked} == {"Emory"}
     with pytest.raises(LurkerError, match="No comments of r/nowhere"):
-        refresh(seen_once, no_api, RefreshConfig(subreddits=("nowhere",)))
+        refresh_items(seen_once, no_api, RefreshConfig(subreddits=("nowhere",)))
 
 
 def test_the_survivorship_report_adds_up(seen_once, world, server, make_api):
@@ -246,8 +246,8 @@ def test_the_survivorship_report_adds_up(seen_once, world, server, make_api):
     scores = rows_of(seen_once, COMMENTS)
     for name in names:
         everything_now[name]["body"] = "[removed]"
-    report = refresh(seen_once, lambda: make_api(server), RefreshConfig())
-    table = survivorship(present(seen_once, before=report.before), report.gone)
+    report = refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
+    table = survivorship(count_present(seen_once, before=report.before), report.gone)
     assert sum(row["before"] for row in table) == len(everything_now) + len(world.posts)
     bands = {"below 0": (-99, 0), "0–1": (0, 2), "2–4": (2, 5), "5–19": (5, 20), "20–99": (20, 100)}
     for row in table:
@@ -286,16 +286,16 @@ def test_the_command(seen_once, world, server, credentials, fake_clock, monkeypa
     assert run([*command, "--subreddit", "nowhere"]) == 1
 
 
-def test_credentials_are_needed_only_to_ask(seen_once, monkeypatch, capsys):
+def test_credentials_are_needed_only_to_fetch(seen_once, monkeypatch, capsys):
     for name in ("client_id", "client_secret"):
         monkeypatch.delenv(f"praw_{name}")
     command = ["--workspace", str(seen_once.root), "ingest", "refresh"]
     assert run([*command, "--purge", "--limit", "0"]) == 0
     assert run(command) == 2
-    assert "Reddit needs credentials" in capsys.readouterr().err
+    assert "Reddit requires credentials" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [{"ripe_after_s": -1}, {"max_items": -1}])
-def test_a_wrong_setting_names_its_value(wrong):
+def test_an_invalid_setting_is_named_with_its_value(wrong):
     with pytest.raises(ValueError, match="got -1"):
         RefreshConfig(**wrong)

@@ -69,7 +69,7 @@ def test_the_truth_is_complete(reddit, responses):
     assert known.height == 3 * 120
 
 
-def test_the_words_alone_give_the_quality(reddit, responses):
+def test_quality_depends_on_the_words_only(reddit, responses):
     """Weights read from tastes.parquet, words from the ingested text: the mean weight orders like the quality."""
     weights = pl.read_parquet(reddit.root / "truth" / "tastes.parquet")
     words = responses.select(
@@ -82,7 +82,7 @@ def test_the_words_alone_give_the_quality(reddit, responses):
         assert same_length.select(pl.corr("weight", "quality")).item() == pytest.approx(1, abs=0.01)
 
 
-def test_quality_is_standard_and_knows_no_length(responses):
+def test_quality_is_standardised_and_independent_of_length(responses):
     assert responses["quality"].mean() == pytest.approx(0, abs=0.03)
     for (_,), part in responses.group_by(pl.col("chars") // 60):
         if part.height > 1_000:
@@ -96,7 +96,7 @@ def test_the_shortcuts_are_as_strong_as_on_reddit(pairs):
     assert 0.54 < names_the_winner(pairs, "chars") < 0.60
 
 
-def test_at_matched_time_and_length_quality_names_the_winner(pairs):
+def test_quality_predicts_the_winner_at_matched_time_and_length(pairs):
     delay, length = pl.col("delay_s") / pl.col("delay_s_2"), pl.col("chars") / pl.col("chars_2")
     matched = pairs.filter(delay.log().abs() < np.log(1.25), length.log().abs() < np.log(1.25))
     assert matched.height > 700
@@ -113,14 +113,14 @@ def test_the_expected_score_is_the_mean_of_the_scores(responses):
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.3, 0.5, 1.0])
-def test_tastes_correlate_as_asked(shared):
+def test_tastes_correlate_as_configured(shared):
     weights = make_world(SimulationConfig(taste_shared=shared, n_subreddits=4)).weights
     for one, other in itertools.combinations(weights, 2):
         assert np.corrcoef(one, other)[0, 1] == pytest.approx(shared, abs=1e-9)
     assert weights.std(axis=1) == pytest.approx(1)
 
 
-def test_what_one_community_likes_carries_over_by_the_shared_taste(responses, reddit):
+def test_taste_transfers_by_its_shared_part(responses, reddit):
     """Learned from scores alone: regress log score on words in each community, then correlate the coefficients."""
     weights = pl.read_parquet(reddit.root / "truth" / "tastes.parquet")
     words = sorted(set(weights["word"]))
@@ -145,7 +145,7 @@ def test_what_one_community_likes_carries_over_by_the_shared_taste(responses, re
 @pytest.mark.parametrize(
     ("knobs", "low", "high"), [({"delay_effect": 0.0}, 0.47, 0.53), ({"delay_effect": 3.0}, 0.85, 1.0)]
 )
-def test_the_delay_knob_moves_the_time_shortcut(knobs, low, high):
+def test_the_delay_effect_sets_the_time_shortcut(knobs, low, high):
     _, comments = next(simulate(SimulationConfig(n_posts=1_000, **knobs)))
     top = comments.filter(pl.col("parent_index") < 0, ~pl.col("is_sticky")).select("post", "delay_s", "score")
     both = top.join(top, on="post", suffix="_2").filter(
@@ -173,7 +173,7 @@ def mean_ups(comments, config):
     )
 
 
-def test_herding_moves_the_votes_as_the_truth_says():
+def test_herding_changes_votes_as_recorded_in_the_truth():
     """Early upvotes follow from log_herding; the later ones must be what they and the vote's spread foretell."""
     config = SimulationConfig(herding_effect=0.6)
     alone, herd = readable(), readable(herding_effect=0.6)
@@ -201,7 +201,7 @@ def test_herding_makes_luck_larger_and_taste_harder_to_read():
     assert spread_of_luck(readable(herding_effect=1.0)) > 1.1 * spread_of_luck(readable())
 
 
-def test_fuzz_is_what_the_truth_says_and_of_the_size_that_was_asked_for():
+def test_fuzz_matches_the_truth_and_the_configured_size():
     plain, fuzzed = readable(), readable(vote_fuzzing=0.8)
     assert (plain["fuzz"] == 0).all()
     assert (fuzzed["score"] - fuzzed["fuzz"]).equals(plain["score"], check_names=False)
@@ -212,13 +212,13 @@ def test_fuzz_is_what_the_truth_says_and_of_the_size_that_was_asked_for():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
-def test_the_share_that_is_deleted_is_as_asked(share):
+def test_the_deleted_share_is_as_configured(share):
     comments = readable(deleted_share=share)
     assert (comments["removal"] != "").mean() == pytest.approx(share, abs=0.01)
     assert (comments.filter(pl.col("removal") == "deleted")["author"] == "[deleted]").all()
 
 
-def test_deletion_takes_what_is_disliked_as_strongly_as_asked():
+def test_deletion_depends_on_quality_as_configured():
     """Log-odds of deletion fall by the knob for each standard deviation of quality."""
     comments = readable(deleted_share=0.3, deletion_effect=0.9)
     by_quality = comments.group_by(pl.col("quality").round()).agg(
@@ -233,7 +233,7 @@ def test_deletion_takes_what_is_disliked_as_strongly_as_asked():
 
 
 @pytest.mark.parametrize(("effect", "low", "high"), [(0.0, 0.47, 0.53), (1.6, 0.58, 0.8)])
-def test_the_length_knob_moves_the_length_shortcut(effect, low, high):
+def test_the_length_effect_sets_the_length_shortcut(effect, low, high):
     comments = readable(length_effect=effect).filter(pl.col("parent_index") < 0)
     columns = comments.select("post", "subreddit", "thread_index", "n_words", "score")
     both = columns.join(columns, on=["post", "subreddit"], suffix="_2").filter(
@@ -243,7 +243,7 @@ def test_the_length_knob_moves_the_length_shortcut(effect, low, high):
 
 
 @pytest.mark.parametrize("effect", [0.0, 0.8, 1.2])
-def test_exposure_follows_the_size_of_the_thread_as_asked(effect):
+def test_exposure_depends_on_thread_size_as_configured(effect):
     """Log of the mean score against log of the thread's size, among top-level comments: its slope is the knob."""
     comments = readable(size_effect=effect, delay_effect=0.0, down_rate=0.0).filter(pl.col("parent_index") < 0)
     sized = comments.with_columns(size=pl.len().over(pl.col("created_utc") - pl.col("delay_s"), "subreddit"))
@@ -274,7 +274,7 @@ def test_a_thread_does_not_depend_on_the_number_of_posts():
     assert large.head(40).equals(small)
 
 
-def test_every_oddity_is_there_and_survives_ingest(reddit):
+def test_every_irregularity_is_simulated_and_survives_ingest(reddit):
     comments = reddit.scan(COMMENTS).collect()
     for flag in ("is_deleted", "is_stickied", "is_distinguished", "is_by_op", "is_edited"):
         assert 0 < comments[flag].mean() < 0.2, flag
@@ -309,13 +309,13 @@ def test_a_workspace_holds_one_simulation(tmp_path):
         ("seed", "field"),
     ],
 )
-def test_a_wrong_knob_is_named(tmp_path, capsys, assignment, message):
+def test_an_invalid_parameter_is_named(tmp_path, capsys, assignment, message):
     assert run(["--workspace", str(tmp_path / "ws"), "ingest", "simulate", "--set", assignment]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "ws").exists()
 
 
-def test_without_ingest_only_dumps_and_truth_are_written(tmp_path, capsys):
+def test_no_ingest_writes_only_dumps_and_truth(tmp_path, capsys):
     root = tmp_path / "ws"
     assert run(["--workspace", str(root), "ingest", "simulate", "--posts", "20", "--no-ingest"]) == 0
     assert "ingest dump" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from ingest.native import json_lines
 from ingest.native.build import is_expected
 from ingest.tables import compiled_comments
 from ingest.tables.compiled_comments import current_layout, normalize_comments
-from ingest.tables.normalize import RowFilters
+from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.parse import FIELDS
 from ingest.tables.staging import read_batch
 from lurker.authors import KNOWN_BOTS
@@ -32,10 +32,10 @@ def lines_of(rows):
 
 def both_ways(monkeypatch, data, filters, salt=SALT):
     """The batch with compiled code, and with the libraries alone."""
-    fast = read_batch(data, filters, "dump", salt, first_line=7)
+    fast = read_batch(data, RowContext(filters, "dump", salt), first_line=7)
     with monkeypatch.context() as without:
         without.setattr(json_lines, "is_built", lambda: False)
-        return fast, read_batch(data, filters, "dump", salt, first_line=7)
+        return fast, read_batch(data, RowContext(filters, "dump", salt), first_line=7)
 
 
 def assert_same(fast, slow):
@@ -197,11 +197,14 @@ def test_a_long_list_of_subreddits(monkeypatch):
 
 def test_rows_survive_when_the_memory_is_used_again():
     first = read_batch(
-        lines_of([_USUAL | {"body": "a text that is long enough", "title": None}] * 50), RowFilters(), "dump", SALT
+        lines_of([_USUAL | {"body": "a text that is long enough", "title": None}] * 50),
+        RowContext(RowFilters(), "dump", SALT),
     )
     post = {"id": "p1", "title": "a title that is long enough", "subreddit": "college", "created_utc": 1_500_000_000}
-    posts = read_batch(lines_of([post] * 50), RowFilters(), "dump", SALT)
-    read_batch(lines_of([_USUAL | {"body": "another text, as long as that"}] * 50), RowFilters(), "dump", SALT)
+    posts = read_batch(lines_of([post] * 50), RowContext(RowFilters(), "dump", SALT))
+    read_batch(
+        lines_of([_USUAL | {"body": "another text, as long as that"}] * 50), RowContext(RowFilters(), "dump", SALT)
+    )
     assert first.runs["comments"]["body"].unique().to_list() == ["a text that is long enough"]
     assert posts.runs["posts"]["title"].unique().to_list() == ["a title that is long enough"]
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.tables import normalize
-from ingest.tables.normalize import RowFilters
+from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.parse import RAW_TYPES, parse_lines
 from lurker.authors import hash_authors
 from lurker.schema import COMMENTS, POSTS, check
 
-SALT = b"a salt"
+CONTEXT = RowContext(RowFilters(), "dump", b"a salt")
 
 
 @pytest.fixture
@@ -44,15 +44,15 @@ def post(**fields):
     return {**row, "created_utc": 1_500_000_000, "score": 3, **fields}
 
 
-def comments_of(raw, **options):
-    return normalize.comments(raw, "dump", SALT, **options)
+def comments_of(raw):
+    return normalize.comments(raw, CONTEXT)
 
 
-def posts_of(raw, **options):
-    return normalize.posts(raw, "dump", SALT, **options)
+def posts_of(raw):
+    return normalize.posts(raw, CONTEXT)
 
 
-def test_posts_and_comments_are_told_by_content(read):
+def test_posts_and_comments_are_recognised_by_content(read):
     raw = read(comment(), post(), {"id": "t5_x", "display_name": "college"})
     assert comments_of(raw)["comment_id"].to_list() == ["c1"]
     assert posts_of(raw)["post_id"].to_list() == ["p1"]
@@ -157,7 +157,7 @@ def test_a_dropped_row_has_a_reason(read, filters, row, reason):
     assert read(row).select(normalize.drop_reason(filters)).item() == reason
 
 
-def test_an_empty_span_of_time_is_refused():
+def test_an_empty_span_of_time_is_rejected():
     with pytest.raises(ValueError, match="200 to 100"):
         RowFilters(since_utc=200, until_utc=100)
 
@@ -172,7 +172,7 @@ def test_an_empty_span_of_time_is_refused():
         ("U/SHOUT", "u/[name]"),
     ],
 )
-def test_names_in_texts(text, clean):
+def test_user_names_in_texts_are_replaced(text, clean):
     frame = pl.DataFrame({"text": [text]})
     assert frame.select(normalize.clean_text(pl.col("text"))).item() == clean
     assert frame.select(normalize.clean_text(pl.col("text"), keep_mentions=True)).item() == text
@@ -201,7 +201,7 @@ JSON = st.one_of(
 
 @given(st.lists(st.tuples(st.booleans(), st.dictionaries(st.sampled_from(sorted(RAW_TYPES)), JSON)), max_size=6))
 @settings(deadline=None, max_examples=150)
-def test_whatever_a_row_holds_it_is_kept_whole_or_dropped_with_a_reason(rows):
+def test_any_row_is_kept_completely_or_dropped_with_a_reason(rows):
     """Every field may be of any type, or absent; a kept row keeps to the schema, and no row is lost."""
     raw = [{**(comment() if is_comment else post()), **fields} for is_comment, fields in rows]
     data = b"".join(json.dumps(row).encode() + b"\n" for row in raw)
@@ -209,8 +209,8 @@ def test_whatever_a_row_holds_it_is_kept_whole_or_dropped_with_a_reason(rows):
     assert (frame.height, malformed) == (len(raw), [])
     found = normalize.with_common_fields(frame).with_columns(normalize.drop_reason(RowFilters()))
     kept = found.filter(pl.col("drop_reason").is_null())
-    posts = check(normalize.posts(kept, "dump", SALT), POSTS)
-    comments = check(normalize.comments(kept, "dump", SALT).with_columns(pl.col("is_by_op").fill_null(False)), COMMENTS)
+    posts = check(normalize.posts(kept, CONTEXT), POSTS)
+    comments = check(normalize.comments(kept, CONTEXT).with_columns(pl.col("is_by_op").fill_null(False)), COMMENTS)
     assert posts.height + comments.height == kept.height
     for text in (*posts["title"], *posts["body"], *comments["body"]):
         assert "\x00" not in text
@@ -223,8 +223,8 @@ def test_whatever_a_row_holds_it_is_kept_whole_or_dropped_with_a_reason(rows):
 
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from(["[deleted]", "", "ann", "Ann", "bob"]), st.text(min_size=1))))
-def test_hashes_tell_authors_apart_and_name_nobody(names):
-    hashes = hash_authors(pl.Series("author", names, dtype=pl.String), SALT).to_list()
+def test_hashes_distinguish_authors_and_hide_their_names(names):
+    hashes = hash_authors(pl.Series("author", names, dtype=pl.String), CONTEXT.salt).to_list()
     for name, digest in zip(names, hashes, strict=True):
         assert (digest is None) == (name in (None, "[deleted]", "[removed]", ""))
         assert digest is None or re.fullmatch("[0-9a-f]{16}", digest)

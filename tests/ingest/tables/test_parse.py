@@ -32,7 +32,7 @@ def reader(request, monkeypatch):
         monkeypatch.setattr(json_lines, "is_built", lambda: False)
 
 
-def test_readable_rows_are_kept_and_the_others_have_their_line():
+def test_readable_rows_are_kept_and_malformed_lines_numbered():
     lines = [line for pair in zip(GOOD, [*BAD, b"", b"  ", b"", b""], strict=True) for line in pair]
     frame, malformed = parse_lines(b"\n".join(lines) + b"\n", first_line=100)
     rows = {row["id"]: row for row in frame.to_dicts()}

@@ -6,10 +6,9 @@ import polars as pl
 import pytest
 
 from ingest.dump_files.read import ingest_dumps
-from ingest.tables import merge as store
-from ingest.tables import sorted_runs as runs
+from ingest.tables import merge, sorted_runs
 from ingest.tables.normalize import RowFilters
-from ingest.tables.sorted_runs import FIRST, between, few_runs, in_order, ranges, read_run, write_run
+from ingest.tables.sorted_runs import FIRST_KEY, in_order, key_ranges, limit_runs, read_run, rows_between, write_run
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
 from lurker.workspace import open_workspace
 
@@ -34,25 +33,25 @@ def test_ranges_cover_every_row_once_in_order(tmp_path, n_wanted):
     paths = [tmp_path / f"{number}.arrow" for number in range(5)]
     for number, path in enumerate(paths):
         write_run(looks(400, 400 * number), OBSERVATIONS, path)
-    spans = ranges(paths, OBSERVATIONS, n_wanted)
-    assert spans[0][0] == FIRST
+    spans = key_ranges(paths, OBSERVATIONS, n_wanted)
+    assert spans[0][0] == FIRST_KEY
     assert spans[-1][1] is None
     assert all(one[1] == other[0] for one, other in pairwise(spans))
     assert n_wanted / 2 < len(spans) <= n_wanted
-    parts = [pl.concat([between(path, OBSERVATIONS, *span) for path in paths]) for span in spans]
+    parts = [pl.concat([rows_between(path, OBSERVATIONS, *span) for path in paths]) for span in spans]
     merged = pl.concat([in_order(part, OBSERVATIONS) for part in parts])
     assert merged.equals(in_order(looks(2_000), OBSERVATIONS))
     assert max(part.height for part in parts) < 3 * 2_000 / len(spans)
 
 
 @pytest.mark.parametrize("n_runs", [3, 4, 5, 17, 65])
-def test_too_many_runs_become_few_that_hold_the_same_rows(tmp_path, monkeypatch, n_runs):
+def test_too_many_runs_are_merged_into_fewer_with_the_same_rows(tmp_path, monkeypatch, n_runs):
     """A most of four at once: 65 runs need four rounds."""
-    monkeypatch.setattr(runs, "MAX_RUNS", 4)
+    monkeypatch.setattr(sorted_runs, "MAX_RUNS", 4)
     paths = [tmp_path / f"{number:03d}.arrow" for number in range(n_runs)]
     for number, path in enumerate(paths):
         write_run(looks(40, 40 * number), OBSERVATIONS, path)
-    few = few_runs(paths, OBSERVATIONS, tmp_path / "scratch", n_bytes=4_000)
+    few = limit_runs(paths, OBSERVATIONS, tmp_path / "scratch", memory_bytes=4_000)
     assert len(few) <= 4
     assert (few == paths) == (n_runs <= 4)
     rows = [read_run(path) for path in few]
@@ -65,7 +64,7 @@ def test_more_runs_than_are_merged_at_once(tmp_path):
     paths = [tmp_path / f"{number:03d}.arrow" for number in range(300)]
     for number, path in enumerate(paths):
         write_run(looks(20, 20 * number), OBSERVATIONS, path)
-    few = few_runs(paths, OBSERVATIONS, tmp_path / "scratch", n_bytes=store.RANGE_BYTES)
+    few = limit_runs(paths, OBSERVATIONS, tmp_path / "scratch", memory_bytes=merge.RANGE_BYTES)
     assert len(few) == 2
     assert in_order(pl.concat(map(read_run, few)), OBSERVATIONS).equals(in_order(looks(6_000), OBSERVATIONS))
 
@@ -75,7 +74,7 @@ def tables(workspace):
     return [frame.drop("author_hash", strict=False) for frame in frames]
 
 
-def test_a_merge_in_many_ranges_and_of_many_runs_gives_the_tables_of_one(tmp_path, make, monkeypatch):
+def test_merging_many_ranges_and_runs_equals_merging_one(tmp_path, make, monkeypatch):
     """Rows in threads, a thread over several blocks; half of the items come again with a newer look."""
     rows = [make.post(f"p{n}", subreddit=SUBREDDITS[n % 5], author=f"asker_{n}") for n in range(60)]
     fields = {"subreddit": "college", "body": "word " * 9}
@@ -90,9 +89,9 @@ def test_a_merge_in_many_ranges_and_of_many_runs_gives_the_tables_of_one(tmp_pat
     for path in (old, new):
         ingest_dumps(whole, [path], RowFilters())
     assert len(whole.files(COMMENTS)) == 4
-    monkeypatch.setattr(runs, "MAX_RUNS", 3)
-    monkeypatch.setattr(store, "RANGE_BYTES", 40_000)
-    monkeypatch.setattr(store, "LEAST_RANGE_BYTES", 1)
+    monkeypatch.setattr(sorted_runs, "MAX_RUNS", 3)
+    monkeypatch.setattr(merge, "RANGE_BYTES", 40_000)
+    monkeypatch.setattr(merge, "MIN_RANGE_BYTES", 1)
     monkeypatch.setattr("ingest.dump_files.read.blocks", small_blocks)
     monkeypatch.setattr("ingest.dump_files.read.HELD_BYTES", 0)
     for path in (old, new):
@@ -105,10 +104,10 @@ def test_a_merge_in_many_ranges_and_of_many_runs_gives_the_tables_of_one(tmp_pat
     assert in_order(threads, COMMENTS).equals(threads)  # files in their manifest's order: a thread lies together
 
 
-def small_blocks(path, advance):
+def small_blocks(path):
     from ingest.dump_files.blocks import blocks
 
-    return blocks(path, advance, block_bytes=60_000)
+    return blocks(path, block_bytes=60_000)
 
 
 def test_many_small_ingests_leave_few_files(tmp_path, make):

@@ -1,0 +1,380 @@
+"""The library face of ingest: every source of posts, comments and observations as one function.
+
+The commands of `lurker ingest` call these functions. `workspace` is an open workspace, or the path of one, which is
+created if it is missing (except by `refresh`). Arguments are checked, and credentials are looked up, before that.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ingest.dump_files.blocks import check_dump
+from ingest.dump_files.read import ingest_dumps
+from ingest.dump_files.report import DumpReport
+from ingest.options import parse_age, parse_day, plain_name
+from ingest.report import IngestReport
+from ingest.simulator.config import SimulationConfig
+from ingest.simulator.dump import write_simulation
+from ingest.tables.normalize import RowFilters
+from lurker.authors import KNOWN_BOTS
+from lurker.engine import Engine
+from lurker.errors import CallError
+from lurker.report import ResultTable
+from lurker.workspace import Workspace, open_workspace
+
+if TYPE_CHECKING:  # PRAW and requests are imported by the functions that call a server
+    from ingest.arctic_shift.api import ArchiveClient
+    from ingest.arctic_shift.report import ArchiveReport
+    from ingest.live_reddit.api import RedditApi
+    from ingest.live_reddit.listings import ListingName, TimeSpan
+    from ingest.live_reddit.report import LiveReport
+    from ingest.revisit.by_ids import IdsReport
+    from ingest.revisit.report import RefreshSummary
+
+AnyWorkspace = Workspace | Path | str
+
+
+def dumps(
+    workspace: AnyWorkspace,
+    *files: Path | str,
+    subreddits: Iterable[str] = (),
+    since: date | str | None = None,
+    until: date | str | None = None,
+    min_score: int | None = None,
+    keep_nsfw: bool = False,
+    keep_bots: bool = False,
+    keep_mentions: bool = False,
+    engine: Engine = "local",
+) -> DumpReport:
+    """Read dump files of submissions and comments, in any order; reading a file twice changes nothing.
+
+    Args:
+        workspace: where the rows go.
+        files: dumps compressed with zstd, gzip, bzip2 or xz, or plain NDJSON; recognised by their content.
+        subreddits: names with or without r/; empty keeps all but user profiles.
+        since: first day to keep (UTC), such as "2020-01-31".
+        until: first day to drop (UTC).
+        min_score: lowest score to keep.
+        keep_nsfw: keep rows marked over 18.
+        keep_bots: keep rows by well-known bots, including AutoModerator.
+        keep_mentions: leave user names in texts.
+        engine: "ray" makes each file a task of a cluster whose machines share these paths.
+
+    Returns:
+        Rows read, kept and dropped per file. `require_complete()` raises if a file was cut short.
+
+    Raises:
+        CallError: an argument is invalid.
+        LurkerError: a file is not a dump, or no row passes the filters.
+    """
+    paths = [Path(file) for file in files]
+    if not paths:
+        raise CallError("No dump files were given.", "Name at least one: `ingest.dumps(workspace, FILE)`.")
+    filters = _filters(
+        subreddits=tuple(map(plain_name, _as_list(subreddits))),
+        since_utc=_seconds(parse_day(since, "since")),
+        until_utc=_seconds(parse_day(until, "until")),
+        min_score=min_score,
+        keep_nsfw=keep_nsfw,
+        bots=() if keep_bots else KNOWN_BOTS,
+        keep_mentions=keep_mentions,
+    )
+    for path in paths:
+        check_dump(path)
+    return ingest_dumps(_opened(workspace), paths, filters, engine=engine)
+
+
+def reddit(
+    workspace: AnyWorkspace,
+    *subreddits: str,
+    listing: "ListingName" = "new",
+    time: "TimeSpan" = "all",
+    limit: int = 100,
+    top_level_only: bool = False,
+    keep_nsfw: bool = False,
+    keep_bots: bool = False,
+    keep_mentions: bool = False,
+    reddit_url: str | None = None,
+) -> "LiveReport":
+    """Read live posts with all their comments through PRAW; after an interruption, the same call resumes.
+
+    Credentials come from praw.ini, or from praw_client_id and praw_client_secret in the environment.
+
+    Args:
+        workspace: where the rows go.
+        subreddits: names with or without r/.
+        listing: listing that selects the posts: new, top, hot or rising.
+        time: span of the listing top: all, year, month, week, day or hour.
+        limit: largest number of posts per subreddit; Reddit lists about 1,000.
+        top_level_only: skip replies to comments: fewer calls, and pairs do not need them.
+        keep_nsfw: keep posts marked over 18, with their comments.
+        keep_bots: keep rows by well-known bots, including AutoModerator.
+        keep_mentions: leave user names in texts.
+        reddit_url: server to use instead of Reddit.
+
+    Returns:
+        Rows per subreddit, and what was not read. `require_complete()` raises if anything failed.
+
+    Raises:
+        CallError: an argument is invalid, or credentials are missing.
+        LurkerError: Reddit refuses the credentials or is down; everything read so far is kept.
+    """
+    from ingest.live_reddit.live import LiveConfig, check_subreddit, ingest_reddit
+    from ingest.live_reddit.report import live_report
+
+    if not subreddits:
+        raise CallError("No subreddits were given.", "Name at least one: `ingest.reddit(workspace, NAME)`.")
+    try:
+        names = [check_subreddit(name) for name in subreddits]
+        config = LiveConfig(
+            listing=listing,
+            time=time,
+            limit=limit,
+            is_top_level_only=top_level_only,
+            keep_nsfw=keep_nsfw,
+            keep_bots=keep_bots,
+            keep_mentions=keep_mentions,
+        )
+    except ValueError as error:
+        raise CallError(f"{error}.", "See `lurker ingest reddit --help`.") from error
+    api, opened = _reddit_api(reddit_url), _opened(workspace)
+    return live_report(opened, ingest_reddit(opened, names, config, api), api)
+
+
+def archive(
+    workspace: AnyWorkspace,
+    subreddit: str,
+    *,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    keep_nsfw: bool = False,
+    keep_bots: bool = False,
+    keep_mentions: bool = False,
+    archive_url: str | None = None,
+) -> "ArchiveReport":
+    """Read a subreddit's history from Arctic Shift; after an interruption, the same call resumes.
+
+    The archive's scores are 0 or 1 until it retrieves an item again, about 36 h after it was written.
+
+    Args:
+        workspace: where the rows go.
+        subreddit: name with or without r/.
+        since: first day to read (UTC), such as "2020-01-31".
+        until: first day not to read (UTC).
+        keep_nsfw: keep rows marked over 18.
+        keep_bots: keep rows by well-known bots, including AutoModerator.
+        keep_mentions: leave user names in texts.
+        archive_url: server to use instead of Arctic Shift.
+
+    Raises:
+        CallError: an argument is invalid.
+        LurkerError: the archive keeps failing (pages read so far are kept), or has nothing of the subreddit.
+    """
+    from ingest.arctic_shift.history import ingest_archive
+    from ingest.live_reddit.live import check_subreddit
+
+    try:
+        name = check_subreddit(subreddit)
+    except ValueError as error:
+        raise CallError(f"{error}.", "See `lurker ingest archive --help`.") from error
+    filters = _filters(
+        since_utc=_seconds(parse_day(since, "since")),
+        until_utc=_seconds(parse_day(until, "until")),
+        keep_nsfw=keep_nsfw,
+        bots=() if keep_bots else KNOWN_BOTS,
+        keep_mentions=keep_mentions,
+    )
+    client = _archive_client(archive_url)
+    return ingest_archive(_opened(workspace), client, name, filters, int(client.budget.clock.now()))
+
+
+def ids(
+    workspace: AnyWorkspace,
+    fullnames: Path | str | Iterable[str],
+    *,
+    source: Literal["reddit", "archive"],
+    reddit_url: str | None = None,
+    archive_url: str | None = None,
+) -> "IdsReport":
+    """Read posts and comments by their ids, unfiltered; after an interruption, the same call resumes.
+
+    Args:
+        workspace: where the rows go.
+        fullnames: t3_ID for a post, t1_ID for a comment; or the path of a file with one per line.
+        source: reddit (live, with credentials) or archive (Arctic Shift).
+        reddit_url: server to use instead of Reddit.
+        archive_url: server to use instead of Arctic Shift.
+
+    Raises:
+        CallError: an id is invalid, or credentials are missing.
+        LurkerError: the source keeps failing; batches read so far are kept.
+    """
+    from ingest.revisit.by_ids import (
+        checked_fullnames,
+        fetch_from_archive,
+        fetch_from_reddit,
+        ingest_ids,
+        read_fullnames,
+    )
+
+    if isinstance(fullnames, Path | str):
+        names = read_fullnames(Path(fullnames))
+    else:
+        names = checked_fullnames(list(fullnames), "the given ids")
+    if source == "reddit":
+        fetch = fetch_from_reddit(_reddit_api(reddit_url))
+    elif source == "archive":
+        fetch = fetch_from_archive(_archive_client(archive_url))
+    else:
+        raise CallError(f"source must be reddit or archive, got {source!r}.")
+    return ingest_ids(_opened(workspace), names, fetch, source)
+
+
+def refresh(
+    workspace: AnyWorkspace,
+    *,
+    older_than: timedelta | str = "36h",
+    subreddits: Iterable[str] = (),
+    limit: int | None = None,
+    purge: bool = False,
+    reddit_url: str | None = None,
+) -> "RefreshSummary":
+    """Fetch recently written items again from live Reddit, to record settled scores and deletions.
+
+    Args:
+        workspace: the workspace to refresh; it must exist.
+        older_than: an item observed this long after it was written is settled and not fetched again: "90m", "36h".
+        subreddits: names with or without r/; empty means all.
+        limit: largest number of items, youngest first; 0 fetches none.
+        purge: also erase the texts of deleted and removed items everywhere in the workspace.
+        reddit_url: server to use instead of Reddit.
+
+    Raises:
+        CallError: an argument is invalid, or credentials are missing.
+        LurkerError: Reddit keeps failing; batches read so far are kept.
+    """
+    from ingest.revisit.purge import purge_texts
+    from ingest.revisit.refresh import RefreshConfig, refresh_items
+    from ingest.revisit.report import RefreshSummary
+    from ingest.revisit.survivorship import count_present, survivorship
+
+    try:
+        config = RefreshConfig(
+            ripe_after_s=int(parse_age(older_than, "older_than").total_seconds()),
+            subreddits=tuple(map(plain_name, _as_list(subreddits))),
+            max_items=limit,
+        )
+    except ValueError as error:
+        raise CallError(f"{error}.", "See `lurker ingest refresh --help`.") from error
+    opened = _opened(workspace, create=False)
+    found = refresh_items(opened, lambda: _reddit_api(reddit_url), config)
+    purged = purge_texts(opened) if purge else None
+    before = count_present(opened, config.subreddits, found.before)
+    return RefreshSummary(opened.root, found, purged, survivorship(before, found.gone))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SimulationReport(IngestReport):
+    """The dump files of a simulated Reddit, and what became of their rows if they were ingested."""
+
+    workspace: Path
+    files: list[Path]
+    ingested: DumpReport | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        if self.ingested is not None:
+            return self.ingested.to_dict()
+        written = [str(path) for path in self.files]
+        return {"workspace": str(self.workspace), "written": written, "next": self.next_command}
+
+    def tables(self) -> list[ResultTable]:
+        """The tables of the ingest, or the files written."""
+        if self.ingested is not None:
+            return self.ingested.tables()
+        return [ResultTable("Written, with the truth", [{"file": str(path)} for path in self.files])]
+
+    def remarks(self) -> list[str]:
+        """The remarks of the ingest."""
+        return [] if self.ingested is None else self.ingested.remarks()
+
+    @property
+    def next_command(self) -> str:
+        """The command to run next."""
+        if self.ingested is not None:
+            return self.ingested.next_command
+        return f"lurker --workspace {self.workspace} ingest dump {' '.join(map(str, self.files))}"
+
+
+def simulate(
+    workspace: AnyWorkspace, *, seed: int = 0, n_posts: int = 3_000, ingest: bool = True, **parameters: float
+) -> SimulationReport:
+    """Write the dump files of a simulated Reddit with a known truth, and ingest them like real ones.
+
+    Args:
+        workspace: where the files, their truth and the rows go.
+        seed: random seed; the same seed gives the same Reddit.
+        n_posts: posts over all communities, each with about 14 comments.
+        ingest: False only writes the dump files and the truth.
+        parameters: further fields of `ingest.simulator.config.SimulationConfig`, such as herding_effect=0.5.
+
+    Raises:
+        CallError: a parameter is unknown or out of range.
+        LurkerError: the workspace holds another simulation.
+    """
+    known = [field.name for field in fields(SimulationConfig)]
+    if unknown := [name for name in parameters if name not in known]:
+        raise CallError(f"Unknown parameter {unknown[0]!r}.", f"Parameters: {', '.join(sorted(known))}.")
+    try:
+        config = SimulationConfig(seed=seed, n_posts=n_posts, **parameters)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise CallError(f"{error}.", "See `lurker ingest simulate --help`.") from error
+    opened = _opened(workspace)
+    files = write_simulation(opened, config)
+    ingested = ingest_dumps(opened, files, RowFilters(), source="simulator") if ingest else None
+    return SimulationReport(opened.root, files, ingested)
+
+
+def _opened(workspace: AnyWorkspace, *, create: bool = True) -> Workspace:
+    return workspace if isinstance(workspace, Workspace) else open_workspace(Path(workspace), create=create)
+
+
+def _as_list(names: Iterable[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    """Seconds since 1970."""
+    return None if moment is None else int(moment.timestamp())
+
+
+def _filters(**values: Any) -> RowFilters:
+    try:
+        return RowFilters(**values)
+    except ValueError as error:
+        raise CallError(f"{error}.", "Check the days: the first one must be before the last.") from error
+
+
+def _reddit_api(url: str | None) -> "RedditApi":
+    from ingest.http.rate_limit import Clock
+    from ingest.live_reddit.api import RedditApi
+    from ingest.live_reddit.call import ApiConfig
+
+    try:
+        return RedditApi(ApiConfig(url=url or None), Clock(), random.Random())
+    except ValueError as error:
+        raise CallError(f"{error}.", "Check the option --reddit-url or LURKER_REDDIT_URL.") from error
+
+
+def _archive_client(url: str | None) -> "ArchiveClient":
+    from ingest.arctic_shift.api import PUBLIC_URL, ArchiveClient, ArchiveConfig
+    from ingest.http.rate_limit import Clock, shared_budget
+
+    try:
+        config = ArchiveConfig(url=url or PUBLIC_URL)
+    except ValueError as error:
+        raise CallError(f"{error}.", "Check the option --archive-url or LURKER_ARCHIVE_URL.") from error
+    return ArchiveClient(config, shared_budget(config.url, config.limits, Clock(), random.Random()))
