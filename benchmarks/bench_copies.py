@@ -32,7 +32,7 @@ def write_texts(path: Path, n_texts: int) -> None:
 
 
 def ours(path: Path, memory_limit: str) -> int:
-    """Number of texts with a near-duplicate, by `features.text.near_duplicates`."""
+    """Texts that have a near-duplicate, by `features.text.near_duplicates`."""
     from features.blocks import Means, batches, connect, parquet_sql
     from features.text.near_duplicates import Likeness, near_duplicate_groups
 

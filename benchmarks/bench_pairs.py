@@ -38,7 +38,7 @@ def write_responses(path: Path, n_comments: int, huge_threads: list[int]) -> Non
 
 
 def ours(path: Path, memory_limit: str) -> int:
-    """Number of pairs found by `features.pairing.matching`, which are written next to the input."""
+    """Pairs found by `features.pairing.matching`, written beside the input."""
     from features.blocks import Means, batches, connect, parquet_sql, whole_blocks
     from features.pairing.label_noise import GammaPrior, Votes
     from features.pairing.matching import COLUMNS as LOOKED_AT
