@@ -69,9 +69,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        file = arguments.file or run_alone(simulated, arguments.comments, Path(scratch)).found
+        file = arguments.file or run_alone(simulated, arguments.comments, Path(scratch)).value
         if arguments.era_fields:
-            file = run_alone(with_era_fields, file, Path(scratch)).found
+            file = run_alone(with_era_fields, file, Path(scratch)).value
         result = measure(file, Path(scratch), arguments.repeat)
     if arguments.json:
         print_json(result)
@@ -85,7 +85,7 @@ def measure(file: Path, scratch: Path, n_rounds: int) -> dict[str, Any]:
     Returns file, megabytes, rounds and a row a contender: MB_s, ours_over_this (a ratio of speeds), the same of
     processor time, which other work on the machine disturbs less, and peak_MB.
     """
-    n_bytes = run_alone(uncompressed_bytes, file).found  # a process counts its parent's peak of memory as its own
+    n_bytes = run_alone(uncompressed_bytes, file).value  # a process counts its parent's peak of memory as its own
     contenders: dict[str, Callable[[Path, Path], None]] = {
         "json.loads a line": parse_only,
         "CSV of 14 fields": to_csv,

@@ -1,9 +1,8 @@
-"""Choosing pairs, ours against pandas' merge of all pairs of a post; run `python benchmarks/bench_pairs.py --help`.
+"""Selecting pairs: ours against a pandas merge of all pairs of a post; `python benchmarks/bench_pairs.py --help`.
 
-Both sides read the same Parquet file of measured responses, without texts, and find the pairs within |Δt| <= 1 h and a
-length ratio <= 1.25. Ours looks at the next 8 neighbours in time and writes its pairs to Parquet block by block; merge
-looks at all pairs and keeps them in memory. Each runs in a process of its own, whose peak memory is the whole
-process's, input and interpreter included.
+Both read the same Parquet file of measured responses, without texts, and find the pairs within |Δt| <= 1 h and a length
+ratio <= 1.25. Ours compares the next 8 neighbours in time and writes pairs to Parquet block by block; merge compares
+all pairs in memory. Each runs in its own process; peak memory includes input and interpreter.
 """
 
 import argparse
@@ -19,7 +18,7 @@ COLUMNS = ["comment_id", "post_id", "delay_s", "score", "log_chars"]
 
 
 def write_responses(path: Path, n_comments: int, huge_threads: list[int]) -> None:
-    """Measured responses in a random order: threads of the sizes given, the others of about 12."""
+    """Write measured responses in random order: threads of the given sizes, and others of about 12 responses."""
     rng = np.random.default_rng(0)
     n_small = n_comments - sum(huge_threads)
     small = len(huge_threads) + rng.integers(0, max(1, n_small // 12), n_small)
@@ -73,14 +72,14 @@ def ours(path: Path, memory_limit: str) -> int:
 
 
 def pandas_merge(path: Path, memory_limit: str) -> int:
-    """Pairs found by merging a post's responses with themselves, the usual notebook way."""
+    """Number of pairs found by merging a post's responses with themselves, as notebooks usually do."""
     import pandas as pd
 
     frame = pd.read_parquet(path, columns=COLUMNS)
-    met = frame.merge(frame, on="post_id", suffixes=("_a", "_b"))
-    met = met[met["score_a"] > met["score_b"]]
-    met = met[(met["delay_s_a"] - met["delay_s_b"]).abs() <= 3_600]
-    return len(met[(met["log_chars_a"] - met["log_chars_b"]).abs() <= math.log(1.25)])
+    merged = frame.merge(frame, on="post_id", suffixes=("_a", "_b"))
+    merged = merged[merged["score_a"] > merged["score_b"]]
+    merged = merged[(merged["delay_s_a"] - merged["delay_s_b"]).abs() <= 3_600]
+    return len(merged[(merged["log_chars_a"] - merged["log_chars_b"]).abs() <= math.log(1.25)])
 
 
 CONTENDERS = {"ours": ours, "pandas merge": pandas_merge}
@@ -89,22 +88,22 @@ CONTENDERS = {"ours": ours, "pandas merge": pandas_merge}
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--comments", type=int, default=200_000, help="responses in all")
+    parser.add_argument("--comments", type=int, default=200_000, help="number of responses")
     parser.add_argument("--huge-threads", type=int, nargs="+", default=[10_000], help="responses of each huge thread")
     parser.add_argument("--memory-limit", default="700MB", help="of DuckDB, ours only")
     parser.add_argument("--ours-only", action="store_true", help="leave pandas out (it needs about 11 GB for 200,000)")
     options = parser.parse_args()
-    taken = {}
+    measured = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "responses.parquet"
         run_alone(write_responses, path, options.comments, options.huge_threads)
         for name in ["ours"] if options.ours_only else list(CONTENDERS):
-            one = taken[name] = run_alone(CONTENDERS[name], path, options.memory_limit)
-            figures = f"{one.time_s:>7.2f} s  {one.peak_gb:>6.2f} GB at the peak  {one.found:>11,} pairs"
+            one = measured[name] = run_alone(CONTENDERS[name], path, options.memory_limit)
+            figures = f"{one.time_s:>7.2f} s  {one.peak_gb:>6.2f} GB peak  {one.value:>11,} pairs"
             print(f"{options.comments:>11,} responses  {name:>13}: {figures}", flush=True)  # noqa: T201
-    if len(taken) == 2:
-        ours_took, peer_took = taken.values()
-        print(f"{peer_took.time_s / ours_took.time_s:.0f} times as fast as {list(taken)[1]}")  # noqa: T201
+    if len(measured) == 2:
+        ours_took, peer_took = measured.values()
+        print(f"{peer_took.time_s / ours_took.time_s:.0f} times as fast as {list(measured)[1]}")  # noqa: T201
 
 
 if __name__ == "__main__":

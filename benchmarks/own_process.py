@@ -1,4 +1,4 @@
-"""What a contender of a benchmark takes, run in a process of its own: its peak of memory is never another's."""
+"""Time and peak memory of a function, run in its own process so that no other work counts."""
 
 import multiprocessing
 import resource
@@ -9,24 +9,24 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """One contender's run."""
+class Measured:
+    """What a call returned and used."""
 
-    found: Any
-    """What it returned."""
+    value: Any
+    """what it returned"""
     time_s: float
     peak_gb: float
-    """Of the whole process, input and interpreter included."""
+    """of the entire process, including input and interpreter"""
 
 
-def run_alone(function: Callable[..., Any], *arguments: Any) -> Taken:
-    """Call the function in a process of its own."""
+def run_alone(function: Callable[..., Any], *arguments: Any) -> Measured:
+    """Call the function in a new process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measured, (function, *arguments))
+        return pool.apply(_measure, (function, *arguments))
 
 
-def _measured(function: Callable[..., Any], *arguments: Any) -> Taken:
+def _measure(function: Callable[..., Any], *arguments: Any) -> Measured:
     started = time.perf_counter()
-    found = function(*arguments)
+    value = function(*arguments)
     time_s = time.perf_counter() - started
-    return Taken(found, time_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+    return Measured(value, time_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)

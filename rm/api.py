@@ -110,11 +110,8 @@ class Run(Displayed):
             raise CallError(f"{len(prompts):,} prompts and {len(responses):,} responses do not match.")
         if self._scorer.with_delay and delays_s is None:
             raise CallError(f"Run {self.run_id} reads the response's delay.", "Pass delays_s, in seconds.")
-        columns: dict[str, Sequence[Any]] = {
-            "prompt": list(prompts),
-            "response": list(responses),
-            "delay_s": list(delays_s or ()),
-        }
+        columns: dict[str, list[Any]] = {"prompt": list(prompts), "response": list(responses)}
+        columns |= {} if delays_s is None else {"delay_s": list(delays_s)}
         return pl.Series("reward", score_columns(self._scorer, columns), dtype=pl.Float64)
 
     def score_file(self, source: Path, target: Path) -> int:

@@ -174,16 +174,10 @@ def _stage_on_cluster(tasks: Sequence[dict[str, Any]], engine: Engine) -> list[S
     staged: dict[int, StagedFile] = {}
     absolute = [{**task, "path": task["path"].resolve(), "folder": task["folder"].resolve()} for task in tasks]
     with progress("Reading", len(tasks), unit="files") as advance:
-<<<<<<< HEAD
         for index, outcome in run_tasks(_stage, absolute, engine=engine):
-            one = outcome.result()
-            one.report.file = str(tasks[index]["path"])
-            staged[index] = one
-=======
-        for index, file in run_tasks(_stage, absolute, engine=engine):
+            file = outcome.result()
             file.report.file = str(tasks[index]["path"])
             staged[index] = file
->>>>>>> ing
             advance(1)
     return [staged[index] for index in range(len(tasks))]
 

@@ -137,8 +137,8 @@ def compare_runs(workspace: Workspace, first: str, second: str, pairs: str, spli
             f"only {both.height:,} are the same.",
             f"Evaluate both again: `lurker rm evaluate RUN --pairs {pairs} --split {split}`.",
         )
-    correct, correct_second = (both[name].to_numpy() for name in ("is_correct", "is_correct_second"))
-    comparison = compare_accuracy(correct, correct_second, both["post_id"].to_numpy())
+    first_correct, second_correct, posts_of_pairs = both["is_correct"], both["is_correct_second"], both["post_id"]
+    comparison = compare_accuracy(first_correct.to_numpy(), second_correct.to_numpy(), posts_of_pairs.to_numpy())
     return replace(comparison, first=first, second=second, pairs=pairs, split=split)
 
 

@@ -29,7 +29,7 @@ REPORT = "progress.txt"
 STEP_OVERHEAD = 20_000
 """Parameters whose arithmetic costs as much as the fixed work per response; used for the remaining time only."""
 GPU_FROM = 1_000_000
-"""Parameters from which a cell reserves a GPU: smaller models leave it mostly idle, and several fit on the cores."""
+"""Parameters from which a cell reserves a GPU, if there is one; smaller models run on cores, several at once."""
 BASE_MEMORY_BYTES = 2**30
 """Memory of a cell besides its model: Python, torch and the pairs."""
 BYTES_PER_PARAMETER = 16

@@ -1,5 +1,6 @@
 """`lurker experiment`: data and model size, transfer across communities, recipes compared, settings searched."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -185,7 +186,7 @@ def _finish(result: ExperimentResult, as_json: bool) -> None:
         for table in result.result_tables():
             show(table)
     if result.failures:
-        say(str(failure_table(result.failures)))
+        sys.stderr.write(f"{failure_table(result.failures)}\n")
         raise typer.Exit(1)
 
 

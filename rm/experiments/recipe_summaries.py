@@ -85,7 +85,7 @@ def difference_summary(differences: pl.DataFrame, *, against_truth: bool) -> lis
 
 
 def _by_row(table: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
-    """The names of each row and its part of the table; length and time are listed once, for they need no training."""
+    """The names of each row and its part of the table; length and time, which need no training, once."""
     fitted = table.filter(~pl.col("predictor").is_in(["length", "time"]))
     fixed = table.filter(pl.col("predictor").is_in(["length", "time"]) & (pl.col("pairs") == table["pairs"].first()))
     keys = ("pairs", "predictor", "max_pairs", "n_train_pairs")

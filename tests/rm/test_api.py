@@ -32,7 +32,7 @@ def test_a_run_is_trained_read_scored_and_compared(pairs: PairSet) -> None:
     validated = run.evaluate(pairs, "validation")
     assert set(validated.frame["split"]) == {"validation"} and "subreddit" in repr(validated)
     comparison = rm.compare(run, "length", pairs)
-    assert comparison.n_pairs == 144 and "against length on planted (test)" in repr(comparison)
+    assert comparison.n_pairs == 144 and "against length on planted (test)" in " ".join(repr(comparison).split())
     assert rm.load(pairs.workspace, run.run_id).result == run.result
 
 

@@ -23,7 +23,7 @@ def call(workspace: Workspace, *arguments: str) -> int:
     return run(["--workspace", str(workspace.root), *arguments])
 
 
-def test_train_writes_a_whole_run(trained: tuple[Workspace, dict[str, object]]) -> None:
+def test_train_writes_a_complete_run(trained: tuple[Workspace, dict[str, object]]) -> None:
     workspace, result = trained
     folder = workspace.root / "runs/first"
     assert result == json.loads((folder / "result.json").read_text())
@@ -39,7 +39,7 @@ def test_train_writes_a_whole_run(trained: tuple[Workspace, dict[str, object]]) 
     assert not list(folder.glob("*.pt"))
 
 
-def test_evaluate_adds_to_the_run_and_repeats_its_figures(
+def test_evaluate_adds_to_the_run_and_reproduces_its_figures(
     trained: tuple[Workspace, dict[str, object]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace, _ = trained
@@ -111,7 +111,7 @@ def test_score_adds_a_reward_to_every_row(
         ("[1]\n", "line 1"),
     ],
 )
-def test_score_names_the_line_that_is_wrong_and_writes_nothing(
+def test_score_names_the_invalid_line_and_writes_nothing(
     trained: tuple[Workspace, dict[str, object]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -145,7 +145,7 @@ def test_score_names_the_line_that_is_wrong_and_writes_nothing(
         ("experiment transfer planted --model scratch-10k --max-pairs 9999", "has 216", 2),
     ],
 )
-def test_a_wrong_call_is_one_sentence(
+def test_wrong_arguments_give_one_sentence(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], arguments: str, complaint: str, code: int
 ) -> None:
     assert call(workspace, *arguments.split()) == code

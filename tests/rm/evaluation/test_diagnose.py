@@ -29,19 +29,21 @@ QUICK = ["--set", "epochs=1", "--set", "min_steps=5", "--set", "max_tokens=64", 
 CONFIG = TrainConfig(learning_rate=1e-3, max_tokens=64)
 
 
-def test_an_honest_model_is_calibrated_and_a_boastful_one_is_not() -> None:
+def test_calibration_error_is_small_for_true_probabilities_and_large_for_overconfident_ones() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 1.5, 20_000)
     margins = np.where(rng.random(truth.size) < 1 / (1 + np.exp(-truth)), truth, -truth)
     posts = [str(number // 4) for number in range(truth.size)]
-    honest, boastful = (calibration(values, posts)["expected_calibration_error"] for values in (margins, 4 * margins))
-    assert honest < 0.015
-    assert boastful > 0.1
+    calibrated, overconfident = (
+        calibration(values, posts)["expected_calibration_error"] for values in (margins, 4 * margins)
+    )
+    assert calibrated < 0.015
+    assert overconfident > 0.1
 
 
 def test_strata_cover_every_pair_once_and_show_a_shortcut(planted: Callable[..., pl.DataFrame]) -> None:
     frame = planted(60, ("alpha", "beta"))
-    margins = (frame["rejected_delay_s"] - frame["chosen_delay_s"]).to_numpy() / 1000.0  # it says that earlier wins
+    margins = (frame["rejected_delay_s"] - frame["chosen_delay_s"]).to_numpy() / 1000.0  # earlier wins
     rows = strata(frame, margins)
     for by in ("length", "longer response", "delay", "score gap", "label confidence", "subreddit"):
         assert sum(row["n_pairs"] for row in rows if row["by"] == by) == frame.height
@@ -53,7 +55,7 @@ def test_strata_cover_every_pair_once_and_show_a_shortcut(planted: Callable[...,
     assert counts["under 200 characters"] == (longer < 200).sum()
 
 
-def answered_by(reward: pl.Expr) -> pl.DataFrame:
+def responses_with(reward: pl.Expr) -> pl.DataFrame:
     rng = np.random.default_rng(0)
     frame = pl.DataFrame(
         {
@@ -69,33 +71,33 @@ def answered_by(reward: pl.Expr) -> pl.DataFrame:
 
 def test_a_reward_that_is_length_correlates_with_length_only() -> None:
     level = pl.col("post_id").str.slice(1).cast(pl.Float64)  # posts differ, which must not matter
-    found = correlations(answered_by(pl.col("n_chars").log1p() + level))
-    assert found["length"] > 0.95
-    assert abs(found["delay"]) < 0.2
-    assert correlations(answered_by(pl.lit(1.0))) == {}
+    report = correlations(responses_with(pl.col("n_chars").log1p() + level))
+    assert report["length"] > 0.95
+    assert abs(report["delay"]) < 0.2
+    assert correlations(responses_with(pl.lit(1.0))) == {}
 
 
-def test_counterfactuals_tell_a_reward_of_length_from_one_that_ignores_it() -> None:
+def test_counterfactuals_distinguish_a_reward_of_length_from_one_that_ignores_it() -> None:
     by_length = counterfactuals(
-        answered_by(pl.col("text").str.len_chars().cast(pl.Float64)), lambda _, texts: [float(len(t)) for t in texts]
+        responses_with(pl.col("text").str.len_chars().cast(pl.Float64)), lambda _, texts: [float(len(t)) for t in texts]
     )
     changed = {row["change"]: row for row in by_length}
     assert changed["filler appended"]["is_up"] == 1.0
     assert changed["cut in half"]["mean_change_high"] < 0
     first_letter = counterfactuals(
-        answered_by(pl.col("response_id").str.len_chars().cast(pl.Float64)), lambda _, texts: [2.0] * len(texts)
+        responses_with(pl.col("response_id").str.len_chars().cast(pl.Float64)), lambda _, texts: [2.0] * len(texts)
     )
     assert {row["n_responses"] for row in first_letter} == {300}
 
 
-def test_changes_of_texts() -> None:
+def test_edits_of_texts() -> None:
     assert append_filler("Tea. ") == "Tea." + FILLER
     assert cut_in_half("one two three four five") == "one two"
     assert cut_in_half("one") == "one"
     assert as_list("Black tea. No sugar!\nGood?") == "- Black tea.\n- No sugar!\n- Good?"
 
 
-def test_a_better_run_is_told_from_chance() -> None:
+def test_a_better_run_is_distinguished_from_chance() -> None:
     rng = np.random.default_rng(0)
     posts = np.repeat(np.arange(300), 4)
     first = (rng.random(1200) < 0.7).astype(float)
@@ -109,7 +111,7 @@ def test_a_better_run_is_told_from_chance() -> None:
 
 
 @pytest.fixture(params=["scratch-10k", "bert"])
-def judged(request: pytest.FixtureRequest, workspace: Workspace, tmp_path: Path) -> Workspace:
+def two_runs(request: pytest.FixtureRequest, workspace: Workspace, tmp_path: Path) -> Workspace:
     """A workspace with the runs `first` and `second` of a decoder or of an encoder."""
     spec = request.param
     if spec == "bert":
@@ -130,16 +132,16 @@ def judged(request: pytest.FixtureRequest, workspace: Workspace, tmp_path: Path)
 
 
 def test_runs_are_diagnosed_compared_and_exported(
-    judged: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_runs: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def call(*arguments: str) -> int:
         capsys.readouterr()
-        return run(["--workspace", str(judged.root), "rm", *arguments])
+        return run(["--workspace", str(two_runs.root), "rm", *arguments])
 
     assert call("diagnose", "first", "--pairs", "planted", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found == read_json(judged.root / "runs/first/diagnoses/planted-test.json")
-    assert len(found["counterfactuals"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert report == read_json(two_runs.root / "runs/first/diagnoses/planted-test.json")
+    assert len(report["counterfactuals"]) == 3
     assert call("compare", "first", "second", "--pairs", "planted", "--json") == 0
     compared = json.loads(capsys.readouterr().out)
     assert compared["n_pairs"] == 144 and compared["low"] <= compared["difference"] <= compared["high"]
@@ -147,13 +149,13 @@ def test_runs_are_diagnosed_compared_and_exported(
     assert "was not evaluated on" in capsys.readouterr().err
     assert call("compare", "first,second", "tfidf", "--pairs", "planted", "--json") == 0
     compared = json.loads(capsys.readouterr().out)
-    table = pl.read_parquet(judged.root / "runs/first/evaluations.parquet").filter(
+    table = pl.read_parquet(two_runs.root / "runs/first/evaluations.parquet").filter(
         (pl.col("pairs") == "planted") & (pl.col("subreddit") == "all")
     )
     accuracy = dict(table.select("predictor", "accuracy").rows())
     assert compared["second_accuracy"] == pytest.approx(accuracy["tfidf"])
     alone = [
-        read_json(judged.root / f"runs/{name}/result.json")["evaluations"][0]["accuracy"]
+        read_json(two_runs.root / f"runs/{name}/result.json")["evaluations"][0]["accuracy"]
         for name in ("first", "second")
     ]
     assert compared["first_accuracy"] == pytest.approx(sum(alone) / 2)
@@ -172,7 +174,7 @@ def test_runs_are_diagnosed_compared_and_exported(
     prompts, texts = ["the road", "", "tea"], ["amber cedar", "husk", "✨ we went home after rain"]
     with torch.no_grad():
         scores = model.eval()(**tokenizer(prompts, texts, padding=True, return_tensors="pt")).logits[:, 0].tolist()
-    ours = score_texts(text_scorer(load(judged.root / "runs/first/model"), CONFIG), prompts, texts)
+    ours = score_texts(text_scorer(load(two_runs.root / "runs/first/model"), CONFIG), prompts, texts)
     assert scores == pytest.approx(ours, abs=1e-4)
     card = (out / "README.md").read_text()
     assert "tfidf" in card and "r/alpha" in card

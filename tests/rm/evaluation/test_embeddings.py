@@ -1,4 +1,4 @@
-"""Frozen embeddings: of what a text says alone, computed once, and a baseline that learns from them."""
+"""Frozen embeddings depend on the text alone and are computed once; a baseline learns from them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,12 +28,12 @@ def spec(planted: Callable[..., pl.DataFrame], tmp_path: Path) -> str:
     return str(tmp_path / "small")
 
 
-def test_a_text_alone_beside_others_and_again_gives_the_same(spec: str, tmp_path: Path) -> None:
+def test_an_embedding_does_not_depend_on_other_texts_and_is_cached(spec: str, tmp_path: Path) -> None:
     some = ["tea", "the road was long and we went home", "tea", "", "  ", "✨"]
     together = embeddings(spec, some, tmp_path / "cache")
     assert together.shape == (6, 32) and np.isfinite(together).all()
     assert (together[0] == together[2]).all() and (together[0] != together[1]).any()
-    alone = np.concatenate([embeddings(spec, [some[place]], tmp_path / f"cache{place}") for place in range(6)])
+    alone = np.concatenate([embeddings(spec, [some[index]], tmp_path / f"cache{index}") for index in range(6)])
     assert alone == pytest.approx(together, abs=0.01)  # kept in float16
     (kept,) = (tmp_path / "cache").iterdir()
     before = kept.stat().st_mtime_ns

@@ -10,7 +10,7 @@ from rm.evaluation.baselines import fit_baselines, length_margins, time_margins
 from rm.evaluation.metrics import evaluation_table, is_correct, prediction_table
 
 
-def test_ties_are_half_right() -> None:
+def test_ties_count_as_half_correct() -> None:
     assert is_correct(np.array([2.0, 0.0, -0.1])).tolist() == [1.0, 0.5, 0.0]
 
 
@@ -29,7 +29,7 @@ def test_accuracy_and_log_loss_by_hand(planted: Callable[..., pl.DataFrame]) -> 
     assert prediction_table(frame, margins)["is_correct"].to_list() == [1.0, 0.0, 0.5, 1.0]
 
 
-def test_a_judged_post_that_was_trained_on_is_refused(planted: Callable[..., pl.DataFrame]) -> None:
+def test_a_test_post_that_was_trained_on_is_refused(planted: Callable[..., pl.DataFrame]) -> None:
     frame = planted(20)
     splits = {split: frame.filter(pl.col("split") == split) for split in ("train", "test")}
     require_disjoint(splits["train"], splits["test"], "planted")
@@ -38,7 +38,7 @@ def test_a_judged_post_that_was_trained_on_is_refused(planted: Callable[..., pl.
         require_disjoint(leaking, splits["test"], "planted")
 
 
-def test_trivial_baselines_name_the_longer_and_the_earlier(planted: Callable[..., pl.DataFrame]) -> None:
+def test_trivial_baselines_prefer_the_longer_and_the_earlier(planted: Callable[..., pl.DataFrame]) -> None:
     frame = (
         planted(1)
         .head(3)
@@ -64,17 +64,17 @@ def test_fitted_baselines_find_the_shortcut_and_the_words(planted: Callable[...,
     assert baselines["tfidf"](turned) == pytest.approx(-baselines["tfidf"](test))
 
 
-def test_adjusted_baselines_leave_to_confounders_what_they_explain(planted: Callable[..., pl.DataFrame]) -> None:
-    """Early responses say "first" and win, whatever else they say; the confounders know that they are early."""
+def test_adjusted_baselines_do_not_learn_what_confounders_explain(planted: Callable[..., pl.DataFrame]) -> None:
+    """Early responses say "first" and win, whatever else they contain; the confounders know that they are early."""
     frame = planted(200)
-    told = frame.with_columns(chosen=pl.lit("first ") + pl.col("chosen"), confounder_log_odds=pl.lit(3.0))
+    shortcut = frame.with_columns(chosen=pl.lit("first ") + pl.col("chosen"), confounder_log_odds=pl.lit(3.0))
     late = pl.int_range(pl.len()) % 8 == 0  # now and then the other one was early, and lost
-    told = told.with_columns(
+    shortcut = shortcut.with_columns(
         chosen=pl.when(late).then(frame["chosen"]).otherwise("chosen"),
         rejected=pl.when(late).then(pl.lit("first ") + pl.col("rejected")).otherwise("rejected"),
         confounder_log_odds=pl.when(late).then(-3.0).otherwise("confounder_log_odds"),
     )
-    train, validation = (told.filter(pl.col("split") == split) for split in ("train", "validation"))
+    train, validation = (shortcut.filter(pl.col("split") == split) for split in ("train", "validation"))
     words = ("first", "amber", "birch", "cedar", "dune", "grit", "husk", "knot")
     alone = frame.head(1).with_columns(chosen=pl.lit("first"), rejected=pl.lit("road"))
 
@@ -89,7 +89,7 @@ def test_adjusted_baselines_leave_to_confounders_what_they_explain(planted: Call
         assert naive > 0.5 and abs(adjusted) < 0.5 * naive, name
 
 
-def test_tfidf_is_absent_where_no_text_has_a_word(planted: Callable[..., pl.DataFrame]) -> None:
+def test_tfidf_is_absent_when_no_text_has_a_word(planted: Callable[..., pl.DataFrame]) -> None:
     frame = planted(10).with_columns(chosen=pl.lit("   "), rejected=pl.lit("✨"))
     train, validation = (frame.filter(pl.col("split") == split) for split in ("train", "validation"))
     assert sorted(fit_baselines(train, validation)) == ["both", "length", "time"]

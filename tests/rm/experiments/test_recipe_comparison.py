@@ -23,7 +23,7 @@ CHARS = pl.col("text").str.len_chars()
 
 
 def responses(seed: int = 0) -> pl.DataFrame:
-    """Six responses a post: quality stands in good and bad words, length in filler; delay in no word."""
+    """Six responses per post: quality determines good and bad words, filler the length; delay shows in no word."""
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(N_POSTS):
@@ -107,12 +107,14 @@ def config(**changes: object) -> RecipesConfig:
 
 
 def only(table: pl.DataFrame, **values: object) -> dict[str, float]:
-    found = table.filter(*(pl.col(name).eq_missing(value) for name, value in values.items()))
-    assert found.height == 1, found
-    return found.row(0, named=True)
+    rows = table.filter(*(pl.col(name).eq_missing(value) for name, value in values.items()))
+    assert rows.height == 1, rows
+    return rows.row(0, named=True)
 
 
-def test_the_recipe_without_shortcuts_ranks_truth_better_and_leans_less(make: Callable[..., Workspace]) -> None:
+def test_the_recipe_without_shortcuts_ranks_truth_better_and_follows_length_less(
+    make: Callable[..., Workspace],
+) -> None:
     workspace = make()
     table, differences = compare(workspace, config(sizes=(None, 100)))
     folder = workspace.root / "experiments/r"
@@ -123,11 +125,11 @@ def test_the_recipe_without_shortcuts_ranks_truth_better_and_leans_less(make: Ca
     for name in ("quality", "length"):
         lead = only(differences, measure=name, pairs="naive", max_pairs=100)
         assert lead["low"] > 0 if name == "quality" else lead["high"] < 0
-    fair, leaning = (
+    fair, shortcut = (
         only(table, pairs=pairs, predictor="tfidf", measure="length", max_pairs=None) for pairs in ("balanced", "naive")
     )
     assert abs(fair["value"]) < 0.15
-    assert leaning["value"] > 0.4
+    assert shortcut["value"] > 0.4
     accuracy = only(differences, measured_on="truth", part="all", measure="accuracy", max_pairs=100)
     assert accuracy["low"] > 0 and accuracy["mcnemar_p"] < 0.05
     gapped = only(table, pairs="naive", predictor="tfidf", measured_on="hard-test", part="gap >= 5", max_pairs=None)
@@ -137,7 +139,7 @@ def test_the_recipe_without_shortcuts_ranks_truth_better_and_leans_less(make: Ca
     assert sorted(seeds.filter(pl.col("max_pairs") == 100)["seed"].unique()) == [0, 1]
 
 
-def test_baselines_stand_beside_and_are_what_they_say(make: Callable[..., Workspace]) -> None:
+def test_baselines_are_in_the_table_and_match_a_computation_by_hand(make: Callable[..., Workspace]) -> None:
     table, _ = compare(make(), config())
     pairs = pair_set(responses(), "balanced", pl.col("quality")).filter(pl.col("split") == "test")
     longer = only(table, pairs="naive", predictor="length", measured_on="hard-test", part="all")
@@ -146,7 +148,7 @@ def test_baselines_stand_beside_and_are_what_they_say(make: Callable[..., Worksp
     assert only(table, pairs="naive", predictor="time", measure="delay")["value"] == pytest.approx(-1, abs=1e-6)
 
 
-def test_a_finished_cell_is_not_run_again_and_a_changed_set_is(make: Callable[..., Workspace]) -> None:
+def test_a_finished_cell_is_not_run_again_unless_its_pair_set_changes(make: Callable[..., Workspace]) -> None:
     workspace = make()
     table, _ = compare(workspace, config())
     rewards = sorted((workspace.root / "experiments/r/rewards").iterdir())
@@ -161,7 +163,7 @@ def test_a_finished_cell_is_not_run_again_and_a_changed_set_is(make: Callable[..
 
 
 @pytest.mark.slow
-def test_a_cluster_finds_the_same(make: Callable[..., Workspace]) -> None:
+def test_a_cluster_gives_the_same_tables(make: Callable[..., Workspace]) -> None:
     workspace = make()
     here, there = (compare(workspace, config(n_seeds=1), engine, engine) for engine in ENGINES)
     for one, other in zip(here, there, strict=True):
@@ -184,7 +186,7 @@ def test_a_set_with_log_odds_trains_adjusted(make: Callable[..., Workspace]) -> 
     assert len(cells) == 2 and any("adjusted" in cell for cell in cells)
 
 
-def test_a_transformer_is_a_run_that_reads_delays_where_told_to(make: Callable[..., Workspace]) -> None:
+def test_a_transformer_cell_is_a_run_and_reads_delays_if_configured(make: Callable[..., Workspace]) -> None:
     workspace = make()
     wanted = config(models=("scratch-10k",), sizes=(300,), n_seeds=1, settings=QUICK)
     table, _ = compare(workspace, wanted)
@@ -194,21 +196,21 @@ def test_a_transformer_is_a_run_that_reads_delays_where_told_to(make: Callable[.
     assert {"length", "delay", "quality", "accuracy"} == set(models["measure"])
 
 
-def test_without_truth_the_tests_judge_alone(
+def test_without_truth_only_the_tests_are_reported(
     make: Callable[..., Workspace], capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = make(has_truth=False)
     call = ["--workspace", str(workspace.root), "experiment", "recipes", "naive", "balanced", "--workers", "1"]
     assert run(call) == 0
-    told = capsys.readouterr()
-    assert "gap >= 5 (n = " in told.out and "only the tests decide" in told.out
+    shown = capsys.readouterr()
+    assert "gap >= 5 (n = " in shown.out and "only the tests decide" in shown.out
     assert run([*call, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert {row["measured_on"] for row in report["rows"]} == {"hard-test", "balanced"}
     assert not report["manifest"]["has_truth"]
 
 
-def test_with_truth_a_person_reads_what_each_follows(
+def test_with_truth_the_correlations_are_shown(
     make: Callable[..., Workspace], capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = ["--workspace", str(make().root), "experiment", "recipes", "naive", "balanced", "--workers", "1"]
@@ -230,7 +232,7 @@ def test_with_truth_a_person_reads_what_each_follows(
         (["naive", "balanced", "--set", "speed=3"], "speed"),
     ],
 )
-def test_a_wrong_call_is_one_sentence(
+def test_wrong_arguments_give_one_sentence(
     make: Callable[..., Workspace], arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = make()
@@ -255,7 +257,7 @@ def test_sets_that_cannot_be_compared_are_refused(make: Callable[..., Workspace]
         compare(workspace, config(tests=("untested",)))
 
 
-def test_without_any_test_it_says_how_to_make_one(make: Callable[..., Workspace]) -> None:
+def test_without_any_test_the_error_says_how_to_build_one(make: Callable[..., Workspace]) -> None:
     workspace = make()
     (workspace.root / "pairs/hard-test/manifest.json").unlink()
     pairs = pl.read_parquet(workspace.root / "pairs/naive/pairs.parquet")

@@ -34,15 +34,15 @@ def finished_at(workspace: Workspace) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in workspace.root.glob("runs/*/result.json")}
 
 
-def test_scaling_fills_the_grid_and_runs_no_cell_twice(workspace: Workspace) -> None:
+def test_scaling_completes_the_grid_and_runs_no_cell_twice(workspace: Workspace) -> None:
     table = run_scaling(local(workspace, "grid"), scaling()).frame
     assert check(pl.read_parquet(workspace.root / "experiments/grid/scaling.parquet"), SCALING).equals(table)
     models = table.filter(~pl.col("is_baseline"))
-    places = [(60, 0), (60, 1), (120, 0), (120, 1)]
-    assert models.select("n_train_pairs", "seed").rows() == places
+    sizes_and_seeds = [(60, 0), (60, 1), (120, 0), (120, 1)]
+    assert models.select("n_train_pairs", "seed").rows() == sizes_and_seeds
     for baseline in ("length", "time", "both", "tfidf"):
         rows = table.filter(pl.col("predictor") == baseline).select("n_train_pairs", "seed").rows()
-        assert rows == places
+        assert rows == sizes_and_seeds
     assert read_json(workspace.root / "experiments/grid/manifest.json")["test_pairs"] == "hard-test"
     before = finished_at(workspace)
     assert len(before) == 4
@@ -53,21 +53,21 @@ def test_scaling_fills_the_grid_and_runs_no_cell_twice(workspace: Workspace) -> 
     assert again.filter(pl.col("n_train_pairs") < 180).equals(table)
 
 
-def test_what_a_cell_does_is_told_while_it_runs(
+def test_the_progress_of_a_cell_is_shown_while_it_runs(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(lurker.progress, "LOG_EVERY_S", 0.01)
     monkeypatch.setattr(lurker.progress, "REPORT_EVERY_S", 0.0)
     (cell,) = plan_scaling(local(workspace, "shown"), scaling(sizes=(60,), n_seeds=1))[0]
-    left_by_a_killed_one = workspace.folder("runs", cell.run_id) / "progress.txt"
-    left_by_a_killed_one.parent.mkdir(parents=True)
-    left_by_a_killed_one.write_text("Training: 99% of 8 steps, 1 s left")
+    stale_report = workspace.folder("runs", cell.run_id) / "progress.txt"
+    stale_report.parent.mkdir(parents=True)
+    stale_report.write_text("Training: 99% of 8 steps, 1 s left")
     run_scaling(local(workspace, "shown"), scaling(sizes=(60,), n_seeds=1))
-    told = capsys.readouterr().err.splitlines()
-    said = {line.removeprefix(f"{cell.run_id}: ").split(":")[0] for line in told if line.startswith(cell.run_id)}
-    assert "Training" in said and said <= {"Training", "Evaluating", "Baselines"}
-    assert not any("99%" in line or "without embeddings" in line for line in told)
-    assert not left_by_a_killed_one.exists()
+    lines = capsys.readouterr().err.splitlines()
+    stages = {line.removeprefix(f"{cell.run_id}: ").split(":")[0] for line in lines if line.startswith(cell.run_id)}
+    assert "Training" in stages and stages <= {"Training", "Evaluating", "Baselines"}
+    assert not any("99%" in line or "without embeddings" in line for line in lines)
+    assert not stale_report.exists()
 
 
 def test_cells_change_with_their_data_and_settings(workspace: Workspace) -> None:
@@ -81,7 +81,7 @@ def test_cells_change_with_their_data_and_settings(workspace: Workspace) -> None
     assert not ids & changed and not ids & rebuilt
 
 
-def test_transfer_fills_the_matrix_in_processes_of_its_own(workspace: Workspace) -> None:
+def test_transfer_completes_the_matrix_in_worker_processes(workspace: Workspace) -> None:
     config = TransferConfig(pairs="planted", model="scratch-10k", settings=QUICK)
     table = run_transfer(Experiment(workspace, "matrix", n_workers=2), config).frame
     assert check(pl.read_parquet(workspace.root / "experiments/matrix/transfer.parquet"), TRANSFER).equals(table)
@@ -93,7 +93,7 @@ def test_transfer_fills_the_matrix_in_processes_of_its_own(workspace: Workspace)
         source: read_json(workspace.root / "runs" / run / "config.json")
         for source, run in models.select("source", "run_id").unique().iter_rows()
     }
-    assert {source: found["subreddits"] for source, found in config_of.items()} == {
+    assert {source: config["subreddits"] for source, config in config_of.items()} == {
         "alpha": ["alpha"],
         "beta": ["beta"],
     }

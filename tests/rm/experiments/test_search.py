@@ -22,13 +22,13 @@ def search(*stages: str) -> SearchConfig:
     return SearchConfig(pairs="planted", model="scratch-10k", stages=stages, settings=QUICK)
 
 
-def test_each_stage_goes_on_from_the_best_of_the_one_before(workspace: Workspace) -> None:
+def test_each_stage_continues_from_the_best_of_the_one_before(workspace: Workspace) -> None:
     config = search("learning_rate=1e-6 | learning_rate=5e-3", "epochs=1 | max_pairs=60")
     table = run_search(local(workspace), config).frame
     assert table["stage"].to_list() == [1, 1, 2, 2]
     assert table["is_kept"].to_list()[:2] == [False, True]  # a rate that leaves the model where it began
     assert all("learning_rate=5e-3" in settings for settings in table["settings"][1:])
-    assert table["run_id"][2] == table["run_id"][1]  # the best again: not trained anew
+    assert table["run_id"][2] == table["run_id"][1]  # the best again: not trained twice
     assert table["n_train_pairs"][3] == 60
     kept = table.filter(pl.col("stage") == 2).sort("log_loss")
     assert kept["is_kept"].to_list() == [True, False]
@@ -48,7 +48,7 @@ def test_no_test_is_read_and_nothing_runs_twice(workspace: Workspace) -> None:
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
-def test_the_command_names_the_call_that_trains_the_best(
+def test_the_command_prints_the_command_that_trains_the_best(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = ["--workspace", str(workspace.root), "experiment", "search", "planted", "--model", "scratch-10k"]
@@ -61,7 +61,7 @@ def test_the_command_names_the_call_that_trains_the_best(
     assert "lurker rm train planted --model scratch-10k --max-pairs 60 --set epochs=1 --set min_steps=30" in said
 
 
-def test_what_is_no_candidate_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+def test_malformed_candidates_are_refused(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(CallError, match="A candidate is field=value, got 'adjusted'"):
         run_search(local(workspace), search("adjusted | epochs=1"))
     with pytest.raises(CallError, match="Unknown field 'colour'"):
