@@ -162,7 +162,7 @@ def _death_error(index: int, n_deaths: int, how: str) -> LurkerError:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Within, Ctrl-C waits. Processes started here inherit that until `_serve` ignores it, so none dies half-started."""
+    """Within, hold Ctrl-C back, also in processes that start here, until `_serve` ignores it."""
     resource_tracker.ensure_running()  # starting it inside would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
