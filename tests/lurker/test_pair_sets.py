@@ -35,7 +35,7 @@ def test_the_row_count_is_checked_against_the_manifest(workspace: Workspace) -> 
     write_pairs(workspace, 2)
     assert require_row_count(workspace, "mine")["n_pairs"] == 2
     write_pairs(workspace, 3)
-    with pytest.raises(LurkerError, match="'mine' does not match its manifest") as error:
+    with pytest.raises(LurkerError, match="'mine' is not what its manifest describes") as error:
         require_row_count(workspace, "mine")
     assert error.value.next_step == "Build it again: `lurker pairs build mine --recipe matched`."
     with pytest.raises(CallError, match="no pair set 'other'"):
