@@ -161,7 +161,7 @@ def _require_intact(name: str, pairs: pl.DataFrame, manifest: dict[str, Any]) ->
 
 def _damaged(name: str, manifest: dict[str, Any]) -> LurkerError:
     return LurkerError(
-        f"Pair set {name!r} does not match its manifest: a build was interrupted or the file was changed.",
+        f"Pair set {name!r} is not what its manifest describes: a build was interrupted or the file was changed.",
         _rebuild(name, manifest),
     )
 

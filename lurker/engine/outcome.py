@@ -18,7 +18,7 @@ class Outcome:
 
     value: Any = None
     """What the function returned; None if it failed."""
-    error: BaseException | None = None
+    error: Exception | None = None
     """What the function raised, or a LurkerError if its process or node died; None if it succeeded."""
 
     def result(self) -> Any:

@@ -113,7 +113,7 @@ def test_a_set_that_does_not_match_its_manifest_is_reported_and_not_drawn(
     app = open_page(root, page, pairs="naive")
     assert not app.exception
     (warning,) = app.warning
-    assert "Pair set 'naive' does not match its manifest" in str(warning.value).replace("\\", "")
+    assert "Pair set 'naive' is not what its manifest describes" in str(warning.value).replace("\\", "")
     assert "**naive**" not in texts(app)
 
 

@@ -80,6 +80,6 @@ def test_a_set_whose_rows_differ_from_its_manifest_is_damaged(full_root: Path, t
     root = Path(shutil.copytree(full_root, tmp_path / "copy"))
     manifest = root / "pairs/matched/manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"n_pairs": 61}))
-    with pytest.raises(LurkerError, match="'matched' does not match its manifest") as error:
+    with pytest.raises(LurkerError, match="'matched' is not what its manifest describes") as error:
         pairs_file(Workspace(root), "matched")
     assert error.value.next_step == "Build it again: `lurker pairs build matched --recipe matched`."

@@ -5,15 +5,15 @@ import pytest
 
 from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
-from lurker.pair_sets import TEXTS, intact_digest, read_pair_set, read_pairs, with_texts
+from lurker.pair_sets import TEXTS, intact_digest, read_pair_set, read_pairs, require_row_count, with_texts
 from lurker.schema import PAIRS
-from lurker.workspace import open_workspace, write_json, write_parquet
+from lurker.workspace import Workspace, open_workspace, write_json, write_parquet
 
 
-def test_pairs_that_lack_a_text_are_dropped_and_counted(capsys):
-    whole = {"pair_id": "whole", **dict.fromkeys(TEXTS, "text")}
-    pairs = pl.DataFrame([whole, *({**whole, "pair_id": role, role: ""} for role in TEXTS)])
-    assert with_texts(pairs, "mine")["pair_id"].to_list() == ["whole"]
+def test_pairs_that_lack_a_text_are_dropped_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    complete = {"pair_id": "complete", **dict.fromkeys(TEXTS, "text")}
+    pairs = pl.DataFrame([complete, *({**complete, "pair_id": role, role: ""} for role in TEXTS)])
+    assert with_texts(pairs, "mine")["pair_id"].to_list() == ["complete"]
     assert "3 pairs of mine" in capsys.readouterr().err
     with_texts(pairs.head(1), "mine")
     assert capsys.readouterr().err == ""
@@ -35,3 +35,36 @@ def test_every_reader_refuses_a_set_whose_build_was_killed_before_its_manifest(t
     for read in (read_pair_set, read_pairs, intact_digest):
         with pytest.raises(LurkerError, match="'mine' is not what its manifest describes"):
             read(workspace, "mine")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace with the pair set `mine`, whose manifest says two pairs."""
+    workspace = open_workspace(tmp_path / "ws", create=True)
+    write_json({"recipe": {"name": "matched"}, "n_pairs": 2}, workspace.folder("pairs", "mine") / "manifest.json")
+    return workspace
+
+
+def write_pairs(workspace: Workspace, n_pairs: int) -> Path:
+    file = workspace.folder("pairs", "mine") / "pairs.parquet"
+    pl.DataFrame({"pair_id": [str(number) for number in range(n_pairs)]}).write_parquet(file)
+    return file
+
+
+def test_the_row_count_is_checked_against_the_manifest(workspace: Workspace) -> None:
+    write_pairs(workspace, 2)
+    assert require_row_count(workspace, "mine")["n_pairs"] == 2
+    write_pairs(workspace, 3)
+    with pytest.raises(LurkerError, match="'mine' is not what its manifest describes") as error:
+        require_row_count(workspace, "mine")
+    assert error.value.next_step == "Build it again: `lurker pairs build mine --recipe matched`."
+    with pytest.raises(CallError, match="no pair set 'other'"):
+        require_row_count(workspace, "other")
+
+
+def test_a_pairs_file_that_is_damaged_or_missing_is_named(workspace: Workspace) -> None:
+    with pytest.raises(LurkerError, match=r"Cannot read .*mine/pairs\.parquet"):
+        require_row_count(workspace, "mine")
+    write_pairs(workspace, 2).write_bytes(b"PAR1 cut")
+    with pytest.raises(LurkerError, match=r"Cannot read .*mine/pairs\.parquet"):
+        require_row_count(workspace, "mine")

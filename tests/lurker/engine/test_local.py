@@ -51,7 +51,9 @@ def return_a_lambda() -> Any:
 
 
 def wait_or_return(seconds: float, started: Path) -> None:
-    started.touch()
+    temporary = started.with_suffix(".tmp")
+    temporary.write_text(str(os.getpid()))
+    temporary.rename(started)
     time.sleep(seconds)
 
 
@@ -163,12 +165,13 @@ def test_an_interrupt_stops_all_workers_and_keeps_finished_work(tmp_path: Path) 
         start_new_session=True,
         text=True,
     )
-    while not (tmp_path / "2").exists():
+    while not ((tmp_path / "1").exists() and (tmp_path / "2").exists()):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, printed = process.communicate(timeout=60)
     assert (process.returncode, printed) == (130, "")
     assert [path.name for path in tmp_path.glob("finished-*")] == ["finished-0"]
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # no worker is left
+    for name in "012":
+        with pytest.raises(ProcessLookupError):  # its worker has ended
+            os.kill(int((tmp_path / name).read_text()), 0)
