@@ -10,7 +10,6 @@ features.audit(pairs)
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from features.api import Recipe as Recipe
     from features.api import audit as audit
     from features.api import build as build
     from features.api import compare as compare
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from features.api import presets as presets
     from features.api import rehydrate as rehydrate
     from features.api import second_opinion as second_opinion
+    from features.recipes.recipe import Recipe as Recipe
 
 __all__ = ["Recipe", "audit", "build", "compare", "export", "load", "presets", "rehydrate", "second_opinion"]
 

@@ -126,9 +126,7 @@ def test_shp_presents_the_winner_as_a_or_b_at_random(workspace: Workspace, pairs
     assert set(rows["domain"].str.split("_").list.last()) == set(pairs["split"])
 
 
-def test_ids_have_no_text_and_are_rehydrated_completely(
-    workspace: Workspace, pairs: pl.DataFrame, tmp_path: Path
-) -> None:
+def test_ids_have_no_text_and_can_be_rehydrated(workspace: Workspace, pairs: pl.DataFrame, tmp_path: Path) -> None:
     export_pairs(workspace, "mine", "ids", tmp_path / "out")
     ids = pl.read_parquet(tmp_path / "out/data/train.parquet")
     assert not set(TEXTS) & set(ids.columns)
@@ -189,7 +187,7 @@ def test_the_card_shows_recipe_ledger_and_audit(
     first = second["models"][0]
     for words in (
         verdict,
-        f"checked the pairs (1 random re-split(s)). {second['verdict']}",
+        f"checked the pairs (random re-splits: 1). {second['verdict']}",
         f"| {first['split']} | {first['model']} | {first['n_pairs']:,.0f} | {first['accuracy']:.3f} |",
         "| max_pairs_per_post | 4 |",
         "over max_pairs_per_post",
