@@ -30,7 +30,7 @@ def verdict(rows: list[dict[str, Any]], config: AuditConfig) -> str:
     """
     states = {split: state(rows, split, config) for split in ("all", *SPLITS)}
     joint = _joint(rows, "all")
-    worst = (min if states["all"] == "below chance" else max)(joint, key=lambda row: float(row["accuracy"]))
+    worst = (min if states["all"] == "below chance" else max)(joint, key=_accuracy)
     interval = "{accuracy:.3f} [{accuracy_low:.3f}, {accuracy_high:.3f}]".format(**worst)
     sentence = {
         "clean": f"Clean: the confounders together name the winner {interval} of the time, no better than chance.",
@@ -54,6 +54,10 @@ def state(rows: list[dict[str, Any]], split: str, config: AuditConfig) -> str:
     if any(row["accuracy_high"] < 0.5 for row in joint):
         return "below chance"
     return "clean" if all(row["accuracy_high"] <= config.max_clean_accuracy for row in joint) else "underpowered"
+
+
+def _accuracy(row: dict[str, Any]) -> float:
+    return float(row["accuracy"])
 
 
 def _joint(rows: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:

@@ -149,7 +149,7 @@ def _second_opinion_lines(name: str, opinion: dict[str, Any] | None) -> list[str
     ]
     return [
         "A second auditor, which shares no code with the first, checked the pairs "
-        f"({opinion['n_cuts']} random re-splits). {opinion['verdict']}",
+        f"(random re-splits: {opinion['n_cuts']}). {opinion['verdict']}",
         "",
         *_table(("split", "model", "pairs", "accuracy", "95 % from", "to"), rows),
         "",

@@ -124,7 +124,7 @@ def build(workspace: Workspace, name: str, folder: Path, *options: str) -> tuple
 
 
 @pytest.mark.slow
-def test_the_memory_limit_holds_for_the_whole_command_here_and_on_a_cluster(large: Workspace, tmp_path: Path) -> None:
+def test_the_memory_limit_holds_for_the_command_locally_and_on_a_cluster(large: Workspace, tmp_path: Path) -> None:
     options = ("--recipe", "naive", "--memory-limit", f"{LIMIT_MB}MB")
     own, _, spilled = build(large, "here", tmp_path / "here", *options)
     assert spilled > 10_000_000
@@ -137,7 +137,7 @@ def test_the_memory_limit_holds_for_the_whole_command_here_and_on_a_cluster(larg
 
 
 @pytest.mark.slow
-def test_it_holds_where_confounders_are_learned(large: Workspace, tmp_path: Path) -> None:
+def test_it_holds_when_confounders_are_learned(large: Workspace, tmp_path: Path) -> None:
     options = ("--recipe", "balanced", "--memory-limit", f"{LIMIT_MB}MB")
     own, _, spilled = build(large, "balanced", tmp_path / "balanced", *options)
     assert spilled > 10_000_000

@@ -36,7 +36,7 @@ def built(simulate: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
     return root
 
 
-def test_every_set_is_judged_on_the_same_hard_pairs(built: Path) -> None:
+def test_every_set_is_tested_on_the_same_hard_pairs(built: Path) -> None:
     workspace = Workspace(built)
     found = compare_sets(workspace, ["naive", "matched", "hard-test", "naive"])
     hard = read_pairs(workspace, "hard-test")
@@ -55,7 +55,7 @@ def test_every_set_is_judged_on_the_same_hard_pairs(built: Path) -> None:
     assert naive["n_effective"] == pytest.approx(naive["n_pairs"])
 
 
-def test_a_person_reads_both_tables(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_shows_both_tables(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--workspace", str(built), "pairs", "compare", "naive", "matched"]) == 0
     shown = capsys.readouterr().out
     assert "earlier wins" in shown and "Not clean" in shown and "TF-IDF on the hard test" in shown
@@ -63,7 +63,7 @@ def test_a_person_reads_both_tables(built: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out)["sets"][0]["audit"]["pairs"] == "naive"
 
 
-def test_sets_that_do_not_compare_are_refused(built: Path, tmp_path: Path) -> None:
+def test_sets_that_cannot_be_compared_are_refused(built: Path, tmp_path: Path) -> None:
     workspace = Workspace(Path(shutil.copytree(built, tmp_path / "copy")))
     with pytest.raises(CallError, match="A comparison needs two pair sets, got naive"):
         compare_sets(workspace, ["naive", "naive"])
@@ -79,7 +79,7 @@ def test_sets_that_do_not_compare_are_refused(built: Path, tmp_path: Path) -> No
         compare_sets(workspace, ["naive", "matched"])
 
 
-def test_what_was_trained_on_a_hard_post_is_not_judged(built: Path) -> None:
+def test_a_set_that_trains_on_a_hard_post_is_refused(built: Path) -> None:
     hard = read_pairs(Workspace(built), "hard-test")
     pairs = read_pairs(Workspace(built), "naive")
     post = hard["post_id"].min()

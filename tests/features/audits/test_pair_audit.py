@@ -162,7 +162,7 @@ def test_standardised_difference_checked_by_hand() -> None:
     assert "delay_s" not in rows  # it varies on neither side
 
 
-def test_an_audit_of_simulated_pairs_finds_time_and_knows_the_truth(workspace: Workspace) -> None:
+def test_an_audit_of_simulated_pairs_finds_time_and_reports_the_truth(workspace: Workspace) -> None:
     build_pairs(workspace, "naive", preset("naive"))
     audit = audit_pairs(workspace, "naive", probes=FAST)
     assert read_json(workspace.root / "pairs/naive/audit.json") == audit

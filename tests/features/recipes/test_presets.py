@@ -6,11 +6,11 @@ from lurker.config import override
 from lurker.errors import CallError
 
 
-def test_every_preset_bears_its_own_name() -> None:
+def test_every_preset_has_its_own_name() -> None:
     assert {name: preset(name).name for name in PRESETS} == {name: name for name in PRESETS}
 
 
-def test_an_unknown_recipe_lists_the_known() -> None:
+def test_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(CallError, match="'balance'") as caught:
         preset("balance")
     assert "naive" in caught.value.next_step and "matched" in caught.value.next_step
@@ -36,7 +36,7 @@ def test_an_unknown_recipe_lists_the_known() -> None:
         ("max_pairs_per_post=many", "takes int, got 'many'"),
     ],
 )
-def test_an_impossible_value_is_named(assignment: str, message: str) -> None:
+def test_an_invalid_value_is_refused(assignment: str, message: str) -> None:
     with pytest.raises(CallError) as caught:
         override(preset("naive"), [assignment])
     assert message in caught.value.message
@@ -50,6 +50,6 @@ def test_a_recipe_with_every_rule_off_is_valid() -> None:
     assert Recipe(name="free").min_score_gap == 1
 
 
-def test_shp_asks_of_posts_what_its_card_asks_and_of_answers_no_more() -> None:
+def test_shp_has_the_rules_of_its_card_for_posts_and_none_more_for_responses() -> None:
     shp = preset("shp")
     assert (shp.exclude_edited_posts, shp.exclude_edited, shp.exclude_deleted_authors) == (True, False, True)

@@ -28,7 +28,7 @@ def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
     return open_workspace(Path(shutil.copytree(simulated_workspace, tmp_path / "copy")))
 
 
-def test_a_pair_holds_what_its_two_responses_and_their_post_say(
+def test_a_pair_has_the_texts_and_scores_of_its_responses_and_post(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
 ) -> None:
     rows = [
@@ -79,7 +79,7 @@ def test_the_manifest_adds_up_and_describes_the_file(workspace: Workspace) -> No
 
 
 @pytest.mark.parametrize("recipe", ["naive", "matched", "litbench"])
-def test_order_of_rows_split_into_files_and_memory_limit_change_no_byte(
+def test_order_of_rows_number_of_files_and_memory_limit_change_no_byte(
     write_workspace: Callable[..., Workspace], simulate: Callable[..., Any], recipe: str
 ) -> None:
     posts, comments, _ = simulate(n_posts=40, n_comments=12, subreddits=("alpha", "beta"))
@@ -117,7 +117,7 @@ def test_the_number_of_threads_changes_no_byte(
     assert contents[0] == contents[1]
 
 
-def test_one_subreddit_gives_the_same_pairs_alone_as_among_others(workspace: Workspace) -> None:
+def test_a_subreddit_gives_the_same_pairs_alone_as_with_others(workspace: Workspace) -> None:
     build_pairs(workspace, "both", preset("matched"))
     build_pairs(workspace, "one", preset("matched"), ["r/ALPHA"])
     both, one = read_pairs(workspace, "both"), read_pairs(workspace, "one")
@@ -125,7 +125,7 @@ def test_one_subreddit_gives_the_same_pairs_alone_as_among_others(workspace: Wor
     assert both.filter(pl.col("subreddit") == "alpha").equals(one)
 
 
-def test_recipes_differ_but_agree_on_a_pair_and_its_side(workspace: Workspace) -> None:
+def test_recipes_agree_on_the_winner_and_split_of_a_shared_pair(workspace: Workspace) -> None:
     build_pairs(workspace, "naive", preset("naive"))
     build_pairs(workspace, "matched", preset("matched"))
     naive, matched = read_pairs(workspace, "naive"), read_pairs(workspace, "matched")
@@ -135,7 +135,7 @@ def test_recipes_differ_but_agree_on_a_pair_and_its_side(workspace: Workspace) -
         assert (shared[column] == shared[f"{column}_right"]).all()
 
 
-def test_newer_must_win_makes_time_the_label(workspace: Workspace) -> None:
+def test_with_newer_must_win_no_older_response_wins(workspace: Workspace) -> None:
     build_pairs(workspace, "shp", override(preset("shp"), ["min_post_score=none"]))
     pairs = read_pairs(workspace, "shp")
     assert pairs.height > 50
@@ -147,7 +147,7 @@ def test_newer_must_win_makes_time_the_label(workspace: Workspace) -> None:
     ("fields", "words"),
     [({"min_score": 10_000}, "'score below min_score'"), ({"min_score_gap": 10_000}, "'below min_score_gap'")],
 )
-def test_no_pairs_left_names_the_rule_that_took_most_and_writes_nothing(
+def test_no_pairs_left_names_the_rule_that_dropped_most_and_writes_nothing(
     workspace: Workspace, fields: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(LurkerError) as caught:
@@ -156,24 +156,24 @@ def test_no_pairs_left_names_the_rule_that_took_most_and_writes_nothing(
     assert not (workspace.root / "pairs").exists()
 
 
-def test_replies_are_not_blamed_where_a_rule_of_choice_took_responses(
+def test_replies_are_not_blamed_if_another_rule_dropped_responses(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
 ) -> None:
     replies = [make_comment(f"r{n}", is_top_level=False) for n in range(5)]
     workspace = write_workspace([make_post()], [make_comment("a", score=1), *replies])
-    with pytest.raises(LurkerError, match="1 went by the rule 'score below min_score'"):
+    with pytest.raises(LurkerError, match="the rule 'score below min_score' dropped 1"):
         build_pairs(workspace, "none", Recipe(name="strict", min_score=2))
 
 
-def test_all_scores_equal_is_said(
+def test_equal_scores_are_reported(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
 ) -> None:
     workspace = write_workspace([make_post()], [make_comment("a"), make_comment("b")])
-    with pytest.raises(LurkerError, match="1 went by the rule 'scores equal'"):
+    with pytest.raises(LurkerError, match="the rule 'scores equal' dropped 1"):
         build_pairs(workspace, "flat", preset("naive"))
 
 
-def test_posts_with_one_response_each_are_said(
+def test_posts_with_a_single_response_are_reported(
     write_workspace: Callable[..., Workspace], make_post: Callable[..., Any], make_comment: Callable[..., Any]
 ) -> None:
     workspace = write_workspace([make_post()], [make_comment("a")])
@@ -181,7 +181,7 @@ def test_posts_with_one_response_each_are_said(
         build_pairs(workspace, "lonely", preset("naive"))
 
 
-def test_an_empty_workspace_and_an_unknown_subreddit_say_what_to_run(tmp_path: Path, workspace: Workspace) -> None:
+def test_an_empty_workspace_and_an_unknown_subreddit_give_the_next_step(tmp_path: Path, workspace: Workspace) -> None:
     with pytest.raises(LurkerError, match="No comments in") as caught:
         build_pairs(open_workspace(tmp_path / "new", create=True), "x", preset("naive"))
     assert "lurker ingest dump" in caught.value.next_step
@@ -189,14 +189,14 @@ def test_an_empty_workspace_and_an_unknown_subreddit_say_what_to_run(tmp_path: P
         build_pairs(workspace, "x", preset("naive"), ["gamma"])
 
 
-def test_the_name_of_the_hard_test_is_taken(workspace: Workspace) -> None:
+def test_the_name_of_the_hard_test_is_reserved(workspace: Workspace) -> None:
     with pytest.raises(CallError, match="frozen test"):
         build_pairs(workspace, "hard-test", preset("naive"))
 
 
-def test_a_file_that_its_manifest_does_not_describe_is_refused(workspace: Workspace) -> None:
+def test_a_file_that_does_not_match_its_manifest_is_refused(workspace: Workspace) -> None:
     build_pairs(workspace, "set", preset("matched"))
     path = workspace.root / "pairs/set/pairs.parquet"
     pl.read_parquet(path).head(3).write_parquet(path)
-    with pytest.raises(LurkerError, match="not what its manifest describes"):
+    with pytest.raises(LurkerError, match="manifest"):
         read_pairs(workspace, "set")

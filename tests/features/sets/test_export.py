@@ -67,9 +67,9 @@ def test_trl_rows_are_the_pairs(workspace: Workspace, pairs: pl.DataFrame, tmp_p
 
 
 @pytest.mark.parametrize("format_name", [name for name in FORMATS if name != "shp"])
-def test_weights_offsets_and_label_confidence_survive(pairs: pl.DataFrame, format_name: str) -> None:
-    places = pl.int_range(pairs.height, eager=True)
-    marked = pairs.with_columns(weight=0.5 + places % 7, confounder_log_odds=(places % 5) / 10 - 0.2)
+def test_weights_offsets_and_label_confidence_are_exported(pairs: pl.DataFrame, format_name: str) -> None:
+    numbers = pl.int_range(pairs.height, eager=True)
+    marked = pairs.with_columns(weight=0.5 + numbers % 7, confounder_log_odds=(numbers % 5) / 10 - 0.2)
     names = ["pair_id", "label_confidence", "weight", "confounder_log_odds"]
     assert FORMATS[format_name](marked).select(names).equals(marked.select(names))
 
@@ -104,7 +104,7 @@ def test_trl_trains_on_both_of_its_exports(workspace: Workspace, tmp_path: Path)
         assert len(trainer.train_dataset) == 16
 
 
-def test_shp_hides_which_response_won_behind_a_coin(workspace: Workspace, pairs: pl.DataFrame, tmp_path: Path) -> None:
+def test_shp_presents_the_winner_as_a_or_b_at_random(workspace: Workspace, pairs: pl.DataFrame, tmp_path: Path) -> None:
     export_pairs(workspace, "mine", "shp", tmp_path / "out")
     rows = pl.concat([pl.read_parquet(path) for path in sorted((tmp_path / "out/data").glob("*.parquet"))])
     assert rows.columns == [
@@ -126,7 +126,7 @@ def test_shp_hides_which_response_won_behind_a_coin(workspace: Workspace, pairs:
     assert set(rows["domain"].str.split("_").list.last()) == set(pairs["split"])
 
 
-def test_ids_hold_no_text_and_come_back_whole(workspace: Workspace, pairs: pl.DataFrame, tmp_path: Path) -> None:
+def test_ids_have_no_text_and_can_be_rehydrated(workspace: Workspace, pairs: pl.DataFrame, tmp_path: Path) -> None:
     export_pairs(workspace, "mine", "ids", tmp_path / "out")
     ids = pl.read_parquet(tmp_path / "out/data/train.parquet")
     assert not set(TEXTS) & set(ids.columns)
@@ -137,7 +137,7 @@ def test_ids_hold_no_text_and_come_back_whole(workspace: Workspace, pairs: pl.Da
     assert read_pairs(workspace, "again").sort("pair_id").equals(pairs.sort("pair_id"))
 
 
-def test_rehydrate_counts_what_is_gone(workspace: Workspace, pairs: pl.DataFrame, tmp_path: Path) -> None:
+def test_rehydrate_counts_what_is_missing(workspace: Workspace, pairs: pl.DataFrame, tmp_path: Path) -> None:
     export_pairs(workspace, "mine", "ids", tmp_path / "out")
     by_use = pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).unique().sort()
     edited, deleted, absent = by_use[0], by_use[1], by_use[2]
@@ -159,7 +159,7 @@ def test_rehydrate_counts_what_is_gone(workspace: Workspace, pairs: pl.DataFrame
     assert ledger["kept"] == pairs.height - n_with(absent, deleted, edited)
 
 
-def test_rehydrate_where_nothing_is_left_writes_nothing(workspace: Workspace, tmp_path: Path) -> None:
+def test_rehydrate_writes_nothing_if_no_pair_is_left(workspace: Workspace, tmp_path: Path) -> None:
     export_pairs(workspace, "mine", "ids", tmp_path / "out")
     empty = open_workspace(tmp_path / "empty", create=True)
     with pytest.raises(LurkerError, match="post not ingested"):
@@ -168,16 +168,14 @@ def test_rehydrate_where_nothing_is_left_writes_nothing(workspace: Workspace, tm
 
 
 @pytest.mark.slow
-def test_the_card_tells_recipe_ledger_and_audit(
+def test_the_card_shows_recipe_ledger_and_audit(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = ["--workspace", str(workspace.root), "pairs"]
     assert run([*call, "export", "mine", "--format", "trl", "--out", str(tmp_path / "before")]) == 0
     assert "lurker pairs audit mine" in capsys.readouterr().out
     before = (tmp_path / "before/README.md").read_text()
-    assert (
-        "Not audited" in before and "No second auditor was asked: `lurker pairs audit mine --second-opinion`" in before
-    )
+    assert "Not audited" in before and "No second opinion. Run `lurker pairs audit mine --second-opinion`" in before
     assert run([*call, "audit", "mine", "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)["verdict"]
     assert run([*call, "audit", "mine", "--second-opinion", "--cuts", "1", "--json"]) == 0
@@ -189,7 +187,7 @@ def test_the_card_tells_recipe_ledger_and_audit(
     first = second["models"][0]
     for words in (
         verdict,
-        f"judged them (cuts: 1). {second['verdict']}",
+        f"checked the pairs (random re-splits: 1). {second['verdict']}",
         f"| {first['split']} | {first['model']} | {first['n_pairs']:,.0f} | {first['accuracy']:.3f} |",
         "| max_pairs_per_post | 4 |",
         "over max_pairs_per_post",
@@ -204,7 +202,7 @@ def test_the_card_tells_recipe_ledger_and_audit(
         (workspace.folder("pairs", "mine") / file).unlink()
 
 
-@pytest.mark.parametrize(("format_name", "words"), [("csv", "Unknown format 'csv'"), ("trl", "is there already")])
+@pytest.mark.parametrize(("format_name", "words"), [("csv", "Unknown format 'csv'"), ("trl", "exists already")])
 def test_a_wrong_call_writes_nothing(workspace: Workspace, tmp_path: Path, format_name: str, words: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine.txt").write_text("keep")
@@ -213,8 +211,8 @@ def test_a_wrong_call_writes_nothing(workspace: Workspace, tmp_path: Path, forma
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
-def test_what_is_no_export_of_ids_is_named(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(CallError, match="is no export"):
+def test_a_folder_that_is_not_an_export_of_ids_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(CallError, match="is not an export"):
         rehydrate(workspace, tmp_path, "again")
     export_pairs(workspace, "mine", "trl", tmp_path / "out")
     with pytest.raises(CallError, match="'trl'"):

@@ -24,7 +24,7 @@ def apply(expression: pl.Expr, text: str) -> str:
         (" \n\t ", ""),
     ],
 )
-def test_a_response_is_read_as_written_without_what_transport_adds(written: str, read: str) -> None:
+def test_only_what_transport_adds_is_removed_from_a_response(written: str, read: str) -> None:
     assert apply(response_text(pl.col("body")), written) == read
 
 
@@ -46,7 +46,7 @@ def test_a_response_is_read_as_written_without_what_transport_adds(written: str,
         ("> EDIT: thanks for the gold\n\nWell said.", "Well said."),
     ],
 )
-def test_sentences_that_betray_the_score_go(written: str, read: str) -> None:
+def test_sentences_about_the_score_are_removed(written: str, read: str) -> None:
     assert apply(remove_score_talk(pl.col("body")), written) == read
 
 
@@ -62,7 +62,7 @@ def test_sentences_that_betray_the_score_go(written: str, read: str) -> None:
         "Do not talk to anonymous strangers. I will not comment.",
     ],
 )
-def test_ordinary_sentences_stay(text: str) -> None:
+def test_ordinary_sentences_are_kept(text: str) -> None:
     assert apply(remove_score_talk(pl.col("body")), text) == text
 
 
@@ -77,7 +77,7 @@ def test_cleaning_a_long_text_takes_linear_time() -> None:
     assert len(apply(response_text(pl.col("body")), text)) == len(text.strip())
 
 
-BETRAYALS = (
+SCORE_TALK = (
     "EDIT: thanks for the gold!",
     "Wow, this blew up.",
     "Why the downvotes?",
@@ -88,8 +88,8 @@ PLAIN = st.text(alphabet="abc XY*_>`#[]()-\n\t’é", max_size=60)
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.one_of(PLAIN, st.sampled_from(BETRAYALS), st.text(max_size=20)), max_size=6))
-def test_cleaning_twice_is_cleaning_once_and_adds_no_word(parts: list[str]) -> None:
+@given(st.lists(st.one_of(PLAIN, st.sampled_from(SCORE_TALK), st.text(max_size=20)), max_size=6))
+def test_cleaning_is_idempotent_and_adds_no_word(parts: list[str]) -> None:
     written = "\n".join(parts)
     once = apply(response_text(pl.col("body")), written)
     assert apply(response_text(pl.col("body")), once) == once
@@ -97,24 +97,26 @@ def test_cleaning_twice_is_cleaning_once_and_adds_no_word(parts: list[str]) -> N
 
 
 @settings(max_examples=100, deadline=None)
-@given(PLAIN, st.sampled_from(BETRAYALS), PLAIN)
-def test_a_betrayal_on_its_own_line_goes_and_its_neighbours_stay(before: str, betrayal: str, after: str) -> None:
-    with_it = apply(response_text(pl.col("body")), f"{before}\n\n{betrayal}\n\n{after}")
+@given(PLAIN, st.sampled_from(SCORE_TALK), PLAIN)
+def test_score_talk_on_its_own_line_is_removed_and_other_lines_are_kept(
+    before: str, score_talk: str, after: str
+) -> None:
+    with_it = apply(response_text(pl.col("body")), f"{before}\n\n{score_talk}\n\n{after}")
     without = apply(response_text(pl.col("body")), f"{before}\n\n{after}")
     assert with_it == without
 
 
 @settings(max_examples=100, deadline=None)
-@given(PLAIN, st.sampled_from(BETRAYALS))
-def test_prompts_lose_them_too(text: str, betrayal: str) -> None:
+@given(PLAIN, st.sampled_from(SCORE_TALK))
+def test_prompts_are_cleaned_of_score_talk_too(text: str, score_talk: str) -> None:
     prompt = prompt_text(pl.col("title"), pl.col("body"))
-    frame = pl.DataFrame({"title": ["Which?", "Which?"], "body": [f"{text}\n\n{betrayal}", text]})
+    frame = pl.DataFrame({"title": ["Which?", "Which?"], "body": [f"{text}\n\n{score_talk}", text]})
     with_it, without = frame.select(prompt).to_series().to_list()
     assert with_it == without
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(["**bold**", "`code`", "> quote", "[a](http://b.c)", "- item", "    x = 1", "word"])))
-def test_markup_stays_as_written(lines: list[str]) -> None:
+def test_markup_is_kept_as_written(lines: list[str]) -> None:
     written = "\n".join(["start", *lines])
     assert apply(response_text(pl.col("body")), written) == written

@@ -16,13 +16,13 @@ GERMAN = "Sprich vor der Frist mit deiner Professorin, die meisten geben dir noc
 SPANISH = "Habla con tu profesora antes de la fecha límite, porque casi todas te dan una semana más si se lo pides."
 
 
-def test_whole_sentences_are_told_apart_and_short_or_wordless_texts_stay() -> None:
+def test_sentences_are_identified_and_short_or_wordless_texts_are_kept() -> None:
     texts = pl.Series([ENGLISH, GERMAN, SPANISH, "ok", "lol same", "👍👍", "12345", "", "https://a.b/c"])
     assert is_foreign(texts, "en", 0.9).to_list() == [False, True, True, *[False] * 6]
     assert is_foreign(texts, "de", 0.9).to_list()[:3] == [True, False, True]
 
 
-def test_an_unknown_code_lists_the_known() -> None:
+def test_an_unknown_code_lists_the_known_ones() -> None:
     with pytest.raises(CallError, match="language 'english' is not known") as caught:
         is_foreign(pl.Series([ENGLISH]), "english", 0.9)
     assert "en, " in caught.value.next_step
