@@ -51,12 +51,16 @@ class Objective(Protocol):
     def epoch_steps(self, epoch: int) -> list[Indices]:
         """Indices of the training examples of each optimiser step of an epoch; depends on the epoch alone."""
 
-    def loss(self, network: nn.Module, examples: Indices) -> tuple[Tensor, int]:
-        """Summed loss in nats of these training examples (a scalar with its graph), and the tokens it read.
+    def loss(self, network: nn.Module, examples: Indices, step: Indices) -> tuple[Tensor, int]:
+        """The contribution of some training examples to the mean loss of their step.
 
         Args:
             network: `self.network` as distributed over processes.
             examples: Indices of training examples, at least one.
+            step: Indices of all training examples of the step, over which the loss is averaged.
+
+        Returns:
+            The loss in nats, a scalar with its graph, and the number of tokens read.
         """
 
     def validation_log_loss(self) -> float:
@@ -199,8 +203,8 @@ def _accumulate_gradients(
         own = examples[:1]
     loss, n_tokens = 0.0, 0
     for part in np.array_split(own, min(config.accumulation, max(1, examples.size // processes.count))):
-        part_loss, n_part_tokens = objective.loss(network, part)
-        part_loss = has_work * part_loss / examples.size
+        part_loss, n_part_tokens = objective.loss(network, part, examples)
+        part_loss = has_work * part_loss
         (part_loss * processes.count).backward()  # DDP and FSDP average gradients over processes
         loss += float(part_loss.detach())
         n_tokens += n_part_tokens

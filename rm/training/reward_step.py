@@ -53,8 +53,11 @@ class RewardStep:
             return post_steps(self.training, config.pairs_per_step, config.seed, epoch, config.min_posts_per_step)
         return shuffled_steps(self.training, config.pairs_per_step, config.seed, epoch)
 
-    def loss(self, network: nn.Module, examples: Indices) -> tuple[Tensor, int]:
-        """Summed weighted loss of these pairs in nats, and the tokens read; scores each of their responses once."""
+    def loss(self, network: nn.Module, examples: Indices, step: Indices) -> tuple[Tensor, int]:
+        """Weighted loss of these pairs in nats, divided by the pairs of the step, and the tokens read.
+
+        Each response of the pairs is scored once.
+        """
         training = self.training
         sides = np.stack([training.chosen[examples], training.rejected[examples]])
         responses, position = np.unique(sides, return_inverse=True)
@@ -66,7 +69,7 @@ class RewardStep:
             nuisance = self.auxiliary(torch.from_numpy(training.nuisance[examples]))[:, 0]
             targets = replace(targets, offset=targets.offset + nuisance)
         losses = pair_losses(chosen, rejected, targets.to(scores.device), self.config.reward_centring)
-        return losses.sum(), int(sequences.n_tokens.sum())
+        return losses.sum() / step.size, int(sequences.n_tokens.sum())
 
     def validation_log_loss(self) -> float:
         """Mean log loss of the validation pairs in nats."""

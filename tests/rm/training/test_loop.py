@@ -53,11 +53,11 @@ class LogisticRegression:
     def epoch_steps(self, epoch: int) -> list[Indices]:
         return np.array_split(np.random.default_rng(epoch).permutation(30), 6)
 
-    def loss(self, network: nn.Module, examples: Indices) -> tuple[Tensor, int]:
+    def loss(self, network: nn.Module, examples: Indices, step: Indices) -> tuple[Tensor, int]:
         indices = torch.from_numpy(examples)
         logits = network.model(self.points[indices])[:, 0]  # type: ignore[operator]
         losses = nn.functional.binary_cross_entropy_with_logits(logits, self.labels[indices], reduction="sum")
-        return losses, examples.size
+        return losses / step.size, examples.size
 
     @torch.no_grad()
     def validation_log_loss(self) -> float:
