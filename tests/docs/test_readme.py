@@ -11,6 +11,7 @@ N_POSTS = "300"
 NOT_RUN = (["ingest", "dump"], ["ingest", "reddit"], ["ingest", "archive"], ["dashboard"], ["demo"])
 SMALLER = {
     ("ingest", "simulate"): ["--posts", N_POSTS],
+    ("pairs", "build"): ["--set", "n_balance_rounds=0"],
     ("rm", "train"): ["--set", "epochs=1", "--set", "min_steps=2", "--max-pairs", "64"],
 }
 """Options added to a command so that the test takes seconds; the last value of an option wins."""
