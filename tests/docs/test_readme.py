@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lurker import __version__
 from lurker.cli import run
 from tests.docs.conftest import ROOT, lurker_calls
 
@@ -31,3 +32,9 @@ def test_readme_fits_on_a_screen_and_links_to_existing_files() -> None:
     targets = [part.partition(")")[0] for part in text.split("](")[1:]]
     local = [target.partition("#")[0] for target in targets if "://" not in target]
     assert local and all((ROOT / target).exists() for target in local)
+
+
+def test_citation_and_changelog_name_this_version() -> None:
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    newest = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("## ")[1]
+    assert newest.startswith(__version__)
