@@ -185,14 +185,9 @@ def tables() -> str:
     return "\n\n".join(sections)
 
 
-def python_reference() -> str:
-    """The public functions of each room, from its `api.py`."""
-    sections = []
-    for path in sorted(ROOT.glob("*/api.py")):
-        room = path.parent.name
-        options = "    options:\n      show_root_heading: false\n      show_root_toc_entry: false"
-        sections.append(f"## {room}\n\n::: {room}.api\n{options}")
-    return "\n\n".join(sections)
+def python_reference(package: str) -> str:
+    """What a package exports, by its `__all__`."""
+    return "\n\n".join(f"::: {package}.{name}" for name in getattr(importlib.import_module(package), "__all__", ()))
 
 
 def notebook() -> str:

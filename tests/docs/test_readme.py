@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lurker import __version__
 from lurker.cli import run
 from tests.docs.conftest import ROOT, lurker_calls
 
@@ -11,6 +12,7 @@ N_POSTS = "300"
 NOT_RUN = (["ingest", "dump"], ["ingest", "reddit"], ["ingest", "archive"], ["dashboard"], ["demo"])
 SMALLER = {
     ("ingest", "simulate"): ["--posts", N_POSTS],
+    ("pairs", "build"): ["--set", "n_balance_rounds=0"],
     ("rm", "train"): ["--set", "epochs=1", "--set", "min_steps=2", "--max-pairs", "64"],
 }
 """Options added to a command so that the test takes seconds; the last value of an option wins."""
@@ -30,3 +32,9 @@ def test_readme_fits_on_a_screen_and_links_to_existing_files() -> None:
     targets = [part.partition(")")[0] for part in text.split("](")[1:]]
     local = [target.partition("#")[0] for target in targets if "://" not in target]
     assert local and all((ROOT / target).exists() for target in local)
+
+
+def test_citation_and_changelog_name_this_version() -> None:
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    newest = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("## ")[1]
+    assert newest.startswith(__version__)
