@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
 
 from lurker.schema import PAIRS, check
 from rm.evaluation.metrics import model_margins
@@ -113,7 +112,7 @@ def measure(model: str, n_responses: int, n_steps: int) -> tuple[float, float, f
     before, held = memory_mb("VmRSS"), []
     reset_peak()
 
-    def measure_and_stop(scorer: torch.nn.Module, *_: object) -> None:
+    def measure_and_stop(*_: object) -> None:
         if scorer.model.training:  # one forward pass per step
             held.append(memory_mb("VmRSS") - before)
         if len(held) > n_steps:
