@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -113,7 +112,7 @@ def measure(model: str, n_responses: int, n_steps: int) -> tuple[float, float, f
     before, held = memory_mb("VmRSS"), []
     reset_peak()
 
-    def measure_and_stop(scorer: Any, *_: object) -> None:
+    def measure_and_stop(*_: object) -> None:
         if scorer.model.training:  # one forward pass per step
             held.append(memory_mb("VmRSS") - before)
         if len(held) > n_steps:
