@@ -108,7 +108,7 @@ def audit_frame(
     pairs = frame.drop("post_created_utc", strict=False)
     stale = [name for name in pairs.columns if name.partition("_")[2] in _context_columns()]
     pairs = add_confounders(pairs.drop(stale), context_from_pairs(frame))
-    source = {"pairs": None, "recipe": None, "pairs_sha256": None, "differences_before": []}
+    source: dict[str, Any] = {"pairs": None, "recipe": None, "pairs_sha256": None, "differences_before": []}
     return _audit(pairs, source, groups, config or AuditConfig(), probes or ProbeConfig()), limits
 
 
