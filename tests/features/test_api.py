@@ -16,7 +16,7 @@ from lurker.errors import CallError
 from lurker.pair_sets import PairSet
 from lurker.workspace import Workspace, open_workspace
 
-FAST = ProbeConfig(n_folds=3, n_repeats=1, n_boosting_rounds=15, max_text_pairs=1_500)
+FAST = ProbeConfig(n_folds=3, n_repeats=1, n_boosting_rounds=5, max_text_pairs=600, max_split_pairs=1_000)
 
 
 @pytest.fixture(scope="module")
