@@ -186,8 +186,13 @@ def tables() -> str:
 
 
 def python_reference(package: str) -> str:
-    """What a package exports, by its `__all__`."""
-    return "\n\n".join(f"::: {package}.{name}" for name in getattr(importlib.import_module(package), "__all__", ()))
+    """What a package exports, by its `__all__`; the fields of configs are listed on their own pages."""
+    module = importlib.import_module(package)
+    sections = []
+    for name in getattr(module, "__all__", ()):
+        options = "\n    options:\n      members: false" if dataclasses.is_dataclass(getattr(module, name)) else ""
+        sections.append(f"::: {package}.{name}{options}")
+    return "\n\n".join(sections)
 
 
 def notebook() -> str:
