@@ -1,4 +1,4 @@
-"""How fast a dump becomes tables, next to the loops of other projects that read dumps: same file, same run.
+"""How fast a dump becomes tables, compared with the loops of other projects: same file, same run.
 
     python benchmarks/bench_ingest.py [FILE] [--era-fields] [--repeat 3] [--comments 200000] [--json]
 
@@ -156,7 +156,7 @@ def _stored_as_dumps(file: Path) -> Iterator[Any]:
 
 
 def _filled(value: Any, values: dict[str, Any]) -> Any:
-    """A template's field with the <slots> replaced by values of the row; "=<slot>" is the value itself, not its text."""
+    """A template's field with its <slots> filled from the row; "=<slot>" is the value itself, not its text."""
     if not isinstance(value, str) or "<" not in value:
         return value
     if value.startswith("=<"):
