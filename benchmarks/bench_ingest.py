@@ -3,7 +3,7 @@
     python benchmarks/bench_ingest.py [FILE] [--era-fields] [--repeat 3] [--comments 200000] [--json]
 
 Each contender runs in its own process, so that its peak memory is measured alone. MB are of uncompressed JSON. Without
-FILE, the simulator makes the rows, stored like a monthly dump: one frame with a window of 2 GiB. Reduced files have only
+FILE, simulated rows are stored like a monthly dump: one frame with a window of 2 GiB. Reduced files have only
 a few fields per row: `--era-fields` adds the others of a dump of 2020, about 50 in all, so that sizes and texts are
 like those of a monthly dump. Compare ratios, since absolute figures depend on the machine and its load.
 
