@@ -1,6 +1,6 @@
 """Compiles ingest/native/*.c when the package is built or installed.
 
-Without a C compiler the package works too, only slower. A compiler that fails is an error in CI and a warning elsewhere.
+Without a C compiler the package works too, only slower. A compiler that fails is an error in CI, elsewhere a warning.
 """
 
 import runpy

@@ -1,12 +1,11 @@
-"""How fast a dump becomes tables, beside the loops that others read dumps with: same file, same run.
+"""How fast a dump becomes tables, compared with the loops of other projects: same file, same run.
 
     python benchmarks/bench_ingest.py [FILE] [--era-fields] [--repeat 3] [--comments 200000] [--json]
 
-Each contender runs in a process of its own, so that its peak memory is its own. MB are of uncompressed JSON. Without a
-FILE the simulator makes the rows, stored as those of monthly dumps are: in one frame with a window of 2 GiB. Files that
-were made small hold a few fields a row only: `--era-fields` puts back the others that a dump of 2020 has, some 50 in
-all, so that bytes and texts are like those of a monthly dump. Compare ratios: the figures are those of the machine and
-of what else it does.
+Each contender runs in its own process, so that its peak memory is measured alone. MB are of uncompressed JSON. Without
+FILE, simulated rows are stored like a monthly dump: one frame with a window of 2 GiB. Reduced files have only
+a few fields per row: `--era-fields` adds the others of a dump of 2020, about 50 in all, so that sizes and texts are
+like those of a monthly dump. Compare ratios, since absolute figures depend on the machine and its load.
 
 Source of the peers: Watchful1/PushshiftDumps, scripts/single_file.py and scripts/to_csv.py.
 """
@@ -60,10 +59,10 @@ class Cost:
 
 
 def main() -> None:
-    """Run every contender on one file and print MB/s and how many times as fast ours is."""
+    """Run every contender on one file and print MB/s and the speed of ours relative to each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("file", nargs="?", type=Path, help="a .zst dump; simulated when absent")
-    parser.add_argument("--era-fields", action="store_true", help="put the fields back that FILE was made without")
+    parser.add_argument("--era-fields", action="store_true", help="add the fields that FILE was reduced by")
     parser.add_argument("--comments", type=int, default=200_000, help="size of the simulated dump")
     parser.add_argument("--repeat", type=int, default=1, help="rounds; the median time counts")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -82,8 +81,9 @@ def main() -> None:
 def measure(file: Path, scratch: Path, n_rounds: int) -> dict[str, Any]:
     """Time each contender on the file, in turn, `n_rounds` times.
 
-    Returns file, megabytes, rounds and a row a contender: MB_s, ours_over_this (a ratio of speeds), the same of
-    processor time, which other work on the machine disturbs less, and peak_MB.
+    Returns:
+        file, megabytes, rounds, and one row per contender: MB_s, ours_over_this (a ratio of speeds), the same for
+        processor time, which depends less on other work on the machine, and peak_MB.
     """
     n_bytes = run_alone(uncompressed_bytes, file).value  # a process counts its parent's peak of memory as its own
     contenders: dict[str, Callable[[Path, Path], None]] = {
@@ -95,8 +95,8 @@ def measure(file: Path, scratch: Path, n_rounds: int) -> dict[str, Any]:
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for _ in range(n_rounds):
         for name, contender in contenders.items():
-            with tempfile.TemporaryDirectory(dir=scratch) as place:
-                costs[name].append(_in_own_process(contender, file, Path(place)))
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                costs[name].append(_in_own_process(contender, file, Path(folder)))
     wall_s = {name: median(cost.wall_s for cost in costs[name]) for name in contenders}
     cpu_s = {name: median(cost.cpu_s for cost in costs[name]) for name in contenders}
     rows = [
@@ -114,15 +114,15 @@ def measure(file: Path, scratch: Path, n_rounds: int) -> dict[str, Any]:
 
 
 def uncompressed_bytes(file: Path) -> int:
-    """Of the lines of a dump."""
+    """Uncompressed size of a dump's lines."""
     return sum(len(block.data) for block in blocks(file))
 
 
 def with_era_fields(file: Path, scratch: Path) -> Path:
-    """A copy of a dump whose rows have all fields of a dump of 2020; those that are there keep their values."""
+    """A copy of a dump whose rows have all fields of a dump of 2020; existing fields keep their values."""
     copy = scratch / f"era-{file.name}"
     with _stored_as_dumps(copy) as out:
-        for line, _place in _lines(file):
+        for line, _position in _lines(file):
             if line:
                 row = json.loads(line)
                 template = POST_TEMPLATE if "title" in row else COMMENT_TEMPLATE
@@ -134,7 +134,7 @@ def with_era_fields(file: Path, scratch: Path) -> Path:
 
 
 def simulated(n_comments: int, scratch: Path) -> Path:
-    """A dump of the simulator's comments."""
+    """A dump of simulated comments."""
     config = SimulationConfig(n_posts=max(1, n_comments // COMMENTS_A_POST))
     file = write_simulation(open_workspace(scratch / "simulation", create=True), config)[1]
     copy = scratch / file.name
@@ -146,7 +146,7 @@ def simulated(n_comments: int, scratch: Path) -> Path:
 
 @contextmanager
 def _stored_as_dumps(file: Path) -> Iterator[Any]:
-    """What takes bytes of a file that is compressed as a monthly dump is."""
+    """A writer of a file that is compressed like a monthly dump."""
     parameters = zstandard.ZstdCompressionParameters.from_level(ZSTD_LEVEL, window_log=31)
     with (
         file.open("wb") as stored,
@@ -156,7 +156,7 @@ def _stored_as_dumps(file: Path) -> Iterator[Any]:
 
 
 def _filled(value: Any, values: dict[str, Any]) -> Any:
-    """A field of a template with a row's values for its <slots>; as they are, not as text, where it begins with =."""
+    """A template's field with its <slots> filled from the row; "=<slot>" is the value itself, not its text."""
     if not isinstance(value, str) or "<" not in value:
         return value
     if value.startswith("=<"):
@@ -170,20 +170,20 @@ def ours(file: Path, scratch: Path) -> None:
 
 
 def parse_only(file: Path, _: Path) -> None:
-    """As single_file.py: parse each line with the standard library, look at its time and one field, write nothing."""
-    n_found = 0
-    for line, _place in _lines(file):
+    """Like single_file.py: parse each line with the standard library, read its time and one field, write nothing."""
+    n_matches = 0
+    for line, _position in _lines(file):
         row = json.loads(line)
         _created = datetime.fromtimestamp(int(row["created_utc"]), UTC)
-        n_found += row["subreddit"] == "wallstreetbets"
+        n_matches += row["subreddit"] == "wallstreetbets"
 
 
 def to_csv(file: Path, scratch: Path) -> None:
-    """As to_csv.py: parse each line with the standard library, write 14 fields as CSV."""
+    """Like to_csv.py: parse each line with the standard library, write 14 fields as CSV."""
     with (scratch / "out.csv").open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(CSV_FIELDS)
-        for line, _place in _lines(file):
+        for line, _position in _lines(file):
             row = json.loads(line)
             cells = []
             for name in CSV_FIELDS:
@@ -198,12 +198,12 @@ def to_csv(file: Path, scratch: Path) -> None:
 
 
 def zstd_only(file: Path, _: Path) -> None:
-    """Decompress with the reference program, keep nothing."""
+    """Decompress with the reference program and discard the output."""
     subprocess.run(["zstd", "-dc", "--long=31", str(file)], stdout=subprocess.DEVNULL, check=True)
 
 
 def _lines(file: Path) -> Iterator[tuple[str, int]]:
-    """Lines and the place in the file, as both scripts read them: chunks of 128 MiB, decoded whole, then split."""
+    """Lines and the position in the file, as both scripts read them: chunks of 128 MiB, decoded, then split."""
     with (
         file.open("rb") as stored,
         zstandard.ZstdDecompressor(max_window_size=2**31).stream_reader(stored) as reader,
@@ -222,7 +222,7 @@ def _lines(file: Path) -> Iterator[tuple[str, int]]:
 
 
 def _in_own_process(contender: Callable[[Path, Path], None], file: Path, scratch: Path) -> "Cost":
-    """What the contender cost in a fresh process, what it started included."""
+    """The cost of the contender in a new process, including its child processes."""
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
     process = context.Process(target=_timed, args=(contender, file, scratch, results))
