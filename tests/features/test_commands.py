@@ -48,7 +48,7 @@ def test_the_terminal_shows_tables_and_a_verdict(root: str, capsys: pytest.Captu
         (["build", "x", "--recipe", "naive", "--set", "minimum=3"], 2, "Unknown field 'minimum'"),
         (["build", "x", "--recipe", "naive", "--set", "min_chars=0"], 2, "min_chars must be at least 1, got 0"),
         (["build", "x", "--recipe", "naive", "--config", "absent.toml"], 2, "absent.toml"),
-        (["build", "../x", "--recipe", "naive"], 2, "'../x' is no name"),
+        (["build", "../x", "--recipe", "naive"], 2, "'../x' is not a valid name"),
         (["build", "x", "--recipe", "naive", "--subreddit", "gamma"], 1, "r/gamma"),
         (["audit", "x"], 2, "no pair set 'x'"),
         (["compare", "x", "y"], 2, "no pair set 'x'"),

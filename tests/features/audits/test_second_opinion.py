@@ -49,7 +49,7 @@ def test_it_shares_no_code_with_the_first_audit() -> None:
         "print(*sorted(m for m in sys.modules if m.startswith('features.')))"
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert shown.split() == ["features.audits.second_features", "features.audits.second_opinion"]
+    assert shown.split() == ["features.audits", "features.audits.second_features", "features.audits.second_opinion"]
 
 
 def test_it_finds_a_shortcut_and_none_in_noise(workspace: Workspace) -> None:
@@ -122,7 +122,7 @@ def test_a_wrong_call_gives_a_clear_error(workspace: Workspace, capsys: pytest.C
     call = ["--workspace", str(workspace.root), "pairs", "audit"]
     assert run([*call, "naive", "--cuts", "2"]) == 2
     assert "--cuts 2 only applies to the second opinion" in capsys.readouterr().err
-    assert run([*call, "absent", "--second-opinion"]) == 1
+    assert run([*call, "absent", "--second-opinion"]) == 2
     assert "no pair set 'absent'" in capsys.readouterr().err
     pairs = read_pairs(workspace, "naive")
     few = pairs.filter(post_id=pairs["post_id"][0])

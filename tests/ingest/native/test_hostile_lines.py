@@ -7,7 +7,7 @@ import pytest
 
 from ingest.native import json_lines
 from ingest.native.build import is_expected
-from ingest.tables.normalize import RowFilters
+from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.staging import Batch, read_batch
 
 pytestmark = pytest.mark.skipif(not is_expected(), reason="there is no C compiler")
@@ -208,7 +208,7 @@ def line(random: Random) -> bytes:
 
 
 def read(lines: list[bytes]) -> Batch:
-    return read_batch(b"".join(one + b"\n" for one in lines), FILTERS, "dump", b"salt", first_line=7)
+    return read_batch(b"".join(one + b"\n" for one in lines), RowContext(FILTERS, "dump", b"salt"), first_line=7)
 
 
 def read_by_libraries(monkeypatch: pytest.MonkeyPatch, lines: list[bytes]) -> Batch:

@@ -49,7 +49,7 @@ def assert_same(fast, slow):
 def rows_left(rows, filters=None):
     lines = json_lines.read_lines(lines_of(rows), FIELDS)
     assert not lines.odd
-    return normalize_comments(lines, filters or RowFilters(), "dump", SALT)[2].tolist()
+    return normalize_comments(lines, RowContext(filters or RowFilters(), "dump", SALT))[2].tolist()
 
 
 _SPACES = [
