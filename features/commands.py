@@ -100,7 +100,7 @@ def audit(
     if as_json:
         print_json(result.report)
         return
-    for table in result.tables():
+    for table in result.details():
         if table.rows:
             show(table)
     typer.echo(result.verdict)

@@ -46,7 +46,7 @@ class Audit(Displayed):
             note += " Limits: " + "; ".join(f"{name} {reason}" for name, reason in self.limits.items()) + "."
         return ResultTable(self._title, shown, note)
 
-    def tables(self) -> list[ResultTable]:
+    def details(self) -> list[ResultTable]:
         """All probes by split; the joint probes by subreddit; the differences between chosen and rejected."""
         probes = [row for row in self.report["probes"] if row["subreddit"] == "all"]
         joint = [row for row in self.report["probes"] if (row["split"], row["confounders"]) == ("all", "joint")]
