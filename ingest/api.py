@@ -16,8 +16,6 @@ from ingest.dump_files.read import ingest_dumps
 from ingest.dump_files.report import DumpReport
 from ingest.options import parse_age, parse_day, plain_name
 from ingest.report import IngestReport
-from ingest.simulator.config import SimulationConfig
-from ingest.simulator.dump import write_simulation
 from ingest.tables.normalize import RowFilters
 from lurker.authors import KNOWN_BOTS
 from lurker.engine import Engine
@@ -25,7 +23,7 @@ from lurker.errors import CallError
 from lurker.report import ResultTable
 from lurker.workspace import Workspace, open_workspace
 
-if TYPE_CHECKING:  # PRAW and requests are imported by the functions that call a server
+if TYPE_CHECKING:  # what only one function needs is imported there: PRAW, requests, SciPy
     from ingest.arctic_shift.api import ArchiveClient
     from ingest.arctic_shift.report import ArchiveReport
     from ingest.live_reddit.api import RedditApi
@@ -325,6 +323,9 @@ def simulate(
         CallError: a parameter is unknown or out of range.
         LurkerError: the workspace holds another simulation.
     """
+    from ingest.simulator.config import SimulationConfig
+    from ingest.simulator.dump import write_simulation
+
     known = [field.name for field in fields(SimulationConfig)]
     if unknown := [name for name in parameters if name not in known]:
         raise CallError(f"Unknown parameter {unknown[0]!r}.", f"Parameters: {', '.join(sorted(known))}.")
