@@ -13,7 +13,7 @@ from lurker.errors import LurkerError
 from lurker.workspace import Workspace, open_workspace
 
 WORKSPACE_VARIABLE = "LURKER_WORKSPACE"
-BUILD_PAIRS = "lurker pairs build matched --recipe matched"
+BUILD_PAIRS = "lurker pairs build balanced --recipe balanced"
 AUDIT_PAIRS = "lurker pairs audit matched"
 INTERVAL_NOTE = "Intervals are 95 %, clustered by post; 0.5 is chance."
 

@@ -8,7 +8,7 @@ import typer
 
 from lurker.errors import CallError
 
-NEXT_COMMAND = "lurker pairs build matched --recipe matched"
+NEXT_COMMAND = "lurker pairs build balanced --recipe balanced"
 """What to run after an ingest."""
 
 KEEP_NSFW = typer.Option(False, "--keep-nsfw", help="Keep rows marked over 18.")

@@ -10,7 +10,7 @@ from lurker.schema import COMMENTS, POSTS, WORKSPACE_TABLES, Table
 from lurker.workspace import Workspace, read_json
 
 INGEST = "lurker ingest dump FILE..."
-BUILD = "lurker pairs build matched --recipe matched"
+BUILD = "lurker pairs build balanced --recipe balanced"
 ITEMS_PER_CALL = 100
 """Items that one call of a refresh asks for."""
 MOST_NAMES = 6

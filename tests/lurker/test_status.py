@@ -83,7 +83,7 @@ def test_status_names_what_needs_a_refresh_and_the_next_command(workspace, capsy
     assert "3 of 9 scores were last seen less than 36 h after they were written" in said
     assert "`lurker ingest refresh` fetches them again in 1 calls" in said
     assert "1 interrupted ingests" in said
-    assert said.endswith("next: lurker pairs build matched --recipe matched\n")
+    assert said.endswith("next: lurker pairs build balanced --recipe balanced\n")
 
 
 def test_status_of_an_empty_workspace_names_the_first_command(tmp_path, capsys):

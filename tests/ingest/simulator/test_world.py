@@ -174,7 +174,7 @@ def mean_ups(comments, config):
 
 
 def test_herding_changes_votes_as_recorded_in_the_truth():
-    """Early upvotes follow from log_herding; the later ones must be what they and the vote's spread foretell."""
+    """Early upvotes follow from log_herding; the later ones must be what they and the vote's spread predict."""
     config = SimulationConfig(herding_effect=0.6)
     alone, herd = readable(), readable(herding_effect=0.6)
     assert herd["quality"].equals(alone["quality"])
