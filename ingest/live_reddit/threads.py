@@ -23,6 +23,8 @@ shortfall is normal, because Reddit counts removed comments too."""
 
 MAX_VAIN_REQUESTS = 2
 """Requests for an id through morechildren whose answers hold hardly any comment of the batch."""
+MAX_VAIN_PROBES = 50
+"""Reads in a row, below comments that may have no replies, that bring nothing."""
 MIN_SHARE_RETURNED = 0.1
 """Share of a batch below which an answer holds hardly any of it."""
 
@@ -45,7 +47,9 @@ class Thread:
     continuations: dict[str, bool] = field(default_factory=dict)
     """Comments below which the thread continues, and whether the continuation was read."""
     may_be_leaves: set[str] = field(default_factory=set)
-    """Comments of `continuations` that may have no replies: they were read by id, without their replies."""
+    """Comments of `continuations` that may have no replies: they came without replies, or in an incomplete answer."""
+    n_vain_probes: int = 0
+    """Reads below such comments in a row that brought nothing."""
     tried_by_id: set[str] = field(default_factory=set)
     """Ids that were requested through info."""
     n_duplicates: int = 0
@@ -94,6 +98,18 @@ class Thread:
         """Note once why parts could not be read."""
         if reason not in self.faults:
             self.faults.append(reason)
+
+    def probe_below(self, names: list[str]) -> None:
+        """Read below comments later, if the thread is short of comments then."""
+        for name in names:
+            if not self.is_top_level_only and name not in self.continuations:
+                self.continuations[name] = False
+                self.may_be_leaves.add(name)
+
+    def is_worth_reading_below(self, name: str) -> bool:
+        """Whether a continuation is known, or likely enough in a thread that is short of comments."""
+        is_likely = name in self.tried_by_id or self.n_vain_probes < MAX_VAIN_PROBES
+        return name not in self.may_be_leaves or (self.n_short > 0 and is_likely)
 
     def next_batch(self) -> list[str]:
         """Missing ids for one call of morechildren, the least requested first."""
@@ -249,8 +265,10 @@ def _read_stubs(api: RedditApi, thread: Thread) -> None:
                 _read_more(api, thread, batch)
             elif continued is not None:
                 thread.continuations[continued] = True
-                if continued not in thread.may_be_leaves or thread.n_short:
+                if thread.is_worth_reading_below(continued):
+                    n_before = len(thread.comments)
                     _read_below(api, thread, continued)
+                    thread.n_vain_probes = 0 if len(thread.comments) > n_before else thread.n_vain_probes + 1
             else:
                 return
         except UnreadableError as error:
@@ -275,6 +293,9 @@ def _read_more(api: RedditApi, thread: Thread, ids: list[str]) -> None:
                 raise FaultError(f"none of {len(ids)} requested comments", is_suspect=True)
             items = []
         thread.add(items, api.now_utc(), None)
+        came = [name for name in ids if name in thread.comments]
+        if len(came) < len(ids):  # the answer may be cut, and stubs of replies lost with it
+            thread.probe_below(came)
 
     data = {"link_id": f"t3_{thread.post_id}", "children": ",".join(ids), "sort": "old", "limit_children": "false"}
     api.call("/api/morechildren", accept, data=data)
@@ -319,8 +340,5 @@ def _read_by_id(api: RedditApi, thread: Thread) -> None:
             if not error.is_suspect:  # else Reddit knows none of them: they stay missing
                 thread.note(error.reason)
             continue
-        for name in batch:
-            if f"t1_{name}" in comments and not thread.is_top_level_only and name not in thread.continuations:
-                thread.continuations[name] = False
-                thread.may_be_leaves.add(name)
+        thread.probe_below([name for name in batch if f"t1_{name}" in comments])
         thread.add([{"kind": "t1", "data": data} for data in comments.values()], api.now_utc(), None)

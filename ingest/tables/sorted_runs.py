@@ -32,8 +32,8 @@ ORDER = {
 MAX_RUNS = 256
 """Runs merged at once; if there are more, they are first merged into longer ones."""
 OWN_TEXTS = pl.CompatLevel.oldest()
-"""Texts are written as values of their own. Polars' newer format writes views together with the buffers they point into,
-and these may hold the raw lines, author names included."""
+"""Texts are written as values of their own. Polars' newer format writes views together with the buffers they point
+into, and these may hold the raw lines, author names included."""
 KEYS_PER_RANGE = 64
 """Keys sampled per range: their quantiles cut ranges of nearly equal size."""
 
