@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from ingest.http.calls import FaultError, run_with_deadline, send
+from ingest.http.calls import BARE_429_WAIT_S, FaultError, run_with_deadline, send
 from ingest.http.rate_limit import Budget, RateLimitConfig, retry_after_s, seconds
 from lurker import __version__
 from lurker.errors import LurkerError
@@ -111,7 +111,7 @@ class ArchiveClient:
                     raise
                 fault = FaultError(heavy.message)
             if n_faults < self.config.max_tries:
-                self.budget.back_off(n_faults, fault.server_wait_s)
+                self.budget.back_off(n_faults, fault.server_wait_s, fault.first_wait_s)
         raise LurkerError(
             f"The archive at {self.config.url} failed {n_faults} times in a row at {path}: {fault.reason}.",
             "Check https://status.arctic-shift.photon-reddit.com, then run the same command again to resume.",
@@ -138,7 +138,8 @@ class ArchiveClient:
             )
         if status in _TRANSIENT or status >= 500:
             wait_s = retry_after_s(headers.get("Retry-After"), self.budget.clock.now())
-            raise FaultError(f"status {status}", server_wait_s=wait_s)
+            first_wait_s = BARE_429_WAIT_S if status == 429 else 0.0
+            raise FaultError(f"status {status}", server_wait_s=wait_s, first_wait_s=first_wait_s)
         if status >= 400:
             raise RefusedError(
                 f"The archive refused {path} with status {status}: {reason or _excerpt(body)}.",

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import requests
 
+BARE_429_WAIT_S = 2.0
+"""Shortest wait after a 429 that names no time; doubled after each further fault."""
 T = TypeVar("T")
 
 
@@ -17,13 +19,17 @@ class FaultError(Exception):
         reason: what went wrong, in plain words.
         server_wait_s: seconds to wait as requested by the server; None if it said nothing.
         is_suspect: the answer was well formed, but implausibly empty.
+        first_wait_s: shortest wait after a first fault, seconds; doubled after each further one.
     """
 
-    def __init__(self, reason: str, *, server_wait_s: float | None = None, is_suspect: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, server_wait_s: float | None = None, is_suspect: bool = False, first_wait_s: float = 0.0
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.server_wait_s = server_wait_s
         self.is_suspect = is_suspect
+        self.first_wait_s = first_wait_s
 
 
 def run_with_deadline(action: Callable[[], T], deadline_s: float) -> T:

@@ -91,15 +91,18 @@ class Budget:
         with self._lock:
             self._held_until = max(self._held_until, self.clock.monotonic() + min(wait_s, self.config.longest_wait_s))
 
-    def back_off(self, n_faults: int, server_wait_s: float | None) -> None:
+    def back_off(self, n_faults: int, server_wait_s: float | None, first_wait_s: float = 0.0) -> None:
         """Wait after a fault: full jitter under an exponential ceiling.
 
         Args:
             n_faults: faults in a row so far, from 1.
             server_wait_s: wait requested by the server; the jitter is added, so that workers do not all return at once.
+            first_wait_s: shortest wait after the first fault, seconds; doubled after each further one.
         """
         ceiling_s = min(self.config.backoff_cap_s, self.config.backoff_base_s * 2.0 ** (n_faults - 1))
-        wait_s = min(server_wait_s or 0.0, self.config.longest_wait_s) + self._rng.uniform(0.0, ceiling_s)
+        floor_s = min(self.config.backoff_cap_s, first_wait_s * 2.0 ** (n_faults - 1))
+        wait_s = max(floor_s, min(server_wait_s or 0.0, self.config.longest_wait_s))
+        wait_s += self._rng.uniform(0.0, ceiling_s)
         self._sleep(wait_s)
 
     def _sleep(self, wait_s: float) -> None:

@@ -81,21 +81,20 @@ class RedditApi:
                 return accept(answer)
             except FaultError as caught:
                 fault = caught
-            except UnauthorizedError:
+            except UnauthorizedError as caught:
                 n_unauthorized += 1
                 fault = FaultError("unauthorized (status 401)")
+                if caught.is_credentials and n_unauthorized > 1:
+                    problem = "Reddit refuses the credentials in praw.ini or the environment (status 401)."
+                    raise LurkerError(problem, _SETUP) from None
+                self._reddit = self._connect()  # the token may have expired: request another one
             self.n_faults += 1
             n_faults, n_suspect = n_faults + 1, n_suspect + fault.is_suspect
-            if n_unauthorized:
-                if n_unauthorized > 1:
-                    raise LurkerError(
-                        "Reddit refuses the credentials in praw.ini or the environment (status 401).", _SETUP
-                    )
-                self._reddit = self._connect()  # the token may have expired: request another one, once
-            if n_faults >= self.config.max_tries or n_suspect >= self.config.max_suspect_tries:
+            n_most = max(n_suspect, n_unauthorized)
+            if n_faults >= self.config.max_tries or n_most >= self.config.max_suspect_tries:
                 is_suspect = n_suspect >= self.config.max_suspect_tries
                 raise UnreadableError(f"{fault.reason}, {n_faults} tries", is_transient=True, is_suspect=is_suspect)
-            self.budget.back_off(n_faults, fault.server_wait_s)
+            self.budget.back_off(n_faults, fault.server_wait_s, fault.first_wait_s)
 
     def now_utc(self) -> int:
         """The time, seconds since 1970."""
@@ -178,10 +177,17 @@ def dump_line(data: Mapping[str, Any], retrieved_utc: int) -> bytes:
     Dumps hold texts with Reddit's escapes (&amp; &lt; &gt;), and PRAW requests them raw: they are escaped again here.
     """
     row = {name: data[name] for name in RAW_TYPES if name in data}
+    if data.get("hide_score") is True:  # a post's hidden score is shown as 1
+        row["score"] = row["ups"] = None
     for name in ("title", "selftext", "body", "link_flair_text"):
         if isinstance(text := row.get(name), str):
             row[name] = html.escape(text, quote=False)
     return json.dumps({**row, "retrieved_on": None, "retrieved_utc": retrieved_utc}).encode() + b"\n"
+
+
+def is_subreddit(name: Any) -> bool:
+    """Whether a value can be the name of one subreddit, as rows of tables must have it."""
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", name) is not None
 
 
 def fullname(kind: str, data: Mapping[str, Any]) -> str | None:

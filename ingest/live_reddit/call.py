@@ -5,6 +5,7 @@ contain neither URLs nor headers nor their causes, because these hold tokens and
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 import prawcore
 from prawcore.const import ACCESS_TOKEN_PATH
 
-from ingest.http.calls import FaultError, run_with_deadline, send
+from ingest.http.calls import BARE_429_WAIT_S, FaultError, run_with_deadline, send
 from ingest.http.rate_limit import Budget, RateLimitConfig, retry_after_s, seconds
 
 _REFUSALS = {
@@ -71,7 +72,15 @@ class UnreadableError(Exception):
 
 
 class UnauthorizedError(Exception):
-    """The token, or the credentials used to request it, were refused."""
+    """The token, or the credentials used to request it, were refused.
+
+    Attributes:
+        is_credentials: the credentials were refused, rather than a token for one call.
+    """
+
+    def __init__(self, *, is_credentials: bool) -> None:
+        super().__init__("unauthorized")
+        self.is_credentials = is_credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +116,11 @@ class BoundedRequestor(prawcore.Requestor):  # type: ignore[misc]
             status = 401  # OAuth 2's refusal of credentials: RFC 6749, section 5.2
         if is_token and status in (301, 302, 404):
             raise FaultError(f"this URL issues no tokens (status {status})")
-        self._raise_for_status(status, headers, body)
+        self._raise_for_status(status, headers, body, is_token)
         value = _json(body)
         return _Answer(status, _token(value) if is_token else value)
 
-    def _raise_for_status(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def _raise_for_status(self, status: int, headers: Mapping[str, str], body: bytes, is_token: bool) -> None:
         """Raise the error for a status outside 200–299."""
         if 200 <= status < 300:
             return
@@ -119,11 +128,13 @@ class BoundedRequestor(prawcore.Requestor):  # type: ignore[misc]
         if status == 429:
             wait_s = seconds(headers.get("x-ratelimit-reset")) if wait_s is None else wait_s
             self._budget.hold(wait_s or 0.0)
-            raise FaultError("too many requests (status 429)", server_wait_s=0.0)  # the hold already waits
+            first_wait_s = 0.0 if wait_s else BARE_429_WAIT_S
+            raise FaultError("too many requests (status 429)", server_wait_s=0.0, first_wait_s=first_wait_s)
         if status in (408, 425) or status >= 500:
             raise FaultError(f"status {status}", server_wait_s=wait_s)
-        if status == 401 or "insufficient_scope" in headers.get("www-authenticate", ""):
-            raise UnauthorizedError
+        lacks_scope = "insufficient_scope" in headers.get("www-authenticate", "")
+        if status == 401 or lacks_scope:
+            raise UnauthorizedError(is_credentials=is_token or lacks_scope)
         raise UnreadableError(_refusal(status, body), is_transient=False)
 
 
@@ -143,12 +154,13 @@ def _token(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FaultError("no token in the answer")
     if value.get("error") in _BAD_CREDENTIALS:
-        raise UnauthorizedError
+        raise UnauthorizedError(is_credentials=True)
     life_s = value.get("expires_in")
     if (
         not isinstance(value.get("access_token"), str)
         or isinstance(life_s, bool)
         or not isinstance(life_s, int | float)
+        or not math.isfinite(life_s)
     ):
         raise FaultError("no token in the answer")
     return {"access_token": value["access_token"], "expires_in": int(life_s), "scope": str(value.get("scope", "*"))}

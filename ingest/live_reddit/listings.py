@@ -45,11 +45,12 @@ def read_listing(api: RedditApi, subreddit: str, listing: ListingName, time: Tim
     """
     result = Listing()
     overlap = 0
+    ends_on_full_page = False
     while len(result.posts) < limit:
         known = list(result.posts)
         start = known[-overlap - 1] if len(known) > overlap else None
         try:
-            page, has_next = _read_page(api, subreddit, listing, time, start)
+            page, after_is_set = _read_page(api, subreddit, listing, time, start)
         except UnreadableError as error:
             if not known:
                 raise
@@ -65,12 +66,16 @@ def read_listing(api: RedditApi, subreddit: str, listing: ListingName, time: Tim
         result.posts = {**page, **result.posts} if start is None else {**result.posts, **page}
         if not page and overlap:
             result.notes.append(f"the listing ended with an empty page after {len(known)} posts")
-        if not has_next:
+        if has_new_posts:
+            ends_on_full_page = not after_is_set and len(page) >= PAGE_POSTS
+        if not after_is_set and not (has_new_posts and ends_on_full_page):  # an end on a full page is checked once
             break
         if not has_new_posts and overlap in (0, LARGE_OVERLAP_POSTS):
             result.notes.append(f"the listing repeats itself after {len(known)} posts")
             break
         overlap = OVERLAP_POSTS if has_new_posts else 0  # nothing new after the overlap: try once without one
+    if ends_on_full_page and len(result.posts) < limit:
+        result.notes.append(f"Reddit ended the listing on a full page after {len(result.posts)} posts: more may exist")
     if not result.posts:
         raise UnreadableError("the listing is empty", is_transient=True)
     result.posts = dict(list(result.posts.items())[:limit])

@@ -5,16 +5,17 @@ with the next thread of the same listing.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingest.live_reddit.api import RedditApi
+from ingest.live_reddit.api import RedditApi, is_subreddit
 from ingest.live_reddit.call import UnreadableError
 from ingest.live_reddit.listings import ListingName, TimeSpan, read_listing
-from ingest.live_reddit.threads import Thread, read_thread
-from ingest.tables.normalize import RowContext, RowFilters
+from ingest.live_reddit.threads import REREAD_SHORTFALL, Thread, read_thread
+from ingest.tables.normalize import FILTER_REASONS, RowContext, RowFilters
 from ingest.tables.staging import STAGING_VERSION, drop_staged, merge_staged, stage_lines, staged_summary
 from lurker.authors import KNOWN_BOTS
 from lurker.config import fingerprint
@@ -76,7 +77,11 @@ class SubredditReport:
     n_missing: int = 0
     """Comments that threads refer to and that Reddit never returned."""
     n_short: int = 0
-    """Comments counted by the posts beyond those returned."""
+    """Comments counted by the posts beyond those stored or dropped by a filter."""
+    n_filtered: int = 0
+    """Rows dropped by the filters on bots, over 18 and profiles."""
+    not_stored: dict[str, int] = field(default_factory=dict)
+    """Rows that Reddit returned and that could not be stored, by reason."""
     n_duplicates: int = 0
     n_orphans: int = 0
     """Comments whose parent is missing."""
@@ -208,19 +213,26 @@ def _read_threads(run: _Run, folder: Path, posts: Sequence[str], report: Subredd
         for is_last_try, names in ((False, posts), (True, report.failed)):
             for name in list(names):
                 summary = staged_summary(folder, name)
-                report.n_resumed += summary is not None
-                if summary is None:
+                if summary is None or _should_be_read_again(summary):
                     try:
                         thread = read_thread(
-                            run.api, name, is_top_level_only=config.is_top_level_only, accept_partial=is_last_try
+                            run.api,
+                            name,
+                            is_top_level_only=config.is_top_level_only,
+                            accept_partial=is_last_try,
+                            subreddit=report.subreddit if is_subreddit(report.subreddit) else None,
                         )
                     except UnreadableError as error:
                         (report.failed if error.is_transient else report.skipped)[name] = error.reason
                         if error.is_transient and not is_last_try:
                             run.failures.failed(error.reason)
+                        if summary is not None and (is_last_try or not error.is_transient):
+                            _add_summary(report, name, summary)  # what an earlier run read of it
                         continue
                     run.failures.succeeded()
                     summary = stage_lines(thread.lines(), folder, name, context, notes=completeness(thread))
+                else:
+                    report.n_resumed += 1
                 report.failed.pop(name, None)
                 _add_summary(report, name, summary)
                 advance(1)
@@ -231,6 +243,7 @@ def completeness(thread: Thread) -> dict[str, Any]:
     return {
         "n_missing": len(thread.missing),
         "n_short": thread.n_short,
+        "n_returned": 1 + len(thread.comments),
         "n_duplicates": thread.n_duplicates,
         "n_orphans": thread.n_orphans,
         "n_foreign": thread.n_foreign,
@@ -239,12 +252,32 @@ def completeness(thread: Thread) -> dict[str, Any]:
     }
 
 
+def _should_be_read_again(summary: dict[str, Any]) -> bool:
+    """Whether another run may get more of a staged thread; a small shortfall is normal."""
+    is_short = summary["n_short"] > REREAD_SHORTFALL * (summary["n_expected"] or 0)
+    return bool(summary["n_missing"] or summary["faults"] or is_short or _not_stored(summary))
+
+
+def _not_stored(summary: dict[str, Any]) -> dict[str, int]:
+    """Rows that were returned and neither stored nor dropped by a filter, by reason."""
+    reasons = {reason: n for reason, n in summary["dropped"].items() if reason not in FILTER_REASONS}
+    n_stored = summary["n_posts"] + summary["n_comments"] + sum(summary["dropped"].values())
+    n_unread = summary["n_returned"] - n_stored
+    return reasons | ({"unreadable": n_unread} if n_unread > 0 else {})
+
+
 def _add_summary(report: SubredditReport, name: str, summary: dict[str, Any]) -> None:
-    counts = ("n_posts", "n_comments", "n_missing", "n_short", "n_duplicates", "n_orphans", "n_foreign")
+    counts = ("n_posts", "n_comments", "n_missing", "n_duplicates", "n_orphans", "n_foreign")
     for count in counts:
         setattr(report, count, getattr(report, count) + summary[count])
-    if summary["n_missing"] or summary["n_short"] or summary["faults"]:
+    not_stored = _not_stored(summary)
+    n_short = min(summary["n_short"] + sum(not_stored.values()), summary["n_expected"] or 0)
+    report.n_short += n_short
+    report.n_filtered += sum(n for reason, n in summary["dropped"].items() if reason in FILTER_REASONS)
+    report.not_stored = dict(Counter(report.not_stored) + Counter(not_stored))
+    if summary["n_missing"] or n_short or summary["faults"] or not_stored:
         parts = [f"{summary['n_missing']:,} known comments were not returned"] * (summary["n_missing"] > 0)
-        if summary["n_short"]:
+        if n_short:
             parts.append(f"{summary['n_comments']:,} of the {summary['n_expected']:,} comments that the post counts")
+        parts += [f"{n:,} returned rows were not stored: {reason}" for reason, n in not_stored.items()]
         report.incomplete[name] = "; ".join([*parts, *summary["faults"]])

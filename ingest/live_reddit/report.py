@@ -61,7 +61,12 @@ class LiveReport(IngestReport):
         if n_failed := sum(len(report.failed) for report in self.subreddits):
             raise LurkerError(
                 f"{n_failed:,} threads could not be read. Kept: {kept}.",
-                "Run the same command again: it reads only the missing threads.",
+                "Run the same command again: it reads only the missing and the incomplete threads.",
+            )
+        if n_lost := sum(sum(report.not_stored.values()) for report in self.subreddits):
+            raise LurkerError(
+                f"{n_lost:,} rows that Reddit returned could not be stored. Kept: {kept}.",
+                "The table of incomplete threads names each reason; run the same command again to read them again.",
             )
 
     def _not_read(self) -> list[dict[str, object]]:
@@ -96,6 +101,8 @@ def _row(report: SubredditReport) -> dict[str, object]:
         "comments": report.n_comments,
         "never came": report.n_missing,
         "short of count": report.n_short,
+        "not stored": sum(report.not_stored.values()),
+        "filtered": report.n_filtered,
         "duplicates": report.n_duplicates,
         "orphans": report.n_orphans,
         "foreign": report.n_foreign,

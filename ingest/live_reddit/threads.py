@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from ingest.http.calls import FaultError
-from ingest.live_reddit.api import BATCH_IDS, RedditApi, dump_line, fullname, only_things, things
+from ingest.live_reddit.api import BATCH_IDS, RedditApi, dump_line, fullname, is_subreddit, only_things, things
 from ingest.live_reddit.call import UnreadableError
 
 TREE_COMMENTS = 500
@@ -21,6 +21,13 @@ REREAD_SHORTFALL = 0.05
 """The tree is read a second time, in another order, if more than this share of the post's count is missing. A small
 shortfall is normal, because Reddit counts removed comments too."""
 
+MAX_VAIN_REQUESTS = 2
+"""Requests for an id through morechildren whose answers hold hardly any comment of the batch."""
+MAX_VAIN_PROBES = 50
+"""Reads in a row, below comments that may have no replies, that bring nothing."""
+MIN_SHARE_RETURNED = 0.1
+"""Share of a batch below which an answer holds hardly any of it."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Thread:
@@ -28,13 +35,23 @@ class Thread:
 
     post_id: str
     is_top_level_only: bool
+    subreddit: str | None = None
+    """The subreddit that was read, for a thread that names none."""
     post: dict[str, Any] = field(default_factory=dict)
     comments: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Comments by id, as returned by the API, with retrieved_utc."""
     n_requests: dict[str, int] = field(default_factory=dict)
     """Ids that stubs or replies refer to, with the number of morechildren requests for each."""
+    n_vain_requests: dict[str, int] = field(default_factory=dict)
+    """The same ids, with the number of requests whose answers held hardly any of the requested comments."""
     continuations: dict[str, bool] = field(default_factory=dict)
     """Comments below which the thread continues, and whether the continuation was read."""
+    may_be_leaves: set[str] = field(default_factory=set)
+    """Comments of `continuations` that may have no replies: they came without replies, or in an incomplete answer."""
+    n_vain_probes: int = 0
+    """Reads below such comments in a row that brought nothing."""
+    tried_by_id: set[str] = field(default_factory=set)
+    """Ids that were requested through info."""
     n_duplicates: int = 0
     """Comments returned again without a request."""
     n_foreign: int = 0
@@ -75,6 +92,36 @@ class Thread:
         """Note ids of comments that must exist."""
         for name in ids:
             self.n_requests.setdefault(name, 0)
+            self.n_vain_requests.setdefault(name, 0)
+
+    def note(self, reason: str) -> None:
+        """Note once why parts could not be read."""
+        if reason not in self.faults:
+            self.faults.append(reason)
+
+    def probe_below(self, names: list[str]) -> None:
+        """Read below comments later, if the thread is short of comments then."""
+        for name in names:
+            if not self.is_top_level_only and name not in self.continuations:
+                self.continuations[name] = False
+                self.may_be_leaves.add(name)
+
+    def is_worth_reading_below(self, name: str) -> bool:
+        """Whether a continuation is known, or likely enough in a thread that is short of comments."""
+        is_likely = name in self.tried_by_id or self.n_vain_probes < MAX_VAIN_PROBES
+        return name not in self.may_be_leaves or (self.n_short > 0 and is_likely)
+
+    def next_batch(self) -> list[str]:
+        """Missing ids for one call of morechildren, the least requested first."""
+        names = [name for name in self.missing if self.n_vain_requests[name] < MAX_VAIN_REQUESTS]
+        return sorted(names, key=self.n_requests.__getitem__)[:BATCH_IDS]
+
+    def count_requests(self, batch: list[str]) -> None:
+        """Count a request for ids, after its answer was added."""
+        n_returned = sum(name in self.comments for name in batch)
+        for name in batch:
+            self.n_requests[name] += 1
+            self.n_vain_requests[name] += n_returned < MIN_SHARE_RETURNED * len(batch)
 
     def add(self, items: list[Any], now_utc: int, parent: str | None, *, is_reread: bool = False) -> None:
         """Add a listing's children with all their nested replies.
@@ -126,34 +173,40 @@ class Thread:
             self.n_duplicates += not is_reread
         else:
             links = {"link_id": link, "parent_id": parent, "retrieved_utc": now_utc}
-            self.comments[data["id"]] = {"subreddit": self.post.get("subreddit"), **data, **links, "replies": None}
+            self.comments[data["id"]] = {**data, **links, "replies": None}
 
     def lines(self) -> bytes:
-        """The post and its comments as lines of a dump."""
+        """The post and its comments as lines of a dump; a row without a subreddit has that of the others."""
         rows = [self.post, *self.comments.values()]
-        return b"".join(dump_line(row, row["retrieved_utc"]) for row in rows)
+        names = [name for row in rows if is_subreddit(name := row.get("subreddit"))]
+        known = {"subreddit": names[0] if names else self.subreddit}
+        lacking = [row | known if not is_subreddit(row.get("subreddit")) else row for row in rows]
+        return b"".join(dump_line(row, row["retrieved_utc"]) for row in lacking)
 
 
-def read_thread(api: RedditApi, post_id: str, *, is_top_level_only: bool, accept_partial: bool) -> Thread:
+def read_thread(
+    api: RedditApi, post_id: str, *, is_top_level_only: bool, accept_partial: bool, subreddit: str | None = None
+) -> Thread:
     """A post and its comments, as far as Reddit returns them.
 
     Args:
         is_top_level_only: skip replies to comments.
         accept_partial: note a stub that stays unreadable instead of raising.
+        subreddit: the subreddit of the post, for answers that do not name it.
 
     Raises:
         UnreadableError: the post cannot be read.
         LurkerError: as `RedditApi.call`.
     """
-    thread = Thread(post_id=post_id, is_top_level_only=is_top_level_only)
+    thread = Thread(post_id=post_id, is_top_level_only=is_top_level_only, subreddit=subreddit)
 
     def attempt(step: Callable[[], None]) -> None:
         try:
             step()
         except UnreadableError as error:
-            if not accept_partial:
+            if error.is_transient and not accept_partial:
                 raise
-            thread.faults.append(error.reason)
+            thread.note(error.reason)
 
     _read_tree(api, thread, sort="old")
     attempt(lambda: _read_stubs(api, thread))
@@ -161,6 +214,9 @@ def read_thread(api: RedditApi, post_id: str, *, is_top_level_only: bool, accept
         attempt(lambda: _read_tree(api, thread, sort="new"))
         attempt(lambda: _read_stubs(api, thread))
     attempt(lambda: _read_by_id(api, thread))
+    while thread.n_short and any(not is_read for is_read in thread.continuations.values()):
+        attempt(lambda: _read_stubs(api, thread))
+        attempt(lambda: _read_by_id(api, thread))
     return thread
 
 
@@ -196,19 +252,31 @@ def _two_listings(answer: Any) -> tuple[list[tuple[str, dict[str, Any]]], list[A
 
 
 def _read_stubs(api: RedditApi, thread: Thread) -> None:
-    """Read the comments behind stubs until no new stub appears; an id that an answer leaves out is requested twice."""
+    """Read the comments behind stubs until no new stub appears.
+
+    An answer may leave out many ids. They are requested again as long as answers bring comments: an id is given up
+    after MAX_VAIN_REQUESTS whose answers brought hardly any. What Reddit refuses is noted, and the rest is read.
+    """
     while True:
-        batch = list(islice((name for name in thread.missing if thread.n_requests[name] < 2), BATCH_IDS))
+        batch = thread.next_batch()
         continued = next((name for name, is_read in thread.continuations.items() if not is_read), None)
-        if batch:
-            for name in batch:
-                thread.n_requests[name] += 1
-            _read_more(api, thread, batch)
-        elif continued is not None:
-            thread.continuations[continued] = True
-            _read_below(api, thread, continued)
-        else:
-            return
+        try:
+            if batch:
+                _read_more(api, thread, batch)
+            elif continued is not None:
+                thread.continuations[continued] = True
+                if thread.is_worth_reading_below(continued):
+                    n_before = len(thread.comments)
+                    _read_below(api, thread, continued)
+                    thread.n_vain_probes = 0 if len(thread.comments) > n_before else thread.n_vain_probes + 1
+            else:
+                return
+        except UnreadableError as error:
+            if error.is_transient:
+                raise
+            thread.note(error.reason)
+        finally:
+            thread.count_requests(batch)
 
 
 def _read_more(api: RedditApi, thread: Thread, ids: list[str]) -> None:
@@ -216,7 +284,8 @@ def _read_more(api: RedditApi, thread: Thread, ids: list[str]) -> None:
 
     def accept(answer: Any) -> None:
         nonlocal n_empty
-        data = answer.get("json", {}).get("data") if isinstance(answer, dict) else None
+        envelope = answer.get("json") if isinstance(answer, dict) else None
+        data = envelope.get("data") if isinstance(envelope, dict) else None
         items = data.get("things") if isinstance(data, dict) else None
         if not isinstance(items, list) or not only_things(items):
             n_empty += 1
@@ -224,6 +293,9 @@ def _read_more(api: RedditApi, thread: Thread, ids: list[str]) -> None:
                 raise FaultError(f"none of {len(ids)} requested comments", is_suspect=True)
             items = []
         thread.add(items, api.now_utc(), None)
+        came = [name for name in ids if name in thread.comments]
+        if len(came) < len(ids):  # the answer may be cut, and stubs of replies lost with it
+            thread.probe_below(came)
 
     data = {"link_id": f"t3_{thread.post_id}", "children": ",".join(ids), "sort": "old", "limit_children": "false"}
     api.call("/api/morechildren", accept, data=data)
@@ -237,31 +309,36 @@ def _read_below(api: RedditApi, thread: Thread, comment_id: str) -> None:
         nonlocal n_empty
         items = _two_listings(answer)[1]
         roots = [data for kind, data in only_things(items) if fullname(kind, data) == f"t1_{comment_id}"]
-        if not roots or not isinstance(roots[0].get("replies"), dict):
+        is_leaf = bool(roots) and comment_id in thread.may_be_leaves
+        if not is_leaf and (not roots or not isinstance(roots[0].get("replies"), dict)):
             n_empty += 1
             if n_empty < api.config.max_suspect_tries:
                 raise FaultError("no comments where the thread continues", is_suspect=True)
         for root in roots:
             replies = things(root["replies"]) if isinstance(root.get("replies"), dict) else []
             children = [{"kind": kind, "data": data} for kind, data in replies]
-            thread.add(children, api.now_utc(), f"t1_{comment_id}")
+            is_reread = comment_id in thread.may_be_leaves
+            thread.add(children, api.now_utc(), f"t1_{comment_id}", is_reread=is_reread)
 
     api.call(f"/comments/{thread.post_id}/_/{comment_id}", accept, params={"limit": TREE_COMMENTS, "sort": "old"})
 
 
 def _read_by_id(api: RedditApi, thread: Thread) -> None:
-    """Request each comment that is still missing once by its id, and missing parents too."""
-    tried: set[str] = set()
+    """Request each comment that is still missing once by its id, and missing parents too.
+
+    Such answers hold no replies: in a thread that is short of comments, these are read from the comment down later.
+    """
     while True:
         thread.expect(thread.absent_parents())
-        batch = list(islice((name for name in thread.missing if name not in tried), BATCH_IDS))
+        batch = list(islice((name for name in thread.missing if name not in thread.tried_by_id), BATCH_IDS))
         if not batch:
             return
-        tried |= set(batch)
+        thread.tried_by_id |= set(batch)
         try:
             comments = api.info([f"t1_{name}" for name in batch])
         except UnreadableError as error:
-            if not error.is_transient:
-                raise
-            continue  # Reddit knows none of them: they stay missing
+            if not error.is_suspect:  # else Reddit knows none of them: they stay missing
+                thread.note(error.reason)
+            continue
+        thread.probe_below([name for name in batch if f"t1_{name}" in comments])
         thread.add([{"kind": "t1", "data": data} for data in comments.values()], api.now_utc(), None)

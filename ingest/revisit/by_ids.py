@@ -46,6 +46,8 @@ class IdsReport(IngestReport):
     n_asked: int
     n_posts: int = 0
     n_comments: int = 0
+    n_not_stored: int = 0
+    """Items that the source returned and that could not be stored: without a time, say."""
     absent: list[str] = field(default_factory=list)
     """Fullnames that the source does not know."""
 
@@ -56,7 +58,8 @@ class IdsReport(IngestReport):
     def tables(self) -> list[ResultTable]:
         """The counts, in one row."""
         counts = {"asked": self.n_asked, "posts": self.n_posts, "comments": self.n_comments}
-        return [ResultTable(f"From {self.source}", [counts | {"not known there": len(self.absent)}])]
+        counts |= {"not known there": len(self.absent), "not stored": self.n_not_stored}
+        return [ResultTable(f"From {self.source}", [counts])]
 
 
 def read_fullnames(path: Path) -> list[str]:
@@ -109,6 +112,8 @@ def ingest_ids(workspace: Workspace, fullnames: Sequence[str], fetch: Fetch, sou
                 report.n_posts += summary["n_posts"]
                 report.n_comments += summary["n_comments"]
                 report.absent += summary["absent"]
+                n_returned = len(batch) - len(summary["absent"])
+                report.n_not_stored += max(0, n_returned - summary["n_posts"] - summary["n_comments"])
                 advance(len(batch))
         if report.n_posts + report.n_comments:
             merge_staged(workspace, [folder])

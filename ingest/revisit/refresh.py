@@ -244,7 +244,9 @@ def updated_rows(old: pl.DataFrame, newest: pl.DataFrame, table: Table) -> pl.Da
     if table is POSTS:
         columns |= {name: pl.coalesce(f"{name}_new", name) for name in ("score", "upvote_ratio", "n_comments")}
     else:
-        columns |= {"score": pl.coalesce("score_new", "score")}
-        columns |= {f"is_{name}": pl.col(f"is_{name}_new") for name in ("score_hidden", "stickied", "distinguished")}
+        is_visible = ~pl.col("is_score_hidden_new")  # a hidden score is shown as 1
+        columns |= {"score": pl.coalesce(pl.when(is_visible | pl.col("is_score_hidden")).then("score_new"), "score")}
+        columns |= {"is_score_hidden": pl.col("is_score_hidden") & pl.col("is_score_hidden_new")}
+        columns |= {f"is_{name}": pl.col(f"is_{name}_new") for name in ("stickied", "distinguished")}
     columns |= {name: pl.when(is_new_text).then(f"{name}_new").otherwise(name) for name in TEXTS[table.name]}
     return joined.with_columns(**columns).select(*table.columns)

@@ -79,6 +79,15 @@ def with_common_fields(raw: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+FILTER_REASONS = frozenset(
+    {
+        *("other subreddit", "a user's profile", "before --since", "not before --until", "below --min-score"),
+        *("written by a bot", "nsfw"),
+    }
+)
+"""Reasons of `drop_reason` that a filter chose; a row dropped for another reason could not be used."""
+
+
 def drop_reason(filters: RowFilters) -> pl.Expr:
     """Why a row returned by `with_common_fields` is dropped: the first reason that applies, null when it is kept."""
     wanted = [name.lower() for name in filters.subreddits]

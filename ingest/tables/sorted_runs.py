@@ -31,6 +31,9 @@ ORDER = {
 """Sort columns within a subreddit: threads stay together, and ids break ties."""
 MAX_RUNS = 256
 """Runs merged at once; if there are more, they are first merged into longer ones."""
+OWN_TEXTS = pl.CompatLevel.oldest()
+"""Texts are written as values of their own. Polars' newer format writes views together with the buffers they point
+into, and these may hold the raw lines, author names included."""
 KEYS_PER_RANGE = 64
 """Keys sampled per range: their quantiles cut ranges of nearly equal size."""
 
@@ -50,7 +53,7 @@ def _subreddit_ranks(names: pl.Series) -> pl.Series:
 def write_run(rows: pl.DataFrame, table: Table, path: Path) -> None:
     """Sort rows and write them as a run, completely or not at all."""
     with atomic_path(path) as temporary:
-        in_order(rows, table).write_ipc(temporary, compression="uncompressed")
+        in_order(rows, table).write_ipc(temporary, compression="uncompressed", compat_level=OWN_TEXTS)
 
 
 def read_run(run: Run) -> pl.DataFrame:
@@ -117,7 +120,8 @@ def _merged_run(runs: Sequence[Run], table: Table, scratch: Path, memory_bytes: 
     with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
         writer = None
         for low, high in key_ranges(runs, table, n_ranges):
-            rows = in_order(pl.concat(rows_between(run, table, low, high) for run in runs), table).to_arrow()
+            parts = pl.concat(rows_between(run, table, low, high) for run in runs)
+            rows = in_order(parts, table).to_arrow(compat_level=OWN_TEXTS)
             writer = writer or pa.ipc.new_file(file, rows.schema)
             writer.write_table(rows)
         if writer:

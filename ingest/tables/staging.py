@@ -28,7 +28,7 @@ from lurker.progress import say
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
 from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
-STAGING_VERSION = 6
+STAGING_VERSION = 7
 """Part of every fingerprint; raise it when the meaning of staged rows or of block numbers changes."""
 
 COUNTS = ("n_rows", "n_posts", "n_comments", "n_malformed")
@@ -169,12 +169,13 @@ def _write_runs(runs: dict[str, pl.DataFrame], folder: Path, name: str) -> None:
 def _sorted_tables(posts: pl.DataFrame, comments: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """Posts, comments and the observations made from them, sorted, by table name; empty tables are absent."""
     has_time_and_score = pl.col("retrieved_utc").is_not_null() & pl.col("score").is_not_null()
+    shown = comments.filter(~pl.col("is_score_hidden"))  # a hidden score is shown as 1
     observations = [
         rows.filter(has_time_and_score).select(
             *(pl.col(table.key[0]).alias("item_id"), pl.lit(kind).alias("kind"), "subreddit"),
             *(pl.col("retrieved_utc").alias("observed_utc"), "score"),
         )
-        for rows, table, kind in ((posts, POSTS, "post"), (comments, COMMENTS, "comment"))
+        for rows, table, kind in ((posts, POSTS, "post"), (shown, COMMENTS, "comment"))
     ]
     tables = ((OBSERVATIONS, pl.concat(observations)), (POSTS, posts), (COMMENTS, comments))
     return {table.name: in_order(frame, table) for table, frame in tables if frame.height}

@@ -154,7 +154,6 @@ def oauth_error(_, reply):
 
 
 CREDENTIAL_FAULTS = {
-    "401 for data": double.always(double.status(401), "listing"),
     "401 for the token": double.always(double.status(401), "token"),
     "400 for the token": double.always(double.status(400), "token"),
     "invalid_grant with 200": double.always(oauth_error, "token"),
@@ -256,3 +255,25 @@ def test_a_line_is_escaped_as_in_dumps_and_keeps_known_fields_only():
         "retrieved_utc": 7,
     }
     assert line.endswith(b"}\n")
+
+
+def test_a_lasting_401_for_data_is_a_failure_of_that_call_only(make_api):
+    """The token endpoint accepts the credentials, so the run goes on."""
+    with Server(WORLD, double.always(double.status(401), "listing")) as server:
+        with pytest.raises(UnreadableError, match=r"unauthorized \(status 401\), 3 tries") as caught:
+            make_api(server).call(NEW, names)
+        assert (caught.value.is_transient, caught.value.is_suspect) == (True, False)
+    with Server(WORLD, double.first(2, double.status(401), "listing")) as server:
+        assert make_api(server).call(NEW, names)
+
+
+def test_a_bare_429_waits_at_least_two_seconds_doubling(make_api, fake_clock):
+    with Server(WORLD, double.first(3, double.status(429), "listing")) as server:
+        server.headers = {}
+        make_api(server).call(NEW, names)
+    long = [wait_s for wait_s in fake_clock.slept if wait_s >= 1.0]
+    assert [wait_s >= least for wait_s, least in zip(long, (2.0, 4.0, 8.0), strict=True)] == [True] * 3
+
+
+def test_a_hidden_score_of_a_post_is_no_score():
+    assert json.loads(dump_line({"id": "a", "score": 1, "hide_score": True}, 7))["score"] is None

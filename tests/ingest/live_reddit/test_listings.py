@@ -142,3 +142,22 @@ def test_an_empty_listing_is_requested_again_and_rejected(fault, make_api):
 def test_posts_without_an_id_are_left_out(make_api):
     found, _ = walk(make_api, double.fields(lambda _, data: data.update(id=None) if data["id"] == ORDER[3] else None))
     assert list(found.posts) == ORDER[:3] + ORDER[4:]
+
+
+def test_an_end_on_a_full_page_is_checked(make_api):
+    def claims(request, reply):
+        value = reply.value
+        if request.kind == "listing" and request.number == 1:
+            value["data"]["after"] = None
+            reply.value = value
+
+    assert list(walk(make_api, claims)[0].posts) == ORDER
+
+    def cut(request, reply):
+        if request.kind == "listing":
+            start = ORDER.index(request.query["after"][3:]) + 1 if "after" in request.query else 0
+            reply.value = page(ORDER[start:PAGE_POSTS], None)
+
+    found, _ = walk(make_api, cut)
+    assert list(found.posts) == ORDER[:PAGE_POSTS]
+    assert found.notes == ["Reddit ended the listing on a full page after 100 posts: more may exist"]

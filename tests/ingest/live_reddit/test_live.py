@@ -449,3 +449,59 @@ def test_no_secret_is_printed_logged_or_written(command, tmp_path, capsys, caplo
 @pytest.mark.parametrize("name", ["college", "r/college", "/r/college/", "u_someone", "ab+c_d"])
 def test_valid_subreddit_names(name):
     assert "/" not in check_subreddit(name)
+
+
+LOST = {
+    "subreddit null": lambda data: data.update(subreddit=None),
+    "id of a subreddit": lambda data: data.update(subreddit="not a name!"),
+    "time before 1970": lambda data: data.update(created_utc=-5),
+    "time is text": lambda data: data.update(created_utc="yesterday"),
+}
+
+
+@pytest.mark.parametrize("change", LOST.values(), ids=LOST.keys())
+def test_a_row_is_stored_or_counted(read, workspace, change):
+    spoil = double.fields(lambda kind, data: change(data) if kind == "t1" else None)
+    (report,), _ = read(lambda *a: spoil(*a) if a[0].kind != "token" else None, world=SMALL, names=["college"])
+    n_stored = workspace.scan(COMMENTS).collect().height if report.n_comments else 0
+    n_lost = sum(report.not_stored.values())
+    assert n_stored + n_lost == len(comments_of(SMALL))
+    assert report.n_short == n_lost
+    assert bool(report.incomplete) == bool(n_lost)
+
+
+def test_hidden_scores_are_no_observations(read, workspace):
+    world = little_reddit(n_posts=1, n_comments=8)
+    hidden = next(iter(comments_of(world).values()))
+    hidden |= {"score": 1, "score_hidden": True}
+    read(world=world, names=["college"])
+    assert hidden["id"] in ids(workspace, COMMENTS)
+    assert hidden["id"] not in set(tables(workspace)[2]["item_id"])
+
+
+def test_an_incomplete_thread_is_read_again_with_the_failed_one(read, workspace):
+    broken, cut = WORLD.listings["college"][:2]
+
+    def fault(request, reply):
+        if request.path == f"/comments/{broken}":
+            double.html(request, reply)
+        if request.query.get("link_id") == f"t3_{cut}":
+            double.refuse(reply, 403, {})
+
+    (report,), _ = read(fault, names=["college"])
+    assert (set(report.failed), set(report.incomplete)) == ({broken}, {cut})
+    (report,), server = read(names=["college"])
+    assert (report.n_resumed, server.counts["tree"], report.incomplete) == (4, 2, {})
+    assert ids(workspace, COMMENTS) == set(comments_of(WORLD, "college"))
+
+
+def test_no_author_is_in_any_file_of_a_failed_run(read, workspace):
+    world = little_reddit(n_posts=2, n_comments=40)
+    authors = {one["author"] + "_with_a_long_name" for one in comments_of(world).values()}
+    for one in comments_of(world).values():
+        one |= {"author": one["author"] + "_with_a_long_name", "body": one["body"] + " in more than twelve bytes"}
+    victim = world.listings["college"][0]
+    read(lambda q, r: double.html(q, r) if q.path == f"/comments/{victim}" else None, world=world, names=["college"])
+    files = [path for path in (workspace.root / "staging").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".arrow" for path in files)
+    assert not [(path.name, name) for path in files for name in authors if name.encode() in path.read_bytes()]

@@ -1,5 +1,7 @@
 """Threads: every comment behind every stub, and an account of what is not there."""
 
+import json
+
 import pytest
 
 from ingest.live_reddit.call import UnreadableError
@@ -185,6 +187,8 @@ ODD_FIELDS = {
     "author null": lambda _, data: data.update(author=None),
     "no author": lambda _, data: data.pop("author", None),
     "no score": lambda _, data: data.pop("score", None),
+    "subreddit null": lambda kind, data: data.update(subreddit=None) if kind == "t1" else None,
+    "subreddit a number": lambda kind, data: data.update(subreddit=5) if kind == "t1" else None,
     "no subreddit in comments": lambda kind, data: data.pop("subreddit", None) if kind == "t1" else None,
     "no link_id": lambda _, data: data.pop("link_id", None),
     "replies null": lambda _, data: data.update(replies=None) if data.get("replies") == "" else None,
@@ -197,7 +201,7 @@ def test_an_irregular_field_costs_neither_the_item_nor_a_call(change, make_api):
     spoil = double.fields(change)
     thread, server = read(make_api, lambda request, reply: spoil(request, reply) if request.kind != "token" else None)
     assert set(thread.comments) == set(COMMENTS)
-    assert all(one["subreddit"] == "college" for one in thread.comments.values())
+    assert all(json.loads(line)["subreddit"] == "college" for line in thread.lines().splitlines())
     assert server.counts == plain.counts
 
 
@@ -232,3 +236,43 @@ def test_lines_are_the_post_and_its_comments(make_api):
     lines = thread.lines()
     assert lines.count(b"\n") == 1 + len(COMMENTS)
     assert lines.endswith(b"\n")
+
+
+def test_answers_cut_to_a_few_comments_lose_none(make_api):
+    """Every answer of morechildren holds a fifth of the requested comments, and no stub for the others."""
+
+    def cut(request, reply):
+        if request.kind == "more":
+            value = reply.value
+            things = value["json"]["data"]["things"]
+            value["json"]["data"]["things"] = things[: max(1, len(things) // 5)]
+            reply.value = value
+
+    thread, _ = read(make_api, cut)
+    assert (set(thread.comments), thread.missing, thread.n_short) == (set(COMMENTS), [], 0)
+
+
+@pytest.mark.parametrize("envelope", [None, [], {"data": None}, {"data": []}, {"data": {"things": None}}, "x"])
+def test_morechildren_of_any_shape_is_an_empty_answer(make_api, envelope):
+    """The comments are read by their ids, and their replies from there down."""
+
+    def spoil(request, reply):
+        if request.kind == "more":
+            reply.value = {"json": envelope}
+
+    thread, _ = read(make_api, spoil)
+    assert (set(thread.comments), thread.n_short) == (set(COMMENTS), 0)
+
+
+@pytest.mark.parametrize("kind", ["more", "info", "below"])
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_refused_part_keeps_the_tree_and_is_noted(make_api, kind, code):
+    def refused(request, reply):
+        if request.kind == "more" and kind == "info":
+            double.no_children(request, reply)
+        if request.kind == kind:
+            double.refuse(reply, code, {})
+
+    thread, _ = read(make_api, refused)
+    assert thread.comments
+    assert any(f"status {code}" in fault for fault in thread.faults)
