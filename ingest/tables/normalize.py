@@ -10,9 +10,9 @@ from functools import partial
 import polars as pl
 
 from lurker.authors import KNOWN_BOTS, hash_authors
+from lurker.removed import is_removed
 from lurker.schema import COMMENTS, POSTS
 
-REMOVED_TEXTS = ("[deleted]", "[removed]", "[deleted by user]", "[ Removed by Reddit ]", "[removed by reddit]")
 _MENTION = r"(?-u:\b)[uU](?:ser)?/[A-Za-z0-9_-]{2,30}"
 _UNCLEAN = ["&amp;", "&lt;", "&gt;", "\x00", "u/", "U/", "ser/"]
 """Every text that needs cleaning contains one of these; some clean texts do too."""
@@ -180,11 +180,6 @@ def _cleaned(texts: pl.Series, keep_mentions: bool) -> pl.Series:
     rows = texts.str.contains_any(_UNCLEAN).fill_null(False).arg_true()
     cleaned = texts.gather(rows).str.replace_many({"&amp;": "&", "&lt;": "<", "&gt;": ">", "\x00": ""})
     return texts.scatter(rows, cleaned if keep_mentions else cleaned.str.replace_all(_MENTION, "u/[name]"))
-
-
-def is_removed(text: pl.Expr) -> pl.Expr:
-    """Whether the text is one that Reddit shows instead of a deleted or removed one."""
-    return text.str.strip_chars().is_in(REMOVED_TEXTS).fill_null(False)
 
 
 def _item_columns(source: str) -> dict[str, pl.Expr]:

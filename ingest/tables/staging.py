@@ -28,7 +28,7 @@ from lurker.progress import say
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
 from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
-STAGING_VERSION = 6
+STAGING_VERSION = 7
 """Part of every fingerprint; raise it when the meaning of staged rows or of block numbers changes."""
 
 COUNTS = ("n_rows", "n_posts", "n_comments", "n_malformed")
