@@ -4,7 +4,10 @@ import polars as pl
 
 _SPACE = r"[\s\x{200b}-\x{200d}\x{2060}\x{feff}\x00]*"
 _EDGE = rf"(?:{_SPACE}[*_~>\\]*)*"
-_ITEM = r"(?:(?:this|the)\s+)?(?:comment|post|submission|content|title|text|user|account|message)\s+(?:(?:was|is|has\s+been|had\s+been)\s+)?"
+_ITEM = (
+    r"(?:(?:this|the)\s+)?(?:comment|post|submission|content|title|text|user|account|message)\s+"
+    r"(?:(?:was|is|has\s+been|had\s+been)\s+)?"
+)
 _TAIL = r"(?:[^\[\]\n]|\[[^\[\]\n]*\])*"
 _LINK = r"(?:\([^()\n]*\))"
 
