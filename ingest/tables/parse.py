@@ -110,7 +110,7 @@ def _parse_odd(data: bytes | memoryview, first_line: int) -> tuple[pl.DataFrame,
     """As `parse_lines`, with DuckDB and the standard library only."""
     frame = _read_json(data)
     is_unread = frame["id"].is_null()
-    if not is_unread.any():
+    if not is_unread.any() and bytes(data[:3]) != b"\xef\xbb\xbf":  # DuckDB skips a line that is only this mark
         return frame, []
     lines = [(number, line) for number, line in enumerate(bytes(data).split(b"\n"), start=first_line) if line.strip()]
     if len(lines) == frame.height:
