@@ -62,9 +62,8 @@ def parse_age(value: str | timedelta, name: str) -> timedelta:
 
 def plain_name(subreddit: str) -> str:
     """A subreddit's name from r/name, /r/name/ or an address; names of profiles (u/name) become u_name."""
-    path = re.sub(
-        r"(?i)^(?:https?://)?(?:[a-z-]+\.)*(?:reddit\.com/|redd\.it/)(?=/*(?:r|u|user)/)", "/", subreddit.strip()
-    )
+    host = r"(?i)^(?:https?://)?(?:[a-z-]+\.)*(?:reddit\.com/|redd\.it/)(?=/*(?:r|u|user)/)"
+    path = re.sub(host, "/", subreddit.strip())
     match = re.match(r"(?i)^/*(r|u|user)/+([^/?#\s]+)", path)
     if not match:
         return path.strip("/")
