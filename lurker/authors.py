@@ -5,7 +5,6 @@ import hashlib
 import polars as pl
 import pyarrow as pa
 
-NO_AUTHORS = ("[deleted]", "[removed]", "")
 HASH_HEX_DIGITS = 16
 KNOWN_BOTS = (
     *("AutoModerator", "sneakpeekbot", "RemindMeBot", "TotesMessenger", "autowikibot", "WikiTextBot", "HelperBot_"),
@@ -15,6 +14,12 @@ KNOWN_BOTS = (
     *("image_linker_bot", "profanitycounter", "FakespotAnalysisBot"),
 )
 """Well-known bots: votes on them say nothing about human writing."""
+
+
+def is_placeholder(name: str) -> bool:
+    """Whether Reddit shows this instead of a name: nothing, or words in brackets, which no name has."""
+    plain = name.strip()
+    return not plain or (plain[0] == "[" and plain[-1] == "]")
 
 
 def hash_authors(names: pl.Series, salt: bytes) -> pl.Series:
@@ -29,5 +34,5 @@ def hash_authors(names: pl.Series, salt: bytes) -> pl.Series:
     for name in coded.dictionary.to_pylist():
         digest = keyed.copy()
         digest.update(name.encode())
-        digests.append(None if name in NO_AUTHORS else digest.hexdigest())
+        digests.append(None if is_placeholder(name) else digest.hexdigest())
     return pl.Series("author_hash", digests, dtype=pl.String).gather(pl.Series(coded.indices))

@@ -12,7 +12,7 @@ remaining text is never reworded, and cleaning is idempotent.
 
 import polars as pl
 
-_DELETED = r"(?i)\A(?:\[deleted\]|\[removed\]|\[deleted by user\]|\[ removed by reddit \])\z"
+from lurker.removed import REMOVED_TEXT
 
 _ENTITIES = {
     "&lt;": "<",
@@ -68,7 +68,7 @@ def clean_text(text: pl.Expr) -> pl.Expr:
     plain = plain.str.replace_all("[\u200b\u200c\u200d\ufeff\u0000]", "").str.replace_all(r"\r\n?", "\n")
     plain = plain.str.replace_all(r"[^\S\n]+(\n|$)", "$1").str.replace_all(r"(\S)[^\S\n]{2,}", "$1 ")
     plain = plain.str.replace_all(r"\n{3,}", "\n\n").str.strip_chars()
-    return plain.str.replace(_DELETED, "")  # not when/then: Polars would clean the text once per branch
+    return plain.str.replace(REMOVED_TEXT, "")  # not when/then: Polars would clean the text once per branch
 
 
 def remove_score_talk(text: pl.Expr) -> pl.Expr:

@@ -15,6 +15,7 @@ from ingest.live_reddit.api import RedditApi, is_subreddit
 from ingest.live_reddit.call import UnreadableError
 from ingest.live_reddit.listings import ListingName, TimeSpan, read_listing
 from ingest.live_reddit.threads import REREAD_SHORTFALL, Thread, read_thread
+from ingest.options import plain_name
 from ingest.tables.normalize import FILTER_REASONS, RowContext, RowFilters
 from ingest.tables.staging import STAGING_VERSION, drop_staged, merge_staged, stage_lines, staged_summary
 from lurker.authors import KNOWN_BOTS
@@ -131,7 +132,7 @@ def check_subreddit(name: str) -> str:
     Raises:
         ValueError: Reddit allows no such name.
     """
-    plain = name.strip().strip("/").removeprefix("r/")
+    plain = plain_name(name)
     if not _SUBREDDIT.fullmatch(plain):
         raise ValueError(f"{name!r} is not a valid subreddit name")
     return plain

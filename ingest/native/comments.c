@@ -10,6 +10,7 @@
 
 #define MAX_AUTHOR_BYTES 128
 #define MAX_SUBREDDIT_BYTES 64
+#define MAX_TIME 4102444800.0 /* the year 2100, as MAX_TIME of ingest.tables.normalize */
 
 /* name, path of the field in the line, kind */
 #define INPUTS(FIELD) \
@@ -22,6 +23,8 @@
     FIELD(downs, "downs", WHOLE) \
     FIELD(retrieved_on, "retrieved_on", REAL) \
     FIELD(retrieved_utc, "retrieved_utc", REAL) \
+    FIELD(updated_on, "updated_on", REAL) \
+    FIELD(updated_utc, "updated_utc", REAL) \
     FIELD(retrieved_2nd_on, "_meta.retrieved_2nd_on", REAL) \
     FIELD(was_deleted_later, "_meta.was_deleted_later", FLAG) \
     FIELD(edited, "edited", LOOSE) \
@@ -166,17 +169,19 @@ static int is_usual(const normaliser *n, int64_t row, int64_t *retrieved) {
     text id = text_at(n, in->id, row), link = text_at(n, in->link_id, row), parent = text_at(n, in->parent_id, row);
     if (!id.length || begins(id, "t1_", 3) || begins(id, "t3_", 3)) return 0;
     if (!begins(link, "t3_", 3) || begins(link, "t3_t1_", 6) || begins(link, "t3_t3_", 6)) return 0;
+    if (link.length == 3 || parent.length == 3) return 0;
     if (!begins(parent, "t1_", 3) && !begins(parent, "t3_", 3)) return 0;
     if (!is_subreddit(text_at(n, in->subreddit, row))) return 0;
     if (has(in->author, row) && !is_short_ascii(text_at(n, in->author, row))) return 0;
     double created = real(in->created_utc, row);
-    if (!(created >= 0 && created <= (double)(1LL << 40))) return 0;
+    if (!(created >= 0 && created <= MAX_TIME)) return 0;
     *retrieved = -1;
-    const column *times[] = {in->retrieved_on, in->retrieved_utc, in->retrieved_2nd_on};
-    for (int i = 0; i < 3; i++) {
+    const column *times[] = {
+        in->retrieved_on, in->retrieved_utc, in->updated_on, in->updated_utc, in->retrieved_2nd_on};
+    for (int i = 0; i < 5; i++) {
         if (!has(times[i], row)) continue;
         double time = real(times[i], row);
-        if (!(time >= 0 && time <= (double)(1LL << 40))) return 0;
+        if (!(time >= 0 && time <= MAX_TIME)) return 0;
         if ((int64_t)time > *retrieved) *retrieved = (int64_t)time;
     }
     return 1;

@@ -22,9 +22,9 @@ from pathlib import Path
 import polars as pl
 
 from ingest.revisit.purge_pairs import PAIRS_FILE, count_predictions, out_of_reach, pair_files, purge_pairs
-from ingest.tables.normalize import is_removed
 from ingest.tables.sorted_runs import read_run, write_run
 from lurker.progress import progress
+from lurker.removed import is_removed
 from lurker.schema import COMMENTS, POSTS, Table
 from lurker.workspace import CACHE, Workspace, atomic_path
 

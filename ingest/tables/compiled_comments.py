@@ -17,9 +17,10 @@ import pyarrow as pa
 from ingest.native import library
 from ingest.native.json_lines import N_BYTES, Bytes, Lines, Rows, array, frame_of
 from ingest.native.library import Column, names
-from ingest.tables.normalize import RowContext, RowFilters, clean_text, is_removed
+from ingest.tables.normalize import RowContext, RowFilters, clean_text
 from ingest.tables.parse import FIELDS
 from lurker.authors import hash_authors
+from lurker.removed import is_removed
 from lurker.schema import COMMENTS
 
 KINDS = {pl.String: "TEXT", pl.Int64: "WHOLE", pl.Boolean: "FLAG"}

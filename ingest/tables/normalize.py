@@ -10,12 +10,22 @@ from functools import partial
 import polars as pl
 
 from lurker.authors import KNOWN_BOTS, hash_authors
+from lurker.removed import is_removed
 from lurker.schema import COMMENTS, POSTS
 
-REMOVED_TEXTS = ("[deleted]", "[removed]", "[deleted by user]", "[ Removed by Reddit ]", "[removed by reddit]")
+_NO_CATEGORY = ("", "null", "none", "nan", "false")
+"""Values of `removed_by_category` of posts that are not removed, after conversions between formats."""
 _MENTION = r"(?-u:\b)[uU](?:ser)?/[A-Za-z0-9_-]{2,30}"
 _UNCLEAN = ["&amp;", "&lt;", "&gt;", "\x00", "u/", "U/", "ser/"]
 """Every text that needs cleaning contains one of these; some clean texts do too."""
+MAX_TIME = 4_102_444_800
+"""The year 2100 in seconds since 1970: a larger time is in another unit."""
+_LOOKS = {
+    **{name: pl.col(name) for name in ("retrieved_on", "retrieved_utc", "updated_on", "updated_utc")},
+    "_meta.retrieved_2nd_on": pl.col("_meta").struct.field("retrieved_2nd_on"),
+}
+"""Times at which the score may have been seen; the latest counts, as archives replace the score at each."""
+_UNITS = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 _SUBREDDIT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"  # r/reddit.com had a dot, r/u_name may have a dash
 
 
@@ -63,18 +73,17 @@ def with_common_fields(raw: pl.DataFrame) -> pl.DataFrame:
     A row is a comment when it has a body and names a post, and a post when it has a title.
     """
     link = pl.coalesce(
-        pl.col("link_id").str.strip_prefix("t3_"),
+        _filled(pl.col("link_id").str.strip_prefix("t3_")),
         _prefixed("parent_id", "t3_"),
     )
     is_comment = pl.col("body").is_not_null() & link.is_not_null()
-    observed = pl.max_horizontal("retrieved_on", "retrieved_utc", pl.col("_meta").struct.field("retrieved_2nd_on"))
     return raw.with_columns(
         id=pl.col("id").str.replace(r"^t[13]_", ""),
         is_comment=is_comment,
         is_post=~is_comment & pl.col("title").is_not_null(),
         post_id=link,
-        created=_seconds("created_utc"),
-        observed=observed.cast(pl.Int64, strict=False),
+        created=_seconds(pl.col("created_utc")),
+        observed=pl.max_horizontal(_seconds(time) for time in _LOOKS.values()),
         final_score=pl.coalesce("score", pl.col("ups") - pl.col("downs").fill_null(0)),
     )
 
@@ -95,8 +104,9 @@ def drop_reason(filters: RowFilters) -> pl.Expr:
     reasons = {
         "neither post nor comment": ~(pl.col("is_comment") | pl.col("is_post")),
         "no id, time or subreddit": (pl.col("id").fill_null("") == "")
-        | pl.col("created").is_null()
+        | pl.col("created_utc").is_null()
         | ~pl.col("subreddit").str.contains(_SUBREDDIT).fill_null(False),
+        **_bad_times(),
         "other subreddit": ~name.is_in(wanted) if wanted else pl.lit(False),
         "a user's profile": pl.lit(False) if wanted or filters.keep_profiles else name.str.starts_with("u_"),
         "before --since": pl.col("created") < filters.since_utc if filters.since_utc is not None else pl.lit(False),
@@ -123,24 +133,25 @@ def posts(raw: pl.DataFrame, context: RowContext) -> pl.DataFrame:
     if rows.is_empty():
         return POSTS.empty()
     keep_mentions = context.filters.keep_mentions
-    body = pl.col("selftext").fill_null("")
-    has_text = (pl.col("url").is_null() & pl.col("domain").is_null()) | pl.col("domain").str.starts_with("self.")
+    text = pl.coalesce(_filled(pl.col("selftext")), "body")  # some tools write a post's text as its body
+    has_no_link = _filled(pl.col("url")).is_null() & _filled(pl.col("domain")).is_null()
+    has_text = has_no_link | pl.col("domain").str.starts_with("self.")
     return (
         rows.with_columns(author_hash=hash_authors(rows["author"], context.salt))
         .with_columns(
             post_id="id",
             title=clean_text(pl.col("title"), keep_mentions),
-            body=clean_text(body, keep_mentions),
+            body=clean_text(text.fill_null(""), keep_mentions),
             upvote_ratio=pl.when(pl.col("upvote_ratio").is_between(0, 1)).then("upvote_ratio"),
             n_comments="num_comments",
             is_self=pl.coalesce("is_self", has_text.fill_null(False)),
             is_nsfw=pl.col("over_18").fill_null(False),
-            is_deleted=is_removed(pl.col("selftext"))
+            is_deleted=is_removed(text)
             | is_removed(pl.col("title"))
-            | pl.col("removed_by_category").is_not_null()
+            | ~pl.col("removed_by_category").fill_null("").str.strip_chars().str.to_lowercase().is_in(_NO_CATEGORY)
             | _was_deleted_later(),
             flair=clean_text(pl.col("link_flair_text"), keep_mentions),
-            crosspost_of=pl.col("crosspost_parent").str.strip_prefix("t3_"),
+            crosspost_of=_filled(pl.col("crosspost_parent").str.strip_prefix("t3_")),
             **_item_columns(context.source),
         )
         .select(*POSTS.columns)
@@ -156,7 +167,8 @@ def comments(raw: pl.DataFrame, context: RowContext) -> pl.DataFrame:
     rows = raw.filter("is_comment")
     if rows.is_empty():
         return COMMENTS.empty()
-    parent = pl.coalesce("parent_id", pl.lit("t3_") + pl.col("post_id"))
+    has_parent = pl.col("parent_id").str.replace(r"^t[13]_", "") != ""
+    parent = pl.when(has_parent).then("parent_id").otherwise(pl.lit("t3_") + pl.col("post_id"))
     return (
         rows.with_columns(author_hash=hash_authors(rows["author"], context.salt))
         .with_columns(
@@ -191,11 +203,6 @@ def _cleaned(texts: pl.Series, keep_mentions: bool) -> pl.Series:
     return texts.scatter(rows, cleaned if keep_mentions else cleaned.str.replace_all(_MENTION, "u/[name]"))
 
 
-def is_removed(text: pl.Expr) -> pl.Expr:
-    """Whether the text is one that Reddit shows instead of a deleted or removed one."""
-    return text.str.strip_chars().is_in(REMOVED_TEXTS).fill_null(False)
-
-
 def _item_columns(source: str) -> dict[str, pl.Expr]:
     return {
         "created_utc": pl.col("created"),
@@ -214,11 +221,29 @@ def _was_deleted_later() -> pl.Expr:
     return pl.col("_meta").struct.field("was_deleted_later").fill_null(False)
 
 
-def _seconds(name: str) -> pl.Expr:
+def _seconds(time: pl.Expr) -> pl.Expr:
     """A time in whole seconds; null when it is not finite or out of range."""
-    return pl.when(pl.col(name).is_between(0, 2**40)).then(pl.col(name)).cast(pl.Int64)
+    return pl.when(time.is_between(0, MAX_TIME)).then(time).cast(pl.Int64)
+
+
+def _bad_times() -> dict[str, pl.Expr]:
+    """reason -> whether a time of the row is not in seconds since 1970; the same rule for every field."""
+    reasons = {}
+    for name, time in {"created_utc": pl.col("created_utc"), **_LOOKS}.items():
+        is_bad = (time.is_nan() | ~time.is_between(0, MAX_TIME)).fill_null(False)
+        for unit, factor in _UNITS.items():
+            in_unit = time.is_between(1e8 * factor, MAX_TIME * factor).fill_null(False) & is_bad
+            reasons[f"{name} is in {unit}, not seconds"] = in_unit
+        reasons[f"{name} is not a number"] = time.is_nan().fill_null(False)
+        reasons[f"{name} is not between 1970 and 2100"] = is_bad
+    return reasons
+
+
+def _filled(text: pl.Expr) -> pl.Expr:
+    """The text; null where it is empty."""
+    return pl.when(text != "").then(text)
 
 
 def _prefixed(name: str, prefix: str) -> pl.Expr:
     """The id without its prefix; null where it has another prefix or none."""
-    return pl.when(pl.col(name).str.starts_with(prefix)).then(pl.col(name).str.strip_prefix(prefix))
+    return _filled(pl.when(pl.col(name).str.starts_with(prefix)).then(pl.col(name).str.strip_prefix(prefix)))

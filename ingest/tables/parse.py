@@ -29,6 +29,8 @@ RAW_TYPES = {
     "downs": "BIGINT",
     "retrieved_on": "DOUBLE",
     "retrieved_utc": "DOUBLE",
+    "updated_on": "DOUBLE",
+    "updated_utc": "DOUBLE",
     "_meta": "STRUCT(retrieved_2nd_on DOUBLE, was_deleted_later BOOLEAN)",
     "edited": "VARCHAR",
     "over_18": "BOOLEAN",
@@ -51,6 +53,10 @@ RAW_TYPES = {
     "is_submitter": "BOOLEAN",
 }
 """Reddit's fields that are read, with DuckDB types; a value of another type becomes null, and its row is kept."""
+IDS = ("id", "link_id", "parent_id", "crosspost_parent")
+"""Ids, strings in base 36. A JSON number is an id in base 10, as Pushshift's API returned them, and is converted."""
+TIMES = ("created_utc", "retrieved_on", "retrieved_utc", "updated_on", "updated_utc")
+"""Times, numbers or texts of numbers. A value that is not a number becomes NaN: `normalize` drops the row."""
 
 _META = ("retrieved_2nd_on", "was_deleted_later")
 _KINDS = {"VARCHAR": "TEXT", "BIGINT": "WHOLE", "DOUBLE": "REAL", "BOOLEAN": "FLAG"}
@@ -104,7 +110,7 @@ def _parse_odd(data: bytes | memoryview, first_line: int) -> tuple[pl.DataFrame,
     """As `parse_lines`, with DuckDB and the standard library only."""
     frame = _read_json(data)
     is_unread = frame["id"].is_null()
-    if not is_unread.any():
+    if not is_unread.any() and bytes(data[:3]) != b"\xef\xbb\xbf":  # DuckDB skips a line that is only this mark
         return frame, []
     lines = [(number, line) for number, line in enumerate(bytes(data).split(b"\n"), start=first_line) if line.strip()]
     if len(lines) == frame.height:
@@ -127,10 +133,36 @@ def _read_json(data: bytes | memoryview) -> pl.DataFrame:
     return pl.DataFrame(result.to_arrow_table())
 
 
-_COLUMNS = ", ".join(f"{name}: '{dtype}'" for name, dtype in RAW_TYPES.items())
+def _id_of(name: str) -> str:
+    """SQL for an id: a text as it is, a whole number in base 36, null for any other value."""
+    number = f"try_cast({name}->>'$' AS HUGEINT)"
+    is_whole = f"{number} BETWEEN 0 AND {2**63 - 1} AND try_cast({name}->>'$' AS DOUBLE) = {number}"
+    return (
+        f"CASE json_type({name}) WHEN 'VARCHAR' THEN {name}->>'$' WHEN 'BOOLEAN' THEN NULL WHEN 'ARRAY' THEN NULL "
+        f"WHEN 'OBJECT' THEN NULL ELSE CASE WHEN {is_whole} THEN lower(to_base({number}::BIGINT, 36)) END END"
+    )
+
+
+def _time_of(value: str) -> str:
+    """SQL for a time: null if the value is absent, empty or false, NaN if it is not a number."""
+    text = f"nullif(nullif(trim({value}), ''), 'false')"
+    return f"CASE WHEN {text} IS NOT NULL THEN coalesce(try_cast({text} AS DOUBLE), 'nan'::DOUBLE) END"
+
+
+_RETRIEVED_AGAIN = _time_of("_meta->>'$.retrieved_2nd_on'")
+_CONVERTED = {
+    **{name: _id_of(name) for name in IDS},
+    **{name: _time_of(f"{name}->>'$'") for name in TIMES},
+    "_meta": f"CASE WHEN json_type(_meta) = 'OBJECT' THEN {{'retrieved_2nd_on': "
+    f"{_RETRIEVED_AGAIN}, "
+    "'was_deleted_later': try_cast(_meta->>'$.was_deleted_later' AS BOOLEAN)} END",
+}
+"""Columns that are read as JSON, and the SQL that makes their values."""
+_COLUMNS = ", ".join(f"{name}: '{'JSON' if name in _CONVERTED else dtype}'" for name, dtype in RAW_TYPES.items())
+_SELECTED = ", ".join(f"{_CONVERTED.get(name, name)} AS {name}" for name in RAW_TYPES)
 _QUERY = (
-    f"SELECT * FROM read_json(?, format = 'newline_delimited', ignore_errors = true, columns = {{{_COLUMNS}}}, "
-    "maximum_object_size = ?)"
+    f"SELECT {_SELECTED} FROM read_json(?, format = 'newline_delimited', ignore_errors = true, "
+    f"columns = {{{_COLUMNS}}}, maximum_object_size = ?)"
 )
 
 

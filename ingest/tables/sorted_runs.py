@@ -51,7 +51,11 @@ def _subreddit_ranks(names: pl.Series) -> pl.Series:
 
 
 def write_run(rows: pl.DataFrame, table: Table, path: Path) -> None:
-    """Sort rows and write them as a run, completely or not at all."""
+    """Sort rows and write them as a run, completely or not at all.
+
+    Texts are written one after the other. Views would be written with the buffer that they share, in which the raw
+    lines' texts lie too, author names among them.
+    """
     with atomic_path(path) as temporary:
         in_order(rows, table).write_ipc(temporary, compression="uncompressed", compat_level=OWN_TEXTS)
 

@@ -169,13 +169,15 @@ def _write_runs(runs: dict[str, pl.DataFrame], folder: Path, name: str) -> None:
 def _sorted_tables(posts: pl.DataFrame, comments: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """Posts, comments and the observations made from them, sorted, by table name; empty tables are absent."""
     has_time_and_score = pl.col("retrieved_utc").is_not_null() & pl.col("score").is_not_null()
-    shown = comments.filter(~pl.col("is_score_hidden"))  # a hidden score is shown as 1
     observations = [
-        rows.filter(has_time_and_score).select(
+        rows.filter(has_time_and_score & is_shown).select(
             *(pl.col(table.key[0]).alias("item_id"), pl.lit(kind).alias("kind"), "subreddit"),
             *(pl.col("retrieved_utc").alias("observed_utc"), "score"),
         )
-        for rows, table, kind in ((posts, POSTS, "post"), (shown, COMMENTS, "comment"))
+        for rows, table, kind, is_shown in (
+            (posts, POSTS, "post", pl.lit(True)),
+            (comments, COMMENTS, "comment", ~pl.col("is_score_hidden")),  # Reddit returns 1 for a hidden score
+        )
     ]
     tables = ((OBSERVATIONS, pl.concat(observations)), (POSTS, posts), (COMMENTS, comments))
     return {table.name: in_order(frame, table) for table, frame in tables if frame.height}

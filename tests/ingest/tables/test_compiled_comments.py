@@ -122,7 +122,7 @@ _FIELDS = {
     ),
     "created_utc": _TIME,
     **dict.fromkeys(["score", "ups", "downs"], _WHOLE),
-    **dict.fromkeys(["retrieved_on", "retrieved_utc"], _TIME),
+    **dict.fromkeys(["retrieved_on", "retrieved_utc", "updated_on", "updated_utc"], _TIME),
     "_meta": st.fixed_dictionaries(
         {}, optional={"retrieved_2nd_on": _TIME, "was_deleted_later": st.booleans() | st.none()}
     ),

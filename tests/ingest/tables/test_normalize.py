@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ingest.tables import normalize
 from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.parse import RAW_TYPES, parse_lines
-from lurker.authors import hash_authors
+from lurker.authors import hash_authors, is_placeholder
 from lurker.schema import COMMENTS, POSTS, check
 
 CONTEXT = RowContext(RowFilters(), "dump", b"a salt")
@@ -93,6 +93,14 @@ def test_posts_and_comments_are_recognised_by_content(read):
         ({}, {"is_by_op": None, "is_stickied": False, "is_score_hidden": False, "retrieved_utc": None}),
         ({"retrieved_on": 7, "_meta": {"retrieved_2nd_on": 9}}, {"retrieved_utc": 9}),
         ({"retrieved_on": "8"}, {"retrieved_utc": 8}),
+        ({"retrieved_on": 7, "updated_on": 9}, {"retrieved_utc": 9}),
+        ({"retrieved_on": 7, "updated_utc": "11", "updated_on": False}, {"retrieved_utc": 11}),
+        ({"id": 41497072417}, {"comment_id": "j2aaa01"}),
+        ({"id": "41497072417"}, {"comment_id": "41497072417"}),
+        ({"id": 41497072417.0}, {"comment_id": "j2aaa01"}),
+        ({"link_id": 36, "parent_id": 36}, {"post_id": "10", "parent_id": "10", "is_top_level": True}),
+        ({"link_id": "t3_10", "parent_id": 41497072417}, {"parent_id": "j2aaa01", "is_top_level": False}),
+        ({"link_id": ""}, {"post_id": "p1"}),
     ],
 )
 def test_oddities_of_every_era(read, fields, expected):
@@ -120,6 +128,12 @@ def test_oddities_of_every_era(read, fields, expected):
         ({"is_self": False}, {"is_self": False}),
         ({"selftext": "[removed]"}, {"is_deleted": True}),
         ({"removed_by_category": "moderator"}, {"is_deleted": True}),
+        ({"removed_by_category": ""}, {"is_deleted": False}),
+        ({"removed_by_category": "None"}, {"is_deleted": False}),
+        ({"selftext": None, "body": "Its text."}, {"body": "Its text.", "is_deleted": False}),
+        ({"selftext": "", "body": "[ Removed by reddit for spam ]"}, {"is_deleted": True}),
+        ({"crosspost_parent": "", "url": "", "domain": ""}, {"crosspost_of": None, "is_self": True}),
+        ({"crosspost_parent": 36}, {"crosspost_of": "10"}),
         ({"title": "Q &amp; A with /u/ann"}, {"title": "Q & A with /u/[name]"}),
         ({"upvote_ratio": 0.75, "num_comments": 4}, {"upvote_ratio": 0.75, "n_comments": 4}),
     ],
@@ -144,6 +158,17 @@ def test_posts_of_every_era(read, fields, expected):
         (RowFilters(keep_nsfw=True), post(over_18=True), None),
         (RowFilters(), comment(id=None), "no id, time or subreddit"),
         (RowFilters(), comment(created_utc=None), "no id, time or subreddit"),
+        (RowFilters(), comment(created_utc=1_500_000_060_000), "created_utc is in milliseconds, not seconds"),
+        (RowFilters(), comment(created_utc="2017-07-14T02:40:00Z"), "created_utc is not a number"),
+        (RowFilters(), comment(created_utc=-1), "created_utc is not between 1970 and 2100"),
+        (RowFilters(), post(retrieved_on=1_500_000_060_000), "retrieved_on is in milliseconds, not seconds"),
+        (RowFilters(), post(updated_utc=1_500_000_060_000_000), "updated_utc is in microseconds, not seconds"),
+        (RowFilters(), comment(updated_on="yesterday"), "updated_on is not a number"),
+        (
+            RowFilters(),
+            comment(_meta={"retrieved_2nd_on": "2017-07-14"}),
+            "_meta.retrieved_2nd_on is not a number",
+        ),
         (RowFilters(), comment(subreddit="../../etc"), "no id, time or subreddit"),
         (RowFilters(), post(subreddit="reddit.com"), None),
         (RowFilters(), post(subreddit="u_somebody-1"), "a user's profile"),
@@ -227,7 +252,7 @@ def test_any_row_is_kept_completely_or_dropped_with_a_reason(rows):
 def test_hashes_distinguish_authors_and_hide_their_names(names):
     hashes = hash_authors(pl.Series("author", names, dtype=pl.String), CONTEXT.salt).to_list()
     for name, digest in zip(names, hashes, strict=True):
-        assert (digest is None) == (name in (None, "[deleted]", "[removed]", ""))
+        assert (digest is None) == (name is None or is_placeholder(name))
         assert digest is None or re.fullmatch("[0-9a-f]{16}", digest)
     known = [pair for pair in zip(names, hashes, strict=True) if pair[1]]
     assert len({name for name, _ in known}) == len({digest for _, digest in known}) == len(set(known))
