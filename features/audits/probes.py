@@ -10,21 +10,20 @@ Source: Dawid 1984, JRSS A 147(2), 278-292 (prequential); Bengio & Grandvalet 20
 cross-validation cannot be estimated without bias).
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from features.confounders.measures import GROUPS, Group, confounder_matrix, is_chosen_first
 from features.hashing import hash_ids
 from lurker.pair_sets import SPLITS
 from lurker.progress import advance
+from lurker.threads import single_thread_pool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,18 +81,16 @@ def forward_probabilities(pairs: pl.DataFrame, config: ProbeConfig, groups: Sequ
 
     def predict(task: tuple[Group | Literal["text"], str]) -> pl.DataFrame:
         group, probe = task
-        # One thread per probe: sums run in one order, so results are the same on every machine.
-        with threadpool_limits(1):
-            if group == "text":
-                return _table(group, probe, [_text_probabilities(pairs, resplits[0], order, chosen_first, config)])
-            X = confounder_matrix(pairs, group, chosen_first)
-            model = models[probe](config)
-            predictions = [predict_forward(model, X, chosen_first, weight, folds, order) for folds in resplits]
+        if group == "text":
+            return _table(group, probe, [_text_probabilities(pairs, resplits[0], order, chosen_first, config)])
+        X = confounder_matrix(pairs, group, chosen_first)
+        model = models[probe](config)
+        predictions = [predict_forward(model, X, chosen_first, weight, folds, order) for folds in resplits]
         return _table(group, probe, predictions)
 
     tasks: list[tuple[Group | Literal["text"], str]] = [("text", "tfidf")]
     tasks += [(group, probe) for group in reversed(groups) for probe in reversed(models)]  # the slowest first
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with single_thread_pool() as pool:
         running = {task: pool.submit(predict, task) for task in tasks}
         for done in as_completed(running.values()):
             done.result()
@@ -120,12 +117,14 @@ def predict_forward(
         P(label), NaN in the lowest fold. Shape [n].
     """
     p = np.full(labels.size, np.nan)
+    is_weighted = bool((weight != 1).any())  # scikit-learn's binning is many times slower with weights, even if all 1
     for fold in np.unique(folds)[1:]:
         past, current = order[folds[order] < fold], folds == fold
         if np.unique(labels[past]).size < 2:  # a single label: predict it
             p[current] = float(labels[past][0])
             continue
-        model.fit(X[past], labels[past], **{f"{model.steps[-1][0]}__sample_weight": weight[past]})
+        weights = {f"{model.steps[-1][0]}__sample_weight": weight[past]} if is_weighted else {}
+        model.fit(X[past], labels[past], **weights)
         p[current] = model.predict_proba(X[current])[:, 1]
     return p
 

@@ -8,9 +8,8 @@ it, so that correct guesses on noise are independent between posts.
 Source: prequential evaluation, Dawid 1984, JRSS A 147(2), 278-292.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student
-from threadpoolctl import threadpool_limits
 
 from features.audits.second_features import Floats, pair_features, read_sides
 from lurker.errors import LurkerError
 from lurker.pair_sets import PAIRS_FILE, intact_digest
 from lurker.progress import advance, progress
+from lurker.threads import single_thread_pool
 from lurker.workspace import Workspace, write_json
 
 
@@ -124,7 +123,7 @@ def evaluate_resplit(
     models = _models(seed, config)
     X, style = (pair_features(pairs, sides, is_rejected_first, style=is_style) for is_style in (False, True))
     tasks = {name: (model, X) for name, model in models.items()} | {"style": (models["quantile logistic"], style)}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with single_thread_pool() as pool:
         running = {
             name: pool.submit(_correct_forward, *task, ~is_rejected_first, weight, part) for name, task in tasks.items()
         }
@@ -184,11 +183,11 @@ def _correct_forward(
     """Whether a model trained on the parts before a pair's own is right; NaN in the first part. Shape [n]."""
     make, weights = model
     correct = np.full(len(part), np.nan)
-    with threadpool_limits(1):  # sums run in one order, so results are the same on every machine
-        for number in range(1, int(part.max()) + 1):
-            past, now = part < number, part == number
-            fitted = make().fit(X[past], is_chosen_first[past], **{weights: weight[past]})
-            correct[now] = (fitted.predict_proba(X[now])[:, 1] > 0.5) == is_chosen_first[now]
+    is_weighted = bool((weight != 1).any())  # scikit-learn's binning is many times slower with weights, even if all 1
+    for number in range(1, int(part.max()) + 1):
+        past, now = part < number, part == number
+        fitted = make().fit(X[past], is_chosen_first[past], **({weights: weight[past]} if is_weighted else {}))
+        correct[now] = (fitted.predict_proba(X[now])[:, 1] > 0.5) == is_chosen_first[now]
     return correct
 
 

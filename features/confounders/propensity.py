@@ -7,9 +7,7 @@ quadratic or neural probe reads. Their mean predicted better than a regression s
 second fit through which a post's own labels could leak. All are fitted on other posts, and on training posts only.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +28,7 @@ from features.confounders.design import (
 )
 from features.confounders.measures import Scale, confounder_matrix
 from features.hashing import hash_ids
+from lurker.threads import single_thread_pool
 
 MANY_PAIRS = 100_000
 """From this many pairs on, models are fitted one after the other to save memory."""
@@ -162,13 +161,11 @@ def _fit(
         learned = (folds != fold) & (folds != config.n_folds)
         if np.unique(labels[learned]).size < 2:
             return None
-        # One thread per model: sums run in one order, so the pairs are the same to the byte on any number of cores.
-        with threadpool_limits(1):
-            return make_fit(int(learned.sum()))(rows(learned), labels[learned])
+        return make_fit(int(learned.sum()))(rows(learned), labels[learned])
 
     numbers = np.unique(folds).tolist()
     # Every model copies its rows, so large fits run one at a time.
-    with ThreadPoolExecutor(os.cpu_count() if len(labels) < MANY_PAIRS else 1) as pool:
+    with single_thread_pool(None if len(labels) < MANY_PAIRS else 1) as pool:
         models = dict(zip(numbers, pool.map(fit, numbers), strict=True))
     return {fold: model for fold, model in models.items() if model is not None}
 

@@ -1,6 +1,7 @@
 """Small workspaces by hand, and a simulated community whose truth is known."""
 
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from features.recipes.presets import preset
+from features.sets.build import build_pairs
 from lurker.schema import COMMENTS, POSTS, TRUTH, check
 from lurker.workspace import Workspace, open_workspace
 
@@ -142,4 +145,12 @@ def simulated_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with truth, where earlier responses score higher; read-only: tests copy it before they build."""
     root = tmp_path_factory.mktemp("simulated") / "workspace"
     write_rows(root, *simulate_rows(n_posts=150, n_comments=24, subreddits=("alpha", "beta")))
+    return root
+
+
+@pytest.fixture(scope="session")
+def naive_workspace(simulated_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated workspace with its naive pairs and hard test; read-only: tests copy it before they change it."""
+    root = Path(shutil.copytree(simulated_workspace, tmp_path_factory.mktemp("naive") / "workspace"))
+    build_pairs(open_workspace(root), "naive", preset("naive"))
     return root

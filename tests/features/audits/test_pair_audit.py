@@ -19,7 +19,6 @@ from features.confounders.measures import (
     standardised_mean_differences,
 )
 from features.recipes.presets import preset
-from features.sets.build import build_pairs
 from features.sets.store import describe_blocks, write_pairs
 from lurker.digest import frame_sha256
 from lurker.errors import LurkerError
@@ -32,8 +31,8 @@ FAST = ProbeConfig(n_folds=3, n_repeats=1, n_boosting_rounds=15, max_text_pairs=
 
 
 @pytest.fixture
-def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
-    return open_workspace(Path(shutil.copytree(simulated_workspace, tmp_path / "copy")))
+def workspace(naive_workspace: Path, tmp_path: Path) -> Workspace:
+    return open_workspace(Path(shutil.copytree(naive_workspace, tmp_path / "copy")))
 
 
 def random_pairs(n: int = 3_000, n_posts: int = 300, seed: int = 0) -> pl.DataFrame:
@@ -163,7 +162,6 @@ def test_standardised_difference_checked_by_hand() -> None:
 
 
 def test_an_audit_of_simulated_pairs_finds_time_and_reports_the_truth(workspace: Workspace) -> None:
-    build_pairs(workspace, "naive", preset("naive"))
     audit = audit_pairs(workspace, "naive", probes=FAST)
     assert read_json(workspace.root / "pairs/naive/audit.json") == audit
     assert audit["earlier_wins"]["low"] > 0.7
@@ -175,14 +173,12 @@ def test_an_audit_of_simulated_pairs_finds_time_and_reports_the_truth(workspace:
 
 
 def test_truth_is_absent_if_one_response_has_none(workspace: Workspace) -> None:
-    build_pairs(workspace, "naive", preset("naive"))
     pairs = read_pairs(workspace, "naive")
     assert true_accuracy(workspace, pairs) is not None
     assert true_accuracy(workspace, pairs.with_columns(chosen_id=pl.lit("unknown"))) is None
 
 
 def test_the_hard_test_is_audited_like_any_set(workspace: Workspace) -> None:
-    build_pairs(workspace, "naive", preset("naive"))
     audit = audit_pairs(workspace, "hard-test", probes=FAST)
     assert audit["earlier_wins"]["value"] == audit["longer_wins"]["value"] == 0.5
 
@@ -201,7 +197,6 @@ def test_weights_count(workspace: Workspace) -> None:
 
 
 def test_an_unknown_set_lists_the_existing_ones(workspace: Workspace) -> None:
-    build_pairs(workspace, "naive", preset("naive"))
     with pytest.raises(LurkerError, match=r"'other'.*it has: hard-test, naive"):
         audit_pairs(workspace, "other")
 

@@ -25,11 +25,17 @@ from lurker.workspace import Workspace, open_workspace, read_json
 FAST = SecondOpinionConfig(n_cuts=1, n_parts=3, n_trees=20, max_pairs=1_500)
 
 
+@pytest.fixture(scope="module")
+def alpha_workspace(simulated_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Naive pairs of alpha; read-only."""
+    root = Path(shutil.copytree(simulated_workspace, tmp_path_factory.mktemp("alpha") / "workspace"))
+    build_pairs(open_workspace(root), "naive", preset("naive"), ["alpha"])
+    return root
+
+
 @pytest.fixture
-def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
-    found = open_workspace(Path(shutil.copytree(simulated_workspace, tmp_path / "copy")))
-    build_pairs(found, "naive", preset("naive"), ["alpha"])
-    return found
+def workspace(alpha_workspace: Path, tmp_path: Path) -> Workspace:
+    return open_workspace(Path(shutil.copytree(alpha_workspace, tmp_path / "copy")))
 
 
 def with_random_outcomes(pairs: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,5 @@
 """The probability of an outcome: learned from other posts, from training posts only, by three models."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,6 @@ from features.confounders.context import read_context
 from features.confounders.design import Design, is_earlier_chosen, sample_pairs
 from features.confounders.measures import add_confounders
 from features.confounders.propensity import ProductRegression, Propensity, PropensityConfig, fit_propensity
-from features.recipes.presets import preset
-from features.sets.build import build_pairs
 from lurker.pair_sets import read_pairs
 from lurker.workspace import open_workspace
 
@@ -22,10 +19,8 @@ QUICK = PropensityConfig(n_boosting_rounds=10)
 
 
 @pytest.fixture(scope="module")
-def pairs(simulated_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
-    root = Path(shutil.copytree(simulated_workspace, tmp_path_factory.mktemp("propensity") / "copy"))
-    workspace = open_workspace(root)
-    build_pairs(workspace, "naive", preset("naive"))
+def pairs(naive_workspace: Path) -> pl.DataFrame:
+    workspace = open_workspace(naive_workspace)
     built = read_pairs(workspace, "naive")
     return add_confounders(built.sort("pair_id"), read_context(workspace, ["alpha", "beta"]))
 
