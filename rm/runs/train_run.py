@@ -219,6 +219,8 @@ def _describe_data(training: TokenisedPairs, frame: pl.DataFrame, config: RunCon
 
 
 def _describe_batching(scorer: Scorer) -> str:
+    if scorer.needs_equal_lengths:
+        return "Batches of responses of one length, which is slower: padding would change this model's rewards."
     if not scorer.is_packed:
         return f"Padded batches of unique responses; prompts are not shared because {scorer.reason_not_packed}."
     if scorer.is_causal:
