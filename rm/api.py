@@ -24,6 +24,7 @@ from rm.experiments.recipe_comparison import recipes
 from rm.experiments.scaling import scaling
 from rm.experiments.search import search
 from rm.experiments.transfer import transfer
+from rm.models.identity import model_digest
 from rm.models.ladder import check_spec, slug
 from rm.models.scorer import choose_device, describe_device
 from rm.runs.average import average_runs
@@ -190,7 +191,9 @@ def train(
         validation_pairs=validation and pair_set_name(validation),
         test_pairs=pair_set_names(tests) if tests else (pairs.name, *hard_test),
     )
-    run_id = run_id or f"{pairs.name}-{slug(model)}-{fingerprint(config)[:8]}"
+    of_model = model_digest(model)
+    digest = fingerprint(config, *([of_model] if of_model else []))[:8]
+    run_id = run_id or f"{pairs.name}-{slug(model)}-{digest}"
     train_run(workspace, run_id, config, resume=resume)
     return Run(workspace, run_id)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lurker.errors import LurkerError
 from lurker.progress import progress, say
 from lurker.workspace import atomic_path
+from rm.models.identity import model_digest
 from rm.models.ladder import backbone
 from rm.models.scorer import choose_device, micro_batches, training_dtype
 
@@ -36,7 +37,7 @@ def embeddings(spec: str, texts: Sequence[str], folder: Path) -> NDArray[np.floa
         Reimers & Gurevych 2019 (Sentence-BERT), mean pooling.
     """
     keys = np.array([_text_key(text) for text in texts], dtype=np.uint64)
-    path = folder / f"embeddings-{hashlib.sha256(str(spec).encode()).hexdigest()[:12]}.npz"
+    path = folder / f"embeddings-{hashlib.sha256(f'{spec} {model_digest(str(spec))}'.encode()).hexdigest()[:12]}.npz"
     cached_keys, vectors = _read_cache(path)
     wanted, position = np.unique(keys, return_inverse=True)
     missing = np.setdiff1d(wanted, cached_keys)

@@ -9,7 +9,7 @@ import polars as pl
 
 from lurker.errors import LurkerError
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
-from lurker.progress import progress
+from lurker.progress import progress, say
 from lurker.report import Displayed, ResultTable
 from lurker.schema import EVALUATIONS
 from lurker.workspace import Workspace, read_json, write_parquet
@@ -17,6 +17,7 @@ from rm.evaluation.baselines import N_FITS, fit_baselines
 from rm.evaluation.embeddings import embeddings
 from rm.evaluation.metrics import Margins, evaluation_table, model_margins, prediction_table
 from rm.evaluation.trained_run import TrainedRun, load_trained
+from rm.models.identity import ancestor_posts, model_digest, require_unseen
 from rm.models.ladder import LADDER
 from rm.training.head_only import head_margins
 from rm.training.reward_step import tokenise_for_model
@@ -71,6 +72,8 @@ def evaluate_run(workspace: Workspace, run_id: str, pairs: str, split: str) -> E
         raise LurkerError(f"The pair sets that run {run_id} used have been rebuilt since.", "Train a new run on them.")
     frame = split_of(read_pairs(workspace, pairs), pairs, split)
     require_disjoint(trained_on.training, frame, pairs)
+    spec = description["model"]
+    require_unseen(ancestor_posts(folder / "model", spec), spec, frame, pairs)
     table = evaluate_predictors(load_trained(workspace, run_id), replace(trained_on, test={pairs: frame}), split)
     path = folder / "evaluations.parquet"
     others = pl.read_parquet(path).filter((pl.col("pairs") != pairs) | (pl.col("split") != split))
@@ -128,6 +131,9 @@ def _frozen_embeddings(run: TrainedRun, pairs: RunPairs) -> Callable[[Sequence[s
     """
     spec = run.config.model
     if spec in LADDER:
+        return None
+    if read_json(run.folder / "config.json").get("model_digest") != model_digest(spec):
+        say(f"The baseline `embeddings` is left out: the weights or the tokenizer of {spec} have changed since.")
         return None
     frames = (pairs.training, pairs.validation, *pairs.test.values())
     texts = {text for frame in frames for side in ("chosen", "rejected") for text in frame[side]}

@@ -1,5 +1,7 @@
 """Rewards of texts, and of the rows of a JSONL or Parquet file of any size with columns prompt and response."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from rm.pairs.tokens import encode
 from rm.training.config import TrainConfig
 
 ROWS_PER_BATCH = 2048
+SPACE, COLON = re.compile(r"[ \t\n\r]*"), re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
 PARQUET_MAGIC = b"PAR1"
 TYPE_NAMES = {str: "text", int: "whole number"}
 
@@ -112,16 +115,49 @@ def _score_jsonl(scorer: TextScorer, source: Path, target: Path) -> int:
     n_rows = 0
     with atomic_path(target) as temporary, temporary.open("wb") as out:
         for rows, n_bytes in _jsonl_batches(source, scorer.columns):
-            columns = {name: [row[name] for row in rows] for name in scorer.columns}
+            columns = {name: [row.content[name] for row in rows] for name in scorer.columns}
             for row, reward in zip(rows, score_columns(scorer, columns), strict=True):
-                out.write(orjson.dumps({**row, "reward": reward}) + b"\n")
+                out.write(_with_reward(row, reward))
             n_rows += len(rows)
             advance(n_bytes)
     return n_rows
 
 
-def _jsonl_batches(path: Path, columns: dict[str, type]) -> Iterator[tuple[list[dict[str, Any]], int]]:
-    rows: list[dict[str, Any]] = []
+@dataclass(frozen=True, slots=True)
+class JsonRow:
+    """One row of a JSONL file."""
+
+    line: bytes
+    """the row as the file has it, without the line's end"""
+    content: dict[str, Any]
+
+
+def _with_reward(row: JsonRow, reward: float) -> bytes:
+    """The row's own bytes with a reward: a number beyond 64 bits would lose digits if it was parsed and written."""
+    value = b'"reward":' + orjson.dumps(reward) + b"}\n"
+    if "reward" not in row.content:
+        return row.line[:-1].rstrip() + b"," + value
+    members = [part for name, part in _members(row.line.decode()) if name != "reward"]
+    return b"{" + b"".join(part.encode() + b"," for part in members) + value
+
+
+def _members(text: str) -> Iterator[tuple[str, str]]:
+    """Yields the name of each member of a JSON object, and the member as it is written."""
+    decoder = json.JSONDecoder(strict=False)
+    end = 1
+    while True:
+        start = SPACE.match(text, end).end()  # type: ignore[union-attr]
+        name, end = decoder.raw_decode(text, start)
+        _, end = decoder.raw_decode(text, COLON.match(text, end).end())  # type: ignore[union-attr]
+        yield name, text[start:end]
+        end = SPACE.match(text, end).end()  # type: ignore[union-attr]
+        if text[end] != ",":
+            return
+        end += 1
+
+
+def _jsonl_batches(path: Path, columns: dict[str, type]) -> Iterator[tuple[list[JsonRow], int]]:
+    rows: list[JsonRow] = []
     n_bytes = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -135,7 +171,7 @@ def _jsonl_batches(path: Path, columns: dict[str, type]) -> Iterator[tuple[list[
         yield rows, n_bytes
 
 
-def _parse(line: bytes, location: str, columns: dict[str, type]) -> dict[str, Any]:
+def _parse(line: bytes, location: str, columns: dict[str, type]) -> JsonRow:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -143,7 +179,7 @@ def _parse(line: bytes, location: str, columns: dict[str, type]) -> dict[str, An
     for name, kind in columns.items():
         if not isinstance(row, dict) or not _is_a(row.get(name), kind):
             raise LurkerError(f"{location} has no {TYPE_NAMES[kind]} in {name!r}.", _need(columns))
-    return dict(row)
+    return JsonRow(line.strip(), row)
 
 
 def _is_a(value: Any, kind: type) -> bool:

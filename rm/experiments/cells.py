@@ -16,6 +16,7 @@ from lurker.progress import progress, reported_in, reports, say
 from lurker.workspace import Workspace, write_json
 from rm.experiments.config import Experiment
 from rm.experiments.results import Failure, require_finished
+from rm.models.identity import model_digest
 from rm.models.ladder import LADDER, slug
 from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
@@ -77,7 +78,8 @@ def make_cell(experiment: str, config: RunConfig, n_train_pairs: int, data_diges
         data_digest: of the pairs that the experiment reads.
     """
     variant = config.subreddits[0] if len(config.subreddits) == 1 else str(n_train_pairs)
-    digest = fingerprint(config, data_digest)[:8]
+    of_model = model_digest(config.model) if config.model != TFIDF else None
+    digest = fingerprint(config, data_digest, *([of_model] if of_model else []))[:8]
     name = f"{experiment}-{slug(config.model)}-{variant}-s{config.train.seed}-{digest}"
     return Cell(re.sub(r"[^A-Za-z0-9._-]", "-", name)[-100:].lstrip("-._"), config, n_train_pairs)
 

@@ -41,6 +41,7 @@ from rm.experiments.recipe_tables import (
     recipe_table,
 )
 from rm.experiments.results import ExperimentResult, require_finished
+from rm.models.identity import require_unseen, seen_posts
 from rm.models.ladder import check_spec
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
@@ -231,6 +232,9 @@ def plan_recipes(experiment: Experiment, config: RecipesConfig) -> RecipesPlan:
     tested = {test: split_of(read_pairs(workspace, test), test, "test") for test in tests}
     own_tests = [frame.filter(pl.col("split") == "test") for frame in frames.values()]
     benchmark = make_benchmark(workspace, tested, own_tests, config.min_gaps)
+    for model in config.models:
+        if model != TFIDF:
+            require_unseen(seen_posts(model), model, benchmark.responses, ", ".join(tests))
     cells = {}
     for pairs, frame in frames.items():
         training, validation = split_of(frame, pairs, "train"), split_of(frame, pairs, "validation")

@@ -95,6 +95,8 @@ def check_spec(spec: str) -> None:
         locate(spec)
         return
     path = Path(spec)
+    if (path / "model" / "config.json").exists():
+        raise CallError(f"{spec} is a run's folder, not a model.", f"Name its model: `--model {path / 'model'}`.")
     if path.is_dir() and not (path / "config.json").exists():
         raise CallError(f"The folder {spec} holds no model: config.json is missing.", _known_models())
     if path.is_file() or spec.startswith("scratch-") or not spec.strip():
@@ -229,6 +231,20 @@ def _from_pretrained(spec: str) -> RewardModel:
         if name in missing and isinstance(module, nn.Linear) and module.out_features == 1:
             _initialise_head(module)
     return RewardModel(model, tokenizer)
+
+
+def new_layers(spec: str) -> list[str]:
+    """Names of a pretrained model's layers that get random weights, other than a linear head with one output."""
+    from transformers import AutoModelForSequenceClassification
+
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        str(locate(spec)) if spec in PACKAGED else spec, num_labels=1, trust_remote_code=False, output_loading_info=True
+    )
+    missing = {key.rsplit(".", 1)[0] for key in info["missing_keys"]}
+    heads = {
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module.out_features == 1
+    }
+    return sorted(missing - heads)
 
 
 def reward_head(model: nn.Module) -> nn.Linear:

@@ -136,6 +136,8 @@ class Scorer(nn.Module):
         """whether the model is a decoder, whose responses share their prompt"""
         self.reason_not_packed = _reason_not_packed(self, max_tokens)
         self.is_packed = not self.reason_not_packed
+        self.needs_equal_lengths = not self.is_packed and _depends_on_padding(self, max_tokens)
+        """whether padding would change rewards, so that only sequences of one length share a batch"""
         self.dtype = dtype
 
     def forward(self, sequences: Sequences, tokens_per_batch: int = TOKENS_PER_BATCH) -> Tensor:
@@ -215,7 +217,7 @@ class Scorer(nn.Module):
                     rewards = self._packed(pack, device).float()
                     yield pack.members if number < len(packs) else NO_SEQUENCES, rewards
             else:
-                batches = micro_batches(sequences.n_tokens, tokens_per_batch)
+                batches = micro_batches(sequences.n_tokens, tokens_per_batch, equal_lengths=self.needs_equal_lengths)
                 for number in range(self._n_batches(len(batches))):
                     batch = batches[number % len(batches)]
                     rewards = self._padded(sequences, batch, device).float()
@@ -267,12 +269,13 @@ class Scorer(nn.Module):
         return logits[:, 0]
 
 
-def micro_batches(lengths: Indices, tokens_per_batch: int) -> list[Indices]:
+def micro_batches(lengths: Indices, tokens_per_batch: int, *, equal_lengths: bool = False) -> list[Indices]:
     """Group sequences of similar length into batches.
 
     Args:
         lengths: [n] tokens of each sequence.
         tokens_per_batch: Maximum tokens of a batch, padding included; a longer sequence gets its own batch.
+        equal_lengths: Put only sequences of one length into a batch, for models whose rewards padding changes.
 
     Returns:
         Indices of the sequences in each batch.
@@ -282,7 +285,8 @@ def micro_batches(lengths: Indices, tokens_per_batch: int) -> list[Indices]:
     order = np.argsort(lengths, kind="stable")
     for position in range(1, order.size + 1):
         is_full = position < order.size and (position - start + 1) * lengths[order[position]] > tokens_per_batch
-        if position == order.size or is_full:
+        is_other = position < order.size and equal_lengths and lengths[order[position]] != lengths[order[start]]
+        if position == order.size or is_full or is_other:
             batches.append(order[start:position])
             start = position
     return batches
@@ -312,7 +316,7 @@ def _reason_not_packed(scorer: Scorer, max_tokens: int) -> str:
     device = next(scorer.model.parameters()).device
     try:
         classifier.set_attn_implementation(shared_attention.NAME)
-        reason = _compare_packed_and_padded(scorer, device)
+        reason = _compare_packed_and_alone(scorer, device, max_tokens)
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         reason = f"its attention cannot be replaced ({type(error).__name__})"
     if reason:
@@ -321,22 +325,55 @@ def _reason_not_packed(scorer: Scorer, max_tokens: int) -> str:
 
 
 @torch.no_grad()
-def _compare_packed_and_padded(scorer: Scorer, device: torch.device) -> str:
-    """How packed and padded rewards of two prompts with three responses each differ; empty if they agree."""
-    vocabulary = int(classifier_of(scorer.model).config.vocab_size)
-    rng = np.random.default_rng(0)
-    others = np.setdiff1d(np.arange(vocabulary), [scorer.pad_token_id])
-    prompts = [rng.choice(others, size) for size in (9, 5)]
-    tokens = [np.append(prompts[n // 3], rng.choice(others, 2 + n)).astype(np.int32) for n in range(6)]
-    sequences = Sequences(tokens, np.arange(6) // 3, np.array([9, 9, 9, 5, 5, 5]))
+def _compare_packed_and_alone(scorer: Scorer, device: torch.device, max_tokens: int) -> str:
+    """How rewards in one pack and alone differ; empty if they agree."""
+    sequences = _probe(scorer, max_tokens)
     was_training, scorer.is_packed = scorer.model.training, True
     scorer.model.eval()
-    packed = scorer(sequences)
+    packed = scorer(sequences, 2 * max(TOKENS_PER_BATCH, int(sequences.n_tokens.sum())))
     scorer.is_packed = False
-    padded = scorer(sequences)
+    difference = _relative_difference(packed, _alone(scorer, sequences, device))
     scorer.model.train(was_training)
-    tolerance = CUDA_PACKING_TOLERANCE if device.type == "cuda" else PACKING_TOLERANCE
-    difference = float((packed - padded).abs().max()) / max(float(padded.std()), 1e-6)
-    if difference <= tolerance:
+    if difference <= _tolerance(device):
         return ""
-    return f"packed and padded rewards differ by {difference:.1g} of their standard deviation"
+    return f"rewards in a pack and alone differ by {difference:.1g} of their standard deviation"
+
+
+@torch.no_grad()
+def _depends_on_padding(scorer: Scorer, max_tokens: int) -> bool:
+    """Whether a reward alone and padded alongside a text of max_tokens differ, as with FNet or Phi-3's longrope."""
+    device = next(scorer.model.parameters()).device
+    was_training = scorer.model.training
+    scorer.model.eval()
+    try:
+        sequences = _probe(scorer, max_tokens)
+        padded = scorer._padded(sequences, np.arange(len(sequences)), device).float()
+        return not _relative_difference(padded, _alone(scorer, sequences, device)) <= _tolerance(device)
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return False  # training names what is wrong
+    finally:
+        scorer.model.train(was_training)
+
+
+def _probe(scorer: Scorer, max_tokens: int) -> Sequences:
+    """Two prompts with three random responses each, and a text of max_tokens, which short texts must not notice."""
+    config = classifier_of(scorer.model).config
+    rng = np.random.default_rng(0)
+    others = np.setdiff1d(np.arange(int(config.vocab_size)), [scorer.pad_token_id])
+    prompts = [rng.choice(others, size) for size in (9, 5)]
+    tokens = [np.append(prompts[n // 3], rng.choice(others, 2 + n)).astype(np.int32) for n in range(6)]
+    tokens.append(rng.choice(others, max(max_tokens, 16)).astype(np.int32))
+    return Sequences(tokens, np.array([0, 0, 0, 1, 1, 1, 2]), np.array([9, 9, 9, 5, 5, 5, 4]))
+
+
+def _alone(scorer: Scorer, sequences: Sequences, device: torch.device) -> Tensor:
+    """[n] rewards of sequences computed one at a time, without padding."""
+    return torch.cat([scorer._padded(sequences, np.array([n]), device).float() for n in range(len(sequences))])
+
+
+def _relative_difference(rewards: Tensor, alone: Tensor) -> float:
+    return float((rewards - alone).abs().max()) / max(float(alone.std()), 1e-6)
+
+
+def _tolerance(device: torch.device) -> float:
+    return CUDA_PACKING_TOLERANCE if device.type == "cuda" else PACKING_TOLERANCE

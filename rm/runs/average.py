@@ -15,7 +15,7 @@ from lurker.config import fingerprint
 from lurker.errors import CallError, LurkerError
 from lurker.progress import progress, say
 from lurker.workspace import Workspace, read_json, write_json
-from rm.models.ladder import LADDER, RewardModel, load, slug
+from rm.models.ladder import LADDER, RewardModel, load, new_layers, slug
 from rm.models.scorer import describe_device, move_to_device
 from rm.runs.train_run import conclude, environment
 from rm.training.reward_step import tokenise_for_model, validation_log_loss
@@ -101,6 +101,21 @@ def average_models(folders: Sequence[Path]) -> RewardModel:
     return reward_model
 
 
+def _require_shared_start(config: RunConfig) -> None:
+    """Check that the runs' models differ at the start in nothing but a linear head, whose rewards average exactly.
+
+    Raises:
+        CallError: Layers below the head start at random with every seed.
+    """
+    if config.model not in LADDER and (names := new_layers(config.model)):
+        raise CallError(
+            f"{config.model} has no weights for {', '.join(names)}, which start at random with every seed: "
+            "the average of such layers is another, smaller model.",
+            "Compare their rewards instead (`lurker rm compare RUN,RUN,RUN tfidf --pairs NAME`), or start the runs "
+            "from one sequence classifier that has these layers, such as `runs/ID/model` of a first run.",
+        )
+
+
 def _common_config(folders: dict[str, Path]) -> tuple[dict[str, Any], RunConfig]:
     """The content of the runs' config.json, with the seed of the first run, and its RunConfig.
 
@@ -121,6 +136,7 @@ def _common_config(folders: dict[str, Path]) -> tuple[dict[str, Any], RunConfig]
                     "Repeat one training command with `--seed 1`, `--seed 2`, ...",
                 )
     config = run_config(described[first])
+    _require_shared_start(config)
     if config.model in LADDER:
         raise CallError(
             f"{config.model} starts from different random weights with every seed, so their average means nothing.",

@@ -11,6 +11,7 @@ from lurker.errors import CallError, LurkerError
 from lurker.exports import note_export
 from lurker.workspace import Workspace, read_json
 from rm.evaluation.score import TextScorer, score_texts, text_scorer
+from rm.models.identity import copy_seen_posts
 from rm.models.ladder import load
 from rm.pairs.tokens import encode, layout
 from rm.training.config import TrainConfig
@@ -46,6 +47,7 @@ def export_run(workspace: Workspace, run_id: str, out: Path) -> Path:
         tokenizer = template_tokenizer(reward_model.tokenizer, train.max_tokens)
         reward_model.model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        copy_seen_posts(source / "model", temporary)
         (temporary / "README.md").write_text(model_card(run_id, described, read_json(source / "result.json")), "utf-8")
         _require_equal_scores(scorer, temporary, train)
         temporary.rename(out)

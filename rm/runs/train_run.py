@@ -16,6 +16,7 @@ from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parq
 from rm.evaluation.evaluate_run import evaluate_predictors
 from rm.evaluation.metrics import ALL
 from rm.evaluation.trained_run import TrainedRun
+from rm.models.identity import model_digest, require_unseen, seen_posts, write_seen_posts
 from rm.models.ladder import RewardModel, build, save
 from rm.models.layer_cache import freeze_below, use_cached_states
 from rm.models.mean_pooling import add_mean_pooling
@@ -54,10 +55,15 @@ def train_run(workspace: Workspace, run_id: str, config: RunConfig, *, resume: b
         folder = workspace.folder("runs", run_id)
         pairs = read_run_pairs(workspace, config)
         described = {**to_dict(config), "data_digest": pairs.digest}
+        if digest := model_digest(config.model):
+            described["model_digest"] = digest
         _require_same_config(folder, run_id, described, resume)
         if (folder / RESULT).exists():
             say(f"Run {run_id} is already finished.")
             return dict(read_json(folder / RESULT))
+        seen = seen_posts(config.model)
+        for name, frame in pairs.test.items():
+            require_unseen(seen, config.model, frame, name)
         return _train_and_evaluate(workspace, run_id, config, pairs, described)
 
 
@@ -112,6 +118,7 @@ def conclude(
     """
     folder = workspace.folder("runs", run_id)
     save(reward_model, folder / "model")
+    write_seen_posts(folder / "model", config.model, pairs.training, pairs.validation)
     table = evaluate_predictors(TrainedRun(workspace, run_id, config, reward_model), pairs)
     write_parquet(table, folder / "evaluations.parquet")
     result = {**facts, "evaluations": table.filter(pl.col("subreddit") == ALL).drop("run_id", "subreddit").to_dicts()}
@@ -212,6 +219,8 @@ def _describe_data(training: TokenisedPairs, frame: pl.DataFrame, config: RunCon
 
 
 def _describe_batching(scorer: Scorer) -> str:
+    if scorer.needs_equal_lengths:
+        return "Batches of responses of one length, which is slower: padding would change this model's rewards."
     if not scorer.is_packed:
         return f"Padded batches of unique responses; prompts are not shared because {scorer.reason_not_packed}."
     if scorer.is_causal:

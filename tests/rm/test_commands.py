@@ -163,3 +163,20 @@ def test_a_run_that_exists_is_not_overwritten(
     assert call(trained[0], *again, "--resume") == 0
     assert call(trained[0], *again, "--resume", "--seed", "5") == 2
     assert "another train" in capsys.readouterr().err
+
+
+def test_score_keeps_the_bytes_of_every_row(trained: tuple[Workspace, dict[str, object]], tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    rows = [
+        '{"id":18446744073709551616,"prompt":"tea?","response":"black"}',
+        '{ "id": -99999999999999999999999, "x": 1.10, "prompt": "tea?", "response": "gr\\u00fcn" }',
+        '{"prompt":"tea?","response":"black","n":[1e400,0.1000000000000000055511151231257827]}',
+    ]
+    again = '{"id":18446744073709551616,"reward":5,"f":0.1000000000000000055,"prompt":"tea?","response":"black"}'
+    source.write_text("\n".join([*rows, again]))
+    assert call(trained[0], "rm", "score", "first", str(source)) == 0
+    scored = (tmp_path / "rows.scored.jsonl").read_text().splitlines()
+    for row, line in zip(rows, scored, strict=False):
+        assert line.startswith(row.rstrip("} ")) and isinstance(json.loads(line)["reward"], float)
+    assert '"id":18446744073709551616,"f":0.1000000000000000055,' in scored[3] and scored[3].count('"reward"') == 1
+    assert json.loads(scored[3])["reward"] == json.loads(scored[0])["reward"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import transformers
 from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
@@ -14,6 +15,7 @@ from lurker.cli import app
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
 from rm.models.ladder import load
+from rm.pairs.tokens import load_tokenizer
 from rm.runs.average import average_runs
 from rm.runs.export import export_run
 from rm.runs.train_run import train_run
@@ -108,3 +110,29 @@ def test_the_command_prints_the_new_run(workspace: Workspace, runs: list[str]) -
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["run_id"] == "mean"
     assert load(workspace.folder("runs", "mean") / "model").n_parameters > 0
+
+
+@pytest.mark.parametrize("architecture", ["Roberta", "DistilBert", "Electra"])
+def test_head_layers_that_start_at_random_are_not_averaged(
+    workspace: Workspace, config: RunConfig, pretrained: Path, tmp_path: Path, architecture: str
+) -> None:
+    names = {"DistilBert": ("dim", "hidden_dim", "n_layers", "n_heads")}.get(
+        architecture, ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    )
+    settings = getattr(transformers, f"{architecture}Config")(vocab_size=400, **dict(zip(names, (24, 48, 1, 2))))  # noqa: B905
+    folder = tmp_path / "encoder"
+    getattr(transformers, f"{architecture}Model")(settings).save_pretrained(folder)
+    load_tokenizer(pretrained).save_pretrained(folder)
+    runs = []
+    for seed in range(2):
+        train = replace(TRAIN, trained="all", min_steps=2, learning_rate=1e-3, seed=seed)
+        runs.append(f"encoder-{seed}")
+        train_run(workspace, runs[-1], replace(config, model=str(folder), train=train, test_pairs=()), resume=False)
+    with pytest.raises(CallError, match="start at random with every seed"):
+        average_runs(workspace, runs)
+    start = str(workspace.folder("runs", runs[0]) / "model")  # has all layers, so that seeds share them
+    for seed in range(2):
+        train = replace(TRAIN, trained="all", min_steps=2, learning_rate=1e-3, seed=seed)
+        runs.append(f"again-{seed}")
+        train_run(workspace, runs[-1], replace(config, model=start, train=train, test_pairs=()), resume=False)
+    assert average_runs(workspace, runs[2:])["mean_of"] == runs[2:]

@@ -1,0 +1,128 @@
+"""What a model is beyond its SPEC: a digest of its files, and the posts that it and its ancestors have read."""
+
+import hashlib
+import shutil
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lurker.errors import CallError, LurkerError
+from lurker.workspace import open_workspace, read_json, write_json
+from rm.models.ladder import LADDER
+from rm.models.pretrained import PACKAGED, locate
+from rm.training.run_folder import read_run_pairs, run_config
+
+SEEN = "lurker_posts.json"
+"""In a model's folder, kept by exports: hashes of the posts that trained it or selected its best step."""
+IGNORED = (".md", ".tmp", ".lock")
+
+
+def model_digest(spec: str) -> str | None:
+    """Digest of a model's weights, config and tokenizer; None for the ladder, whose weights follow from the seed.
+
+    For a Hugging Face id it is the commit that loads here, or None where it cannot be found.
+    """
+    if spec in LADDER:
+        return None
+    folder = locate(spec) if spec in PACKAGED else Path(spec)
+    if folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        stats = [(path, path.stat()) for path in files if path.suffix not in IGNORED and path.name != SEEN]
+        return _files_digest(tuple((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in stats))
+    from transformers.utils import cached_file
+
+    try:
+        config = cached_file(spec, "config.json")
+    except (OSError, ValueError):
+        return None
+    return Path(config).parent.name if config else None
+
+
+@lru_cache(maxsize=64)
+def _files_digest(files: tuple[tuple[str, int, int, int], ...]) -> str:
+    """Digest of files, read again when their size, time or inode changes."""
+    digest = hashlib.sha256()
+    for path, size, *_ in files:
+        digest.update(f"{Path(path).name} {size}\n".encode())
+        with Path(path).open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()[:16]
+
+
+def write_seen_posts(folder: Path, spec: str, *frames: pl.DataFrame) -> None:
+    """Write into a model's folder which posts trained it, and which trained the model that it started from."""
+    own = sorted({_hash(post) for frame in frames for post in frame["post_id"].unique()})
+    write_json({"posts": own, "ancestors": sorted(seen_posts(spec))}, folder / SEEN)
+
+
+def copy_seen_posts(source: Path, target: Path) -> None:
+    """Copy the record of seen posts from one model's folder to another; a model of before has none."""
+    if (source / SEEN).exists():
+        shutil.copyfile(source / SEEN, target / SEEN)
+
+
+def seen_posts(spec: str) -> set[str]:
+    """Hashes of the posts that a model and its ancestors have read; empty for a model that no run made.
+
+    Raises:
+        CallError: It is the model of a run whose pairs cannot be read any more.
+    """
+    folder = Path(spec)
+    if spec in LADDER or spec in PACKAGED or not folder.is_dir():
+        return set()
+    if (folder / SEEN).exists():
+        content = read_json(folder / SEEN)
+        return {*content["posts"], *content["ancestors"]}
+    run = folder.resolve().parent
+    described: dict[str, Any] = read_json(run / "config.json") if (run / "config.json").exists() else {}
+    if "data_digest" not in described:
+        return set()
+    config = run_config(described)
+    try:
+        pairs = read_run_pairs(open_workspace(run.parents[1]), config)
+    except LurkerError as error:
+        raise _unknown(spec) from error
+    if pairs.digest != described["data_digest"]:
+        raise _unknown(spec)
+    posts = {_hash(post) for frame in (pairs.training, pairs.validation) for post in frame["post_id"].unique()}
+    return posts | seen_posts(config.model)
+
+
+def ancestor_posts(model_folder: Path, spec: str) -> set[str]:
+    """Hashes of the posts read by the model that a run started from, by the record of the run's own model."""
+    if (model_folder / SEEN).exists():
+        return set(read_json(model_folder / SEEN)["ancestors"])
+    return seen_posts(spec)
+
+
+def require_unseen(posts: set[str], spec: str, test: pl.DataFrame, name: str) -> None:
+    """Check that a model that training starts from has read no test post.
+
+    Args:
+        posts: As returned by `seen_posts`.
+        spec: SPEC of the model.
+        test: Anything with a column post_id.
+        name: What the test is called.
+
+    Raises:
+        LurkerError: It has.
+    """
+    if posts and (n_seen := sum(_hash(post) in posts for post in test["post_id"].unique())):
+        raise LurkerError(
+            f"{n_seen:,} test posts of {name} were read by {spec}, or a model it started from, in an earlier training.",
+            "Start from a model that was not trained on them, or test on another pair set.",
+        )
+
+
+def _unknown(spec: str) -> CallError:
+    return CallError(
+        f"The posts that {spec} was trained on are not known: the pair sets of its run were removed or rebuilt.",
+        "Start from the original model.",
+    )
+
+
+def _hash(post_id: str) -> str:
+    return hashlib.blake2b(post_id.encode(), digest_size=8).hexdigest()
