@@ -170,7 +170,7 @@ def test_score_keeps_the_bytes_of_every_row(trained: tuple[Workspace, dict[str, 
     rows = [
         '{"id":18446744073709551616,"prompt":"tea?","response":"black"}',
         '{ "id": -99999999999999999999999, "x": 1.10, "prompt": "tea?", "response": "gr\\u00fcn" }',
-        '{"prompt":"tea?","response":"black","n":[1e400,0.1000000000000000055511151231257827]}',
+        '{"prompt":"tea?","response":"black","n":[1e30,0.1000000000000000055511151231257827]}',
     ]
     again = '{"id":18446744073709551616,"reward":5,"f":0.1000000000000000055,"prompt":"tea?","response":"black"}'
     source.write_text("\n".join([*rows, again]))
