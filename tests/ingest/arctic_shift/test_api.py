@@ -9,6 +9,7 @@ from ingest.arctic_shift.api import ArchiveClient, ArchiveConfig, QueryTooHeavyE
 from ingest.http.rate_limit import Budget, Clock, RateLimitConfig
 from lurker.errors import LurkerError
 from tests.ingest.archive_double import FAULTS, served
+from tests.ingest.conftest import FakeClock
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def archive():
 def client_of(url, *, clock=None, **settings):
     limits = RateLimitConfig(gap_s=0.0, backoff_base_s=0.001)
     config = ArchiveConfig(url=url, limits=limits, call_timeout_s=0.3, **settings)
-    return ArchiveClient(config, Budget(limits, clock or Clock(), random.Random(0)))
+    return ArchiveClient(config, Budget(limits, clock or FakeClock().clock(), random.Random(0)))
 
 
 QUESTION = {"subreddit": "college", "sort": "asc", "limit": 3}

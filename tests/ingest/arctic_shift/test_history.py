@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from ingest.arctic_shift.api import ArchiveClient, ArchiveConfig
 from ingest.arctic_shift.history import ingest_archive
 from ingest.arctic_shift.pages import Position, pages
-from ingest.http.rate_limit import Budget, Clock, RateLimitConfig
+from ingest.http.rate_limit import Budget, RateLimitConfig
 from ingest.tables.normalize import RowFilters
 from lurker.cli import run
 from lurker.errors import LurkerError
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
 from tests.ingest.archive_double import DAY_S, FAULTS, served
+from tests.ingest.conftest import FakeClock
 
 BEGAN = 1_700_000_000
 NOW = BEGAN + 100 * DAY_S
@@ -38,7 +39,7 @@ def shared_archive():
 def client_of(archive, max_tries=7):
     limits = RateLimitConfig(gap_s=0.0, backoff_base_s=0.001)
     config = ArchiveConfig(url=archive.url, limits=limits, max_tries=max_tries, call_timeout_s=0.5)
-    return ArchiveClient(config, Budget(limits, Clock(), random.Random(0)))
+    return ArchiveClient(config, Budget(limits, FakeClock().clock(), random.Random(0)))
 
 
 def seconds_row(number, second):
