@@ -28,17 +28,17 @@ class Audit(Displayed):
 
     @property
     def is_clean(self) -> bool:
-        """Whether no probe of all confounders beats chance."""
+        """Whether the intervals of all joint probes contain 0.5 and are narrow enough."""
         return bool(self.report["is_clean"])
 
     def table(self) -> ResultTable:
-        """The strongest probe of each group of confounders over all pairs, with the verdict."""
+        """The probe of each group of confounders that is farthest from chance, over all pairs, with the verdict."""
         rows: dict[str, dict[str, Any]] = {}
         for row in self.report["probes"]:
             if (row["split"], row["subreddit"]) != ("all", "all"):
                 continue
             best = rows.get(row["confounders"])
-            if best is None or row["accuracy"] > best["accuracy"]:
+            if best is None or abs(row["accuracy"] - 0.5) > abs(best["accuracy"] - 0.5):
                 rows[row["confounders"]] = row
         shown = [{name: row[name] for name in _PROBE_COLUMNS if name != "split"} for row in rows.values()]
         note = self.verdict

@@ -38,3 +38,7 @@ def open(path: "str | Path", *, create: bool = True) -> "Workspace":
     from lurker.workspace import open_workspace
 
     return open_workspace(Path(path).expanduser(), create=create)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

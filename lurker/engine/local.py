@@ -30,7 +30,7 @@ class Worker:
         self.binding = (tuple(gpus), n_threads)
         self.connection, worker_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(worker_end,))
-        with environment(gpus, n_threads), _interrupts_blocked():
+        with environment(gpus, n_threads), _interrupts_blocked(), _main_script_hidden():
             self.process.start()
         worker_end.close()
 
@@ -158,6 +158,22 @@ def _death_error(index: int, n_deaths: int, how: str) -> LurkerError:
         f"The process of task {index} {how}, {n_deaths} times in a row.{hint}",
         "Run fewer at once (`--workers 1`), then run the same command to resume.",
     )
+
+
+@contextmanager
+def _main_script_hidden() -> Iterator[None]:
+    """Keep a process that starts here from running the user's script again, as spawned processes do.
+
+    Tasks are functions of importable modules, so a worker needs nothing of the script.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    for name in hidden:
+        setattr(main, name, None)
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
 
 
 @contextmanager
