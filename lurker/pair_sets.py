@@ -4,7 +4,8 @@ A set without a manifest does not exist, and one that does not match its manifes
 here, so none of them accepts what another refuses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,8 +40,7 @@ class PairSet(Displayed):
     @cached_property
     def frame(self) -> pl.DataFrame:
         """The PAIRS table, without pairs whose texts a purge erased; read and checked at first use."""
-        pairs = pl.read_parquet(self.workspace.folder("pairs", self.name) / PAIRS_FILE)
-        _require_intact(self.name, pairs, self.manifest)
+        pairs = _read_intact(self.workspace, self.name, self.manifest)
         return with_texts(check(pairs, PAIRS), self.name)
 
     @property
@@ -132,7 +132,7 @@ def intact_digest(workspace: Workspace, name: str) -> str:
         LurkerError: the file does not match the manifest.
     """
     manifest = read_manifest(workspace, name)
-    _require_intact(name, pl.read_parquet(workspace.folder("pairs", name) / PAIRS_FILE), manifest)
+    _read_intact(workspace, name, manifest)
     return str(manifest["pairs_sha256"])
 
 
@@ -145,18 +145,29 @@ def require_row_count(workspace: Workspace, name: str) -> dict[str, Any]:
     """
     manifest = read_manifest(workspace, name)
     file = workspace.folder("pairs", name) / PAIRS_FILE
-    try:
+    with _readable(file, name, manifest):
         n_rows = pl.scan_parquet(file).select(pl.len()).collect().item()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise LurkerError(f"Cannot read {file}: {str(error).splitlines()[0]}.", _rebuild(name, manifest)) from error
     if n_rows != manifest.get("n_pairs"):
         raise _damaged(name, manifest)
     return manifest
 
 
-def _require_intact(name: str, pairs: pl.DataFrame, manifest: dict[str, Any]) -> None:
+def _read_intact(workspace: Workspace, name: str, manifest: dict[str, Any]) -> pl.DataFrame:
+    file = workspace.folder("pairs", name) / PAIRS_FILE
+    with _readable(file, name, manifest):
+        pairs = pl.read_parquet(file)
     if frame_sha256(pairs) != manifest.get("pairs_sha256"):
         raise _damaged(name, manifest)
+    return pairs
+
+
+@contextmanager
+def _readable(file: Path, name: str, manifest: dict[str, Any]) -> Iterator[None]:
+    """Turn what a missing or damaged file raises into an error that says how to rebuild the set."""
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LurkerError(f"Cannot read {file}: {str(error).splitlines()[0]}.", _rebuild(name, manifest)) from error
 
 
 def _damaged(name: str, manifest: dict[str, Any]) -> LurkerError:

@@ -109,6 +109,8 @@ class Run(Displayed):
         """
         if len(prompts) != len(responses):
             raise CallError(f"{len(prompts):,} prompts and {len(responses):,} responses do not match.")
+        if not prompts:
+            return pl.Series("reward", [], dtype=pl.Float64)
         if self._scorer.with_delay and delays_s is None:
             raise CallError(f"Run {self.run_id} reads the response's delay.", "Pass delays_s, in seconds.")
         columns: dict[str, list[Any]] = {"prompt": list(prompts), "response": list(responses)}

@@ -62,7 +62,11 @@ def _load() -> ctypes.CDLL | None:
         else:
             say("There is no compiled reader of dumps, because no C compiler was found: reading them takes longer.")
         return None
-    library = ctypes.CDLL(str(LIBRARY))
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        reject(f"The compiled reader of dumps cannot be loaded: {error}.", f"Build it again: `{COMMAND}`.")
+        return None
     if not _is_current(library):
         problem = f"The compiled reader of dumps, {LIBRARY.name}, was built from other C sources than the present ones."
         reject(problem, f"Build it again: `{COMMAND}`.")

@@ -167,7 +167,7 @@ def _main_script_hidden() -> Iterator[None]:
     Tasks are functions of importable modules, so a worker needs nothing of the script.
     """
     main = sys.modules["__main__"]
-    hidden = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    hidden: dict[str, Any] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
     for name in hidden:
         setattr(main, name, None)
     try:

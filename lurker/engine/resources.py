@@ -127,7 +127,7 @@ def environment(gpus: Sequence[str], n_threads: int) -> Iterator[None]:
 
 
 def _names(variable: str) -> list[str]:
-    return [name.strip() for name in variable.split(",") if name.strip()]
+    return list(dict.fromkeys(name.strip() for name in variable.split(",") if name.strip()))
 
 
 def _memory_bytes() -> int | None:

@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lurker.engine.local import run_local
 from lurker.engine.outcome import Outcome, call
 from lurker.engine.ray import cluster_machines, ray_submitter, run_on_ray, running
 from lurker.engine.resources import Resources, n_cores, require_fit, this_machine, visible_gpus
+from lurker.errors import CallError
 
 Engine = Literal["local", "ray"]
 Submit = Callable[[dict[str, Any]], Callable[[], Any]]
@@ -49,6 +50,7 @@ def run_tasks(
         raise ValueError(f"{len(needs)} resources for {len(tasks)} tasks")
     if not tasks:
         return
+    require_engine(engine)
     if engine == "ray":
         yield from run_on_ray(function, tasks, needs)
         return
@@ -79,6 +81,7 @@ def map_in_order(
     Raises:
         CallError: Ray is needed and not installed.
     """
+    require_engine(engine)
     submitter = _thread_submitter if engine == "local" else ray_submitter
     with submitter(function, shared or {}) as (submit, n_workers):
         in_flight: deque[Callable[[], Any]] = deque()
@@ -88,6 +91,12 @@ def map_in_order(
                 yield in_flight.popleft()()
         while in_flight:
             yield in_flight.popleft()()
+
+
+def require_engine(engine: str) -> None:
+    """Raises CallError for an engine that does not exist."""
+    if engine not in get_args(Engine):
+        raise CallError(f"Unknown engine {engine!r}.", f"Take one of: {', '.join(get_args(Engine))}.")
 
 
 def gpus_available(engine: Engine) -> int:

@@ -68,3 +68,16 @@ def test_a_pairs_file_that_is_damaged_or_missing_is_named(workspace: Workspace) 
     write_pairs(workspace, 2).write_bytes(b"PAR1 cut")
     with pytest.raises(LurkerError, match=r"Cannot read .*mine/pairs\.parquet"):
         require_row_count(workspace, "mine")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 cut"])
+def test_a_missing_or_damaged_file_is_an_error_that_says_how_to_rebuild(tmp_path: Path, content: bytes | None) -> None:
+    workspace = open_workspace(tmp_path / "ws", create=True)
+    folder = workspace.folder("pairs", "mine")
+    write_json({"recipe": {"name": "naive"}, "ledger": {}, "pairs_sha256": "0"}, folder / "manifest.json")
+    if content is not None:
+        (folder / "pairs.parquet").write_bytes(content)
+    for read in (read_pair_set, read_pairs, intact_digest, require_row_count):
+        with pytest.raises(LurkerError, match="Cannot read") as error:
+            read(workspace, "mine")
+        assert "lurker pairs build mine --recipe naive" in error.value.next_step

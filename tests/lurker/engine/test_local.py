@@ -175,3 +175,19 @@ def test_an_interrupt_stops_all_workers_and_keeps_finished_work(tmp_path: Path) 
     for name in "012":
         with pytest.raises(ProcessLookupError):  # its worker has ended
             os.kill(int((tmp_path / name).read_text()), 0)
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
+    """Spawned processes import the parent's script; workers must not, for it would start workers of its own."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('top')\n"
+        "from lurker.engine import run_tasks\n"
+        "from lurker.digest import frame_sha256\n"
+        "import polars as pl\n"
+        "tasks = [{'frame': pl.DataFrame({'a': [n]})} for n in range(3)]\n"
+        "print(len({one.result() for _, one in run_tasks(frame_sha256, tasks, engine='local', n_workers=2)}))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    shown = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["top", "3"]
