@@ -24,12 +24,12 @@ from rm.experiments.recipe_comparison import recipes
 from rm.experiments.scaling import scaling
 from rm.experiments.search import search
 from rm.experiments.transfer import transfer
-from rm.models.identity import model_digest
 from rm.models.ladder import check_spec, slug
 from rm.models.scorer import choose_device, describe_device
 from rm.runs.average import average_runs
 from rm.runs.export import export_run
 from rm.runs.train_run import train_run
+from rm.training.identity import model_digest
 from rm.training.run_folder import MODEL, RESULT, RunConfig, finished_run, run_config
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config

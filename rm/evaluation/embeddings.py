@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from lurker.errors import LurkerError
 from lurker.progress import progress, say
 from lurker.workspace import atomic_path
-from rm.models.identity import model_digest
 from rm.models.ladder import backbone
 from rm.models.scorer import choose_device, micro_batches, training_dtype
+from rm.training.identity import model_digest
 
 MAX_TOKENS = 128
 TOKENS_PER_BATCH = 8192

@@ -17,9 +17,9 @@ from rm.evaluation.baselines import N_FITS, fit_baselines
 from rm.evaluation.embeddings import embeddings
 from rm.evaluation.metrics import Margins, evaluation_table, model_margins, prediction_table
 from rm.evaluation.trained_run import TrainedRun, load_trained
-from rm.models.identity import ancestor_posts, model_digest, require_unseen
 from rm.models.ladder import LADDER
 from rm.training.head_only import head_margins
+from rm.training.identity import ancestor_posts, model_digest, require_unseen
 from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import MODEL, RunPairs, finished_run, predictions_file, read_run_pairs, run_config
 

@@ -16,11 +16,11 @@ from lurker.progress import progress, reported_in, reports, say
 from lurker.workspace import Workspace, write_json
 from rm.experiments.config import Experiment
 from rm.experiments.results import Failure, require_finished
-from rm.models.identity import model_digest
 from rm.models.ladder import LADDER, slug
 from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
 from rm.runs.train_run import train_run
+from rm.training.identity import model_digest
 from rm.training.run_folder import MODEL, RESULT, RunConfig
 
 TFIDF = "tfidf"

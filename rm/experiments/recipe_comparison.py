@@ -41,10 +41,10 @@ from rm.experiments.recipe_tables import (
     recipe_table,
 )
 from rm.experiments.results import ExperimentResult, require_finished
-from rm.models.identity import require_unseen, seen_posts
 from rm.models.ladder import check_spec
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
+from rm.training.identity import require_unseen, seen_posts
 from rm.training.run_folder import RunConfig, read_run_pairs
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config

@@ -11,10 +11,10 @@ from lurker.errors import CallError, LurkerError
 from lurker.exports import note_export
 from lurker.workspace import Workspace, read_json
 from rm.evaluation.score import TextScorer, score_texts, text_scorer
-from rm.models.identity import copy_seen_posts
 from rm.models.ladder import load
 from rm.pairs.tokens import encode, layout
 from rm.training.config import TrainConfig
+from rm.training.identity import copy_seen_posts
 from rm.training.run_folder import finished_run, run_config
 
 CHECKED_TEXTS = (("A question about tea", "Black, and without sugar."), ("", "✨ two\n\nlines"))

@@ -16,7 +16,6 @@ from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parq
 from rm.evaluation.evaluate_run import evaluate_predictors
 from rm.evaluation.metrics import ALL
 from rm.evaluation.trained_run import TrainedRun
-from rm.models.identity import model_digest, require_unseen, seen_posts, write_seen_posts
 from rm.models.ladder import RewardModel, build, save
 from rm.models.layer_cache import freeze_below, use_cached_states
 from rm.models.mean_pooling import add_mean_pooling
@@ -28,6 +27,7 @@ from rm.training.checkpoint import delete_checkpoint, has_checkpoint, trained_we
 from rm.training.config import TrainConfig
 from rm.training.distributed import current_processes, is_sharded, join_processes
 from rm.training.head_only import embed_for_head, start_from_probe
+from rm.training.identity import model_digest, require_unseen, seen_posts, write_seen_posts
 from rm.training.loop import Trained
 from rm.training.reward_step import tokenise_for_model, train_rewards
 from rm.training.run_folder import RESULT, RunConfig, RunPairs, read_run_pairs

@@ -13,11 +13,11 @@ from lurker.workspace import Workspace, read_json
 from rm.evaluation.embeddings import embeddings
 from rm.evaluation.evaluate_run import evaluate_run
 from rm.experiments.cells import make_cell
-from rm.models.identity import SEEN
 from rm.models.ladder import check_spec
 from rm.runs.export import export_run
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
+from rm.training.identity import SEEN
 from rm.training.run_folder import RunConfig
 from tests.rm.conftest import planted_pairs, save_pairs
 
