@@ -3,7 +3,7 @@
 import lurker, features
 
 ws = lurker.open("workspace")
-pairs = features.build(ws, "balanced", min_score_gap=5)
+pairs = features.build(ws, "balanced", name="balanced-gap5", min_score_gap=5)
 features.audit(pairs)
 """
 

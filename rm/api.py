@@ -109,7 +109,7 @@ class Run(Displayed):
         """
         if len(prompts) != len(responses):
             raise CallError(f"{len(prompts):,} prompts and {len(responses):,} responses do not match.")
-        if not prompts:
+        if len(prompts) == 0:
             return pl.Series("reward", [], dtype=pl.Float64)
         if self._scorer.with_delay and delays_s is None:
             raise CallError(f"Run {self.run_id} reads the response's delay.", "Pass delays_s, in seconds.")
