@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -34,20 +36,45 @@ MAX_RUNS = 256
 OWN_TEXTS = pl.CompatLevel.oldest()
 """Texts are written as values of their own. Polars' newer format writes views together with the buffers they point
 into, and these may hold the raw lines, author names included."""
+MAX_ID_BYTES = 7
+"""Reddit's ids in base 36 have 7 characters until its 78 billionth comment; rows with longer ids sort more slowly."""
 KEYS_PER_RANGE = 64
 """Keys sampled per range: their quantiles cut ranges of nearly equal size."""
 
 
 def in_order(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     """Sort rows by subreddit, ignoring case, then by ORDER; the sort is stable."""
-    return rows.sort(_subreddit_ranks(rows["subreddit"]), *ORDER[table.name], maintain_order=True)
+    rows = rows.rechunk()  # rows are taken from one chunk in a tenth of the time
+    ranks = _subreddit_ranks(rows["subreddit"])
+    integers = [_as_integers(rows[name]) for name in ORDER[table.name]]
+    keys = [key for key in integers if key is not None]
+    if len(keys) < len(integers):
+        return rows.sort(ranks, *ORDER[table.name], maintain_order=True)
+    return rows[pl.Series(np.lexsort([*reversed(keys), ranks]))]
 
 
-def _subreddit_ranks(names: pl.Series) -> pl.Series:
-    """Rank of each name, ignoring case; integers sort in two thirds of the time that names take."""
-    spellings = names.unique()
-    ranks = spellings.str.to_lowercase().rank("dense")
-    return names.replace_strict(spellings, ranks, return_dtype=pl.UInt32)
+def _subreddit_ranks(names: pl.Series) -> npt.NDArray[np.uint32]:
+    """Rank of each name, ignoring case."""
+    coded = names.cast(pl.Categorical(pl.Categories.random()))
+    spellings = pl.Series(coded.to_arrow().dictionary.to_pylist(), dtype=pl.String)
+    return spellings.str.to_lowercase().rank("dense").to_numpy()[coded.to_physical().to_numpy()]
+
+
+def _as_integers(values: pl.Series) -> npt.NDArray[np.generic] | None:
+    """Integers in the same order, which sort in half the time; None if a text is longer than ids are, or missing.
+
+    A text of up to 7 bytes is the first bytes of its integer, and its length is the last one.
+    """
+    if values.null_count():
+        return None
+    if values.dtype != pl.String:
+        return values.to_numpy()
+    views = values.to_arrow(compat_level=pl.CompatLevel.newest())
+    words = np.frombuffer(views.buffers()[1], dtype="<u4").reshape(-1, 4)[views.offset : views.offset + len(views)]
+    lengths = words[:, 0]  # a view is the length of its text and, if it is short, the text
+    if lengths.max(initial=0) > MAX_ID_BYTES:
+        return None
+    return np.ascontiguousarray(words[:, 1:3]).view(">u8").ravel().astype(np.uint64) | lengths
 
 
 def write_run(rows: pl.DataFrame, table: Table, path: Path) -> None:
