@@ -180,7 +180,7 @@ def _reader() -> tuple["duckdb.DuckDBPyConnection", BinaryIO]:
         connection.execute("SET arrow_output_version = '1.4'")
         file = os.fdopen(_unnamed_file(), "r+b", buffering=0)
         _local.reader = connection, file
-    reader: tuple["duckdb.DuckDBPyConnection", BinaryIO] = _local.reader
+    reader: tuple[duckdb.DuckDBPyConnection, BinaryIO] = _local.reader
     return reader
 
 

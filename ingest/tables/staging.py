@@ -116,9 +116,8 @@ def concat_batches(batches: Sequence[Batch]) -> Batch:
 
 def sorted_batch(batch: Batch) -> Batch:
     """The batch with its rows in the order of runs."""
-    return replace(
-        batch, rows={table.name: in_order(batch.rows[table.name], table) for table in TABLES if table.name in batch.rows}
-    )
+    tables = (table for table in TABLES if table.name in batch.rows)
+    return replace(batch, rows={table.name: in_order(batch.rows[table.name], table) for table in tables})
 
 
 def sum_summaries(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
