@@ -60,8 +60,8 @@ def _subreddit_ranks(names: pl.Series) -> Numbers:
     """Rank of each name, ignoring case."""
     coded = names.cast(pl.Categorical(pl.Categories.random()))
     spellings = pl.Series(coded.to_arrow().dictionary.to_pylist(), dtype=pl.String)
-    ranks: Numbers = spellings.str.to_lowercase().rank("dense").to_numpy()
-    return ranks[coded.to_physical().to_numpy()]
+    ranks: Numbers = spellings.str.to_lowercase().rank("dense").to_numpy()[coded.to_physical().to_numpy()]
+    return ranks
 
 
 def _as_integers(values: pl.Series) -> Numbers | None:
@@ -78,8 +78,8 @@ def _as_integers(values: pl.Series) -> Numbers | None:
     lengths = words[:, 0]  # a view is the length of its text and, if it is short, the text
     if lengths.max(initial=0) > MAX_ID_BYTES:
         return None
-    starts: Numbers = np.ascontiguousarray(words[:, 1:3]).view(">u8").ravel().astype(np.uint64)
-    return starts | lengths
+    integers: Numbers = np.ascontiguousarray(words[:, 1:3]).view(">u8").ravel().astype(np.uint64) | lengths
+    return integers
 
 
 def write_run(rows: pl.DataFrame, table: Table, path: Path) -> None:
