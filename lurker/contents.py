@@ -7,7 +7,7 @@ from lurker.maturity import RIPE_AFTER_S, unripe_sql
 from lurker.pair_sets import pair_set_names
 from lurker.report import ResultTable
 from lurker.schema import COMMENTS, POSTS, WORKSPACE_TABLES, Table
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 
 INGEST = "lurker ingest dump FILE..."
 BUILD = "lurker pairs build balanced --recipe balanced"
@@ -25,7 +25,7 @@ def describe(workspace: Workspace) -> dict[str, Any]:
         command. `maturity` counts the items last seen less than `ripe_after_s` seconds after they were written.
     """
     by_subreddit = _by_subreddit(workspace)
-    pairs = [_pair_set(workspace, name) for name in pair_set_names(workspace)]
+    pairs = [_pair_set(row) for row in workspace.pairs()]
     n_unripe = sum(row["unripe"] for row in by_subreddit)
     return {
         "workspace": str(workspace.root),
@@ -120,11 +120,9 @@ def _by_subreddit(workspace: Workspace) -> list[dict[str, Any]]:
     return list(workspace.connect().sql(query).pl().iter_rows(named=True))
 
 
-def _pair_set(workspace: Workspace, name: str) -> dict[str, Any]:
-    """One pair set: its recipe, its pairs, and how many of them lost a text to a purge."""
-    manifest = read_json(workspace.folder("pairs", name) / "manifest.json")
-    counts = {"pairs": manifest["n_pairs"], "purged": manifest.get("n_purged", 0)}
-    return {"name": name, "recipe": manifest["recipe"]["name"], **counts}
+def _pair_set(row: dict[str, Any]) -> dict[str, Any]:
+    """One pair set: its recipe, its pairs, how many of them lost a text to a purge, and why it cannot be read."""
+    return {name: row[name] for name in ("name", "recipe", "pairs", "purged", "problem")}
 
 
 def _day(seconds: str) -> str:

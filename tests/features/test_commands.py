@@ -69,7 +69,7 @@ def test_splits_by_author_and_cut_times_out_of_order(root: str, capsys: pytest.C
     assert run([*call, "--by", "author", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["recipe"]["split_by"] == "author"
     cuts = ["--set", "validation_from_utc=20", "--set", "test_from_utc=10"]
-    assert run([*call, "--by", "time", *cuts]) == 2
+    assert run([*call, "--by", "time", *cuts, "--replace"]) == 2
     assert "validation_from_utc (20) must not be after test_from_utc (10)" in capsys.readouterr().err
 
 
