@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-import duckdb
 import polars as pl
 
 from lurker.arguments import as_path
@@ -26,6 +25,8 @@ from lurker.report import Displayed, ResultTable
 from lurker.schema import SCHEMA_VERSION, WORKSPACE_TABLES, Table
 
 if TYPE_CHECKING:
+    import duckdb
+
     from lurker.listings import Listing
 
 MARKER = "lurker.json"
@@ -153,12 +154,14 @@ class Workspace(Displayed):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
 
-    def connect(self, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
+    def connect(self, memory_limit: str | None = None) -> "duckdb.DuckDBPyConnection":
         """An in-memory DuckDB with one view per table, empty if nothing was ingested.
 
         Args:
             memory_limit: of DuckDB, such as "8GB"; None for its default.
         """
+        import duckdb  # here, because it is slow to import and few commands connect
+
         connection = duckdb.connect(config={"memory_limit": memory_limit} if memory_limit else {})
         connection.execute("SET TimeZone = 'UTC'")
         for table in WORKSPACE_TABLES:

@@ -69,6 +69,8 @@ def build_pairs(
         with progress("Measuring comments", n_comments, "comments"):
             measured = measure_comments(names, context)
         rules = with_time_cuts(recipe, measured.post_times)
+        if recipe.deconfound != "none":
+            say("Measuring how well confounders predict the outcome.")
         selected = select_pairs(measured.blocks, rules, find_exclusions(recipe, context), context.subfolder("set"))
         if selected.pairs.n_rows == 0:
             raise _no_pairs_left(name, recipe, selected.ledgers["responses"], selected.ledgers["pairs"])
