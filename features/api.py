@@ -1,4 +1,4 @@
-"""The library functions of this room; the commands of `lurker pairs` call them too."""
+"""The public functions of this package; the commands of `lurker pairs` call them too."""
 
 import contextlib
 import sys
@@ -16,13 +16,13 @@ from features.results import Audit, Comparison, Description, Export, SecondOpini
 from lurker.arguments import as_list, as_names, as_path, require_kind
 from lurker.config import override, to_dict, typed_values
 from lurker.engine import Engine
-from lurker.errors import LurkerError
+from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import PairSet, pair_set_name, read_manifest, require_pair_set
 from lurker.workspace import AnyWorkspace, Workspace, as_workspace
 
 Source = Literal["reddit", "archive"]
 _RECIPES = "Pass a name such as 'balanced', or one of `features.presets()`."
-_OPEN = "Open a pair set by its name: `features.load(workspace, NAME)`."
+_OPEN = "Open a set by its name (`features.load(workspace, NAME)`), or convert a frame with `polars.from_pandas`."
 
 
 def build(
@@ -132,9 +132,11 @@ def second_opinion(pairs: PairSet, *, n_resplits: int | None = None) -> SecondOp
     from features.audits.second_opinion import second_opinion as write_second_opinion
 
     require_pair_set(pairs)
-    config = SecondOpinionConfig(
-        **({} if n_resplits is None else typed_values(SecondOpinionConfig, {"n_cuts": n_resplits}))
-    )
+    values = {} if n_resplits is None else {"n_cuts": n_resplits}
+    try:
+        config = SecondOpinionConfig(**typed_values(SecondOpinionConfig, values))
+    except ValueError as error:
+        raise CallError(f"{error}.") from error
     return SecondOpinion(write_second_opinion(pairs.workspace, pairs.name, config))
 
 

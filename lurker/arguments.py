@@ -39,7 +39,7 @@ def as_list(values: Any, what: str) -> list[Any]:
         CallError: there are no values: None.
     """
     if values is None:
-        raise CallError(f"{what} takes one value or a list, got None.", f"Leave {what} out for the default.")
+        raise CallError(f"{what} takes one value or a list, got None.")
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         return [values]
     return list(values)
@@ -58,6 +58,17 @@ def as_names(values: Iterable[str] | str, what: str) -> list[str]:
     return [str(name) for name in names]
 
 
+def require_text(value: Any, what: str) -> str:
+    """The value, if it is text.
+
+    Raises:
+        CallError: it is not.
+    """
+    if not isinstance(value, str):
+        raise CallError(f"{what} takes text, got {shown(value)}.")
+    return value
+
+
 def require_kind(value: Any, kind: type[T], what: str, next_step: str) -> T:
     """The value, if it is of this class.
 
@@ -74,5 +85,5 @@ def require_kind(value: Any, kind: type[T], what: str, next_step: str) -> T:
 
 def shown(value: Any) -> str:
     """A value with its type, cut to a length that a sentence can hold."""
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

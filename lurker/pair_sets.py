@@ -1,6 +1,6 @@
 """The one reader of pair sets: `pairs/NAME/pairs.parquet`, described by a `manifest.json` that is written last.
 
-A set without a manifest does not exist, and one that does not match its manifest is refused. All rooms read pairs
+A set without a manifest does not exist, and one that does not match its manifest is refused. All packages read pairs
 here, so none of them accepts what another refuses.
 """
 
@@ -209,8 +209,14 @@ def _damaged(name: str, manifest: dict[str, Any]) -> LurkerError:
 def _rebuild(name: str, manifest: dict[str, Any]) -> str:
     if name == HARD_TEST:
         return "Freeze it again: add `--refreeze` to any `lurker pairs build`."
+    return f"Build it again: `{build_command(name, manifest)}`."
+
+
+def build_command(name: str, manifest: dict[str, Any]) -> str:
+    """The command that builds a set again, by its recipe and the fields that were set."""
     recipe = manifest.get("recipe", {}).get("name", "RECIPE")
-    return f"Build it again: `lurker pairs build {name} --recipe {recipe}`."
+    settings = "".join(f" --set {setting}" for setting in manifest.get("settings", ()))
+    return f"lurker pairs build {name} --recipe {recipe}{settings}"
 
 
 def of_subreddits(pairs: pl.DataFrame, name: str, subreddits: Sequence[str]) -> pl.DataFrame:

@@ -1,8 +1,8 @@
 """Every table of a workspace: its columns with types, units and meanings.
 
-Rooms exchange data only through these tables, and check what they read and write with `check`. Times are seconds since
-1970 in UTC (`*_utc`) or durations in seconds (`*_s`). Ids are Reddit's base-36 ids without the `t1_`/`t3_` prefix.
-Author names are in no table, only hashes salted per workspace.
+Packages exchange data only through these tables, and check what they read and write with `check`. Times are seconds
+since 1970 in UTC (`*_utc`) or durations in seconds (`*_s`). Ids are Reddit's base-36 ids without the `t1_`/`t3_`
+prefix. Author names are in no table, only hashes salted per workspace.
 """
 
 from collections.abc import Mapping

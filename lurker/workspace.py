@@ -52,7 +52,7 @@ class Workspace(Displayed):
         Raises:
             CallError: the name is not a plain file name.
         """
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise CallError(
                 f"{name!r} is not a valid name for {kind}.", "Use letters, digits, dots, dashes and underscores."
             )

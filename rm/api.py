@@ -108,8 +108,10 @@ class Run(Displayed):
             predictor: "model", or a baseline: length, time, both, tfidf or embeddings.
 
         Raises:
-            CallError: the run was not evaluated there; `Run.evaluate` does it.
+            CallError: there is no such predictor, or the run was not evaluated there; `Run.evaluate` does it.
         """
+        if predictor not in (MODEL, *BASELINES):
+            raise CallError(f"Unknown predictor {predictor!r}.", f"Use one of: {', '.join((MODEL, *BASELINES))}.")
         return read_predictions(self.workspace, self.run_id, pair_set_name(pairs), split, predictor)
 
     def score(
@@ -331,7 +333,7 @@ def _run_ids(runs: Run | Sequence[Run | str] | str) -> str:
 
 
 def _workspace_of(*values: Any) -> Workspace:
-    """The workspace of the first pair set or run among the values, the others of which are names."""
+    """The workspace of the first pair set or run among the values; the others are names."""
     for value in values:
         if isinstance(value, PairSet | Run):
             return value.workspace

@@ -10,6 +10,7 @@ from features.build_context import BuildOptions, open_context
 from features.ledger import Ledger
 from features.pairing.label_noise import check_second_window, second_window
 from features.pairing.select import SelectedPairs, select_pairs
+from features.recipes.presets import PRESETS
 from features.recipes.recipe import Recipe
 from features.responses.exclusions import find_exclusions
 from features.responses.measure import MeasuredComments, measure_comments
@@ -78,7 +79,7 @@ def build_pairs(
         with progress("Joining texts", selected.pairs.n_rows, "pairs"):
             sha256 = stream_pairs(workspace, name, _counted(attach_texts(selected.pairs, recipe, context)))
         manifest = describe_blocks(selected.pairs, sha256, name, recipe, names)
-        manifest |= _provenance(selected, measured, rules) | {"hard_test": hard_test}
+        manifest |= _provenance(selected, measured, rules) | {"settings": _settings(recipe), "hard_test": hard_test}
         write_json(manifest, target / MANIFEST)
     say(f"Wrote {manifest['n_pairs']:,} pairs to {target}. Next: `lurker pairs audit {name}`.")
     return manifest
@@ -130,6 +131,13 @@ def _provenance(selected: SelectedPairs, measured: MeasuredComments, rules: Reci
         "time_cuts": _time_cuts(rules),
         "second_window": check_second_window(_second_windows(selected.pairs)),
     }
+
+
+def _settings(recipe: Recipe) -> list[str]:
+    """`field=value` of the fields that differ from the preset of this name, for the command that builds it again."""
+    before = to_dict(PRESETS[recipe.name]()) if recipe.name in PRESETS else {}
+    changed = {name: value for name, value in to_dict(recipe).items() if before and value != before[name]}
+    return [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in changed.items()]
 
 
 def _time_cuts(rules: Recipe) -> dict[str, int | None] | None:

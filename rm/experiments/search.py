@@ -148,7 +148,10 @@ def search(
         SearchConfig,
         pairs=pairs.name,
         model=model,
-        stages=[" | ".join(" ".join(_settings(one)) for one in as_list(stage, "a stage")) for stage in stages],
+        stages=[
+            " | ".join(" ".join(_settings(one)) for one in as_list(stage, "a stage"))
+            for stage in as_list(stages, "stages")
+        ],
         settings=_settings(start or {}),
         seed=seed,
     )

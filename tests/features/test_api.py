@@ -13,7 +13,7 @@ from features.audits import pair_audit
 from features.audits.probes import ProbeConfig
 from features.results import Audit
 from lurker.errors import CallError, LurkerError
-from lurker.pair_sets import PairSet
+from lurker.pair_sets import PairSet, build_command
 from lurker.report import Displayed
 from lurker.workspace import Workspace, open_workspace, write_json
 
@@ -177,6 +177,7 @@ def test_another_recipe_does_not_replace_a_set_unless_asked(pairs: PairSet) -> N
     assert again.manifest["pairs_sha256"] == mine.manifest["pairs_sha256"]
     replaced = features.build(workspace, "naive", name="kept", subreddits=["alpha"], min_score_gap=9, replace=True)
     assert replaced.manifest["recipe"]["min_score_gap"] == 9
+    assert build_command("kept", replaced.manifest) == "lurker pairs build kept --recipe naive --set min_score_gap=9"
 
 
 def _refusal(workspace: Workspace, **fields: Any) -> CallError:

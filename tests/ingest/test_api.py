@@ -1,4 +1,4 @@
-"""The library face: functions with keyword arguments, a workspace or its path, and reports that show themselves."""
+"""The public functions, with keyword arguments, a workspace or its path, and reports that show themselves."""
 
 from datetime import UTC, date, datetime, timedelta
 
