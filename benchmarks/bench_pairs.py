@@ -38,7 +38,7 @@ def write_responses(path: Path, n_comments: int, huge_threads: list[int]) -> Non
 
 
 def ours(path: Path, memory_limit: str) -> int:
-    """Pairs found by `features.pairing.matching`, written beside the input."""
+    """Pairs found by `features.pairing.matching`, written next to the input."""
     from features.blocks import batches, connect, parquet_sql, split_into_blocks
     from features.build_context import BuildOptions
     from features.pairing.label_noise import GammaPrior, VoteModel

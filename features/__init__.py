@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from features.api import audit as audit
     from features.api import build as build
     from features.api import compare as compare
+    from features.api import describe as describe
     from features.api import export as export
     from features.api import load as load
     from features.api import presets as presets
@@ -20,7 +21,18 @@ if TYPE_CHECKING:
     from features.api import second_opinion as second_opinion
     from features.recipes.recipe import Recipe as Recipe
 
-__all__ = ["Recipe", "audit", "build", "compare", "export", "load", "presets", "rehydrate", "second_opinion"]
+__all__ = [
+    "Recipe",
+    "audit",
+    "build",
+    "compare",
+    "describe",
+    "export",
+    "load",
+    "presets",
+    "rehydrate",
+    "second_opinion",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,9 @@
-"""The library functions of this room; the commands of `lurker pairs` call them too."""
+"""The public functions of this package; the commands of `lurker pairs` call them too."""
 
 import contextlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,23 +12,27 @@ import polars as pl
 from features.build_context import BuildOptions
 from features.recipes.presets import PRESETS, preset
 from features.recipes.recipe import Recipe
-from features.results import Audit, Comparison, Export, SecondOpinion
-from lurker.config import override
+from features.results import Audit, Comparison, Description, Export, SecondOpinion
+from lurker.arguments import as_list, as_names, as_path, require_kind
+from lurker.config import override, to_dict, typed_values
 from lurker.engine import Engine
-from lurker.errors import LurkerError
-from lurker.pair_sets import PairSet, read_manifest
-from lurker.workspace import Workspace
+from lurker.errors import CallError, LurkerError
+from lurker.pair_sets import PairSet, pair_set_name, read_manifest, require_pair_set
+from lurker.workspace import AnyWorkspace, Workspace, as_workspace
 
 Source = Literal["reddit", "archive"]
+_RECIPES = "Pass a name such as 'balanced', or one of `features.presets()`."
+_OPEN = "Open a set by its name (`features.load(workspace, NAME)`), or convert a frame with `polars.from_pandas`."
 
 
 def build(
-    ws: Workspace,
+    ws: AnyWorkspace,
     recipe: str | Recipe,
     *,
     name: str | None = None,
-    subreddits: Sequence[str] | None = None,
+    subreddits: Sequence[str] | str | None = None,
     refreeze: bool = False,
+    replace: bool = False,
     engine: Engine = "local",
     memory_limit: str | None = None,
     **fields: Any,
@@ -36,10 +40,12 @@ def build(
     """Turn responses into pairs by a recipe, and freeze the hard test of new subreddits.
 
     Args:
+        ws: a workspace, or where one is.
         recipe: a name, such as "balanced", or a `Recipe`.
         name: of the pair set; the recipe's name when None.
         subreddits: all that were ingested when None.
         refreeze: replace the frozen hard test where the input has changed.
+        replace: replace a set of this name that another recipe built.
         engine: local: threads of this process; ray: blocks of posts are tasks of a cluster.
         memory_limit: of DuckDB, such as "2GB"; what does not fit is spilled to disk.
         fields: fields of the recipe to override, such as min_score_gap=5.
@@ -48,25 +54,45 @@ def build(
         The pair set; its pairs are read when first used.
 
     Raises:
-        CallError: an unknown recipe or field, or a name that is reserved or not valid.
+        CallError: an unknown recipe or field, or a name that is reserved, not valid, or that of a set that another
+            recipe built.
         LurkerError: nothing was ingested, or no pairs are left.
     """
     from features.sets.build import build_pairs
 
-    rules = preset(recipe) if isinstance(recipe, str) else recipe
+    workspace = as_workspace(ws)
+    rules = preset(recipe) if isinstance(recipe, str) else require_kind(recipe, Recipe, "A recipe", _RECIPES)
     rules = override(rules, [f"{field}={value}" for field, value in fields.items()])  # checks names and types
+    names = None if subreddits is None else as_names(subreddits, "subreddits")
     options = BuildOptions(engine=engine, memory_limit=memory_limit)
     name = rules.name if name is None else name
-    return PairSet(ws, name, build_pairs(ws, name, rules, subreddits, refreeze=refreeze, options=options))
+    manifest = build_pairs(workspace, name, rules, names, refreeze=refreeze, replace=replace, options=options)
+    return PairSet(workspace, name, manifest)
 
 
-def load(ws: Workspace, name: str) -> PairSet:
+def load(ws: AnyWorkspace, name: str) -> PairSet:
     """A finished pair set; its pairs are read, and checked against the manifest, when first used.
 
     Raises:
         CallError: there is no such set.
+        LurkerError: its manifest is damaged.
     """
-    return PairSet(ws, name, read_manifest(ws, name))
+    workspace = as_workspace(ws)
+    return PairSet(workspace, name, read_manifest(workspace, name))
+
+
+def describe(pairs: PairSet) -> Description:
+    """Everything that is known of a pair set without reading its pairs: rules, ledger, audit, runs trained on it."""
+    one = require_pair_set(pairs)
+    row = next(row for row in one.workspace.pairs() if row["name"] == one.name)
+    known = {name: row[name] for name in ("audit", "bytes", "built", "runs")}
+    return Description(one.manifest | known, _rules(one.manifest["recipe"]), one.ledger)
+
+
+def _rules(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe that differ from their defaults."""
+    defaults = to_dict(Recipe(name=recipe["name"]))
+    return {name: value for name, value in recipe.items() if value != defaults.get(name)}
 
 
 def presets() -> dict[str, Recipe]:
@@ -89,7 +115,8 @@ def audit(pairs: PairSet | pl.DataFrame) -> Audit:
 
     if isinstance(pairs, PairSet):
         return Audit(audit_pair_set(pairs))
-    return Audit(*audit_frame(pairs))
+    frame = require_kind(pairs, pl.DataFrame, "A pair set or a Polars frame", _OPEN)
+    return Audit(*audit_frame(frame))
 
 
 def second_opinion(pairs: PairSet, *, n_resplits: int | None = None) -> SecondOpinion:
@@ -104,12 +131,21 @@ def second_opinion(pairs: PairSet, *, n_resplits: int | None = None) -> SecondOp
     from features.audits.second_opinion import SecondOpinionConfig
     from features.audits.second_opinion import second_opinion as write_second_opinion
 
-    config = SecondOpinionConfig() if n_resplits is None else SecondOpinionConfig(n_cuts=n_resplits)
+    require_pair_set(pairs)
+    values = {} if n_resplits is None else {"n_cuts": n_resplits}
+    try:
+        config = SecondOpinionConfig(**typed_values(SecondOpinionConfig, values))
+    except ValueError as error:
+        raise CallError(f"{error}.") from error
     return SecondOpinion(write_second_opinion(pairs.workspace, pairs.name, config))
 
 
-def compare(ws: Workspace, names: Sequence[str]) -> Comparison:
+def compare(ws: AnyWorkspace, names: Sequence[PairSet | str]) -> Comparison:
     """Audits side by side, and what TF-IDF learns from each pair set, tested on the frozen hard test.
+
+    Args:
+        ws: a workspace, or where one is.
+        names: two pair sets or more, or their names.
 
     Raises:
         CallError: fewer than two sets are named, or one does not exist.
@@ -117,7 +153,7 @@ def compare(ws: Workspace, names: Sequence[str]) -> Comparison:
     """
     from features.audits.compare import compare_sets
 
-    return Comparison(compare_sets(ws, names))
+    return Comparison(compare_sets(as_workspace(ws), [pair_set_name(one) for one in as_list(names, "names")]))
 
 
 def export(pairs: PairSet, format_name: str, out: str | Path) -> Export:
@@ -133,10 +169,11 @@ def export(pairs: PairSet, format_name: str, out: str | Path) -> Export:
     """
     from features.sets.export import export_pairs
 
-    return Export(export_pairs(pairs.workspace, pairs.name, format_name, Path(out)))
+    require_pair_set(pairs)
+    return Export(export_pairs(pairs.workspace, pairs.name, format_name, as_path(out, "out")))
 
 
-def rehydrate(ws: Workspace, folder: str | Path, *, name: str, fetch: Source | None = None) -> PairSet:
+def rehydrate(ws: AnyWorkspace, folder: str | Path, *, name: str, fetch: Source | None = None) -> PairSet:
     """Join an export of ids to the texts of a workspace.
 
     Args:
@@ -151,11 +188,11 @@ def rehydrate(ws: Workspace, folder: str | Path, *, name: str, fetch: Source | N
     from features.sets.rehydrate import check_name, missing_items
     from features.sets.rehydrate import rehydrate as write_rehydrated
 
-    folder = Path(folder)
-    check_name(ws, name)
-    if fetch is not None and (missing := missing_items(ws, folder)):
-        _fetch(ws, missing, fetch)
-    return PairSet(ws, name, write_rehydrated(ws, folder, name))
+    workspace, folder = as_workspace(ws, create=fetch is not None), as_path(folder, "folder")
+    check_name(workspace, name)
+    if fetch is not None and (missing := missing_items(workspace, folder)):
+        _fetch(workspace, missing, fetch)
+    return PairSet(workspace, name, write_rehydrated(workspace, folder, name))
 
 
 def _fetch(ws: Workspace, fullnames: list[str], source: Source) -> None:

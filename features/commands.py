@@ -12,13 +12,14 @@ from lurker.workspace import open_workspace
 app = typer.Typer(
     pretty_exceptions_enable=False, no_args_is_help=True, help="Build, audit and compare preference pairs."
 )
+NAME = typer.Argument(help="Name of the pair set.")
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 
 
 @app.command()
 def build(
     ctx: typer.Context,
-    name: str = typer.Argument(help="Name of the pair set."),
+    name: str = NAME,
     recipe: str = typer.Option(
         ..., "--recipe", help="naive | shp | dialogrpt | litbench | matched | balanced | adjusted | hard-test."
     ),
@@ -27,6 +28,7 @@ def build(
     config: Path | None = typer.Option(None, "--config", help="TOML file of recipe fields; --set overrides it."),
     by: str | None = typer.Option(None, "--by", help="What is held out: post | author | time."),
     refreeze: bool = typer.Option(False, "--refreeze", help="Replace the frozen hard test where the input changed."),
+    replace: bool = typer.Option(False, "--replace", help="Replace a set of this name that another recipe built."),
     engine: Literal["local", "ray"] = typer.Option(
         "local", help="ray: distribute blocks of posts over the cluster that RAY_ADDRESS names, or a local one."
     ),
@@ -41,7 +43,6 @@ def build(
     """Turn responses into pairs by a recipe, and freeze the hard test of new subreddits."""
     from features import api
     from features.recipes.presets import preset
-    from features.results import ledger_table
     from lurker.config import from_toml, override
 
     rules = preset(recipe)
@@ -52,8 +53,9 @@ def build(
         open_workspace(ctx.obj),
         rules,
         name=name,
-        subreddits=subreddits,
+        subreddits=subreddits or None,
         refreeze=refreeze,
+        replace=replace,
         engine=engine,
         memory_limit=memory_limit,
     )
@@ -61,8 +63,7 @@ def build(
     if as_json:
         print_json(manifest)
         return
-    for stage in ("responses", "pairs"):
-        show(ledger_table(f"Rows dropped by each rule: {stage}", manifest["ledger"][stage]))
+    show(pairs.ledger)
     counts = {"pairs": manifest["n_pairs"], "posts": manifest["n_posts"], "responses": manifest["n_responses"]}
     print_table(f"Pair set {name}", [counts | manifest["pairs_by_split"]])
     typer.echo(f"Ceiling: no model can agree with more than {manifest['ceiling']['accuracy']:.3f} of these labels.")
@@ -76,7 +77,7 @@ def build(
 @app.command()
 def audit(
     ctx: typer.Context,
-    name: str = typer.Argument(help="Name of the pair set."),
+    name: str = NAME,
     second_opinion: bool = typer.Option(
         False, "--second-opinion", help="Use an auditor that shares no code with the first; takes minutes."
     ),
@@ -106,6 +107,29 @@ def audit(
     typer.echo(result.verdict)
 
 
+@app.command("list")
+def list_pairs(ctx: typer.Context, as_json: bool = JSON_OPTION) -> None:
+    """List the pair sets: recipe, size, audit, digest, and how many runs were trained on each."""
+    listing = open_workspace(ctx.obj).pairs()
+    if as_json:
+        print_json({"pairs": list(listing)})
+    else:
+        show(listing.table())
+
+
+@app.command("show")
+def show_pairs(ctx: typer.Context, name: str = NAME, as_json: bool = JSON_OPTION) -> None:
+    """Show a pair set: rules of its recipe, what each of them dropped, pairs by split, audit, runs trained on it."""
+    from features import api
+
+    description = api.describe(api.load(open_workspace(ctx.obj), name))
+    if as_json:
+        print_json(description.report)
+        return
+    for table in description.tables():
+        show(table)
+
+
 @app.command()
 def compare(
     ctx: typer.Context,
@@ -126,7 +150,7 @@ def compare(
 @app.command()
 def export(
     ctx: typer.Context,
-    name: str = typer.Argument(help="Name of the pair set."),
+    name: str = NAME,
     format_name: str = typer.Option(..., "--format", help="trl | trl-conversational | shp | datasets | ids."),
     out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder to make."),
     as_json: bool = JSON_OPTION,
@@ -154,11 +178,10 @@ def rehydrate(
 ) -> None:
     """Join an export of ids to the texts this workspace has or fetches, and report what is missing."""
     from features import api
-    from features.results import ledger_table
 
     pairs = api.rehydrate(open_workspace(ctx.obj, create=fetch is not None), folder, name=name, fetch=fetch)
     if as_json:
         print_json(pairs.manifest)
         return
-    show(ledger_table("Pairs dropped", pairs.manifest["ledger"]["rehydrate"]))
+    show(pairs.ledger)
     typer.echo(f"next: lurker pairs audit {name}")

@@ -44,7 +44,7 @@ def first_reason(rules: dict[str, pl.Expr]) -> pl.Expr:
 
 
 def apply_rules(rows: pl.DataFrame, rules: dict[str, pl.Expr]) -> tuple[pl.DataFrame, Ledger]:
-    """Drop the rows of which a rule is true.
+    """Drop the rows for which a rule is true.
 
     Args:
         rules: reason -> true for a row to drop.

@@ -1,15 +1,12 @@
 """Results of the library functions: they show themselves as tables, in a terminal and in a notebook."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lurker.confounders import CONFOUNDER_NAMES
 from lurker.report import Displayed, ResultTable
-
-_PROBE_COLUMNS = (
-    *("split", "confounders", "probe", "n_pairs", "n_posts"),
-    *("accuracy", "accuracy_low", "accuracy_high", "auc", "auc_low", "auc_high"),
-)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -28,7 +25,7 @@ class Audit(Displayed):
 
     @property
     def is_clean(self) -> bool:
-        """Whether the intervals of all joint probes contain 0.5 and are narrow enough."""
+        """Whether the intervals of both probes of all confounders contain 0.5 and are narrow enough."""
         return bool(self.report["is_clean"])
 
     def table(self) -> ResultTable:
@@ -40,14 +37,15 @@ class Audit(Displayed):
             best = rows.get(row["confounders"])
             if best is None or abs(row["accuracy"] - 0.5) > abs(best["accuracy"] - 0.5):
                 rows[row["confounders"]] = row
-        shown = [{name: row[name] for name in _PROBE_COLUMNS if name != "split"} for row in rows.values()]
+        shown = [_probe_row(row) | {"AUC": row["auc"]} for row in rows.values()]
         note = self.verdict
         if self.limits:
-            note += " Limits: " + "; ".join(f"{name} {reason}" for name, reason in self.limits.items()) + "."
+            reasons = (f"{CONFOUNDER_NAMES.get(name, name)} {reason}" for name, reason in self.limits.items())
+            note += f" Limits: {'; '.join(reasons)}."
         return ResultTable(self._title, shown, note)
 
     def details(self) -> list[ResultTable]:
-        """All probes by split; the joint probes by subreddit; the differences between chosen and rejected."""
+        """All probes by split; those of all confounders by subreddit; differences between chosen and rejected."""
         probes = [row for row in self.report["probes"] if row["subreddit"] == "all"]
         joint = [row for row in self.report["probes"] if (row["split"], row["confounders"]) == ("all", "joint")]
         before = {row["confounder"]: row["smd"] for row in self.report["differences_before"]}
@@ -55,9 +53,9 @@ class Audit(Displayed):
             row | ({"before": before.get(row["confounder"])} if before else {}) for row in self.report["differences"]
         ]
         return [
-            ResultTable(self._title, [_pick(row, _PROBE_COLUMNS) for row in probes]),
+            ResultTable(self._title, [{"split": row["split"]} | _probe_row(row) for row in probes]),
             ResultTable(
-                "All confounders, by subreddit", [_pick(row, ("subreddit", *_PROBE_COLUMNS[2:])) for row in joint]
+                "All confounders, by subreddit", [{"subreddit": row["subreddit"]} | _probe_row(row) for row in joint]
             ),
             ResultTable("Chosen minus rejected, in standard deviations", differences),
         ]
@@ -65,6 +63,35 @@ class Audit(Displayed):
     @property
     def _title(self) -> str:
         return f"Audit of {self.report['pairs'] or 'a frame'}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Description(Displayed):
+    """What is known of a pair set without reading its pairs."""
+
+    report: dict[str, Any]
+    """The manifest, with the audit's verdict or None, bytes, day of the build and runs trained on it."""
+    rules: dict[str, Any]
+    """Fields of the recipe that differ from their defaults."""
+    ledger: ResultTable
+
+    def table(self) -> ResultTable:
+        """Pairs by split, with audit and runs."""
+        about, runs = self.report, self.report["runs"]
+        title = f"Pair set {about['name']}: recipe {about['recipe']['name']}, built {about['built']}"
+        counts = {"pairs": about["n_pairs"], "posts": about["n_posts"], "responses": about["n_responses"]}
+        notes = [
+            f"From r/{', r/'.join(about['subreddits'])}.",
+            about["audit"] or f"Not audited: `lurker pairs audit {about['name']}`.",
+            f"Runs trained on it: {', '.join(runs) or 'none'}.",
+            f"Digest {about['pairs_sha256']}.",
+        ]
+        return ResultTable(title, [counts | about["pairs_by_split"]], "\n".join(notes))
+
+    def tables(self) -> list[ResultTable]:
+        """`table()`, the rules and the ledger."""
+        rules = [{"field": name, "value": json.dumps(value)} for name, value in self.rules.items()]
+        return [ResultTable("Fields of the recipe that differ from their defaults", rules), self.ledger, self.table()]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -131,15 +158,16 @@ class Export(Displayed):
         return ResultTable(title, [self.report["n_pairs"]], "" if self.report["is_audited"] else note)
 
 
-def ledger_table(title: str, ledger: Mapping[str, Any]) -> ResultTable:
-    """One stage of a manifest's ledger."""
-    dropped = [{"reason": line["reason"], "n": line["n"]} for line in ledger["dropped"]]
-    rows = [{"reason": "input", "n": ledger["input"]}, *dropped, {"reason": "kept", "n": ledger["kept"]}]
-    return ResultTable(title, rows)
-
-
-def _pick(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: row[name] for name in names}
+def _probe_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One probe of an audit as people read it."""
+    return {
+        "confounders": CONFOUNDER_NAMES.get(row["confounders"], row["confounders"]),
+        "probe": row["probe"],
+        "pairs": row["n_pairs"],
+        "posts": row["n_posts"],
+        "accuracy": _format_interval(row, "accuracy"),
+        "AUC": _format_interval(row, "auc"),
+    }
 
 
 def _audit_row(one: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +181,7 @@ def _audit_row(one: dict[str, Any]) -> dict[str, Any]:
             if (probe["split"], probe["subreddit"], probe["confounders"]) == ("all", "all", group)
         ]
         best = max(probes, key=lambda probe: float(probe["accuracy"]))
-        row["all confounders" if group == "joint" else group] = _format_interval(best, "accuracy")
+        row[CONFOUNDER_NAMES[group]] = _format_interval(best, "accuracy")
     row["earlier wins"], row["longer wins"] = audit["earlier_wins"]["value"], audit["longer_wins"]["value"]
     row["label confidence"] = audit["label_confidence_mean"]
     row["truth"] = audit["truth"]["accuracy"] if "truth" in audit else None

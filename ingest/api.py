@@ -1,4 +1,4 @@
-"""The library face of ingest: every source of posts, comments and observations as one function.
+"""The public functions of this package: every source of posts, comments and observations as one function.
 
 The commands of `lurker ingest` call these functions. `workspace` is an open workspace, or the path of one, which is
 created if it is missing (except by `refresh`). Arguments are checked, and credentials are looked up, before that.
@@ -17,11 +17,13 @@ from ingest.dump_files.report import DumpReport
 from ingest.options import parse_age, parse_day, plain_name
 from ingest.report import IngestReport
 from ingest.tables.normalize import RowFilters
+from lurker.arguments import as_names, as_path, require_text
 from lurker.authors import KNOWN_BOTS
+from lurker.config import typed_values
 from lurker.engine import Engine
 from lurker.errors import CallError
 from lurker.report import ResultTable
-from lurker.workspace import Workspace, open_workspace
+from lurker.workspace import AnyWorkspace, as_workspace
 
 if TYPE_CHECKING:  # what only one function needs is imported there: PRAW, requests, SciPy
     from ingest.arctic_shift.api import ArchiveClient
@@ -32,13 +34,11 @@ if TYPE_CHECKING:  # what only one function needs is imported there: PRAW, reque
     from ingest.revisit.by_ids import IdsReport
     from ingest.revisit.report import RefreshSummary
 
-AnyWorkspace = Workspace | Path | str
-
 
 def dumps(
     workspace: AnyWorkspace,
     *files: Path | str,
-    subreddits: Iterable[str] = (),
+    subreddits: Iterable[str] | str = (),
     since: date | str | None = None,
     until: date | str | None = None,
     min_score: int | None = None,
@@ -68,11 +68,11 @@ def dumps(
         CallError: an argument is invalid.
         LurkerError: a file is not a dump, or no row passes the filters.
     """
-    paths = [Path(file) for file in files]
+    paths = [as_path(file, "A dump") for file in files]
     if not paths:
         raise CallError("No dump files were given.", "Name at least one: `ingest.dumps(workspace, FILE)`.")
     filters = _filters(
-        subreddits=tuple(map(plain_name, _as_list(subreddits))),
+        subreddits=tuple(map(plain_name, as_names(subreddits, "subreddits"))),
         since_utc=_seconds(parse_day(since, "since")),
         until_utc=_seconds(parse_day(until, "until")),
         min_score=min_score,
@@ -82,7 +82,7 @@ def dumps(
     )
     for path in paths:
         check_dump(path)
-    return ingest_dumps(_opened(workspace), paths, filters, engine=engine)
+    return ingest_dumps(as_workspace(workspace, create=True), paths, filters, engine=engine)
 
 
 def reddit(
@@ -126,19 +126,13 @@ def reddit(
     if not subreddits:
         raise CallError("No subreddits were given.", "Name at least one: `ingest.reddit(workspace, NAME)`.")
     try:
-        names = [check_subreddit(name) for name in subreddits]
-        config = LiveConfig(
-            listing=listing,
-            time=time,
-            limit=limit,
-            is_top_level_only=top_level_only,
-            keep_nsfw=keep_nsfw,
-            keep_bots=keep_bots,
-            keep_mentions=keep_mentions,
-        )
+        names = [check_subreddit(name) for name in as_names(subreddits, "subreddits")]
+        values = {"listing": listing, "time": time, "limit": limit, "is_top_level_only": top_level_only}
+        values |= {"keep_nsfw": keep_nsfw, "keep_bots": keep_bots, "keep_mentions": keep_mentions}
+        config = LiveConfig(**typed_values(LiveConfig, values))
     except ValueError as error:
         raise CallError(f"{error}.", "See `lurker ingest reddit --help`.") from error
-    api, opened = _reddit_api(reddit_url), _opened(workspace)
+    api, opened = _reddit_api(reddit_url), as_workspace(workspace, create=True)
     return live_report(opened, ingest_reddit(opened, names, config, api), api)
 
 
@@ -175,7 +169,7 @@ def archive(
     from ingest.live_reddit.live import check_subreddit
 
     try:
-        name = check_subreddit(subreddit)
+        name = check_subreddit(require_text(subreddit, "subreddit"))
     except ValueError as error:
         raise CallError(f"{error}.", "See `lurker ingest archive --help`.") from error
     filters = _filters(
@@ -186,7 +180,7 @@ def archive(
         keep_mentions=keep_mentions,
     )
     client = _archive_client(archive_url)
-    return ingest_archive(_opened(workspace), client, name, filters, int(client.budget.clock.now()))
+    return ingest_archive(as_workspace(workspace, create=True), client, name, filters, int(client.budget.clock.now()))
 
 
 def ids(
@@ -219,23 +213,23 @@ def ids(
     )
 
     if isinstance(fullnames, Path | str):
-        names = read_fullnames(Path(fullnames))
+        names = read_fullnames(as_path(fullnames, "fullnames"))
     else:
-        names = checked_fullnames(list(fullnames), "the given ids")
+        names = checked_fullnames(as_names(fullnames, "fullnames"), "the given ids")
     if source == "reddit":
         fetch = fetch_from_reddit(_reddit_api(reddit_url))
     elif source == "archive":
         fetch = fetch_from_archive(_archive_client(archive_url))
     else:
         raise CallError(f"source must be reddit or archive, got {source!r}.")
-    return ingest_ids(_opened(workspace), names, fetch, source)
+    return ingest_ids(as_workspace(workspace, create=True), names, fetch, source)
 
 
 def refresh(
     workspace: AnyWorkspace,
     *,
     older_than: timedelta | str = "36h",
-    subreddits: Iterable[str] = (),
+    subreddits: Iterable[str] | str = (),
     limit: int | None = None,
     purge: bool = False,
     reddit_url: str | None = None,
@@ -260,14 +254,15 @@ def refresh(
     from ingest.revisit.survivorship import count_present, survivorship
 
     try:
-        config = RefreshConfig(
-            ripe_after_s=int(parse_age(older_than, "older_than").total_seconds()),
-            subreddits=tuple(map(plain_name, _as_list(subreddits))),
-            max_items=limit,
-        )
+        values = {
+            "ripe_after_s": int(parse_age(older_than, "older_than").total_seconds()),
+            "subreddits": [plain_name(name) for name in as_names(subreddits, "subreddits")],
+            "max_items": limit,
+        }
+        config = RefreshConfig(**typed_values(RefreshConfig, values))
     except ValueError as error:
         raise CallError(f"{error}.", "See `lurker ingest refresh --help`.") from error
-    opened = _opened(workspace, create=False)
+    opened = as_workspace(workspace)
     found = refresh_items(opened, lambda: _reddit_api(reddit_url), config)
     purged = purge_texts(opened) if purge else None
     before = count_present(opened, config.subreddits, found.before)
@@ -330,21 +325,14 @@ def simulate(
     if unknown := [name for name in parameters if name not in known]:
         raise CallError(f"Unknown parameter {unknown[0]!r}.", f"Parameters: {', '.join(sorted(known))}.")
     try:
-        config = SimulationConfig(seed=seed, n_posts=n_posts, **parameters)  # type: ignore[arg-type]
+        values = {"seed": seed, "n_posts": n_posts, **parameters}
+        config = SimulationConfig(**typed_values(SimulationConfig, values))
     except ValueError as error:
         raise CallError(f"{error}.", "See `lurker ingest simulate --help`.") from error
-    opened = _opened(workspace)
+    opened = as_workspace(workspace, create=True)
     files = write_simulation(opened, config)
     ingested = ingest_dumps(opened, files, RowFilters(), source="simulator") if ingest else None
     return SimulationReport(opened.root, files, ingested)
-
-
-def _opened(workspace: AnyWorkspace, *, create: bool = True) -> Workspace:
-    return workspace if isinstance(workspace, Workspace) else open_workspace(Path(workspace), create=create)
-
-
-def _as_list(names: Iterable[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
 
 
 def _seconds(moment: datetime | None) -> int | None:
@@ -354,7 +342,7 @@ def _seconds(moment: datetime | None) -> int | None:
 
 def _filters(**values: Any) -> RowFilters:
     try:
-        return RowFilters(**values)
+        return RowFilters(**typed_values(RowFilters, values))
     except ValueError as error:
         raise CallError(f"{error}.", "Check the days: the first one must be before the last.") from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from lurker.arguments import require_text
 from lurker.errors import CallError
 
 NEXT_COMMAND = "lurker pairs build balanced --recipe balanced"
@@ -37,7 +38,7 @@ def parse_day(value: str | date | None, name: str) -> datetime | None:
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     try:
-        day = value if isinstance(value, date) else datetime.strptime(value, "%Y-%m-%d").date()
+        day = value if isinstance(value, date) else datetime.strptime(require_text(value, name), "%Y-%m-%d").date()
     except ValueError as error:
         raise CallError(f"{name} takes a day such as 2020-01-31, got {value!r}.") from error
     return datetime.combine(day, time(), UTC)
@@ -54,7 +55,7 @@ def parse_age(value: str | timedelta, name: str) -> timedelta:
     """
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"(\d{1,6})([smhd])", value.strip())
+    match = re.fullmatch(r"(\d{1,6})([smhd])", require_text(value, name).strip())
     if not match:
         raise CallError(f"{name} takes an age such as 90m, 36h or 30d, got {value!r}.")
     return int(match[1]) * timedelta(seconds={"s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]])

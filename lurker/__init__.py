@@ -30,14 +30,13 @@ def open(path: "str | Path", *, create: bool = True) -> "Workspace":
         The workspace; it shows what it contains.
 
     Raises:
-        CallError: the path is a file, another folder or, without `create`, missing.
+        CallError: the path is a file, another folder, not usable or, without `create`, missing.
         LurkerError: the workspace was written by another version of the tables.
     """
-    from pathlib import Path
-
+    from lurker.arguments import as_path
     from lurker.workspace import open_workspace
 
-    return open_workspace(Path(path).expanduser(), create=create)
+    return open_workspace(as_path(path, "lurker.open"), create=create)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,7 @@
-"""The command `lurker`: names each room's commands and imports a room only when one of them runs.
+"""The command `lurker`: names each package's commands and imports a package only when one of them runs.
 
-This is the only file in `lurker/` that refers to the rooms. They are imported by name, so `lurker --help` stays fast.
+This is the only file in `lurker/` that refers to the packages above it. They are imported by name, so `lurker --help`
+stays fast.
 """
 
 import gc
@@ -33,7 +34,7 @@ MOUNTED = {
 
 
 class _Mounted(TyperCommand):
-    """A name and a line of help, replaced by the room's real command when it is called."""
+    """A name and a line of help, replaced by the package's real command when it is called."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         target, _ = MOUNTED[str(self.name)]

@@ -7,13 +7,15 @@ are str, int, float, bool, an optional or a tuple of one of these, or a Literal.
 import dataclasses
 import hashlib
 import json
+import numbers
 import tomllib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lurker.arguments import as_list, shown
 from lurker.errors import CallError
 
 C = TypeVar("C")
@@ -58,6 +60,18 @@ def from_toml(config: C, path: Path) -> C:
     return _replace(config, parsed)
 
 
+def typed_values(config_type: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a config's fields, checked: a whole number may come from NumPy, one value is a tuple of one.
+
+    Raises:
+        CallError: an unknown field, or a value of another type.
+    """
+    hints = _field_types(config_type)
+    for name in values:
+        _require_field(name, hints)
+    return {name: _typed(name, value, hints[name]) for name, value in values.items()}
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The config as JSON-ready values (tuples become lists)."""
     return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))
@@ -87,12 +101,40 @@ def _replace(config: C, values: dict[str, Any]) -> C:
         raise CallError(str(error)) from error
 
 
+_NUMBERS: dict[type, tuple[Any, str]] = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number")}
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _typed(name, value, _without_none(arguments))
+    if origin is tuple:
+        return tuple(_typed(name, item, arguments[0]) for item in as_list(value, name))
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise CallError(f"{name} takes {' | '.join(map(str, arguments))}, got {shown(value)}.")
+        return value
+    if hint in _NUMBERS:
+        kind, description = _NUMBERS[hint]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise CallError(f"{name} takes {description}, got {shown(value)}.")
+        return hint(value)
+    if not isinstance(value, hint):
+        raise CallError(f"{name} takes {'text' if hint is str else hint.__name__}, got {shown(value)}.")
+    return value
+
+
+def _without_none(arguments: tuple[Any, ...]) -> Any:
+    """The other type of an optional."""
+    return next(argument for argument in arguments if argument is not type(None))
+
+
 def _parse(name: str, text: str, hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if text.lower() in ("none", "null", ""):
             return None
-        return _parse(name, text, next(argument for argument in arguments if argument is not type(None)))
+        return _parse(name, text, _without_none(arguments))
     if origin is tuple:
         return tuple(_parse(name, item.strip(), arguments[0]) for item in text.split(",") if item.strip())
     if origin is typing.Literal:

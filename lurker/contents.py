@@ -1,13 +1,16 @@
 """What a workspace contains, how mature its scores are, and what to do next: for `lurker status` and `Workspace`."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from lurker.maturity import RIPE_AFTER_S, unripe_sql
+import polars as pl
+
+from lurker.maturity import RIPE_AFTER_S, is_unripe
 from lurker.pair_sets import pair_set_names
 from lurker.report import ResultTable
 from lurker.schema import COMMENTS, POSTS, WORKSPACE_TABLES, Table
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 
 INGEST = "lurker ingest dump FILE..."
 BUILD = "lurker pairs build balanced --recipe balanced"
@@ -25,7 +28,7 @@ def describe(workspace: Workspace) -> dict[str, Any]:
         command. `maturity` counts the items last seen less than `ripe_after_s` seconds after they were written.
     """
     by_subreddit = _by_subreddit(workspace)
-    pairs = [_pair_set(workspace, name) for name in pair_set_names(workspace)]
+    pairs = [_pair_set(row) for row in workspace.pairs()]
     n_unripe = sum(row["unripe"] for row in by_subreddit)
     return {
         "workspace": str(workspace.root),
@@ -85,8 +88,8 @@ def _table(workspace: Workspace, table: Table) -> dict[str, Any]:
     time_column = next((name for name in ("created_utc", "observed_utc") if name in table.columns), None)
     first, last = None, None
     if files and time_column:
-        query = f"SELECT {_day(f'min({time_column})')}, {_day(f'max({time_column})')} FROM {table.name}"
-        first, last = workspace.connect().execute(query).fetchall()[0]
+        span = pl.scan_parquet(files).select(first=pl.col(time_column).min(), last=pl.col(time_column).max())
+        first, last = span.collect(engine="streaming").row(0)
     n_rows, subreddits = _rows_and_subreddits(workspace, table)
     return {
         "table": table.name,
@@ -94,38 +97,44 @@ def _table(workspace: Workspace, table: Table) -> dict[str, Any]:
         "subreddits": len(subreddits),
         "files": len(files),
         "bytes": sum(path.stat().st_size for path in files),
-        "first": first,
-        "last": last,
+        "first": _day(first),
+        "last": _day(last),
     }
 
 
 def _by_subreddit(workspace: Workspace) -> list[dict[str, Any]]:
     """One row per subreddit: posts, comments, first and last day, deleted and unripe items, day of the last look."""
-    columns = "lower(subreddit) AS key, subreddit, created_utc, retrieved_utc, is_deleted"
-    query = f"""
-        SELECT min(subreddit) AS subreddit,
-            count(*) FILTER (is_post) AS posts,
-            count(*) FILTER (NOT is_post) AS comments,
-            {_day("min(created_utc)")} AS first,
-            {_day("max(created_utc)")} AS last,
-            count(*) FILTER (is_deleted) AS deleted,
-            count(*) FILTER ({unripe_sql(RIPE_AFTER_S)}) AS unripe,
-            {_day("max(retrieved_utc)")} AS last_look
-        FROM (
-            SELECT {columns}, true AS is_post FROM {POSTS.name}
-            UNION ALL SELECT {columns}, false FROM {COMMENTS.name}
+    items = pl.concat(
+        workspace.scan(table).select(
+            *("subreddit", "created_utc", "retrieved_utc", "is_deleted"), is_post=pl.lit(table is POSTS)
         )
-        GROUP BY key ORDER BY key
-    """
-    return list(workspace.connect().sql(query).pl().iter_rows(named=True))
+        for table in (POSTS, COMMENTS)
+    )
+    counts = (
+        items.group_by(key=pl.col("subreddit").str.to_lowercase())
+        .agg(
+            subreddit=pl.col("subreddit").min(),
+            posts=pl.col("is_post").sum(),
+            comments=(~pl.col("is_post")).sum(),
+            first=pl.col("created_utc").min(),
+            last=pl.col("created_utc").max(),
+            deleted=pl.col("is_deleted").sum(),
+            unripe=is_unripe(RIPE_AFTER_S).sum(),
+            last_look=pl.col("retrieved_utc").max(),
+        )
+        .sort("key")
+        .drop("key")
+        .collect(engine="streaming")
+    )
+    days = ("first", "last", "last_look")
+    return [row | {name: _day(row[name]) for name in days} for row in counts.iter_rows(named=True)]
 
 
-def _pair_set(workspace: Workspace, name: str) -> dict[str, Any]:
-    """One pair set: its recipe, its pairs, and how many of them lost a text to a purge."""
-    manifest = read_json(workspace.folder("pairs", name) / "manifest.json")
-    counts = {"pairs": manifest["n_pairs"], "purged": manifest.get("n_purged", 0)}
-    return {"name": name, "recipe": manifest["recipe"]["name"], **counts}
+def _pair_set(row: dict[str, Any]) -> dict[str, Any]:
+    """One pair set: its recipe, its pairs, how many of them lost a text to a purge, and why it cannot be read."""
+    return {name: row[name] for name in ("name", "recipe", "pairs", "purged", "problem")}
 
 
-def _day(seconds: str) -> str:
-    return f"strftime(to_timestamp({seconds}), '%Y-%m-%d')"
+def _day(seconds: int | None) -> str | None:
+    """The day (UTC) of a time in seconds since 1970."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).date().isoformat()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lurker.errors import LurkerError
-from lurker.pair_sets import HARD_TEST, read_manifest
+from lurker.pair_sets import HARD_TEST, build_command, read_manifest
 from lurker.workspace import Workspace
 
 
@@ -22,5 +22,5 @@ def require_one_hard_test(workspace: Workspace, names: Sequence[str]) -> None:
                 raise LurkerError(
                     f"{name} was built with another hard test of r/{subreddit} ({digest[:12]}) than the frozen one "
                     f"({frozen_digest[:12] if frozen_digest else 'none'}).",
-                    f"Build it again: `lurker pairs build {name} --recipe {manifest['recipe']['name']}`.",
+                    f"Build it again: `{build_command(name, manifest)}`.",
                 )

@@ -20,8 +20,3 @@ def is_unripe(ripe_after_s: int) -> pl.Expr:
     """
     seen_after_s = pl.col("retrieved_utc") - pl.col("created_utc")
     return ~pl.col("is_deleted") & (seen_after_s < ripe_after_s).fill_null(True)
-
-
-def unripe_sql(ripe_after_s: int) -> str:
-    """The same condition for DuckDB."""
-    return f"(NOT is_deleted AND coalesce(retrieved_utc - created_utc < {ripe_after_s:d}, true))"

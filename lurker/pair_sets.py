@@ -1,6 +1,6 @@
 """The one reader of pair sets: `pairs/NAME/pairs.parquet`, described by a `manifest.json` that is written last.
 
-A set without a manifest does not exist, and one that does not match its manifest is refused. All rooms read pairs
+A set without a manifest does not exist, and one that does not match its manifest is refused. All packages read pairs
 here, so none of them accepts what another refuses.
 """
 
@@ -13,12 +13,13 @@ from typing import Any
 
 import polars as pl
 
+from lurker.arguments import require_kind
 from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
 from lurker.progress import say
 from lurker.report import Displayed, ResultTable
 from lurker.schema import PAIRS, check
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace, read_object
 
 HARD_TEST = "hard-test"
 """Name of the frozen pair set that all recipes are tested on."""
@@ -26,6 +27,7 @@ SPLITS = ("train", "validation", "test")
 TEXTS = ("prompt", "chosen", "rejected")
 PAIRS_FILE = "pairs.parquet"
 MANIFEST = "manifest.json"
+AUDIT_FILE = "audit.json"
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,6 +64,24 @@ class PairSet(Displayed):
         return ResultTable(f"Pair set {self.name} (recipe {recipe}, {self.frame.height:,} pairs)", rows)
 
 
+def require_pair_set(pairs: Any) -> PairSet:
+    """The value, if it is a pair set.
+
+    Raises:
+        CallError: it is not; the message says how to open one by its name.
+    """
+    return require_kind(pairs, PairSet, "A pair set", "Open it by its name: `features.load(workspace, NAME)`.")
+
+
+def pair_set_name(pairs: PairSet | str) -> str:
+    """The name of a pair set; a name stays as it is.
+
+    Raises:
+        CallError: it is neither.
+    """
+    return pairs if isinstance(pairs, str) else require_pair_set(pairs).name
+
+
 def pair_set_names(workspace: Workspace) -> list[str]:
     """Names of the finished pair sets, sorted."""
     return workspace.names("pairs", MANIFEST)
@@ -95,8 +115,17 @@ def read_manifest(workspace: Workspace, name: str) -> dict[str, Any]:
 
     Raises:
         CallError: there is no such set.
+        LurkerError: the manifest is damaged.
     """
-    return dict(read_json(pair_set_folder(workspace, name) / MANIFEST))
+    path = pair_set_folder(workspace, name) / MANIFEST
+    try:
+        manifest = read_object(path)
+    except LurkerError as error:
+        raise LurkerError(error.message, _rebuild(name, {})) from error
+    recipe = manifest.get("recipe")
+    if not isinstance(recipe, dict) or "name" not in recipe:
+        raise LurkerError(f"{path} is damaged: it lacks 'recipe'.", _rebuild(name, {}))
+    return manifest
 
 
 def read_pairs(workspace: Workspace, name: str, subreddits: Sequence[str] = ()) -> pl.DataFrame:
@@ -180,8 +209,14 @@ def _damaged(name: str, manifest: dict[str, Any]) -> LurkerError:
 def _rebuild(name: str, manifest: dict[str, Any]) -> str:
     if name == HARD_TEST:
         return "Freeze it again: add `--refreeze` to any `lurker pairs build`."
+    return f"Build it again: `{build_command(name, manifest)}`."
+
+
+def build_command(name: str, manifest: dict[str, Any]) -> str:
+    """The command that builds a set again, by its recipe and the fields that were set."""
     recipe = manifest.get("recipe", {}).get("name", "RECIPE")
-    return f"Build it again: `lurker pairs build {name} --recipe {recipe}`."
+    settings = "".join(f" --set {setting}" for setting in manifest.get("settings", ()))
+    return f"lurker pairs build {name} --recipe {recipe}{settings}"
 
 
 def of_subreddits(pairs: pl.DataFrame, name: str, subreddits: Sequence[str]) -> pl.DataFrame:

@@ -35,14 +35,14 @@ def fit_tfidf(
         training: PAIRS.
         validation: PAIRS that select the penalty (see `fit_chosen`).
         is_adjusted: add the pair's confounder_log_odds as one more input while fitting and drop its coefficient
-            afterwards, so that words do not stand in for confounders.
+            afterwards, so that words do not act as proxies of confounders.
         advance: called with 1 after each fit.
 
     Returns:
         The reward, or None if no word occurs twice in the training texts.
 
     Source:
-        The nuisance head of Chen et al. 2024 (ODIN), section 4, with a known feature in its place.
+        The nuisance head of Chen et al. 2024 (ODIN), section 4, with a known feature instead of a learned one.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -13,10 +13,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as Remaining
-from rich.text import Text
+from rich.console import Console
 
 console = Console(stderr=True, soft_wrap=True)
 LOG_EVERY_S = 15.0
@@ -74,7 +71,7 @@ def progress(
     Args:
         description: what is being done.
         total: size of the work, in the unit.
-        unit: what is counted; "bytes" are shown as kB, MB and GB.
+        unit: what is counted; "bytes" are shown as kB, MB and GB, and "%" of a total of 100 as a share.
         is_quiet: show nothing.
         notes: lines to show below the bar.
     """
@@ -88,7 +85,9 @@ def progress(
         with _noted(notes), _lines(description, total, unit, LOG_EVERY_S, _log) as shown, _watched(shown) as move:
             yield move
     else:
-        with _bar(description, total, unit, notes) as shown, _watched(shown) as move:
+        from lurker.progress_bar import bar  # here, because a log needs none and it is slow to import
+
+        with bar(console, description, total, unit, notes or list) as shown, _watched(shown) as move:
             yield move
 
 
@@ -155,7 +154,8 @@ def _lines(
         if now - last >= every_s and 0 < done < total:
             last = now
             left_s = (now - started) * (total - done) / done
-            show(f"{description}: {done / total:.0%} of {total:,.0f} {unit}, {left_s:,.0f} s left")
+            size = "" if unit == "%" else f" of {total:,.0f} {unit}"
+            show(f"{description}: {done / total:.0%}{size}, {left_s:,.0f} s left")
 
     yield advance
 
@@ -180,31 +180,3 @@ def _noted(notes: Notes | None) -> Iterator[None]:
     finally:
         is_over.set()
         thread.join()
-
-
-class _Noted(Progress):
-    """A bar with lines below it, which are updated with the bar."""
-
-    notes: Notes | None = None
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        yield from super().get_renderables()
-        yield from (Text(f"  {note}", overflow="ellipsis", no_wrap=True) for note in (self.notes or list)())
-
-
-@contextmanager
-def _bar(description: str, total: float, unit: str, notes: Notes | None) -> Iterator[Callable[[float], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn() if unit == "bytes" else MofNCompleteColumn(),
-        TextColumn("" if unit == "bytes" else unit),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        Remaining(),
-    )
-    bar = _Noted(*columns, console=console)
-    bar.notes = notes
-    with bar:
-        task = bar.add_task(description, total=total)
-        yield lambda amount: bar.update(task, advance=amount)

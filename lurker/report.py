@@ -9,6 +9,7 @@ from io import StringIO
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 PIPE_COLUMNS = 160
@@ -51,14 +52,30 @@ class ResultTable:
 
     def print_on(self, console: Console) -> None:
         """Print title, rows and note; numbers are right-aligned."""
-        table = Table(title=self.title, title_justify="left", title_style="bold")
-        for name, value in self.rows[0].items() if self.rows else ():
-            table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+        is_one_line = not console.is_terminal  # a log or a script searches for whole sentences
+        console.print(self.title, style="bold", soft_wrap=is_one_line)
+        if self.rows:
+            tables = (self._rich_table(), self._rich_table(box=None, padding=(0, 2, 0, 0)))
+            unlimited = console.options.update(width=10_000)
+            fitting = (one for one in tables if Measurement.get(console, unlimited, one).minimum <= console.width)
+            console.print(next(fitting, _records(self.rows)))
+        if self.note:
+            console.print(self.note, soft_wrap=is_one_line)
+
+    def _rich_table(self, **look: Any) -> Table:
+        table = Table(**look)
+        for name in self.rows[0]:
+            is_number = any(isinstance(row[name], int | float) for row in self.rows)
+            table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
         for row in self.rows:
             table.add_row(*(cell(value) for value in row.values()))
-        console.print(table if self.rows else self.title)
-        if self.note:
-            console.print(self.note)
+        return table
+
+
+def _records(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows one below the other, for a terminal too narrow for a table."""
+    width = max(len(name) for name in rows[0])
+    return "\n\n".join("\n".join(f"  {name:<{width}}  {cell(value)}" for name, value in row.items()) for row in rows)
 
 
 class Displayed:
@@ -103,6 +120,8 @@ def cell(value: Any) -> str:
     """A value as shown in a table: fractions with three digits, whole numbers with thousands separators."""
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.3f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,10 +1,11 @@
 """Every table of a workspace: its columns with types, units and meanings.
 
-Rooms exchange data only through these tables, and check what they read and write with `check`. Times are seconds since
-1970 in UTC (`*_utc`) or durations in seconds (`*_s`). Ids are Reddit's base-36 ids without the `t1_`/`t3_` prefix.
-Author names are in no table, only hashes salted per workspace.
+Packages exchange data only through these tables, and check what they read and write with `check`. Times are seconds
+since 1970 in UTC (`*_utc`) or durations in seconds (`*_s`). Ids are Reddit's base-36 ids without the `t1_`/`t3_`
+prefix. Author names are in no table, only hashes salted per workspace.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -323,9 +324,17 @@ def check(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     missing = [name for name in table.columns if name not in frame.columns]
     if missing:
         raise LurkerError(f"Table {table.name} lacks the columns {', '.join(missing)}.")
-    for name, column in table.columns.items():
-        if frame.schema[name] != column.dtype:
-            raise LurkerError(f"Table {table.name}: column {name} is {frame.schema[name]}, expected {column.dtype}.")
-        if not column.nullable and (n_nulls := frame[name].null_count()):
-            raise LurkerError(f"Table {table.name}: column {name} has {n_nulls:,} missing values.")
+    if faults := column_faults(frame, table.columns):
+        raise LurkerError(f"Table {table.name}: {faults[0]}.")
     return frame.select(list(table.columns))
+
+
+def column_faults(frame: pl.DataFrame, columns: Mapping[str, Column]) -> list[str]:
+    """What is wrong with these columns of a frame: their types, and nulls where there may be none."""
+    faults = []
+    for name, column in columns.items():
+        if frame.schema[name] != column.dtype:
+            faults.append(f"column {name} is {frame.schema[name]}, expected {column.dtype}")
+        elif not column.nullable and (n_nulls := frame[name].null_count()):
+            faults.append(f"column {name} has {n_nulls:,} missing values")
+    return faults

@@ -1,5 +1,7 @@
 """`lurker status`: what the workspace contains, how mature its scores are, and what to do next."""
 
+from typing import Any
+
 import typer
 
 from lurker.contents import describe
@@ -23,7 +25,7 @@ def status(
         return
     print_table(f"Tables in {workspace.root}", content["tables"])
     print_table("Subreddits", content["by_subreddit"])
-    print_table("Pair sets", content["pairs"])
+    print_table("Pair sets", [_shown(row) for row in content["pairs"]])
     print_table("Also here", [{"runs": len(content["runs"]), "experiments": ", ".join(content["experiments"]) or "–"}])
     maturity = content["maturity"]
     if maturity["n_unripe"]:
@@ -33,6 +35,14 @@ def status(
             f"changed since. `{REFRESH}` fetches them again in {maturity['n_refresh_calls']:,} calls; recipes drop "
             f"them with `--set min_maturity_s={maturity['ripe_after_s']}`."
         )
+    for row in content["pairs"]:
+        if row["problem"]:
+            typer.echo(row["problem"])
     if content["stopped_ingests"]:
         typer.echo(f"{content['stopped_ingests']} interrupted ingests: run the same commands to resume.")
     typer.echo(f"next: {content['next']}")
+
+
+def _shown(pair_set: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in pair_set.items() if name != "problem"}
+    return shown | ({"recipe": "broken"} if pair_set["problem"] else {})

@@ -19,12 +19,15 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from lurker.arguments import as_path
 from lurker.errors import CallError, LurkerError
 from lurker.report import Displayed, ResultTable
 from lurker.schema import SCHEMA_VERSION, WORKSPACE_TABLES, Table
 
-if TYPE_CHECKING:  # imported where it is used: ingest of most dumps needs no DuckDB
+if TYPE_CHECKING:
     import duckdb
+
+    from lurker.listings import Listing
 
 MARKER = "lurker.json"
 PATTERN_CHARACTERS = "*?["
@@ -49,7 +52,7 @@ class Workspace(Displayed):
         Raises:
             CallError: the name is not a plain file name.
         """
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise CallError(
                 f"{name!r} is not a valid name for {kind}.", "Use letters, digits, dots, dashes and underscores."
             )
@@ -64,6 +67,18 @@ class Workspace(Displayed):
         from lurker.contents import overview
 
         return overview(self)
+
+    def pairs(self) -> "Listing":
+        """The pair sets: recipe, size, audit, and the runs trained on each, as `lurker pairs list` prints them."""
+        from lurker.listings import list_pair_sets
+
+        return list_pair_sets(self)
+
+    def runs(self) -> "Listing":
+        """The runs: model, pair set and accuracy of each, as `lurker rm list` prints them."""
+        from lurker.listings import list_runs
+
+        return list_runs(self)
 
     def __repr__(self) -> str:
         return f"Workspace({str(self.root)!r})"
@@ -145,7 +160,7 @@ class Workspace(Displayed):
         Args:
             memory_limit: of DuckDB, such as "8GB"; None for its default.
         """
-        import duckdb
+        import duckdb  # here, because it is slow to import and few commands connect
 
         connection = duckdb.connect(config={"memory_limit": memory_limit} if memory_limit else {})
         connection.execute("SET TimeZone = 'UTC'")
@@ -208,6 +223,10 @@ class Workspace(Displayed):
                 file.truncate(0)
 
 
+AnyWorkspace = Workspace | Path | str
+"""An open workspace, or where one is."""
+
+
 def _holder(lock: IO[str]) -> str:
     """The command that has the lock, which it writes into the file shortly after taking it."""
     for _ in range(50):
@@ -225,17 +244,39 @@ def open_workspace(root: Path, *, create: bool = False) -> Workspace:
         create: make the workspace if there is nothing at `root` yet.
 
     Raises:
-        CallError: the path is a file, another folder, missing, or contains a glob character.
+        CallError: the path is a file, another folder, missing, not usable, or contains a glob character.
         LurkerError: the workspace was written by another version of the tables.
     """
+    try:
+        return _open(root, create=create)
+    except OSError as error:  # a loop of links, a parent that is a file, no permission
+        raise CallError(
+            f"{root} cannot be a workspace: {error.strerror or error}.", "Choose another folder with --workspace."
+        ) from error
+
+
+def as_workspace(workspace: AnyWorkspace, *, create: bool = False) -> Workspace:
+    """The workspace: an open one, or the one at a path.
+
+    Raises:
+        CallError: it is neither; see `open_workspace`.
+    """
+    if isinstance(workspace, Workspace):
+        return workspace
+    return open_workspace(as_path(workspace, "The workspace"), create=create)
+
+
+def _open(root: Path, *, create: bool) -> Workspace:
     if characters := [character for character in PATTERN_CHARACTERS if character in str(root.absolute())]:
         raise CallError(
             f"{root.absolute()} contains {characters[0]!r}, which Parquet readers treat as a pattern.",
             "Choose another path with --workspace.",
         )
     marker = root / MARKER
+    if root.is_symlink() and not root.exists():
+        raise CallError(f"{root} is a link that leads nowhere.", "Choose another folder with --workspace.")
     if marker.exists():
-        version = read_json(marker).get("schema_version")
+        version = read_object(marker).get("schema_version")
         if version != SCHEMA_VERSION:
             raise LurkerError(
                 f"{root} contains tables of version {version}; this Lurker reads version {SCHEMA_VERSION}.",
@@ -246,7 +287,7 @@ def open_workspace(root: Path, *, create: bool = False) -> Workspace:
         raise CallError(f"{root} is a file, not a workspace.", "Choose a folder with --workspace.")
     if root.exists() and not all(path.match(f".{MARKER}.*.tmp") for path in root.iterdir()):
         if marker.exists():
-            return open_workspace(root)  # another process has just made it
+            return _open(root, create=False)  # another process has just made it
         raise CallError(f"{root} is not a workspace: it has no {MARKER}.", "Choose another folder with --workspace.")
     if not create:
         raise CallError(
@@ -309,6 +350,18 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise LurkerError(f"Cannot read {path}: {error}.") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        LurkerError: the file is missing, damaged, or holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise LurkerError(f"{path} is damaged: it should hold a JSON object, not {type(content).__name__}.")
+    return content
 
 
 def sql_string(text: str) -> str:

@@ -1,25 +1,29 @@
 """What a notebook and the command line call: train, evaluate and compare reward models, and run experiments."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from lurker.arguments import as_list, as_path, require_kind
 from lurker.config import fingerprint
 from lurker.errors import CallError
-from lurker.pair_sets import HARD_TEST, SPLITS, PairSet, has_hard_test
+from lurker.pair_sets import HARD_TEST, SPLITS, PairSet, has_hard_test, pair_set_name, require_pair_set
 from lurker.progress import progress, say
 from lurker.report import Displayed, ResultTable
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import AnyWorkspace, Workspace, as_workspace, read_json
+from rm.evaluation.baselines import BASELINES
 from rm.evaluation.compare import Comparison, compare_runs, read_predictions
 from rm.evaluation.diagnose import Diagnosis, diagnose_run
 from rm.evaluation.evaluate_run import Evaluation, accuracy_rows, evaluate_run
 from rm.evaluation.score import TextScorer, is_parquet, score_columns, score_file, text_scorer
+from rm.evaluation.texts import scored_columns
 from rm.evaluation.trained_run import load_trained
-from rm.experiments.config import make_config, pair_set_name, pair_set_names
+from rm.experiments.config import make_config, pair_set_names
 from rm.experiments.recipe_comparison import recipes
 from rm.experiments.scaling import scaling
 from rm.experiments.search import search
@@ -50,6 +54,19 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Evaluations(Displayed):
+    """Everything that a run was evaluated on."""
+
+    run_id: str
+    frame: pl.DataFrame
+    """EVALUATIONS: one row per pair set, split, subreddit and predictor"""
+
+    def table(self) -> ResultTable:
+        """Accuracy of each predictor by pair set, split and subreddit, with intervals."""
+        return ResultTable(f"Run {self.run_id}", accuracy_rows(self.frame.to_dicts(), "split", "subreddit"))
+
+
 class Run(Displayed):
     """A trained reward model and its run's folder; files and weights are read when they are first needed."""
 
@@ -73,9 +90,9 @@ class Run(Displayed):
         return dict(read_json(self.folder / RESULT))
 
     @property
-    def evaluations(self) -> pl.DataFrame:
-        """EVALUATIONS: one row per pair set, split, subreddit and predictor."""
-        return pl.read_parquet(self.folder / "evaluations.parquet")
+    def evaluations(self) -> Evaluations:
+        """Accuracies by pair set, split, subreddit and predictor; `.frame` is the EVALUATIONS table."""
+        return Evaluations(self.run_id, pl.read_parquet(self.folder / "evaluations.parquet"))
 
     @property
     def metrics(self) -> pl.DataFrame:
@@ -91,38 +108,41 @@ class Run(Displayed):
             predictor: "model", or a baseline: length, time, both, tfidf or embeddings.
 
         Raises:
-            CallError: the run was not evaluated there; `Run.evaluate` does it.
+            CallError: there is no such predictor, or the run was not evaluated there; `Run.evaluate` does it.
         """
+        if predictor not in (MODEL, *BASELINES):
+            raise CallError(f"Unknown predictor {predictor!r}.", f"Use one of: {', '.join((MODEL, *BASELINES))}.")
         return read_predictions(self.workspace, self.run_id, pair_set_name(pairs), split, predictor)
 
     def score(
-        self, prompts: Sequence[str], responses: Sequence[str], delays_s: Sequence[int] | None = None
+        self,
+        prompts: Iterable[str] | str,
+        responses: Iterable[str] | str,
+        delays_s: Iterable[int] | int | None = None,
     ) -> pl.Series:
         """The reward of each response to its prompt, [n]; differences between responses to one prompt are log-odds.
 
         Args:
-            prompts, responses: [n] each.
+            prompts, responses: [n] each; one text is a list of one.
             delays_s: seconds from prompt to response, [n]; needed by a run trained with_delay.
 
         Raises:
-            CallError: the run is pairwise, or needs delays.
+            CallError: a value is not text, the run is pairwise, or it needs delays.
         """
-        if len(prompts) != len(responses):
-            raise CallError(f"{len(prompts):,} prompts and {len(responses):,} responses do not match.")
-        if len(prompts) == 0:
+        columns = scored_columns(prompts, responses, delays_s)
+        if not columns["prompt"]:
             return pl.Series("reward", [], dtype=pl.Float64)
         if self._scorer.with_delay and delays_s is None:
             raise CallError(f"Run {self.run_id} reads the response's delay.", "Pass delays_s, in seconds.")
-        columns: dict[str, list[Any]] = {"prompt": list(prompts), "response": list(responses)}
-        columns |= {} if delays_s is None else {"delay_s": list(delays_s)}
         return pl.Series("reward", score_columns(self._scorer, columns), dtype=pl.Float64)
 
-    def score_file(self, source: Path, target: Path) -> int:
+    def score_file(self, source: str | Path, target: str | Path) -> int:
         """Copy a JSONL or Parquet file of prompts and responses with an added column `reward`; the number of rows.
 
         Raises:
             LurkerError: a row is not usable; the message names it, and nothing is written.
         """
+        source, target = as_path(source, "source"), as_path(target, "target")
         is_parquet(source)  # refuses an unreadable file before the model is loaded
         scorer = self._scorer
         say(f"Scoring on {describe_device(choose_device())}.")
@@ -154,8 +174,8 @@ def train(
     seed: int = 0,
     max_pairs: int | None = None,
     validation: PairSet | str | None = None,
-    tests: Sequence[PairSet | str] | None = None,
-    subreddits: Sequence[str] = (),
+    tests: Sequence[PairSet | str] | PairSet | str | None = None,
+    subreddits: Sequence[str] | str = (),
     run_id: str | None = None,
     resume: bool = True,
     **train_fields: Any,
@@ -181,17 +201,17 @@ def train(
         LurkerError: a split is empty, or a test post was trained on.
     """
     check_spec(model)
-    workspace = pairs.workspace
+    workspace = require_pair_set(pairs).workspace
     hard_test = (HARD_TEST,) if has_hard_test(workspace) and pairs.name != HARD_TEST else ()
     config = make_config(
         RunConfig,
         pairs=pairs.name,
         model=model,
         train=train_config(model, seed, as_settings(train_fields)),
-        subreddits=tuple(subreddits),
+        subreddits=subreddits,
         max_pairs=max_pairs,
-        validation_pairs=validation and pair_set_name(validation),
-        test_pairs=pair_set_names(tests) if tests else (pairs.name, *hard_test),
+        validation_pairs=None if validation is None else pair_set_name(validation),
+        test_pairs=pair_set_names(tests, "tests") if tests else (pairs.name, *hard_test),
     )
     of_model = model_digest(model)
     digest = fingerprint(config, *([of_model] if of_model else []))[:8]
@@ -200,14 +220,15 @@ def train(
     return Run(workspace, run_id)
 
 
-def load(workspace: Workspace, run_id: str) -> Run:
+def load(workspace: AnyWorkspace, run_id: str) -> Run:
     """A finished run.
 
     Raises:
         CallError: there is no such run; the message lists those that exist.
     """
-    finished_run(workspace, run_id)
-    return Run(workspace, run_id)
+    opened = as_workspace(workspace)
+    finished_run(opened, run_id)
+    return Run(opened, run_id)
 
 
 def evaluate(run: Run, pairs: PairSet | str, split: str = "test") -> Evaluation:
@@ -217,6 +238,7 @@ def evaluate(run: Run, pairs: PairSet | str, split: str = "test") -> Evaluation:
         CallError: there is no such pair set or split.
         LurkerError: the pair sets the run used have changed, or an evaluated post was trained on.
     """
+    require_run(run)
     return evaluate_run(run.workspace, run.run_id, pair_set_name(pairs), require_split(split))
 
 
@@ -227,25 +249,31 @@ def diagnose(run: Run, pairs: PairSet | str, split: str = "test") -> Diagnosis:
         CallError: there is no such pair set or split.
         LurkerError: a post of the split was trained on.
     """
+    require_run(run)
     return diagnose_run(run.workspace, run.run_id, pair_set_name(pairs), require_split(split))
 
 
 def compare(
-    run: Run | Sequence[Run] | str, other: Run | Sequence[Run] | str, pairs: PairSet, split: str = "test"
+    run: Run | Sequence[Run] | str, other: Run | Sequence[Run] | str, pairs: PairSet | str, split: str = "test"
 ) -> Comparison:
     """Compare two runs, or a run and a baseline, on the same pairs.
 
     Args:
         run: a run, or several that differ by seed; or the same as text, `RUN,RUN` or `RUN:tfidf` for a baseline.
         other: the same, or a baseline of the first: length, time, both, tfidf or embeddings.
-        pairs: pair set that both were evaluated on.
+        pairs: pair set that both were evaluated on; its name is enough where a run is given as a `Run`.
         split: its split.
 
     Raises:
-        CallError: a run was not evaluated on these pairs, or has no such baseline.
+        CallError: there is no such run or baseline, a run was not evaluated on these pairs, or has no such baseline.
         LurkerError: the two were evaluated on different pairs.
     """
-    return compare_runs(pairs.workspace, _run_ids(run), _run_ids(other), pairs.name, require_split(split))
+    workspace = _workspace_of(pairs, *as_list(run, "run"), *as_list(other, "other"))
+    first, second, name = _run_ids(run), _run_ids(other), pair_set_name(pairs)
+    if second not in BASELINES:
+        _require_runs(workspace, second, " or a baseline of the first run")
+    _require_runs(workspace, first)
+    return compare_runs(workspace, first, second, name, require_split(split))
 
 
 def average(runs: Sequence[Run], *, run_id: str | None = None) -> Run:
@@ -258,10 +286,11 @@ def average(runs: Sequence[Run], *, run_id: str | None = None) -> Run:
     Raises:
         CallError: the runs differ in more than their seed.
     """
-    if not runs:
+    averaged = [require_run(run) for run in as_list(runs, "runs")]
+    if not averaged:
         raise CallError("An average needs two runs or more, got none.", "Train them with different seeds.")
-    workspace = runs[0].workspace
-    return Run(workspace, average_runs(workspace, [run.run_id for run in runs], run_id)["run_id"])
+    workspace = averaged[0].workspace
+    return Run(workspace, average_runs(workspace, [run.run_id for run in averaged], run_id)["run_id"])
 
 
 def export(run: Run, out: str | Path) -> Path:
@@ -270,7 +299,7 @@ def export(run: Run, out: str | Path) -> Path:
     Raises:
         CallError: the folder exists, or the run is pairwise.
     """
-    return export_run(run.workspace, run.run_id, Path(out))
+    return export_run(require_run(run).workspace, run.run_id, as_path(out, "out"))
 
 
 def is_reporting_process() -> bool:
@@ -289,8 +318,41 @@ def require_split(split: str) -> str:
     return split
 
 
-def _run_ids(runs: Run | Sequence[Run] | str) -> str:
+def require_run(run: Any) -> Run:
+    """The value, if it is a run.
+
+    Raises:
+        CallError: it is not; the message says how to open one by its id.
+    """
+    return require_kind(run, Run, "A run", "Open it by its id: `rm.load(workspace, ID)`.")
+
+
+def _run_ids(runs: Run | Sequence[Run | str] | str) -> str:
     """Runs as `compare_runs` reads them."""
-    if isinstance(runs, str):
-        return runs
-    return runs.run_id if isinstance(runs, Run) else ",".join(run.run_id for run in runs)
+    return ",".join(one if isinstance(one, str) else require_run(one).run_id for one in as_list(runs, "a run"))
+
+
+def _workspace_of(*values: Any) -> Workspace:
+    """The workspace of the first pair set or run among the values; the others are names."""
+    for value in values:
+        if isinstance(value, PairSet | Run):
+            return value.workspace
+    raise CallError(
+        f"These are only names: {', '.join(map(str, values))}.",
+        "Pass a run or the pair set itself: `rm.load(workspace, ID)` or `features.load(workspace, NAME)`.",
+    )
+
+
+def _require_runs(workspace: Workspace, runs: str, alternative: str = "") -> None:
+    """Check that each part of `RUN,RUN:BASELINE` names a finished run.
+
+    Raises:
+        CallError: one does not; the message lists runs and baselines.
+    """
+    finished = workspace.names("runs", RESULT)
+    for part in runs.split(","):
+        if (run_id := part.strip().partition(":")[0]) not in finished:
+            raise CallError(
+                f"{run_id!r} is not a finished run{alternative} (finished runs: {', '.join(finished) or 'none yet'}).",
+                f"Name one of these; baselines: {', '.join(BASELINES)}, alone or as RUN:BASELINE.",
+            )

@@ -13,6 +13,29 @@ from rm.options import AsJson, Model, Pairs, RunId, Settings, Split, Subreddits
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Train, evaluate and apply reward models.")
 
 
+@app.command("list")
+def list_command(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the runs: pair set, model, accuracy, size and date; interrupted runs too."""
+    listing = open_workspace(ctx.obj).runs()
+    if as_json:
+        print_json({"runs": list(listing)})
+    else:
+        show(listing.table())
+
+
+@app.command("show")
+def show_command(ctx: typer.Context, run: RunId, as_json: AsJson = False) -> None:
+    """Show a finished run: the accuracies of its model and baselines by pair set, split and subreddit."""
+    workspace = open_workspace(ctx.obj)
+    from rm import api
+
+    evaluations = api.load(workspace, run).evaluations
+    if as_json:
+        print_json({"run_id": run, "evaluations": evaluations.frame.drop("run_id").to_dicts()})
+    else:
+        show(evaluations.table())
+
+
 @app.command("train")
 def train_command(
     ctx: typer.Context,

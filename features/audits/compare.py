@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from features.audits.pair_audit import audit_pairs
-from features.sets.store import AUDIT_FILE, effective_size
+from features.sets.store import effective_size
 from lurker.errors import CallError, LurkerError
 from lurker.hard_tests import require_one_hard_test
-from lurker.pair_sets import HARD_TEST, PairSet, read_pair_set, read_pairs
+from lurker.pair_sets import AUDIT_FILE, HARD_TEST, PairSet, read_pair_set, read_pairs
 from lurker.pairwise import fit_tfidf
 from lurker.progress import progress
 from lurker.stats import Estimate, accuracy_interval, mean_interval

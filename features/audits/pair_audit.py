@@ -21,11 +21,11 @@ from features.confounders.measures import (
     add_confounders,
     standardised_mean_differences,
 )
-from features.sets.store import AUDIT_FILE, effective_size
+from features.sets.store import effective_size
 from lurker.errors import CallError, LurkerError
-from lurker.pair_sets import PairSet, read_pair_set
+from lurker.pair_sets import AUDIT_FILE, SPLITS, PairSet, read_pair_set
 from lurker.progress import progress
-from lurker.schema import SCHEMA_VERSION, TRUTH
+from lurker.schema import PAIRS, POSTS, SCHEMA_VERSION, TRUTH, Column, column_faults
 from lurker.stats import Estimate
 from lurker.workspace import Workspace, write_json
 
@@ -34,6 +34,8 @@ FRAME_COLUMNS = (
     *("chosen_delay_s", "rejected_delay_s", "chosen_chars", "rejected_chars"),
 )
 """PAIRS columns that the audit of a frame needs."""
+OPTIONAL_COLUMNS = ("weight", "label_confidence")
+"""PAIRS columns that it uses if they are there."""
 
 
 def audit_pairs(
@@ -86,7 +88,7 @@ def audit_frame(
         The content that audit.json would have, and confounder -> why it is not available or limited.
 
     Raises:
-        CallError: the frame lacks a column.
+        CallError: the frame lacks a column, or one has nulls, another type or values that no pair has.
         LurkerError: it has too few posts to test a probe on posts it has not seen.
     """
     if missing := [name for name in FRAME_COLUMNS if name not in frame.columns]:
@@ -94,8 +96,7 @@ def audit_frame(
             f"The frame has no column {', '.join(missing)} (it has: {', '.join(frame.columns)}).",
             "An audit needs the columns of a pair set: see `features.load(ws, NAME).frame`.",
         )
-    if "weight" not in frame.columns:
-        frame = frame.with_columns(weight=pl.lit(1.0))
+    frame = _checked(frame if "weight" in frame.columns else frame.with_columns(weight=pl.lit(1.0)))
     limits = {
         "order": "known among the responses of the frame only",
         "author": "needs a workspace",
@@ -110,6 +111,40 @@ def audit_frame(
     pairs = add_confounders(pairs.drop(stale), context_from_pairs(frame))
     source: dict[str, Any] = {"pairs": None, "recipe": None, "pairs_sha256": None, "differences_before": []}
     return _audit(pairs, source, groups, config or AuditConfig(), probes or ProbeConfig()), limits
+
+
+def _checked(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with the types of PAIRS; whole numbers of any width will do.
+
+    Raises:
+        CallError: a column has nulls, another type, or values that no pair has.
+    """
+    columns = {name: PAIRS.columns[name] for name in (*FRAME_COLUMNS, *OPTIONAL_COLUMNS) if name in frame.columns}
+    if "post_created_utc" in frame.columns:
+        columns["post_created_utc"] = POSTS.columns["created_utc"]
+    frame = frame.with_columns(
+        pl.col(name).cast(column.dtype) for name, column in columns.items() if _is_narrower(frame.schema[name], column)
+    )
+    faults = column_faults(frame, columns)
+    rules = {
+        "split is none of " + ", ".join(SPLITS): ~pl.col("split").is_in(SPLITS),
+        "weight is not above 0": ~(pl.col("weight").is_finite() & (pl.col("weight") > 0)),
+        "a delay is below 0": pl.min_horizontal("chosen_delay_s", "rejected_delay_s") < 0,
+        "a length is below 1": pl.min_horizontal("chosen_chars", "rejected_chars") < 1,
+        "pair_id is not unique": pl.col("pair_id").is_duplicated(),
+    }
+    if not faults:
+        counts = frame.select(pl.when(is_wrong).then(1).sum().alias(rule) for rule, is_wrong in rules.items())
+        faults = [f"{rule} in {n:,} rows" for rule, n in counts.row(0, named=True).items() if n]
+    if faults:
+        raise CallError(
+            f"The frame cannot be audited: {'; '.join(faults)}.", "Drop or repair these rows and columns first."
+        )
+    return frame
+
+
+def _is_narrower(dtype: pl.DataType, column: Column) -> bool:
+    return dtype.is_integer() if column.dtype == pl.Int64 else column.dtype == pl.Float64 and dtype.is_numeric()
 
 
 def _context_columns() -> set[str]:

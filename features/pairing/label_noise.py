@@ -20,7 +20,7 @@ from features.recipes.recipe import Recipe
 from lurker.stats import accuracy_interval
 
 MIN_OVERDISPERSION = 1e-3
-"""Excess of variance over mean, as a share of the mean, below which scores cannot be told from pure counting noise."""
+"""Excess of variance over mean, as a share of the mean, below which scores look like pure counting noise."""
 
 CEILING = (
     "mean label_confidence: an upper bound on the accuracy of any model on these labels, not an estimate; "

@@ -24,7 +24,6 @@ from features.recipes.recipe import Recipe
 from features.responses.exclusions import Exclusions
 from features.responses.rules import response_rules, select_responses
 from features.text.formatting import FORMATTING_COUNTS
-from lurker.progress import say
 
 COLUMNS = (
     *(*RESPONSE_COLUMNS, *FORMATTING_COUNTS, *CONTEXT_CONFOUNDERS, *POST_CONTEXT),
@@ -88,7 +87,6 @@ def select_pairs(
     pool, ledger = match(recipe, context.subfolder("pool"))
     if recipe.deconfound == "none" or pool.n_rows == 0:
         return SelectedPairs(pairs=pool, ledgers={"responses": response_ledger, "pairs": ledger})
-    say("Measuring how well confounders predict the outcome.")
     before = _differences(pool)
     if recipe.deconfound == "balance":
         pairs, ledger, rounds = _balanced(pool, ledger, recipe, match, context)

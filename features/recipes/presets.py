@@ -126,6 +126,18 @@ def hard_test_recipe() -> Recipe:
     )
 
 
+def _ours(name: str) -> Recipe:
+    """The responses that our recipes pair: of readable length, by people other than the asker, and not copies."""
+    return Recipe(
+        name=name,
+        min_chars=20,
+        exclude_op=True,
+        exclude_bots=True,
+        exclude_link_only=True,
+        exclude_near_duplicates=True,
+    )
+
+
 def balanced() -> Recipe:
     """Ours: loose calipers on delay and length, then thinned until no confounder of the audit names the winner.
 
@@ -133,13 +145,8 @@ def balanced() -> Recipe:
     reads quality could learn. The caliper on length leaves little of that (simulated: a reward's partial correlation
     with length at fixed quality was .08 without it, .00 with it).
     """
-    return Recipe(
-        name="balanced",
-        min_chars=20,
-        exclude_op=True,
-        exclude_bots=True,
-        exclude_link_only=True,
-        exclude_near_duplicates=True,
+    return dataclasses.replace(
+        _ours("balanced"),
         neighbour_order="delay",
         n_neighbours=64,
         max_log_delay_difference=1.5,
@@ -159,13 +166,8 @@ def adjusted() -> Recipe:
 
     For training that adds the log-odds to the margin, so that the reward does not learn them.
     """
-    return Recipe(
-        name="adjusted",
-        min_chars=20,
-        exclude_op=True,
-        exclude_bots=True,
-        exclude_link_only=True,
-        exclude_near_duplicates=True,
+    return dataclasses.replace(
+        _ours("adjusted"),
         deconfound="adjust",
         max_pairs_per_response=8,
         max_pairs_per_post=50,

@@ -20,7 +20,7 @@ class Recipe:
     name: str
     """Name of the rules, written to every pair's `recipe` column."""
     seed: int = 0
-    """Seed of random neighbours, of which pairs the caps keep, of folds and thinning; never of the splits, integer."""
+    """Seed of random neighbours, of the pairs that caps keep, of folds and thinning; never of the splits, integer."""
 
     min_post_score: int | None = None
     """Lowest score of a post, votes."""

@@ -10,6 +10,7 @@ from features.build_context import BuildOptions, open_context
 from features.ledger import Ledger
 from features.pairing.label_noise import check_second_window, second_window
 from features.pairing.select import SelectedPairs, select_pairs
+from features.recipes.presets import PRESETS
 from features.recipes.recipe import Recipe
 from features.responses.exclusions import find_exclusions
 from features.responses.measure import MeasuredComments, measure_comments
@@ -18,12 +19,17 @@ from features.responses.splits import with_time_cuts
 from features.sets.hard_tests import freeze_hard_test
 from features.sets.join_texts import attach_texts
 from features.sets.store import describe_blocks, stream_pairs
+from lurker.config import to_dict
 from lurker.engine import running
 from lurker.errors import CallError, LurkerError
-from lurker.pair_sets import HARD_TEST, MANIFEST
+from lurker.listings import runs_by_pair_set
+from lurker.pair_sets import HARD_TEST, MANIFEST, pair_set_names, read_manifest
 from lurker.progress import advance, progress, say
 from lurker.schema import COMMENTS
 from lurker.workspace import Workspace, write_json
+
+MOST_CHANGES = 3
+"""Changed fields that an error names."""
 
 
 def build_pairs(
@@ -33,6 +39,7 @@ def build_pairs(
     subreddits: Sequence[str] | None = None,
     *,
     refreeze: bool = False,
+    replace: bool = False,
     options: BuildOptions | None = None,
 ) -> dict[str, Any]:
     """Build the pair set `name`, and the hard test of its subreddits if it is not frozen yet.
@@ -40,13 +47,14 @@ def build_pairs(
     Args:
         subreddits: all that were ingested when None.
         refreeze: replace the frozen hard test where the input has changed.
+        replace: replace a set of this name that another recipe built.
         options: how to compute; the result is the same to the byte.
 
     Returns:
         The manifest.
 
     Raises:
-        CallError: the name is reserved or not a valid name.
+        CallError: the name is reserved, not a valid name, or that of a set that another recipe built.
         LurkerError: nothing was ingested, a subreddit has no comments, or no pairs are left (the message names the rule
             that dropped most).
     """
@@ -54,12 +62,16 @@ def build_pairs(
         raise CallError(f"{HARD_TEST!r} is reserved for the frozen test that every build makes.", "Use another name.")
     options = options or BuildOptions()
     target = workspace.folder("pairs", name)
+    if not replace:
+        _require_same_recipe(workspace, name, recipe, subreddits)
     with workspace.lock("pairs build"), running(options.engine), open_context(workspace, options) as context:
         names = _resolve_subreddits(workspace, subreddits)
         n_comments = sum(workspace.manifest(COMMENTS, subreddit)["n_rows"] for subreddit in names)
         with progress("Measuring comments", n_comments, "comments"):
             measured = measure_comments(names, context)
         rules = with_time_cuts(recipe, measured.post_times)
+        if recipe.deconfound != "none":
+            say("Measuring how well confounders predict the outcome.")
         selected = select_pairs(measured.blocks, rules, find_exclusions(recipe, context), context.subfolder("set"))
         if selected.pairs.n_rows == 0:
             raise _no_pairs_left(name, recipe, selected.ledgers["responses"], selected.ledgers["pairs"])
@@ -67,10 +79,39 @@ def build_pairs(
         with progress("Joining texts", selected.pairs.n_rows, "pairs"):
             sha256 = stream_pairs(workspace, name, _counted(attach_texts(selected.pairs, recipe, context)))
         manifest = describe_blocks(selected.pairs, sha256, name, recipe, names)
-        manifest |= _provenance(selected, measured, rules) | {"hard_test": hard_test}
+        manifest |= _provenance(selected, measured, rules) | {"settings": _settings(recipe), "hard_test": hard_test}
         write_json(manifest, target / MANIFEST)
     say(f"Wrote {manifest['n_pairs']:,} pairs to {target}. Next: `lurker pairs audit {name}`.")
     return manifest
+
+
+def _require_same_recipe(workspace: Workspace, name: str, recipe: Recipe, subreddits: Sequence[str] | None) -> None:
+    """Refuse to build over a set of another recipe, or of other subreddits than those asked for.
+
+    A set that cannot be read may be replaced, and a set by the same recipe may be built again from more data.
+    """
+    if name not in pair_set_names(workspace):
+        return
+    try:
+        manifest = read_manifest(workspace, name)
+    except LurkerError:
+        return
+    changes = [
+        f"{field} was {manifest['recipe'][field]}, now {value}"
+        for field, value in to_dict(recipe).items()
+        if manifest["recipe"].get(field, value) != value  # a set of an older version may lack a field
+    ]
+    before = sorted(manifest.get("subreddits", []))
+    if subreddits is not None and _resolve_subreddits(workspace, subreddits) != before:
+        changes.append(f"it was built from {', '.join(before) or 'no subreddits'}, now from {', '.join(subreddits)}")
+    if changes:
+        more = f" and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
+        n_runs = len(runs_by_pair_set(workspace).get(name, []))
+        trained = f" Runs trained on it, which could no longer be evaluated: {n_runs:,}." if n_runs else ""
+        raise CallError(
+            f"There is a pair set {name!r} by another recipe ({'; '.join(changes[:MOST_CHANGES])}{more}).{trained}",
+            "Choose another name, or replace the set: add --replace (in Python: replace=True).",
+        )
 
 
 def _counted(parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -90,6 +131,13 @@ def _provenance(selected: SelectedPairs, measured: MeasuredComments, rules: Reci
         "time_cuts": _time_cuts(rules),
         "second_window": check_second_window(_second_windows(selected.pairs)),
     }
+
+
+def _settings(recipe: Recipe) -> list[str]:
+    """`field=value` of the fields that differ from the preset of this name, for the command that builds it again."""
+    before = to_dict(PRESETS[recipe.name]()) if recipe.name in PRESETS else {}
+    changed = {name: value for name, value in to_dict(recipe).items() if before and value != before[name]}
+    return [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in changed.items()]
 
 
 def _time_cuts(rules: Recipe) -> dict[str, int | None] | None:
@@ -112,6 +160,8 @@ def _resolve_subreddits(workspace: Workspace, subreddits: Sequence[str] | None) 
         raise LurkerError(f"No comments in {workspace.root}.", "Ingest some: `lurker ingest dump FILE...`.")
     if subreddits is None:
         return sorted(known.values())
+    if not subreddits:
+        raise CallError("No subreddits were given.", f"Name some of {', '.join(known.values())}, or leave them out.")
     workspace.files(COMMENTS, subreddits)  # raises if one is missing
     return sorted({known[name.lower().removeprefix("r/")] for name in subreddits})
 

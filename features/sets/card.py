@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lurker.confounders import CONFOUNDER_NAMES
 from lurker.report import cell
 
 _USE = {
@@ -118,7 +119,8 @@ def _audit_lines(name: str, audit: dict[str, Any] | None) -> list[str]:
     keys = ("subreddit", "split", "confounders", "probe", "n_pairs", "accuracy", "accuracy_low", "accuracy_high", "auc")
     # Of a single community only all confounders together; audit.json has the rest.
     rows = [row for row in audit["probes"] if row["subreddit"] == "all" or row["confounders"] == "joint"]
-    probes = [tuple(cell(row[key]) for key in keys) for row in rows]
+    named = [row | {"confounders": CONFOUNDER_NAMES.get(row["confounders"], row["confounders"])} for row in rows]
+    probes = [tuple(cell(row[key]) for key in keys) for row in named]
     before = {row["confounder"]: row["smd"] for row in audit.get("differences_before", [])}
     differences = [
         (row["confounder"], cell(before.get(row["confounder"])), cell(row["smd"])) for row in audit["differences"]

@@ -15,10 +15,10 @@ import polars as pl
 
 from features.hashing import hash_ids
 from features.sets.card import dataset_card
-from features.sets.store import AUDIT_FILE, SECOND_OPINION_FILE
+from features.sets.store import SECOND_OPINION_FILE
 from lurker.errors import CallError, LurkerError
 from lurker.exports import note_export
-from lurker.pair_sets import MANIFEST, SPLITS, TEXTS, pair_set_folder, read_pair_set
+from lurker.pair_sets import AUDIT_FILE, MANIFEST, SPLITS, TEXTS, pair_set_folder, read_pair_set
 from lurker.schema import POSTS
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
 

@@ -33,7 +33,7 @@ def compiled() -> ctypes.CDLL | None:
     Raises:
         LurkerError: in CI, where a library that cannot be used is an error.
     """
-    with _loading:  # threads call this at the same time, and the message shall come once
+    with _loading:  # threads call this at the same time, and the message must appear once
         return _load()
 
 

@@ -15,8 +15,8 @@ from lurker.charts.look import (
     marker,
     shapes,
 )
+from lurker.confounders import CONFOUNDER_NAMES
 
-CONFOUNDERS = {"time": "time", "length": "length", "joint": "all together", "text": "text (TF-IDF)"}
 NEGLIGIBLE_SMD = 0.1
 """|standardised mean difference| below which a covariate is usually called balanced.
 
@@ -32,9 +32,9 @@ def probe_intervals(probes: pl.DataFrame) -> alt.LayerChart:
     """
     names = probes["pairs"].unique(maintain_order=True).to_list()
     kinds = sorted(probes["probe"].unique())
-    seen = [label for name, label in CONFOUNDERS.items() if name in probes["confounders"].to_list()]
+    seen = [label for name, label in CONFOUNDER_NAMES.items() if name in probes["confounders"].to_list()]
     shown = probes.with_columns(
-        sees=pl.col("confounders").replace(CONFOUNDERS), row=pl.format("{} · {}", "pairs", "probe")
+        sees=pl.col("confounders").replace(CONFOUNDER_NAMES), row=pl.format("{} · {}", "pairs", "probe")
     )
     rows = [f"{name} · {kind}" for name in names for kind in kinds]
     axis = accuracy_axis(shown, "accuracy at predicting the winner (0.5 is chance)", room=0.02)

@@ -6,7 +6,7 @@ They run in processes of this machine (`local`) or on a Ray cluster (`ray`).
 from lurker.engine.outcome import Outcome
 from lurker.engine.ray import running
 from lurker.engine.resources import THREAD_VARIABLES, Resources
-from lurker.engine.tasks import Engine, gpus_available, map_in_order, run_tasks
+from lurker.engine.tasks import Engine, gpus_available, map_in_order, require_engine, run_tasks
 
 __all__ = [
     "THREAD_VARIABLES",
@@ -15,6 +15,7 @@ __all__ = [
     "Resources",
     "gpus_available",
     "map_in_order",
+    "require_engine",
     "run_tasks",
     "running",
 ]

@@ -96,7 +96,7 @@ def map_in_order(
 def require_engine(engine: str) -> None:
     """Raises CallError for an engine that does not exist."""
     if engine not in get_args(Engine):
-        raise CallError(f"Unknown engine {engine!r}.", f"Take one of: {', '.join(get_args(Engine))}.")
+        raise CallError(f"Unknown engine {engine!r}.", f"Use one of: {', '.join(get_args(Engine))}.")
 
 
 def gpus_available(engine: Engine) -> int:

@@ -136,7 +136,7 @@ def run_cells(
     failures = []
     with (
         running(experiment.engine),
-        progress(f"{len(waiting)} cells", 100.0, "% of the work", notes=lambda: reports(report_files)) as advance,
+        progress(f"{len(waiting)} cells", 100.0, "%", notes=lambda: reports(report_files)) as advance,
     ):
         has_gpu = bool(waiting) and gpus_available(experiment.engine) > 0
         outcomes = run_tasks(

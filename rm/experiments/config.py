@@ -1,13 +1,15 @@
 """What experiments share: where one is kept and run, the options of their configs, and the checks of these options."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lurker.engine import Engine
+from lurker.arguments import as_list, shown
+from lurker.config import typed_values
+from lurker.engine import Engine, require_engine
 from lurker.errors import CallError
-from lurker.pair_sets import HARD_TEST, PairSet, has_hard_test
+from lurker.pair_sets import HARD_TEST, PairSet, has_hard_test, pair_set_name
 from lurker.progress import say
 from lurker.workspace import Workspace
 
@@ -57,10 +59,11 @@ class PairSetConfig(SeededConfig):
     """communities trained and tested on; all when empty"""
 
 
-def make_config(config: Callable[..., C], **values: Any) -> C:
-    """A config, its complaints turned into a CallError."""
+def make_config(config: type[C], **values: Any) -> C:
+    """A config of values of the right types, its complaints turned into a CallError; one value is a tuple of one."""
+    checked = typed_values(config, values)
     try:
-        return config(**values)
+        return config(**checked)
     except ValueError as error:
         raise CallError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
 
@@ -90,14 +93,25 @@ def require_pairs(wanted: int, available: int, source: str) -> None:
         )
 
 
-def pair_set_name(pairs: PairSet | str) -> str:
-    """The name of a pair set."""
-    return pairs if isinstance(pairs, str) else pairs.name
+def pair_set_names(pairs: Sequence[PairSet | str] | PairSet | str, what: str) -> tuple[str, ...]:
+    """The names of pair sets; one is a tuple of one.
+
+    Args:
+        what: name of the argument, for the error.
+    """
+    return tuple(pair_set_name(one) for one in as_list(pairs, what))
 
 
-def pair_set_names(pairs: Sequence[PairSet | str]) -> tuple[str, ...]:
-    """The names of pair sets."""
-    return tuple(pair_set_name(one) for one in pairs)
+def experiment_on(pairs: PairSet, name: str, engine: Engine, n_workers: int | None) -> Experiment:
+    """The experiment of this name in the workspace of a pair set.
+
+    Raises:
+        CallError: the engine or the number of workers is not possible.
+    """
+    require_engine(engine)
+    if n_workers is not None and (not isinstance(n_workers, int) or n_workers < 1):
+        raise CallError(f"n_workers takes a whole number from 1, got {shown(n_workers)}.", "Leave it out to use all.")
+    return Experiment(pairs.workspace, name, engine, n_workers)
 
 
 def choose_test(workspace: Workspace, pairs: str, wanted: str | None) -> str:

@@ -13,11 +13,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lurker.arguments import as_list
 from lurker.config import fingerprint, to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
 from lurker.hard_tests import require_one_hard_test
-from lurker.pair_sets import HARD_TEST, PairSet, has_hard_test, read_manifest, read_pairs, require_disjoint, split_of
+from lurker.pair_sets import (
+    HARD_TEST,
+    PairSet,
+    has_hard_test,
+    pair_set_name,
+    read_manifest,
+    read_pairs,
+    require_disjoint,
+    require_pair_set,
+    split_of,
+)
 from lurker.pairwise import fit_tfidf
 from lurker.report import ResultTable
 from lurker.workspace import Workspace, write_json, write_parquet
@@ -27,6 +38,7 @@ from rm.experiments.cells import TFIDF, Cell, make_cell, run_cells, train_cell
 from rm.experiments.config import (
     Experiment,
     SeededConfig,
+    experiment_on,
     make_config,
     pair_set_names,
     require_distinct,
@@ -134,14 +146,14 @@ class RecipesPlan:
 
 
 def recipes(
-    pairs: Sequence[PairSet],
+    pairs: Sequence[PairSet] | PairSet,
     *,
-    models: Sequence[str] = (TFIDF,),
-    sizes: Sequence[int | None] = (None,),
+    models: Sequence[str] | str = (TFIDF,),
+    sizes: Sequence[int | None] | int | None = (None,),
     seeds: int = 3,
-    tests: Sequence[PairSet | str] = (),
-    min_gaps: Sequence[int] = (1, 5),
-    reference: str | None = None,
+    tests: Sequence[PairSet | str] | PairSet | str = (),
+    min_gaps: Sequence[int] | int = (1, 5),
+    reference: PairSet | str | None = None,
     name: str = "recipes",
     engine: Engine = "local",
     n_workers: int | None = None,
@@ -167,18 +179,19 @@ def recipes(
         LurkerError: every cell failed, sets were built with different hard tests, a test has no test pairs, or a test
             post was trained on.
     """
+    sets = [require_pair_set(one) for one in as_list(pairs, "pairs")]
     config = make_config(
         RecipesConfig,
-        pairs=pair_set_names(pairs),
-        models=tuple(models),
-        sizes=tuple(sizes),
+        pairs=[one.name for one in sets],
+        models=models,
+        sizes=[sizes] if sizes is None else sizes,
         n_seeds=seeds,
-        tests=pair_set_names(tests),
-        min_gaps=tuple(min_gaps),
-        reference=reference,
+        tests=pair_set_names(tests, "tests"),
+        min_gaps=min_gaps,
+        reference=None if reference is None else pair_set_name(reference),
         settings=as_settings(train_fields),
     )
-    return run_recipes(Experiment(pairs[0].workspace, name, engine, n_workers), config)
+    return run_recipes(experiment_on(sets[0], name, engine, n_workers), config)
 
 
 def run_recipes(experiment: Experiment, config: RecipesConfig) -> Recipes:

@@ -8,7 +8,7 @@ import polars as pl
 
 from lurker.config import to_dict
 from lurker.engine import Engine
-from lurker.pair_sets import PairSet, read_pairs, split_of
+from lurker.pair_sets import PairSet, pair_set_name, read_pairs, require_pair_set, split_of
 from lurker.report import ResultTable
 from lurker.schema import SCALING, check
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
@@ -27,8 +27,8 @@ from rm.experiments.config import (
     Experiment,
     PairSetConfig,
     choose_test,
+    experiment_on,
     make_config,
-    pair_set_name,
     require_distinct,
     require_pairs,
 )
@@ -77,12 +77,12 @@ class Scaling(ExperimentResult):
 
 def scaling(
     pairs: PairSet,
-    models: Sequence[str],
-    sizes: Sequence[int],
+    models: Sequence[str] | str,
+    sizes: Sequence[int] | int,
     *,
     seeds: int = 3,
     test: PairSet | str | None = None,
-    subreddits: Sequence[str] = (),
+    subreddits: Sequence[str] | str = (),
     name: str | None = None,
     engine: Engine = "local",
     n_workers: int | None = None,
@@ -106,17 +106,18 @@ def scaling(
         CallError: an argument is not possible, such as a size beyond the data.
         LurkerError: every cell failed, or a test post was trained on.
     """
+    require_pair_set(pairs)
     config = make_config(
         ScalingConfig,
         pairs=pairs.name,
-        models=tuple(models),
-        sizes=tuple(sizes),
+        models=models,
+        sizes=sizes,
         n_seeds=seeds,
-        test_pairs=test and pair_set_name(test),
-        subreddits=tuple(subreddits),
+        test_pairs=None if test is None else pair_set_name(test),
+        subreddits=subreddits,
         settings=as_settings(train_fields),
     )
-    return run_scaling(Experiment(pairs.workspace, name or f"{pairs.name}-scaling", engine, n_workers), config)
+    return run_scaling(experiment_on(pairs, name or f"{pairs.name}-scaling", engine, n_workers), config)
 
 
 def run_scaling(experiment: Experiment, config: ScalingConfig) -> Scaling:

@@ -16,10 +16,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
+from lurker.arguments import as_list, require_kind
 from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
-from lurker.pair_sets import PairSet, read_pairs, split_of
+from lurker.pair_sets import PairSet, read_pairs, require_pair_set, split_of
 from lurker.pairwise import best_scale
 from lurker.report import ResultTable
 from lurker.schema import SEARCH, check
@@ -28,7 +29,7 @@ from lurker.workspace import Workspace, read_json, write_json, write_parquet
 from rm.evaluation.metrics import Margins, is_correct, model_margins, prediction_table
 from rm.evaluation.trained_run import load_trained
 from rm.experiments.cells import Cell, make_cell, result_file, run_cells, train_cell
-from rm.experiments.config import Experiment, make_config
+from rm.experiments.config import Experiment, experiment_on, make_config
 from rm.experiments.results import ExperimentResult, Failure, require_finished
 from rm.models.ladder import check_spec
 from rm.pairs.subsets import content_digest
@@ -142,15 +143,23 @@ def search(
         CallError: a pair set, model or field does not exist.
         LurkerError: every candidate of a stage failed.
     """
+    require_pair_set(pairs)
     config = make_config(
         SearchConfig,
         pairs=pairs.name,
         model=model,
-        stages=tuple(" | ".join(" ".join(as_settings(one)) for one in stage) for stage in stages),
-        settings=as_settings(start or {}),
+        stages=[
+            " | ".join(" ".join(_settings(one)) for one in as_list(stage, "a stage"))
+            for stage in as_list(stages, "stages")
+        ],
+        settings=_settings(start or {}),
         seed=seed,
     )
-    return run_search(Experiment(pairs.workspace, name or f"{pairs.name}-search", engine, n_workers), config)
+    return run_search(experiment_on(pairs, name or f"{pairs.name}-search", engine, n_workers), config)
+
+
+def _settings(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    return as_settings(require_kind(fields, dict, "A mapping of fields", 'Such as {"learning_rate": 1e-3}.'))
 
 
 def parse_stage(text: str) -> list[dict[str, str]]:

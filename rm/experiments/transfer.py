@@ -9,7 +9,7 @@ import polars as pl
 from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
-from lurker.pair_sets import PairSet, read_pairs, split_of
+from lurker.pair_sets import PairSet, pair_set_name, read_pairs, require_pair_set, split_of
 from lurker.progress import say
 from lurker.report import ResultTable
 from lurker.schema import TRANSFER, check
@@ -20,8 +20,8 @@ from rm.experiments.config import (
     Experiment,
     PairSetConfig,
     choose_test,
+    experiment_on,
     make_config,
-    pair_set_name,
     require_pairs,
 )
 from rm.experiments.results import ExperimentResult, mean_accuracy
@@ -92,7 +92,7 @@ def transfer(
     max_pairs: int | None = None,
     seeds: int = 1,
     test: PairSet | str | None = None,
-    subreddits: Sequence[str] = (),
+    subreddits: Sequence[str] | str = (),
     name: str | None = None,
     engine: Engine = "local",
     n_workers: int | None = None,
@@ -116,17 +116,18 @@ def transfer(
         CallError: an argument is not possible, such as fewer than two communities.
         LurkerError: every cell failed, or a test post was trained on.
     """
+    require_pair_set(pairs)
     config = make_config(
         TransferConfig,
         pairs=pairs.name,
         model=model,
         max_pairs=max_pairs,
         n_seeds=seeds,
-        test_pairs=test and pair_set_name(test),
-        subreddits=tuple(subreddits),
+        test_pairs=None if test is None else pair_set_name(test),
+        subreddits=subreddits,
         settings=as_settings(train_fields),
     )
-    return run_transfer(Experiment(pairs.workspace, name or f"{pairs.name}-transfer", engine, n_workers), config)
+    return run_transfer(experiment_on(pairs, name or f"{pairs.name}-transfer", engine, n_workers), config)
 
 
 def run_transfer(experiment: Experiment, config: TransferConfig) -> Transfer:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lurker.arguments import require_kind
 from lurker.errors import CallError, LurkerError
 from rm.models.pretrained import PACKAGED, locate
 from rm.models.scorer import Scorer
@@ -89,6 +90,7 @@ def check_spec(spec: str) -> None:
     Raises:
         CallError: Lists the known models, or names the command that installs a packaged one.
     """
+    require_kind(spec, str, "The SPEC of one model", _known_models())
     if spec in LADDER:
         return
     if spec in PACKAGED:

@@ -49,7 +49,7 @@ def freeze_below(model: Any, n_trained: int) -> int:
 def use_cached_states(
     scorer: Scorer, sets: Sequence[TokenisedPairs], n_layers: int, tokens_per_batch: int, cache: Path
 ) -> list[TokenisedPairs]:
-    """Compute the outputs of the first n_layers, unless cached, and let the scorer start from them.
+    """Compute the outputs of the first n_layers, unless cached, and start the scorer from them.
 
     Moves the innermost progress bar by tokens computed.
 

@@ -75,7 +75,7 @@ def selectable_modules(layer: nn.Module) -> dict[str, nn.Module]:
 def compute_only_at(modules: dict[str, nn.Module], selected: Tensor, n_tokens: int) -> Iterator[None]:
     """Within the context, these modules compute the selected tokens only and return 0 for the others.
 
-    For the last layer, of which only the tokens that carry a reward are used: query and output projection and the
+    For the last layer, where only the tokens that carry a reward are used: query and output projection and the
     feed-forward network.
 
     Args:

@@ -20,7 +20,7 @@ POOLER_SCALE = 0.5
 
 @torch.no_grad()
 def add_mean_pooling(model: Any) -> None:
-    """Append a layer whose first token is the normalised mean of all tokens, and let the pooler pass it on.
+    """Append a layer whose first token is the normalised mean of all tokens, which the pooler then passes on.
 
     Queries are 0, so attention is uniform over all tokens; values pass unchanged; the feed-forward network adds 0.
     Everything can be trained from there: keys are copied from the layer below, since with keys of 0 queries would

@@ -50,7 +50,7 @@ class Pack:
         return [(queries[is_read[queries]], keys) for queries, keys in self.rows]
 
     def padded(self, n_tokens: int, n_read: int) -> "Pack":
-        """Append tokens that neither attend nor are attended to, the first of which are read like the others.
+        """Append tokens that neither attend nor are attended to; the first of them are read like the others.
 
         Args:
             n_tokens: Tokens of the padded pack; it gains at least as many as `read` does.

@@ -29,7 +29,7 @@ from rm.training.reward_step import pair_targets
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSequences:
-    """Sequences reduced to the input of the reward head; takes the place of `Sequences` in `TokenisedPairs`."""
+    """Sequences reduced to the input of the reward head; used instead of `Sequences` in `TokenisedPairs`."""
 
     features: Tensor
     """[n, width] float32, on the model's device"""
@@ -46,7 +46,7 @@ class EmbeddedSequences:
 
 
 class HeadScorer(nn.Module):
-    """Rewards of embedded sequences by the head alone; takes the place of `Scorer` in the training loop."""
+    """Rewards of embedded sequences by the head alone; used instead of `Scorer` in the training loop."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ def train_config(spec: str, seed: int, settings: Sequence[str]) -> TrainConfig:
     Raises:
         CallError: A setting names an unknown field or an invalid value.
     """
-    config = override(TrainConfig(learning_rate=learning_rate(spec), seed=seed), settings)
+    config = override(TrainConfig(learning_rate=learning_rate(spec)), [f"seed={seed}", *settings])
     if any(setting.partition("=")[0].strip() == "learning_rate" for setting in settings) or config.trained == "all":
         return config
     rate = config.learning_rate * LORA_RATE_FACTOR if config.trained == "lora" else HEAD_LEARNING_RATE

@@ -84,7 +84,7 @@ def build_workspace(root: Path) -> Path:
 
 
 def make_pairs(recipe: str, rng: np.random.Generator, n: int = 60) -> pl.DataFrame:
-    """Pairs, of which the first is hostile, the second huge and the third Arabic."""
+    """Pairs: the first is hostile, the second huge and the third Arabic."""
     rows = []
     for index in range(n):
         chosen_chars, rejected_chars = (int(chars) for chars in rng.integers(80, 600, 2))

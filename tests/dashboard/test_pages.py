@@ -71,7 +71,7 @@ def test_a_page_names_damaged_files(open_page: OpenPage, damaged_root: Path, pag
         "transfer": ("across/transfer.parquet",),
         "recipes": ("taught/differences.parquet",),
         "audit": ("naive/audit.json", "hard-test/manifest.json"),
-        "reader": ("hard-test/pairs.parquet",),
+        "reader": ("hard-test/manifest.json",),
     }[page]
     for name in expected:
         assert name in named
@@ -164,20 +164,20 @@ def test_recipes_without_truth_say_so(open_page: OpenPage, full_root: Path, tmp_
 
 
 def test_the_reader_steps_forward_and_back_and_keeps_the_pair_in_the_url(open_page: OpenPage, full_root: Path) -> None:
-    def place() -> str:
+    def shown_position() -> str:
         value = app.query_params["pair"]
         return value if isinstance(value, str) else value[0]
 
     app = open_page(full_root, "reader")
     assert app.query_params["pairs"] in ("hard-test", ["hard-test"])  # the default too: a link outlives it
     app = open_page(full_root, "reader", pairs="matched")
-    first = place()
+    first = shown_position()
     app.button(key="next").click().run()
-    second = place()
+    second = shown_position()
     assert second != first
     assert "**2** of 60" in texts(app)
     app.button(key="previous").click().run()
-    assert place() == first
+    assert shown_position() == first
     app.button(key="previous").click().run()
     assert "**60** of 60" in texts(app)
     app.button(key="random").click().run()

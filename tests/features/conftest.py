@@ -86,19 +86,19 @@ def simulate_rows(
     delay_effect: float = 1.0,
     subreddits: tuple[str, ...] = ("alpha",),
 ) -> tuple[list[Row], list[Row], list[Row]]:
-    """Posts, comments, truth: score = Poisson(exp(quality - delay_effect * log delay)); quality stands in the words."""
+    """Posts, comments, truth: score = Poisson(exp(quality - delay_effect * log delay)); quality is in the words."""
     rng = np.random.default_rng(seed)
     posts, comments, truth = [], [], []
     for number, subreddit in itertools.product(range(n_posts), subreddits):
         post_id = f"{subreddit[0]}{number}"
         posts.append(post(post_id, subreddit=subreddit))
-        for place in range(n_comments):
+        for position in range(n_comments):
             quality = float(rng.normal())
             delay_s = int(np.exp(rng.uniform(5, 10)))
             expected = float(np.exp(2.5 + quality - delay_effect * (np.log1p(delay_s) - 7.5)))
             words = ["good" if rng.random() < 1 / (1 + np.exp(-2 * quality)) else "bad" for _ in range(12)]
             filler = ["word"] * int(rng.integers(0, 30))
-            row_id = f"{post_id}c{place}"
+            row_id = f"{post_id}c{position}"
             row = {
                 "subreddit": subreddit,
                 "body": " ".join([*words, *filler, row_id]),

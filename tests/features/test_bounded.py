@@ -105,8 +105,8 @@ def build(workspace: Workspace, name: str, folder: Path, *options: str) -> tuple
     folder.mkdir()
     command = [sys.executable, "-m", "lurker", "--workspace", str(workspace.root), "pairs", "build", name, *options]
     # Ray's sockets need a short path.
-    places = {"TMPDIR": str(folder), "RAY_TMPDIR": tempfile.gettempdir()}
-    process = subprocess.Popen(command, env=os.environ | places, stdout=subprocess.DEVNULL)
+    folders = {"TMPDIR": str(folder), "RAY_TMPDIR": tempfile.gettempdir()}
+    process = subprocess.Popen(command, env=os.environ | folders, stdout=subprocess.DEVNULL)
     own = others = 0.0
     spilled = 0
     while True:

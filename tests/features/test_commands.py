@@ -8,6 +8,7 @@ import pytest
 from features.audits.pair_audit import audit_pairs
 from features.audits.probes import ProbeConfig
 from lurker.cli import run
+from lurker.pair_sets import read_manifest
 from lurker.schema import COMMENTS, OBSERVATIONS, check
 from lurker.workspace import Workspace, open_workspace
 
@@ -64,12 +65,26 @@ def test_a_wrong_call_gives_a_clear_error(
     assert not (Path(root) / "pairs").exists()
 
 
+def test_another_recipe_needs_another_name_or_replace(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["--workspace", root, "pairs", "build", "mine", "--recipe", "naive"]
+    assert run([*call, "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)["pairs_sha256"]
+    assert run([*call, "--set", "min_score_gap=9"]) == 2
+    said = capsys.readouterr().err
+    assert "min_score_gap was 1, now 9" in said and "Choose another name" in said and "--replace" in said
+    assert read_manifest(open_workspace(Path(root)), "mine")["pairs_sha256"] == before
+    assert run(["--workspace", root, "pairs", "show", "mine"]) == 0
+    shown = capsys.readouterr().out
+    assert "Ledger of mine" in shown and "Runs trained on it: none." in shown and before in shown
+    assert run([*call, "--set", "min_score_gap=9", "--replace"]) == 0
+
+
 def test_splits_by_author_and_cut_times_out_of_order(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["--workspace", root, "pairs", "build", "mine", "--recipe", "naive"]
     assert run([*call, "--by", "author", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["recipe"]["split_by"] == "author"
     cuts = ["--set", "validation_from_utc=20", "--set", "test_from_utc=10"]
-    assert run([*call, "--by", "time", *cuts]) == 2
+    assert run([*call, "--by", "time", *cuts, "--replace"]) == 2
     assert "validation_from_utc (20) must not be after test_from_utc (10)" in capsys.readouterr().err
 
 

@@ -23,7 +23,7 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def college():
-    """The folder of real Reddit threads that stands beside the project, where there is one."""
+    """The folder of real Reddit threads next to the project, if there is one."""
     folder = Path(__file__).parents[2].parent / "shared/data/reddit"
     if not folder.exists():
         pytest.skip(f"needs the real dumps in {folder}")

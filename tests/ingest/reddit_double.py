@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, urlsplit
 CLIENT_ID, CLIENT_SECRET, TOKEN = "app-id-of-tests", "s3cr3t-of-tests", "token-of-tests"
 CREATED_UTC = 1_700_000_000
 SHOWN_SIBLINGS, SHOWN_DEPTH = 4, 3
-"""Children shown at each place, and levels, before a stub takes over: small, so that small trees have stubs."""
+"""Children shown below each parent, and levels, before a stub replaces the rest: few, so that small trees have some."""
 
 
 def base36(number):
@@ -51,7 +51,7 @@ def little_reddit(subreddits=("college",), n_posts=12, n_comments=20, seed=0):
     world = Reddit()
     number = 36**5
     for name in subreddits:
-        for place in range(n_posts):
+        for position in range(n_posts):
             number += 1
             post_id = base36(number)
             comments = {}
@@ -63,15 +63,15 @@ def little_reddit(subreddits=("college",), n_posts=12, n_comments=20, seed=0):
                 "id": post_id,
                 "name": f"t3_{post_id}",
                 "subreddit": name,
-                "title": f"Question {place} of {name} <3",
+                "title": f"Question {position} of {name} <3",
                 "selftext": "Ask u/somebody & me, &lt;really&gt;?",
-                "author": f"asker{place % 3}",
-                "created_utc": float(CREATED_UTC - 60 * place),
+                "author": f"asker{position % 3}",
+                "created_utc": float(CREATED_UTC - 60 * position),
                 "score": rng.randint(0, 500),
                 "upvote_ratio": 0.9,
                 "num_comments": len(comments),
                 "is_self": True,
-                "over_18": place % 10 == 9,
+                "over_18": position % 10 == 9,
                 "edited": False,
                 "link_flair_text": None,
                 "url": f"https://www.reddit.com/r/{name}/comments/{post_id}/",

@@ -1,6 +1,9 @@
-"""The library face: functions with keyword arguments, a workspace or its path, and reports that show themselves."""
+"""The public functions, with keyword arguments, a workspace or its path, and reports that show themselves."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,3 +130,26 @@ def test_days_and_ages():
     assert parse_age("90m", "older_than") == parse_age(timedelta(minutes=90), "older_than") == timedelta(minutes=90)
     with pytest.raises(CallError, match="older_than takes an age such as 90m, 36h or 30d, got 'soon'"):
         parse_age("soon", "older_than")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda root: ingest.dumps(3, "x"), "There is no file x"),
+        (lambda root: ingest.dumps(root, 3), r"A dump takes a path, as text or a Path, got 3 \(int\)"),
+        (lambda root: ingest.dumps(root, "x", subreddits=None), "subreddits takes one value or a list, got None"),
+        (lambda root: ingest.dumps(root, "x", since=3), r"since takes text, got 3 \(int\)"),
+        (lambda root: ingest.dumps(root, "x", min_score="3"), r"min_score takes a whole number, got '3' \(str\)"),
+        (lambda root: ingest.reddit(root, 3), r"subreddits takes names, got 3 \(int\)"),
+        (lambda root: ingest.reddit(root, "tea", listing="best"), r"listing takes new \| top \| hot \| rising"),
+        (lambda root: ingest.archive(root, None), r"subreddit takes text, got None"),
+        (lambda root: ingest.ids(root, [3], source="archive"), r"fullnames takes names, got 3 \(int\)"),
+        (lambda root: ingest.refresh(None), r"The workspace takes a path, as text or a Path, got None"),
+        (lambda root: ingest.refresh(root, older_than=3), r"older_than takes text, got 3 \(int\)"),
+        (lambda root: ingest.simulate(root, n_posts=1.5), r"n_posts takes a whole number, got 1.5 \(float\)"),
+    ],
+)
+def test_arguments_of_another_type_are_named(call: Callable[[Path], Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(LurkerError, match=words):
+        call(tmp_path / "ws")
+    assert not (tmp_path / "ws").exists()

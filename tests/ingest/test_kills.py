@@ -63,7 +63,7 @@ def tables(root, without=()):
 
 
 def kill_at_random(make_root, arguments, n_kills, seed, is_done, check_end):
-    """Kill the command `n_kills` times; whenever it got to its end, check what it left and begin anew.
+    """Kill the command `n_kills` times; whenever it got to its end, check what it left and start again.
 
     make_root: gives a new workspace. is_done: whether a killed run had ended but for its exit.
     """
@@ -97,7 +97,7 @@ def survivors(printed):
 
 
 def staged(root):
-    """Folders that a next run would go on with."""
+    """Folders from which a next run would resume."""
     return [path for path in (root / "staging").glob("*") if not path.name.startswith(DROPPED_PREFIX)]
 
 
@@ -228,9 +228,9 @@ def test_refresh_and_purge(roots, make_api, fake_clock, make, tmp_path):
         ingest_dumps(
             workspace, [make.file(tmp_path / "dump", [make.post(), make.comment(1), b"{broken"])], RowFilters()
         )
-        for place, one in enumerate(everything.values()):
+        for number, one in enumerate(everything.values()):
             one["score"] += 5
-            if place % 9 == 0:
+            if number % 9 == 0:
                 one["body"] = "[deleted]"
         arguments = ["ingest", "refresh", "--purge", "--reddit-url", server.url, "--json"]
         whole = roots(young)

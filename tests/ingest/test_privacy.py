@@ -24,7 +24,7 @@ def written(root):
 
 
 def names_in(root):
-    """Which names stand in which files, in any case."""
+    """Which names are in which files, in any case."""
     return {
         (name, path)
         for path, text in written(root)
@@ -34,7 +34,7 @@ def names_in(root):
 
 
 def dump(path, make):
-    """A dump in which names stand in every field that Reddit has them in, and in a line that nothing can read."""
+    """A dump with names in every field that Reddit has them in, and in a line that nothing can read."""
     personal = {
         "author": AUTHORS[0],
         "author_fullname": "t2_abc",

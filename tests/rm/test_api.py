@@ -1,5 +1,7 @@
 """What a notebook calls: results that show themselves, runs that resume, and the same runs as the command line."""
 
+from typing import Any
+
 import polars as pl
 import pytest
 
@@ -21,7 +23,7 @@ def pairs(workspace: Workspace) -> PairSet:
 
 def test_a_run_is_trained_read_scored_and_compared(pairs: PairSet) -> None:
     run = rm.train(pairs, model="scratch-10k", **QUICK)
-    assert set(check(run.evaluations, EVALUATIONS)["pairs"]) == {"planted", "hard-test"}
+    assert set(check(run.evaluations.frame, EVALUATIONS)["pairs"]) == {"planted", "hard-test"}
     assert run.metrics.height == run.result["steps"]
     assert check(run.predictions(pairs), PREDICTIONS).height == 144
     assert run.config.train.max_tokens == 64
@@ -90,6 +92,66 @@ def test_wrong_arguments_say_what_is_possible(pairs: PairSet) -> None:
         rm.colour  # noqa: B018
     assert {"train", "load", "scaling", "Run"} <= set(dir(rm))
     assert not list(pairs.workspace.root.glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"seed": 1.5}, "seed takes int, got '1.5'"),
+        ({"max_pairs": 60.5}, r"max_pairs takes a whole number, got 60.5 \(float\)"),
+        ({"model": ["scratch-10k"]}, "The SPEC of one model is needed here, got"),
+        ({"tests": [3]}, r"A pair set is needed here, got 3 \(int\)"),
+        ({"subreddits": [None]}, r"subreddits takes text, got None"),
+        ({"pairs": "planted"}, r"A pair set is needed here, got 'planted' \(str\).*features.load"),
+    ],
+)
+def test_arguments_of_another_type_are_named(pairs: PairSet, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(CallError, match=words):
+        rm.train(**{"pairs": pairs, "model": "scratch-10k", **QUICK, **arguments})
+    assert not list(pairs.workspace.root.glob("runs/*"))
+
+
+def test_one_value_is_a_list_of_one(pairs: PairSet) -> None:
+    run = rm.train(pairs, "scratch-10k", tests="planted", subreddits="alpha", **QUICK)
+    assert (run.config.test_pairs, run.config.subreddits) == (("planted",), ("alpha",))
+    scaling = rm.scaling(pairs, "scratch-10k", 60, seeds=1, n_workers=1, **QUICK)
+    assert scaling.frame.filter(~pl.col("is_baseline"))["predictor"].to_list() == ["scratch-10k"]
+    with pytest.raises(CallError, match="comparison needs two pair sets, got planted"):
+        rm.recipes(pairs, models="tfidf")
+    with pytest.raises(CallError, match="models takes text, got 3"):
+        rm.scaling(pairs, [3], [60])  # type: ignore[list-item]
+    for changed, words in (({"engine": "spark"}, "Unknown engine"), ({"n_workers": 0}, "n_workers takes a whole")):
+        with pytest.raises(CallError, match=words):
+            rm.scaling(pairs, "scratch-10k", 60, **changed)  # type: ignore[arg-type]
+
+
+def test_what_is_scored_is_checked(pairs: PairSet) -> None:
+    run = rm.train(pairs, model="scratch-10k", **QUICK)
+    one = run.score("the road", "amber cedar")
+    assert one.to_list() == run.score(["the road"], ["amber cedar"]).to_list()
+    for arguments, words in (
+        ((["a", "b"], ["c"]), "2 prompt and 1 response"),
+        ((["a"], ["c"], [1, 2]), "1 prompt and 1 response and 2 delay_s"),
+        (("a", None), "responses takes one value or a list, got None"),
+        ((["a"], [None]), r"responses\[0\] is None"),
+        ((["a"], ["x\ud800y"]), r"responses\[0\] is not valid Unicode: half a surrogate pair at character 1"),
+        ((["a"], ["c"], [1.5]), r"delays_s\[0\] is 1.5"),
+    ):
+        with pytest.raises(CallError, match=words):
+            run.score(*arguments)  # type: ignore[arg-type]
+
+
+def test_a_comparison_takes_names_and_lists_baselines(pairs: PairSet) -> None:
+    run = rm.train(pairs, model="scratch-10k", **QUICK)
+    by_value = rm.compare(run, "length", pairs)
+    assert rm.compare(run, "length", "planted") == by_value == rm.compare(run.run_id, "length", pairs)
+    with pytest.raises(CallError, match=r"'tfidff' is not a finished run or a baseline.*length, time, both, tfidf"):
+        rm.compare(run, "tfidff", "planted")
+    with pytest.raises(CallError, match=r"only names: planted, a, length.*rm.load"):
+        rm.compare("a", "length", "planted")
+    with pytest.raises(CallError, match=r"A run is needed here, got 'a' \(str\)"):
+        rm.evaluate("a", pairs)  # type: ignore[arg-type]
 
 
 def test_a_run_that_is_not_finished_has_no_result(workspace: Workspace) -> None:

@@ -258,7 +258,7 @@ def test_a_line_is_escaped_as_in_dumps_and_keeps_known_fields_only():
 
 
 def test_a_lasting_401_for_data_is_a_failure_of_that_call_only(make_api):
-    """The token endpoint accepts the credentials, so the run goes on."""
+    """The token endpoint accepts the credentials, so the run continues."""
     with Server(WORLD, double.always(double.status(401), "listing")) as server:
         with pytest.raises(UnreadableError, match=r"unauthorized \(status 401\), 3 tries") as caught:
             make_api(server).call(NEW, names)

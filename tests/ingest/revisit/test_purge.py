@@ -54,7 +54,7 @@ def rows(make, is_later=False):
 
 
 def all_words(root):
-    """Every such word that stands in any file, Parquet read as rows."""
+    """Every such word in any file, Parquet read as rows."""
     texts = []
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         if path.read_bytes()[:4] == b"PAR1":
@@ -241,7 +241,7 @@ def test_runs_and_exports_out_of_reach_are_named(full, tmp_path, capsys):
     report = purge_texts(full)
     assert (report.runs, report.exports) == (["before"], [str(tmp_path), str(tmp_path / "shared")])
     write_json({"pairs": "naive"}, full.folder("runs", "after") / "config.json")
-    export_pairs(full, "second", "trl", tmp_path / "anew")
+    export_pairs(full, "second", "trl", tmp_path / "again")
     assert run(["--workspace", str(full.root), "ingest", "refresh", "--purge", "--limit", "0"]) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "stay: runs before. Train" in said

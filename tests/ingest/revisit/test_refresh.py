@@ -177,9 +177,9 @@ def test_an_interruption_costs_at_most_one_batch(seen_once, world, server, make_
 def test_a_killed_merge_is_repeated_with_the_same_counts(seen_once, world, server, make_api, n_commits):
     """Three subreddits, three tables: it is killed before any partition is new, and after some are."""
     n_gone = 0
-    for place, one in enumerate([*world.posts.values(), *everything(world).values()]):
+    for number, one in enumerate([*world.posts.values(), *everything(world).values()]):
         one["score"] += 3
-        if place % 8 == 0:
+        if number % 8 == 0:
             one["selftext" if "selftext" in one else "body"] = "[removed]"
             n_gone += 1
     before = count_present(seen_once)

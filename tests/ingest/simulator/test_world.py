@@ -127,12 +127,12 @@ def test_taste_transfers_by_its_shared_part(responses, reddit):
     learned = []
     for name in reddit.subreddits(TRUTH):
         part = responses.filter(pl.col("subreddit") == name)
-        place = {word: number for number, word in enumerate(words)}
+        column = {word: number for number, word in enumerate(words)}
         counts = np.zeros((part.height, len(words)))
         for row, body in enumerate(part["body"]):
             for word in body.lower().replace(".", "").split():
-                if word in place:
-                    counts[row, place[word]] += 1
+                if word in column:
+                    counts[row, column[word]] += 1
         counts /= np.maximum(counts.sum(axis=1, keepdims=True), 1)
         target = np.log(part["score"].clip(1).to_numpy()) - np.log1p(np.exp(part["log_exposure"].to_numpy()) / 10)
         learned.append(np.linalg.lstsq(np.c_[counts, np.ones(part.height)], target, rcond=None)[0][:-1])
@@ -159,7 +159,7 @@ def test_the_delay_effect_sets_the_time_shortcut(knobs, low, high):
 
 
 def readable(**knobs):
-    """Comments of two thousand posts by their place, without the moderators' ones."""
+    """Comments of two thousand posts by position, without the moderators' ones."""
     chunks = [comments for _, comments in simulate(SimulationConfig(n_posts=2_000, **knobs))]
     return pl.concat(chunks).filter(~pl.col("is_sticky")).sort("comment_number")
 

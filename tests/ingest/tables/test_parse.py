@@ -1,4 +1,4 @@
-"""What the standard library's json can read is never lost; what it cannot keeps its place."""
+"""What the standard library's json can read is never lost; what it cannot read keeps its line number."""
 
 import json
 
@@ -41,7 +41,7 @@ def test_readable_rows_are_kept_and_malformed_lines_numbered():
     assert rows["pair"]["body"] == "\U0001f600"
     assert rows["nan"]["score"] is None
     assert [(line.line, line.data) for line in malformed] == [
-        (100 + place, line) for place, line in enumerate(lines) if line in BAD
+        (100 + position, line) for position, line in enumerate(lines) if line in BAD
     ]
 
 

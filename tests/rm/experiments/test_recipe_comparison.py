@@ -27,11 +27,11 @@ def responses(seed: int = 0) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(N_POSTS):
-        for place in range(6):
+        for position in range(6):
             quality = float(rng.normal())
             words = rng.choice(["good", "bad"], size=8, p=[(p := 1 / (1 + np.exp(-2 * quality))), 1 - p])
             filler = ["word"] * int(rng.integers(0, 12))
-            row = {"comment_id": f"p{number}c{place}", "post_id": f"p{number}", "quality": quality}
+            row = {"comment_id": f"p{number}c{position}", "post_id": f"p{number}", "quality": quality}
             rows.append(row | {"text": " ".join([*words, *filler]), "delay_s": int(rng.integers(10, 90_000))})
     return pl.DataFrame(rows)
 
