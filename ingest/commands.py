@@ -1,5 +1,6 @@
 """`lurker ingest ...`: the commands that bring Reddit into the workspace, each a call of `ingest.api`."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 @app.callback()
 def ingest() -> None:
     """Read posts and comments from dumps, live Reddit, an archive or a simulation."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's idle threads, one per core, wait in a loop at first
 
 
 @app.command()

@@ -3,7 +3,6 @@
 import hashlib
 
 import polars as pl
-import pyarrow as pa
 
 HASH_HEX_DIGITS = 16
 KNOWN_BOTS = (
@@ -28,11 +27,11 @@ def hash_authors(names: pl.Series, salt: bytes) -> pl.Series:
     Source:
         RFC 7693 (keyed hashing).
     """
-    coded = names.to_arrow().cast(pa.large_string()).dictionary_encode()
+    coded = names.cast(pl.Categorical(pl.Categories.random()))  # codes of its own: no name outlives the call
     keyed = hashlib.blake2b(key=salt, digest_size=HASH_HEX_DIGITS // 2)
     digests: list[str | None] = []
-    for name in coded.dictionary.to_pylist():
+    for name in coded.to_arrow().dictionary.to_pylist():
         digest = keyed.copy()
         digest.update(name.encode())
         digests.append(None if is_placeholder(name) else digest.hexdigest())
-    return pl.Series("author_hash", digests, dtype=pl.String).gather(pl.Series(coded.indices))
+    return pl.Series("author_hash", digests, dtype=pl.String).gather(coded.to_physical())

@@ -15,14 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
-import duckdb
 import polars as pl
 
 from lurker.errors import CallError, LurkerError
 from lurker.report import Displayed, ResultTable
 from lurker.schema import SCHEMA_VERSION, WORKSPACE_TABLES, Table
+
+if TYPE_CHECKING:  # imported where it is used: ingest of most dumps needs no DuckDB
+    import duckdb
 
 MARKER = "lurker.json"
 PATTERN_CHARACTERS = "*?["
@@ -137,12 +139,14 @@ class Workspace(Displayed):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
 
-    def connect(self, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
+    def connect(self, memory_limit: str | None = None) -> "duckdb.DuckDBPyConnection":
         """An in-memory DuckDB with one view per table, empty if nothing was ingested.
 
         Args:
             memory_limit: of DuckDB, such as "8GB"; None for its default.
         """
+        import duckdb
+
         connection = duckdb.connect(config={"memory_limit": memory_limit} if memory_limit else {})
         connection.execute("SET TimeZone = 'UTC'")
         for table in WORKSPACE_TABLES:

@@ -34,6 +34,7 @@ from ingest.tables.staging import (
     malformed_records,
     merge_staged,
     read_batch,
+    sorted_batch,
     sum_summaries,
     write_batch,
 )
@@ -59,10 +60,10 @@ MAX_PARSERS = 4
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A file that was read: its report, and its last rows, which are in memory and not staged."""
+    """A file that was read: its report, and its last rows, which are in memory, sorted, and not staged."""
 
     report: FileReport
-    held: list[Batch]
+    held: Batch
 
 
 def ingest_dumps(
@@ -102,7 +103,7 @@ def ingest_dumps(
         folders = [folder for _, folder, _ in new]
         _require_rows(reports, filters, folders)
         if folders:
-            merge_staged(workspace, folders, [batch for file in staged for batch in file.held])
+            merge_staged(workspace, folders, [file.held for file in staged])
         for (_, folder, record), file in zip(new, staged, strict=True):
             file.report.malformed_file = _keep_malformed(workspace, folder, file)
             write_json({"report": asdict(file.report), "filters": asdict(filters), "source": source}, record)
@@ -219,7 +220,7 @@ def _stage(
                 future.cancel()
     for name, total in sum_summaries(summaries).items():
         setattr(report, name, total)
-    return StagedFile(report, [batch for _, batch in held.batches])
+    return StagedFile(report, sorted_batch(concat_batches([batch for _, batch in held.batches])))
 
 
 @dataclass(slots=True)
@@ -235,7 +236,7 @@ class _HeldBatches:
         """Wait for a block's batch and hold it; returns its summary."""
         index, batch = read[0], read[1].result()
         self.batches.append((index, batch))
-        self.n_bytes += sum(map(size_bytes, batch.runs.values()))
+        self.n_bytes += sum(map(size_bytes, batch.rows.values()))
         if self.n_bytes > self.max_bytes:
             indices = [index for index, _ in self.batches]
             run = concat_batches([batch for _, batch in self.batches])
@@ -284,7 +285,7 @@ def _keep_malformed(workspace: Workspace, folder: Path, staged: StagedFile) -> s
     """Write the malformed lines of a file, with their line numbers, to one file; returns its path."""
     parts = [part.read_text(encoding="utf-8").splitlines() for part in sorted(folder.glob("*.malformed"))]
     records = [json.loads(line) for part in parts for line in part]
-    records += [record for batch in staged.held for record in malformed_records(batch)]
+    records += malformed_records(staged.held)
     if not records:
         return None
     file = staged.report.file

@@ -102,7 +102,7 @@ def read_lines(data: bytes | memoryview, fields: dict[str, str], n_lines: int | 
     return Lines(fields, valid, values, texts, n_text_bytes.value, n_rows, positions)
 
 
-def array(kind: str, n_rows: int, valid: Bytes | None, values: Bytes, text: pa.Buffer) -> pa.Array:
+def array(kind: str, n_rows: int, valid: Bytes | None, values: Any, text: pa.Buffer | None = None) -> pa.Array:
     """An Arrow column over filled memory, without a copy."""
     dtype = _ARROW.get(kind, pa.string_view())
     buffers = [None if valid is None else pa.py_buffer(valid), pa.py_buffer(values)]

@@ -92,7 +92,7 @@ def _merge_range(
     parts = [part for run in runs if (part := rows_between(run, table, *span)).height]
     if not parts:
         return []
-    rows = in_order(pl.concat(parts), table)
+    rows = parts[0] if len(parts) == 1 else in_order(pl.concat(parts), table)  # a run is in order
     unique = _unique_observations(rows) if table is OBSERVATIONS else _newest_rows(rows, table)
     if unique.height < rows.height:
         unique = in_order(unique, table)

@@ -11,13 +11,15 @@ import os
 import tempfile
 import threading
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import duckdb
 import numpy as np
 import polars as pl
 
 from ingest.native import json_lines
+
+if TYPE_CHECKING:  # imported where it is used: lines in the usual form need no DuckDB
+    import duckdb
 
 RAW_TYPES = {
     "id": "VARCHAR",
@@ -166,12 +168,14 @@ _QUERY = (
 )
 
 
-def _reader() -> tuple[duckdb.DuckDBPyConnection, BinaryIO]:
+def _reader() -> tuple["duckdb.DuckDBPyConnection", BinaryIO]:
     """A single-threaded DuckDB connection per thread, and the file it reads from.
 
     The file has no name and, on Linux, is in memory: lines hold author names, which must not reach a disk.
     """
     if not hasattr(_local, "reader"):
+        import duckdb
+
         connection = duckdb.connect(config={"threads": 1, "produce_arrow_string_view": True})
         connection.execute("SET arrow_output_version = '1.4'")
         file = os.fdopen(_unnamed_file(), "r+b", buffering=0)

@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ def staged_summary(folder: Path, name: str) -> dict[str, Any] | None:
 class Batch:
     """The rows of some lines, their malformed lines and a summary."""
 
-    runs: dict[str, pl.DataFrame]
-    """Sorted rows by table name; tables without rows are absent."""
+    rows: dict[str, pl.DataFrame]
+    """Rows by table name, in no particular order; tables without rows are absent."""
     malformed: tuple[Malformed, ...]
     summary: dict[str, Any]
     """COUNTS, `dropped` and `subreddits`."""
@@ -80,7 +80,7 @@ def read_batch(
             posts, others, summary_of_others = _normalised(raw, context)
             comments, summary = pl.concat([comments, others]), sum_summaries([summary, summary_of_others])
     summary["n_rows"] += len(malformed)
-    return Batch(_sorted_tables(posts, comments), tuple(malformed), {**summary, "n_malformed": len(malformed)})
+    return Batch(_tables(posts, comments), tuple(malformed), {**summary, "n_malformed": len(malformed)})
 
 
 def _normalised(raw: pl.DataFrame, context: RowContext) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
@@ -105,13 +105,19 @@ def _summary(n_rows: int, posts: pl.DataFrame, comments: pl.DataFrame, dropped: 
 
 def concat_batches(batches: Sequence[Batch]) -> Batch:
     """Several batches as one."""
-    runs = {
-        table.name: in_order(pl.concat(parts), table)
+    rows = {
+        table.name: pl.concat(parts)
         for table in TABLES
-        if (parts := [batch.runs[table.name] for batch in batches if table.name in batch.runs])
+        if (parts := [batch.rows[table.name] for batch in batches if table.name in batch.rows])
     }
     malformed = tuple(line for batch in batches for line in batch.malformed)
-    return Batch(runs, malformed, sum_summaries([batch.summary for batch in batches]))
+    return Batch(rows, malformed, sum_summaries([batch.summary for batch in batches]))
+
+
+def sorted_batch(batch: Batch) -> Batch:
+    """The batch with its rows in the order of runs."""
+    tables = (table for table in TABLES if table.name in batch.rows)
+    return replace(batch, rows={table.name: in_order(batch.rows[table.name], table) for table in tables})
 
 
 def sum_summaries(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -130,7 +136,7 @@ def stage_lines(
 
 
 def write_batch(batch: Batch, folder: Path, name: str, notes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Write a batch's runs, then its summary.
+    """Write a batch's rows as runs, then its summary.
 
     Args:
         name: name of the batch, unique in the folder.
@@ -139,7 +145,7 @@ def write_batch(batch: Batch, folder: Path, name: str, notes: dict[str, Any] | N
     Returns:
         The summary as written.
     """
-    _write_runs(batch.runs, folder, name)
+    _write_runs(batch.rows, folder, name)
     if batch.malformed:
         records = "".join(f"{json.dumps(record)}\n" for record in malformed_records(batch))
         with atomic_path(folder / f"{name}.malformed") as temporary:
@@ -157,17 +163,17 @@ def malformed_records(batch: Batch) -> Iterator[dict[str, Any]]:
 
 def stage_rows(folder: Path, name: str, posts: pl.DataFrame, comments: pl.DataFrame) -> None:
     """Write posts, comments and the observations made from them as runs of a batch."""
-    _write_runs(_sorted_tables(posts, comments), folder, name)
+    _write_runs(_tables(posts, comments), folder, name)
 
 
-def _write_runs(runs: dict[str, pl.DataFrame], folder: Path, name: str) -> None:
+def _write_runs(rows: dict[str, pl.DataFrame], folder: Path, name: str) -> None:
     for table in TABLES:
-        if table.name in runs:
-            write_run(runs[table.name], table, folder / f"{name}.{table.name}.arrow")
+        if table.name in rows:
+            write_run(rows[table.name], table, folder / f"{name}.{table.name}.arrow")
 
 
-def _sorted_tables(posts: pl.DataFrame, comments: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Posts, comments and the observations made from them, sorted, by table name; empty tables are absent."""
+def _tables(posts: pl.DataFrame, comments: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Posts, comments and the observations made from them, by table name; empty tables are absent."""
     has_time_and_score = pl.col("retrieved_utc").is_not_null() & pl.col("score").is_not_null()
     observations = [
         rows.filter(has_time_and_score & is_shown).select(
@@ -180,7 +186,7 @@ def _sorted_tables(posts: pl.DataFrame, comments: pl.DataFrame) -> dict[str, pl.
         )
     ]
     tables = ((OBSERVATIONS, pl.concat(observations)), (POSTS, posts), (COMMENTS, comments))
-    return {table.name: in_order(frame, table) for table, frame in tables if frame.height}
+    return {table.name: frame for table, frame in tables if frame.height}
 
 
 def staged_runs(folder: Path, table: Table) -> list[Path]:
@@ -192,14 +198,14 @@ def merge_staged(workspace: Workspace, folders: Sequence[Path], in_memory: Seque
     """Merge every staged batch of the folders into posts, comments and observations; merging twice changes nothing.
 
     Args:
-        in_memory: further batches, which were not written.
+        in_memory: further batches, which were sorted and not written.
     """
     runs: dict[str, list[Run]] = {
         table.name: [run for folder in folders for run in staged_runs(folder, table)] for table in TABLES
     }
     say("Merging into the tables ...")
     for batch in in_memory:
-        for name, rows in batch.runs.items():
+        for name, rows in batch.rows.items():
             runs[name].append(rows)
     spill = folders[0] / "spill"
     shutil.rmtree(spill, ignore_errors=True)

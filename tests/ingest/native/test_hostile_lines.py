@@ -221,8 +221,8 @@ def is_same(one: Batch, other: Batch) -> bool:
     return (
         one.summary == other.summary
         and {bad.line: bad.data for bad in one.malformed} == {bad.line: bad.data for bad in other.malformed}
-        and one.runs.keys() == other.runs.keys()
-        and all(rows.sort(pl.all()).equals(other.runs[name].sort(pl.all())) for name, rows in one.runs.items())
+        and one.rows.keys() == other.rows.keys()
+        and all(rows.sort(pl.all()).equals(other.rows[name].sort(pl.all())) for name, rows in one.rows.items())
     )
 
 
@@ -259,7 +259,7 @@ def test_the_first_of_two_values_counts(monkeypatch):
     seconds = [b"4", b'"c2"', b'{"was_deleted_later":true}', b"true"]
     names = [b"score", b"body", b"id", b"created_utc", b"edited", b"_meta", b"over_18"]
     check(monkeypatch, [start + b',"' + name + b'":' + second + b"}" for name in names for second in seconds])
-    assert read([start + b',"score":4}']).runs["comments"]["score"].to_list() == [3]
+    assert read([start + b',"score":4}']).rows["comments"]["score"].to_list() == [3]
 
 
 def test_most_hostile_lines_are_read():

@@ -41,9 +41,9 @@ def both_ways(monkeypatch, data, filters, salt=SALT):
 def assert_same(fast, slow):
     assert fast.summary == slow.summary
     assert fast.malformed == slow.malformed
-    assert fast.runs.keys() == slow.runs.keys()
-    for name, rows in slow.runs.items():
-        assert_frame_equal(fast.runs[name].sort(pl.all()), rows.sort(pl.all()))
+    assert fast.rows.keys() == slow.rows.keys()
+    for name, rows in slow.rows.items():
+        assert_frame_equal(fast.rows[name].sort(pl.all()), rows.sort(pl.all()))
 
 
 def rows_left(rows, filters=None):
@@ -168,7 +168,7 @@ def test_many_authors_and_texts(monkeypatch):
         rows.append(_USUAL | {"id": f"c{number}", "author": f"author{number * 7919 % 9_000}", "body": body})
     fast, slow = both_ways(monkeypatch, lines_of(rows), RowFilters())
     assert_same(fast, slow)
-    assert fast.runs["comments"]["author_hash"].n_unique() == 9_000
+    assert fast.rows["comments"]["author_hash"].n_unique() == 9_000
 
 
 def test_unusual_rows_are_left():
@@ -205,8 +205,8 @@ def test_rows_survive_when_the_memory_is_used_again():
     read_batch(
         lines_of([_USUAL | {"body": "another text, as long as that"}] * 50), RowContext(RowFilters(), "dump", SALT)
     )
-    assert first.runs["comments"]["body"].unique().to_list() == ["a text that is long enough"]
-    assert posts.runs["posts"]["title"].unique().to_list() == ["a title that is long enough"]
+    assert first.rows["comments"]["body"].unique().to_list() == ["a text that is long enough"]
+    assert posts.rows["posts"]["title"].unique().to_list() == ["a title that is long enough"]
 
 
 def test_the_lists_of_comments_c_fit_the_table():

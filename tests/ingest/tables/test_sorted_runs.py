@@ -1,5 +1,6 @@
 """Sorted runs: any number of them, cut into any number of ranges, merge to the same rows."""
 
+import random
 from itertools import pairwise
 
 import polars as pl
@@ -26,6 +27,18 @@ def looks(n, start=0):
         "score": list(numbers),
     }
     return pl.DataFrame(columns, schema=OBSERVATIONS.schema)
+
+
+@pytest.mark.parametrize("longest", [7, 8, 13])
+def test_rows_sort_like_texts_whatever_ids_are(longest):
+    """Ids with NUL, other letters, and of every length, with ties: integers stand for up to 7 bytes, no more."""
+    draw = random.Random(longest)
+    ids = ["".join(draw.choices("ab\0é", k=draw.randrange(4)))[:3] for _ in range(2_000)] + ["z" * longest]
+    rows = looks(len(ids)).with_columns(item_id=pl.Series(ids), score=pl.Series(range(len(ids))))
+    expected = sorted(
+        rows.rows(named=True), key=lambda row: (row["subreddit"].lower(), row["item_id"].encode(), row["observed_utc"])
+    )
+    assert in_order(pl.concat([rows[:700], rows[700:]]), OBSERVATIONS).rows(named=True) == expected
 
 
 @pytest.mark.parametrize("n_wanted", [1, 2, 7, 40])

@@ -32,5 +32,5 @@ def test_no_author_name_reaches_a_disk(tmp_path):
 
 def test_a_hidden_score_is_no_observation():
     batch = read_batch(lines_of(COMMENT | {"score_hidden": True}, COMMENT | {"id": "c2", "score": 5}), CONTEXT)
-    assert batch.runs["observations"].select("item_id", "score").rows() == [("c2", 5)]
-    assert batch.runs["comments"].height == 2
+    assert batch.rows["observations"].select("item_id", "score").rows() == [("c2", 5)]
+    assert batch.rows["comments"].height == 2
