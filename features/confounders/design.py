@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from features.blocks import Blocks
 from features.confounders.context import POST_CONTEXT
 from features.confounders.measures import SIDES, Scale, confounder_matrix
+from features.confounders.regressions import slices
 from features.hashing import SPAN, hash_ids
 
 MAX_TERM = 4.0
@@ -18,14 +19,7 @@ CORE = ("log_delay", "log_rank", "log_chars")
 """Confounders whose effect may change with the level of the post."""
 MAX_SUBREDDIT_TERMS = 50
 """Subreddits with an indicator of their own, the first by name; the trees see all as a number."""
-SLICE_PAIRS = 20_000
-"""Pairs processed at a time; each takes about 1.5 kB."""
 Floats = NDArray[np.float64]
-
-
-def slices(n: int) -> list[slice]:
-    """Slices that cover n rows, SLICE_PAIRS each."""
-    return [slice(start, start + SLICE_PAIRS) for start in range(0, n, SLICE_PAIRS)]
 
 
 def is_earlier_chosen(pairs: pl.DataFrame) -> NDArray[np.bool_]:
@@ -130,6 +124,14 @@ def standardised(terms: Floats, centre: Floats, spread: Floats) -> Floats:
     terms -= centre
     terms /= spread
     return np.clip(terms, -MAX_TERM, MAX_TERM, out=terms)
+
+
+def all_terms(X: Floats, parts: Floats, centre: Floats, spread: Floats) -> NDArray[np.float32]:
+    """`pair_terms`, standardised, in single precision. Shape [n, number of terms]."""
+    terms = np.empty((len(X), centre.size), dtype=np.float32)
+    for part in slices(len(X)):
+        terms[part] = standardised(pair_terms(X[part], parts[part]), centre, spread)
+    return terms
 
 
 def plain_terms(X: Floats, centre: Floats, spread: Floats) -> NDArray[np.float32]:

@@ -128,20 +128,37 @@ def confounder_matrix(
     """
     sign = np.where(chosen_first, 1.0, -1.0)
     columns: list[NDArray[np.float64]] = []
-    for name, confounders in CONFOUNDERS.items():
-        if group not in (name, "joint"):
-            continue
-        for confounder in confounders:
-            chosen, rejected = (_floats(pairs, f"{side}_{confounder}") for side in SIDES)
-            columns += [sign * (chosen - rejected), (chosen + rejected) / 2]
-            if confounder in RANKED:
-                reference = scale or Scale.from_pairs(pairs, [confounder])
-                scores = [reference.normal_scores(confounder, side) for side in (chosen, rejected)]
-                columns += [sign * (scores[0] - scores[1]), sign * np.sign(chosen - rejected)]
+    for name in grouped(group):
+        chosen, rejected = (_floats(pairs, f"{side}_{name}") for side in SIDES)
+        columns += [sign * (chosen - rejected), (chosen + rejected) / 2]
+        if name in RANKED:
+            reference = scale or Scale.from_pairs(pairs, [name])
+            scores = [reference.normal_scores(name, side) for side in (chosen, rejected)]
+            columns += [sign * (scores[0] - scores[1]), sign * np.sign(chosen - rejected)]
     if group == "joint":
         columns += [_floats(pairs, name) for name in POST_CONTEXT]
         columns.append((scale or Scale.from_pairs(pairs, [])).subreddit_numbers(pairs))
     return np.column_stack(columns)
+
+
+def grouped(group: Group) -> tuple[str, ...]:
+    """The confounders of a group."""
+    return ALL_CONFOUNDERS if group == "joint" else CONFOUNDERS[group]
+
+
+def columns_for_trees(group: Group) -> NDArray[np.int64]:
+    """The columns of `confounder_matrix` that carry all that trees can use, shape [k].
+
+    A threshold on a difference also gives its sign, and trees do not mind a monotone scale: of a number and its
+    logarithm one level is enough, and where there are normal scores, their difference replaces the plain one.
+    """
+    kinds: list[tuple[str, str]] = []
+    for name in grouped(group):
+        kinds += [(name, kind) for kind in ("difference", "level", "score", "sign")[: 4 if name in RANKED else 2]]
+    used = {("score", True), ("level", True), ("difference", False)}
+    kept = [number for number, (name, kind) in enumerate(kinds) if (kind, name in RANKED) in used]
+    n_post = len(POST_CONTEXT) + 1 if group == "joint" else 0
+    return np.array([*kept, *range(len(kinds), len(kinds) + n_post)])
 
 
 def standardised_mean_differences(pairs: pl.DataFrame) -> list[dict[str, str | float]]:

@@ -4,10 +4,10 @@ The mean of the log-odds of three models of all confounders of the audit: booste
 terms and interactions, and one on products of any two confounders. Each alone leaves signal that another finds: trees
 missed sums of collinear confounders (delay against rank) that a linear probe reads, and both missed products that a
 quadratic or neural probe reads. Their mean predicted better than a regression stacked on the trees, and it has no
-second fit through which a post's own labels could leak. All are fitted on other posts, and on training posts only.
+second fit through which a post's own labels could leak. All are fitted on other posts, and on training posts only; a
+held-out post is predicted by the mean of all folds, none of which has seen it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +17,18 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from features.confounders.design import (
-    SLICE_PAIRS,
     Design,
+    all_terms,
     is_earlier_chosen,
     pair_parts,
-    pair_terms,
     plain_terms,
-    slices,
-    standardised,
 )
-from features.confounders.measures import Scale, confounder_matrix
+from features.confounders.measures import Scale, columns_for_trees, confounder_matrix
+from features.confounders.regressions import SLICE_ROWS, ProductMap, fit_all_folds, log_odds
 from features.hashing import hash_ids
 from lurker.threads import single_thread_pool
 
-MANY_PAIRS = 100_000
-"""From this many pairs on, models are fitted one after the other to save memory."""
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,13 +37,13 @@ class PropensityConfig:
 
     max_learned_pairs: int = 200_000
     """About how many pairs to learn from at most, those of the first posts by a hash; each takes about 5 kB, pairs."""
-    n_folds: int = 5
+    n_folds: int = 3
     """Folds of posts for cross-fitting, folds."""
-    n_boosting_rounds: int = 200
+    n_boosting_rounds: int = 60
     """Maximum number of trees, trees."""
-    min_pairs_per_tree: int = 400
+    min_pairs_per_tree: int = 1_300
     """Training pairs per tree: with few pairs, many trees would fit noise, pairs."""
-    learning_rate: float = 0.07
+    learning_rate: float = 0.2
     """Shrinkage of each tree."""
     min_pairs_per_leaf: int = 80
     """Smallest leaf, pairs."""
@@ -72,36 +69,60 @@ class Propensity:
     salt: str
     """Salt of the folds."""
     scale: Scale
-    centre: NDArray[np.float64]
+    centre: Floats
     """Mean of each term of the regressions. Shape [k]."""
-    spread: NDArray[np.float64]
+    spread: Floats
     """Standard deviation of each term. Shape [k]."""
-    boosting: dict[int, Any]
-    """The model of each fold; fold n_folds is that of held-out posts."""
-    logistic: dict[int, Any]
-    products: dict[int, Any]
+    trees: list[Any]
+    """The boosted trees of each fold; None for a fold that has only one label to learn from."""
+    on_terms: Floats
+    """Coefficients on the terms, shape [k + 1, n_folds]."""
+    product_map: ProductMap
+    on_products: Floats
+    """Coefficients on the features of product_map, shape [n_landmarks + 1, n_folds]."""
     trees_share: float
     """Weight of the trees' log-odds: a third, or less with few pairs, because few trees stay close to the base rate."""
 
-    def predict(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
+    def predict(self, pairs: pl.DataFrame) -> Floats:
         """Predicted probability per pair, shape [n].
 
         Args:
             pairs: with the columns of `add_confounders`.
         """
-        probabilities = [self._predict_slice(part) for part in pairs.iter_slices(SLICE_PAIRS)]
+        with threadpool_limits(1):
+            probabilities = [self._predict_slice(part) for part in pairs.iter_slices(SLICE_ROWS)]
         return np.concatenate(probabilities) if probabilities else np.empty(0)
 
-    def _predict_slice(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
-        config, labels, folds = self.config, is_earlier_chosen(pairs), _folds(pairs, self.config, self.salt)
+    def _predict_slice(self, pairs: pl.DataFrame) -> Floats:
+        labels, folds = is_earlier_chosen(pairs), _folds(pairs, self.config, self.salt)
         X = confounder_matrix(pairs, "joint", labels, self.scale)
-        from_trees = _log_odds(_predict(self.boosting, X, folds), config)
-        terms = standardised(pair_terms(X, pair_parts(pairs, labels, self.scale)), self.centre, self.spread)
-        from_terms = _log_odds(_predict(self.logistic, terms, folds), config)
-        plain = plain_terms(X, self.centre, self.spread)
-        from_products = _log_odds(_predict(self.products, plain, folds), config)
+        terms = all_terms(X, pair_parts(pairs, labels, self.scale), self.centre, self.spread)
+        products = self.product_map.transform(plain_terms(X, self.centre, self.spread))
+        from_trees = self._own_fold(self._trees_log_odds(X, folds), folds)
+        from_terms = self._own_fold(log_odds(terms, self.on_terms), folds)
+        from_products = self._own_fold(log_odds(products, self.on_products), folds)
         mean = self.trees_share * from_trees + (1 - self.trees_share) / 2 * (from_terms + from_products)
         return np.asarray(1 / (1 + np.exp(-mean)), dtype=np.float64)
+
+    def _trees_log_odds(self, X: Floats, folds: NDArray[np.int64]) -> Floats:
+        """Log-odds by the trees of each fold, where they are used; 0 elsewhere. Shape [n, n_folds]."""
+        found, used = np.zeros((len(X), self.config.n_folds)), X[:, columns_for_trees("joint")]
+        for fold, model in enumerate(self.trees):
+            mask = (folds == fold) | (folds == self.config.n_folds)
+            if model is not None and mask.any():
+                found[mask, fold] = model.decision_function(used[mask])
+        return found
+
+    def _own_fold(self, by_fold: Floats, folds: NDArray[np.int64]) -> Floats:
+        """The clipped log-odds of each pair's own fold, or the mean over folds for held-out posts. Shape [n].
+
+        Args:
+            by_fold: shape [n, n_folds].
+        """
+        bound = np.log((1 - self.config.clip) / self.config.clip)
+        clipped = np.clip(by_fold, -bound, bound)
+        own = clipped[np.arange(len(folds)), np.minimum(folds, self.config.n_folds - 1)]
+        return np.where(folds == self.config.n_folds, clipped.mean(axis=1), own)
 
 
 def fit_propensity(design: Design, config: PropensityConfig, salt: str = "propensity-fold") -> Propensity:
@@ -110,24 +131,52 @@ def fit_propensity(design: Design, config: PropensityConfig, salt: str = "propen
     Args:
         salt: salt of the hash that assigns posts to folds.
     """
-    scale, centre, spread, labels = design.scale, design.centre, design.spread, design.labels
     folds = _folds(design.posts, config, salt)
-    boosting, logistic = _fit_trees_and_terms(design, folds, config)
-    plain = plain_terms(design.X, centre, spread)
-    del design  # products take the most memory
-    products = _fit(lambda n: _products(n, config).fit, lambda mask: plain[mask], labels, folds, config)
-    trees_share = _n_trees(int((folds != config.n_folds).sum()), config) / config.n_boosting_rounds / 3
-    return Propensity(config, salt, scale, centre, spread, boosting, logistic, products, trees_share)
+    n_learned = int((folds != config.n_folds).sum())
+    with single_thread_pool() as pool:  # the longest first
+        products = pool.submit(_fit_products, design, folds, config)
+        trees = [pool.submit(_fit_trees, design, folds, fold, config) for fold in range(config.n_folds)]
+        on_terms = pool.submit(_fit_terms, design, folds, config).result()
+        product_map, on_products = products.result()
+        fitted = [one.result() for one in trees]
+    trees_share = _n_trees(n_learned, config) / config.n_boosting_rounds / 3
+    scaling = (design.scale, design.centre, design.spread)
+    return Propensity(config, salt, *scaling, fitted, on_terms, product_map, on_products, trees_share)
 
 
-def _fit_trees_and_terms(
-    design: Design, folds: NDArray[np.int64], config: PropensityConfig
-) -> tuple[dict[int, Any], dict[int, Any]]:
-    def terms(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return standardised(pair_terms(design.X[mask], design.parts[mask]), design.centre, design.spread)
+def _fit_products(design: Design, folds: NDArray[np.int64], config: PropensityConfig) -> tuple[ProductMap, Floats]:
+    plain = plain_terms(design.X, design.centre, design.spread)
+    product_map, products = ProductMap.fit(plain, folds != config.n_folds, config.n_products)
+    return product_map, fit_all_folds(products, design.labels, folds, config.n_folds, config.product_penalty)
 
-    boosting = _fit(lambda n: _boosting(n, config).fit, lambda mask: design.X[mask], design.labels, folds, config)
-    return boosting, _fit(lambda _: _logistic(config).fit, terms, design.labels, folds, config)
+
+def _fit_terms(design: Design, folds: NDArray[np.int64], config: PropensityConfig) -> Floats:
+    terms = all_terms(design.X, design.parts, design.centre, design.spread)
+    return fit_all_folds(terms, design.labels, folds, config.n_folds, config.penalty)
+
+
+def _fit_trees(design: Design, folds: NDArray[np.int64], fold: int, config: PropensityConfig) -> Any:
+    """Boosted trees fitted to the other folds; None if they have only one label."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    learned = np.flatnonzero((folds != fold) & (folds != config.n_folds))
+    labels = design.labels[learned]
+    if np.unique(labels).size < 2:
+        return None
+    model = HistGradientBoostingClassifier(
+        max_iter=_n_trees(len(learned), config),
+        learning_rate=config.learning_rate,
+        max_leaf_nodes=15,
+        min_samples_leaf=config.min_pairs_per_leaf,
+        l2_regularization=5.0,
+        early_stopping=False,
+        random_state=0,
+    )
+    return model.fit(design.X[np.ix_(learned, columns_for_trees("joint"))], labels)
+
+
+def _n_trees(n_pairs: int, config: PropensityConfig) -> int:
+    return max(1, min(config.n_boosting_rounds, n_pairs // config.min_pairs_per_tree))
 
 
 def chosen_log_odds(pairs: pl.DataFrame, propensity: Propensity) -> NDArray[np.float64]:
@@ -141,116 +190,3 @@ def _folds(pairs: pl.DataFrame, config: PropensityConfig, salt: str) -> NDArray[
     posts = pairs["post_id"].unique().sort()
     folds = hash_ids(posts, salt)[posts.search_sorted(pairs["post_id"]).to_numpy()] % config.n_folds
     return np.where((pairs["split"] != "train").to_numpy(), config.n_folds, folds)
-
-
-def _fit(
-    make_fit: Callable[[int], Callable[[NDArray[Any], NDArray[np.bool_]], Any]],
-    rows: Callable[[NDArray[np.bool_]], NDArray[Any]],
-    labels: NDArray[np.bool_],
-    folds: NDArray[np.int64],
-    config: PropensityConfig,
-) -> dict[int, Any]:
-    """The model of each fold, fitted to the other folds; no model for a fold with only one label to learn from.
-
-    Args:
-        make_fit: takes the number of rows and returns the `fit` of a new model.
-        rows: the model's input for the pairs of a mask.
-    """
-
-    def fit(fold: int) -> Any:
-        learned = (folds != fold) & (folds != config.n_folds)
-        if np.unique(labels[learned]).size < 2:
-            return None
-        return make_fit(int(learned.sum()))(rows(learned), labels[learned])
-
-    numbers = np.unique(folds).tolist()
-    # Every model copies its rows, so large fits run one at a time.
-    with single_thread_pool(None if len(labels) < MANY_PAIRS else 1) as pool:
-        models = dict(zip(numbers, pool.map(fit, numbers), strict=True))
-    return {fold: model for fold, model in models.items() if model is not None}
-
-
-def _predict(models: dict[int, Any], X: NDArray[Any], folds: NDArray[np.int64]) -> NDArray[np.float64]:
-    """P(label) of every row from the model of its fold; one half where the fold has no model. Shape [n]."""
-    p = np.full(len(X), 0.5)
-    with threadpool_limits(1):
-        for fold, model in models.items():
-            if (mask := folds == fold).any():
-                p[mask] = model.predict_proba(X[mask])[:, 1]
-    return p
-
-
-def _log_odds(p: NDArray[np.float64], config: PropensityConfig) -> NDArray[np.float64]:
-    clipped = np.clip(p, config.clip, 1 - config.clip)
-    return np.asarray(np.log(clipped / (1 - clipped)), dtype=np.float64)
-
-
-def _n_trees(n_pairs: int, config: PropensityConfig) -> int:
-    return max(1, min(config.n_boosting_rounds, n_pairs // config.min_pairs_per_tree))
-
-
-def _boosting(n_pairs: int, config: PropensityConfig) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    return HistGradientBoostingClassifier(
-        max_iter=_n_trees(n_pairs, config),
-        learning_rate=config.learning_rate,
-        max_leaf_nodes=15,
-        min_samples_leaf=config.min_pairs_per_leaf,
-        l2_regularization=5.0,
-        early_stopping=False,
-        random_state=0,
-    )
-
-
-def _logistic(config: PropensityConfig) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(C=1 / config.penalty, max_iter=300)
-
-
-def _products(n_pairs: int, config: PropensityConfig) -> "ProductRegression":
-    return ProductRegression.create(min(config.n_products, n_pairs), config.product_penalty)
-
-
-@dataclass(frozen=True, slots=True)
-class ProductRegression:
-    """A logistic regression on all products of two terms, without one column per product.
-
-    A Nyström approximation: the features of a pair are its kernel products with a few hundred landmark pairs, which
-    span the relevant quadratic functions. Like a scikit-learn pipeline, except that pairs are mapped slice by slice in
-    single precision: mapping all at once would take the most memory of a build.
-
-    Source: Williams & Seeger 2001, NIPS 13, 682-688.
-    """
-
-    kernel: Any
-    scaler: Any
-    regression: Any
-
-    @classmethod
-    def create(cls, n_landmarks: int, penalty: float) -> "ProductRegression":
-        """An unfitted model with that many landmark pairs."""
-        from sklearn.kernel_approximation import Nystroem
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
-
-        kernel = Nystroem(kernel="poly", degree=2, coef0=1, n_components=n_landmarks, random_state=0)
-        return cls(kernel, StandardScaler(), LogisticRegression(C=1 / penalty, max_iter=300))
-
-    def fit(self, X: NDArray[np.float32], labels: NDArray[np.bool_]) -> "ProductRegression":
-        """Fit to terms, shape [n, k], and labels, shape [n]."""
-        self.kernel.fit(X)
-        mapped = np.empty((len(X), self.kernel.n_components), dtype=np.float32)
-        for part in slices(len(X)):
-            mapped[part] = self.kernel.transform(X[part])
-            self.scaler.partial_fit(mapped[part])
-        for part in slices(len(X)):
-            mapped[part] = self.scaler.transform(mapped[part])
-        self.regression.fit(mapped, labels)
-        return self
-
-    def predict_proba(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        """P of both labels, shape [n, 2]."""
-        mapped = self.scaler.transform(self.kernel.transform(X))
-        return np.asarray(self.regression.predict_proba(mapped), dtype=np.float64)

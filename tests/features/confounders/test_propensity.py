@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from features.blocks import Blocks, write_block
 from features.confounders.context import read_context
 from features.confounders.design import Design, is_earlier_chosen, sample_pairs
 from features.confounders.measures import add_confounders
-from features.confounders.propensity import ProductRegression, Propensity, PropensityConfig, fit_propensity
+from features.confounders.propensity import Propensity, PropensityConfig, fit_propensity
 from lurker.pair_sets import read_pairs
 from lurker.workspace import open_workspace
 
@@ -85,16 +84,3 @@ def test_few_pairs_gain_from_extra_pairs(pairs: pl.DataFrame) -> None:
         fit_propensity(Design.from_pairs(few, extra), QUICK),
     )
     assert log_loss(together, few) < log_loss(alone, few) - 0.005
-
-
-def test_products_predict_what_sums_cannot() -> None:
-    """The label is the sign of a product of two of thirty terms, one of which is constant."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(6_000, 30)).astype(np.float32)
-    X[:, 29] = 0
-    labels = X[:, 3] * X[:, 7] + 0.3 * rng.normal(size=len(X)) > 0
-    train, test = slice(0, 5_000), slice(5_000, None)
-    model = ProductRegression.create(500, 10.0).fit(X[train], labels[train])
-    right = ((model.predict_proba(X[test])[:, 1] > 0.5) == labels[test]).mean()
-    from_sums = LogisticRegression().fit(X[train], labels[train]).score(X[test], labels[test])
-    assert right > 0.8 and abs(from_sums - 0.5) < 0.06, (right, from_sums)
