@@ -146,19 +146,30 @@ def grouped(group: Group) -> tuple[str, ...]:
     return ALL_CONFOUNDERS if group == "joint" else CONFOUNDERS[group]
 
 
-def columns_for_trees(group: Group) -> NDArray[np.int64]:
-    """The columns of `confounder_matrix` that carry all that trees can use, shape [k].
+def _joint_columns() -> list[tuple[str, str]]:
+    """The confounder and kind of every column of `confounder_matrix` for the group `joint`."""
+    kinds = ("difference", "level", "score", "sign")
+    columns = [(name, kind) for name in ALL_CONFOUNDERS for kind in kinds[: 4 if name in RANKED else 2]]
+    return columns + [(name, "post") for name in (*POST_CONTEXT, "subreddit")]
+
+
+def columns_of(group: Group) -> list[int]:
+    """The columns of the joint `confounder_matrix` that belong to a group."""
+    return [n for n, (name, _) in enumerate(_joint_columns()) if group == "joint" or name in CONFOUNDERS[group]]
+
+
+def columns_for_trees(group: Group) -> list[int]:
+    """The columns of the joint `confounder_matrix` that carry all of a group that trees can use.
 
     A threshold on a difference also gives its sign, and trees do not mind a monotone scale: of a number and its
     logarithm one level is enough, and where there are normal scores, their difference replaces the plain one.
     """
-    kinds: list[tuple[str, str]] = []
-    for name in grouped(group):
-        kinds += [(name, kind) for kind in ("difference", "level", "score", "sign")[: 4 if name in RANKED else 2]]
-    used = {("score", True), ("level", True), ("difference", False)}
-    kept = [number for number, (name, kind) in enumerate(kinds) if (kind, name in RANKED) in used]
-    n_post = len(POST_CONTEXT) + 1 if group == "joint" else 0
-    return np.array([*kept, *range(len(kinds), len(kinds) + n_post)])
+    columns = _joint_columns()
+
+    def is_used(name: str, kind: str) -> bool:
+        return kind == "post" or kind in (("score", "level") if name in RANKED else ("difference",))
+
+    return [number for number in columns_of(group) if is_used(*columns[number])]
 
 
 def standardised_mean_differences(pairs: pl.DataFrame) -> list[dict[str, str | float]]:

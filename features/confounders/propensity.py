@@ -172,7 +172,7 @@ def _fit_trees(design: Design, folds: NDArray[np.int64], fold: int, config: Prop
         early_stopping=False,
         random_state=0,
     )
-    return model.fit(design.X[np.ix_(learned, columns_for_trees("joint"))], labels)
+    return model.fit(design.X[learned][:, columns_for_trees("joint")], labels)
 
 
 def _n_trees(n_pairs: int, config: PropensityConfig) -> int:

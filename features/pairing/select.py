@@ -39,6 +39,7 @@ PAIR_CAPS = (
 """Recipe fields: in how many pairs a response, or a post, may be."""
 Match = Callable[[Recipe, BuildContext], tuple[Blocks, Ledger]]
 """Candidate pairs of the build's responses by the rules of a recipe."""
+NOT_A_TEST_POST = "not a test post"
 MAX_EXPOSURE_RESPONSES = 500_000
 """About how many responses of a subreddit fitted exposure is learned from at most."""
 
@@ -87,6 +88,10 @@ def select_pairs(
     pool, ledger = match(recipe, context.subfolder("pool"))
     if recipe.deconfound == "none" or pool.n_rows == 0:
         return SelectedPairs(pairs=pool, ledgers={"responses": response_ledger, "pairs": ledger})
+    if recipe.test_posts_only and not any((block["split"] == "test").any() for block in pool):
+        pairs, n_dropped = map_blocks(_keep_splits, pool, context.subfolder("test"), splits=("test",))
+        ledgers = {"responses": response_ledger, "pairs": ledger.drop(NOT_A_TEST_POST, sum(n_dropped))}
+        return SelectedPairs(pairs=pairs, ledgers=ledgers)
     before = _differences(pool)
     if recipe.deconfound == "balance":
         pairs, ledger, rounds = _balanced(pool, ledger, recipe, match, context)
@@ -154,7 +159,7 @@ def _balanced(
     pairs, ledger, rounds = balance_pairs(pool, ledger, recipe, context, wider_pool=wider_pool)
     if recipe.test_posts_only:
         pairs, n_dropped = map_blocks(_keep_splits, pairs, context.subfolder("test"), splits=("test",))
-        ledger = ledger.drop("not a test post", sum(n_dropped))
+        ledger = ledger.drop(NOT_A_TEST_POST, sum(n_dropped))
     if recipe.balance_signs:
         mirror = signs_mirror(recipe)
         pairs, counts = balance_by_mirror(mirror, pairs, recipe, {}, context.subfolder("signs"))

@@ -23,6 +23,7 @@ from features.responses.exclusions import no_exclusions
 from features.responses.measure import MeasuredComments
 from features.sets.join_texts import attach_texts
 from features.sets.store import describe_blocks, read_parts, stream_pairs, write_parts
+from lurker.config import fingerprint
 from lurker.digest import FrameDigest
 from lurker.pair_sets import HARD_TEST, MANIFEST, PAIRS_FILE, TEXTS
 from lurker.progress import progress, say
@@ -30,6 +31,8 @@ from lurker.schema import PAIRS
 from lurker.workspace import Workspace, read_json, write_json
 
 EMPTY_SHA256 = FrameDigest().hexdigest()
+CHECKS_FILE = "hard-test-checks.json"
+"""In the workspace: subreddit -> input and result of the last hard test that was made but not frozen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,30 +56,41 @@ def freeze_hard_test(measured: MeasuredComments, context: BuildContext, *, refre
     Returns:
         subreddit -> SHA-256 of its hard test.
     """
-    before = _read_frozen(context.workspace)
+    workspace = context.workspace
+    before, checks = _read_frozen(workspace), _read_checks(workspace)
     subreddits = sorted(set(measured.blocks.subreddits))
     inputs = {one["subreddit"]: one["sha256"] for one in measured.inputs}
     fresh: dict[str, FrozenHardTest] = {}
     with progress("Hard test", len(subreddits), "subreddits") as advance:
-        for subreddit in subreddits:
-            known = before.get(subreddit)
-            if known is None or known.input_sha256 != inputs[subreddit] or refreeze:
-                blocks, subcontext = measured.blocks.for_subreddit(subreddit), context.subfolder(str(len(fresh)))
-                fresh[subreddit] = _build_hard_test(blocks, inputs[subreddit], subcontext)
+        for name in subreddits:
+            is_frozen_from_it = name in before and before[name].input_sha256 == inputs[name]
+            is_checked = checks.get(name, {}).get("input_sha256") == inputs[name]
+            if refreeze or not (is_frozen_from_it or is_checked):
+                blocks, subcontext = measured.blocks.for_subreddit(name), context.subfolder(str(len(fresh)))
+                fresh[name] = _build_hard_test(blocks, inputs[name], subcontext)
+                checks[name] = {"input_sha256": inputs[name], "sha256": fresh[name].sha256}
             advance(1)
-    changed = [name for name, one in fresh.items() if name in before and one.sha256 != before[name].sha256]
+    results = {name: checks[name]["sha256"] for name in subreddits if name in checks}
+    changed = [name for name in results if name in before and results[name] != before[name].sha256]
     frozen = dict(before)
     for name, one in fresh.items():
-        if name not in before or (name in changed and refreeze):
+        if one.sha256 != EMPTY_SHA256 and (name not in before or (name in changed and refreeze)):
             frozen[name] = one
-        elif name not in changed:
+        elif name in before and name not in changed:
             frozen[name] = replace(before[name], input_sha256=one.input_sha256)
-    too_small = [name for name, one in frozen.items() if one.sha256 == EMPTY_SHA256]
-    _report(changed, too_small, refreeze)
-    frozen = {name: frozen[name] for name in sorted(frozen) if frozen[name].sha256 != EMPTY_SHA256}
+    _report(changed, [name for name in results if results[name] == EMPTY_SHA256 and name not in before], refreeze)
     if frozen != before:
-        _write_frozen(context.workspace, frozen)
+        _write_frozen(workspace, {name: frozen[name] for name in sorted(frozen)})
+    unfrozen = {name: one for name, one in checks.items() if name not in frozen or frozen[name].sha256 != one["sha256"]}
+    write_json({"rules": fingerprint(hard_test_recipe()), "subreddits": unfrozen}, workspace.root / CHECKS_FILE)
     return {name: one.sha256 for name, one in frozen.items() if name in subreddits}
+
+
+def _read_checks(workspace: Workspace) -> dict[str, dict[str, str]]:
+    """What CHECKS_FILE knows of today's rules."""
+    path = workspace.root / CHECKS_FILE
+    checks = read_json(path) if path.exists() else {}
+    return checks["subreddits"] if checks.get("rules") == fingerprint(hard_test_recipe()) else {}
 
 
 def _build_hard_test(measured: Blocks, input_sha256: str, context: BuildContext) -> FrozenHardTest:

@@ -97,6 +97,7 @@ def test_it_is_built_again_only_if_its_input_changed(workspace: Workspace, monke
     assert made == ["alpha"]
     change_scores(workspace, "alpha")
     build_pairs(workspace, "set", preset("naive"), ["alpha"])
+    build_pairs(workspace, "other", preset("matched"), ["alpha"])  # what the new input would give is remembered
     assert made == ["alpha", "alpha"]
     build_pairs(workspace, "set", preset("naive"), ["alpha"], refreeze=True)
     build_pairs(workspace, "set", preset("naive"), ["alpha"])
@@ -108,12 +109,16 @@ def test_a_subreddit_that_is_too_small_is_reported(
     make_post: Callable[..., Any],
     make_comment: Callable[..., Any],
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     workspace = write_workspace([make_post()], [make_comment("a", score=1), make_comment("b", score=9)])
     manifest = build_pairs(workspace, "tiny", preset("naive"))
     assert manifest["hard_test"] == {} and manifest["n_pairs"] == 1
     assert "Too few comments for a hard test in r/alpha" in capsys.readouterr().err
     assert not (workspace.root / "pairs/hard-test").exists()
+    monkeypatch.setattr("features.sets.hard_tests.select_pairs", None)  # remembered: not made a second time
+    build_pairs(workspace, "tiny", preset("naive"))
+    assert "Too few comments for a hard test in r/alpha" in capsys.readouterr().err
 
 
 def test_the_frozen_file_is_a_pairs_table(workspace: Workspace) -> None:
