@@ -190,7 +190,7 @@ def run_recipes(experiment: Experiment, config: RecipesConfig) -> Recipes:
     failures = run_cells(
         experiment,
         cells,
-        output=lambda cell: rewards_file(experiment.folder, cell),
+        is_finished=lambda cell: rewards_file(experiment.folder, cell).exists(),
         function=recipe_cell_task,
         arguments=lambda cell: {"root": str(workspace.root.resolve()), "cell": cell, **shared},
     )

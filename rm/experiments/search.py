@@ -220,7 +220,7 @@ def _run_candidates(
     return run_cells(
         experiment,
         list({one.cell.run_id: one.cell for one in candidates}.values()),
-        output=lambda cell: _margins_file(experiment.workspace, cell.run_id, config.pairs),
+        is_finished=lambda cell: _margins_file(experiment.workspace, cell.run_id, config.pairs).exists(),
         function=search_cell_task,
         arguments=lambda cell: {"root": root, "cell": cell, "evaluated_on": config.pairs},
     )

@@ -26,10 +26,10 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[RunConfig], 
     train_run = rm.experiments.cells.train_run
 
     def fail_where(is_failing: Callable[[RunConfig], bool]) -> None:
-        def train(workspace: Workspace, run_id: str, config: RunConfig, *, resume: bool) -> object:
+        def train(workspace: Workspace, run_id: str, config: RunConfig, **options: bool) -> object:
             if is_failing(config):
                 raise RuntimeError("the disk caught fire")
-            return train_run(workspace, run_id, config, resume=resume)
+            return train_run(workspace, run_id, config, **options)
 
         monkeypatch.setattr(rm.experiments.cells, "train_run", train)
 

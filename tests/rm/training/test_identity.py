@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace, read_json
-from rm.evaluation.embeddings import embeddings
+from rm.evaluation.embeddings import Embedder
 from rm.evaluation.evaluate_run import evaluate_run
 from rm.experiments.cells import make_cell
 from rm.models.ladder import check_spec
@@ -41,12 +41,13 @@ def test_a_changed_folder_is_another_model(workspace: Workspace, pretrained: Pat
     spec = str(pretrained)
     config = RunConfig(pairs="planted", model=spec, train=TRAIN, test_pairs=("planted",))
     cell = make_cell("e", config, 10, "d")
-    before = embeddings(spec, ["tea road", "amber"], tmp_path / "cache")
+    frame = planted_pairs(1)
+    before = Embedder(spec, TRAIN, tmp_path / "cache")(frame)
     train_run(workspace, "a", config, resume=False)
     change(pretrained)
     assert make_cell("e", config, 10, "d").run_id != cell.run_id
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
-    after = embeddings(spec, ["tea road", "amber"], tmp_path / "cache")
+    after = Embedder(spec, TRAIN, tmp_path / "cache")(frame)
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 2
     assert change is change_tokenizer or not np.allclose(before, after)
     with pytest.raises(CallError, match="model_digest"):
