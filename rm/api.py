@@ -13,7 +13,7 @@ from lurker.errors import CallError
 from lurker.pair_sets import HARD_TEST, SPLITS, PairSet, has_hard_test
 from lurker.progress import progress, say
 from lurker.report import Displayed, ResultTable
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace, read_json, require_file_name
 from rm.evaluation.baselines import Which
 from rm.evaluation.compare import Comparison, compare_runs, read_predictions
 from rm.evaluation.diagnose import Diagnosis, diagnose_run
@@ -134,6 +134,7 @@ class Run(Displayed):
             LurkerError: a row is not usable; the message names it, and nothing is written.
         """
         is_parquet(source)  # refuses an unreadable file before the model is loaded
+        require_file_name(target)
         scorer = self._scorer
         say(f"Scoring on {describe_device(choose_device())}.")
         with progress("Scoring", source.stat().st_size, "bytes"):

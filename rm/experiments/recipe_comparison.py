@@ -45,7 +45,7 @@ from rm.models.ladder import check_spec
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
 from rm.training.identity import require_unseen, seen_posts
-from rm.training.run_folder import RunConfig, read_run_pairs
+from rm.training.run_folder import RunConfig, model_of_run, read_run_pairs
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
@@ -170,7 +170,7 @@ def recipes(
     config = make_config(
         RecipesConfig,
         pairs=pair_set_names(pairs),
-        models=tuple(models),
+        models=tuple(model_of_run(pairs[0].workspace, model) for model in models),
         sizes=tuple(sizes),
         n_seeds=seeds,
         tests=pair_set_names(tests),

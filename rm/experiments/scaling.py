@@ -34,7 +34,7 @@ from rm.experiments.config import (
 )
 from rm.experiments.results import ExperimentResult, mean_accuracy
 from rm.models.ladder import check_spec
-from rm.training.run_folder import RunConfig
+from rm.training.run_folder import RunConfig, model_of_run
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
@@ -109,7 +109,7 @@ def scaling(
     config = make_config(
         ScalingConfig,
         pairs=pairs.name,
-        models=tuple(models),
+        models=tuple(model_of_run(pairs.workspace, model) for model in models),
         sizes=tuple(sizes),
         n_seeds=seeds,
         test_pairs=test and pair_set_name(test),

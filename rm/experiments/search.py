@@ -34,7 +34,7 @@ from rm.models.ladder import check_spec
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
 from rm.training.reward_step import tokenise_for_model
-from rm.training.run_folder import RunConfig, predictions_file
+from rm.training.run_folder import RunConfig, model_of_run, predictions_file
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
@@ -145,7 +145,7 @@ def search(
     config = make_config(
         SearchConfig,
         pairs=pairs.name,
-        model=model,
+        model=model_of_run(pairs.workspace, model),
         stages=tuple(" | ".join(" ".join(as_settings(one)) for one in stage) for stage in stages),
         settings=as_settings(start or {}),
         seed=seed,

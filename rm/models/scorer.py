@@ -28,6 +28,7 @@ from rm.models.layers import (
     skip_layers,
     split_first_tokens,
 )
+from rm.models.limits import first_position
 from rm.models.packing import Pack, pack_sequences
 from rm.pairs.tokens import Indices, Sequences
 
@@ -207,7 +208,7 @@ class Scorer(nn.Module):
                 scores: Tensor = classifier.score(out[0, read])
                 return scores[:n_responses, 0]
             contexts.enter_context(split_first_tokens(backbone, read))
-            scores = classifier(input_ids=ids[None], position_ids=positions[None] + _first_position(backbone)).logits
+            scores = classifier(input_ids=ids[None], position_ids=positions[None] + first_position(classifier)).logits
             return scores[:n_responses, 0]
 
     def run_padded(self, sequences: Sequences, batch: Indices, device: torch.device) -> Tensor:
@@ -242,12 +243,6 @@ def micro_batches(lengths: Indices, tokens_per_batch: int, *, equal_lengths: boo
             batches.append(order[start:position])
             start = position
     return batches
-
-
-def _first_position(backbone: Any) -> int:
-    """Position of a sequence's first token: RoBERTa and its variants start after the padding token's id."""
-    padding = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
-    return 0 if padding is None else int(padding) + 1
 
 
 def _reason_not_packed(scorer: Scorer, max_tokens: int) -> str:

@@ -119,12 +119,12 @@ def _require_shared_start(config: RunConfig) -> None:
     Raises:
         CallError: Layers below the head start at random with every seed.
     """
-    if config.model not in LADDER and (names := new_layers(config.model)):
+    if config.model not in LADDER and config.train.head_seed is None and (names := new_layers(config.model)):
         raise CallError(
             f"{config.model} has no weights for {', '.join(names)}, which start at random with every seed: "
             "the average of such layers is another, smaller model.",
-            "Compare their rewards instead (`lurker rm compare RUN,RUN,RUN tfidf --pairs NAME`), or start the runs "
-            "from one sequence classifier that has these layers, such as `runs/ID/model` of a first run.",
+            "Train the runs with `--set head_seed=0`, so that these layers start alike, or compare their rewards: "
+            "`lurker rm compare RUN,RUN,RUN tfidf --pairs NAME`.",
         )
 
 

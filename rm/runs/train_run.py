@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
@@ -27,6 +28,7 @@ from rm.evaluation.trained_run import TrainedRun
 from rm.models.frozen_pass import Outputs, Wanted
 from rm.models.ladder import LADDER, RewardModel, build, reward_head, save
 from rm.models.layer_cache import freeze_below, use_cached_states
+from rm.models.limits import most_tokens
 from rm.models.mean_pooling import add_mean_pooling
 from rm.models.scorer import Scorer, describe_device, move_to_device, training_dtype
 from rm.pairs.subsets import texts
@@ -154,8 +156,8 @@ def finish_baselines(
     """Fit the baselines that a finished run lacks, and add them to its result, which is returned."""
     folder = workspace.folder("runs", run_id)
     result = dict(read_json(folder / RESULT))
-    known = {row["predictor"] for row in result["evaluations"]}
-    names = [name for name in wanted_baselines(baselines, config.model) if name not in known]
+    n_tests = Counter(row["predictor"] for row in result["evaluations"])
+    names = [name for name in wanted_baselines(baselines, config.model) if n_tests[name] < len(pairs.test)]
     table, left_out = evaluate_baselines(workspace, run_id, pairs, names)
     add_evaluations(folder, table)
     result |= {"evaluations": result_rows(folder, config), "baselines": baselines}
@@ -200,12 +202,15 @@ def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> R
     """
     tokenizer = load_tokenizer(workspace.root / config.tokenizer) if config.tokenizer else None
     frame = with_delays(training) if config.train.with_delay else training
-    reward_model = build(config.model, texts(frame), config.train.vocabulary_size, config.train.seed, tokenizer)
-    n_positions = getattr(reward_model.model.config, "max_position_embeddings", config.train.max_tokens)
-    if config.train.max_tokens > n_positions:
+    seed = config.train.seed
+    if config.model not in LADDER and config.train.head_seed is not None:
+        seed = config.train.head_seed
+    reward_model = build(config.model, texts(frame), config.train.vocabulary_size, seed, tokenizer)
+    most = most_tokens(reward_model.model)
+    if most is not None and config.train.max_tokens > most:
         raise CallError(
-            f"{config.model} reads at most {n_positions:,} tokens, and max_tokens is {config.train.max_tokens:,}.",
-            f"Add `--set max_tokens={n_positions}`.",
+            f"{config.model} reads at most {most:,} tokens, and max_tokens is {config.train.max_tokens:,}.",
+            f"Add `--set max_tokens={most}`.",
         )
     if config.train.pooling == "mean":
         add_mean_pooling(reward_model.model)

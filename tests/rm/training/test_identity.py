@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace, read_json
+from rm.evaluation.diagnose import diagnose_run
 from rm.evaluation.embeddings import Embedder
 from rm.evaluation.evaluate_run import evaluate_run
 from rm.experiments.cells import make_cell
@@ -18,7 +19,7 @@ from rm.runs.export import export_run
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
 from rm.training.identity import SEEN
-from rm.training.run_folder import RunConfig
+from rm.training.run_folder import RunConfig, model_of_run
 from tests.rm.conftest import planted_pairs, save_pairs
 
 TRAIN = TrainConfig(learning_rate=1e-3, min_steps=2, epochs=1, max_tokens=64)
@@ -79,10 +80,19 @@ def test_test_posts_are_refused_through_any_chain_of_models(
     train_run(workspace, "third", replace(first, pairs="planted", model=str(copied)), resume=False)
     with pytest.raises(LurkerError, match="were read by"):
         evaluate_run(workspace, "third", "planted", "test")
+    with pytest.raises(LurkerError, match="were read by"):
+        diagnose_run(workspace, "third", "planted", "test")
     assert read_json(second / SEEN)["ancestors"]
 
 
-def test_a_run_folder_is_not_a_model(workspace: Workspace) -> None:
+def test_a_model_can_be_named_by_its_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     train_run(workspace, "a", RunConfig(pairs="planted", model="scratch-10k", train=TRAIN), resume=False)
-    with pytest.raises(CallError, match="is a run's folder"):
-        check_spec(str(workspace.folder("runs", "a")))
+    folder = workspace.folder("runs", "a")
+    for name in ("a", "runs/a", str(folder), str(folder / "model")):
+        assert model_of_run(workspace, name) == str(folder / "model")
+    assert model_of_run(workspace, "minilm") == "minilm" and model_of_run(workspace, "") == ""
+    monkeypatch.chdir(workspace.root)
+    assert model_of_run(workspace, "runs/a") == "runs/a/model"
+    (folder / "result.json").unlink()
+    with pytest.raises(CallError, match="a run that is not finished"):
+        check_spec(model_of_run(workspace, str(folder)))
