@@ -63,12 +63,13 @@ class Embedder:
         n_frozen = frozen_layers(scorer, self.train)
         path = embedding_file(self.cache, self.spec, str(scorer.dtype), n_frozen)
         keys, vectors = read_vectors(path)
-        missing = []
+        missing, known = [], keys
         for pairs in sets:
             own = sequence_keys(pairs.sequences)
             _, first = np.unique(own, return_index=True)
-            part = pairs.sequences.take(first[~np.isin(own[first], keys)])
+            part = pairs.sequences.take(first[~np.isin(own[first], known)])
             missing += [part] if len(part) else []
+            known = np.concatenate([known, own])
         with progress("Embeddings", sum(int(part.n_tokens.sum()) for part in missing), "tokens", is_quiet=not missing):
             for part in missing:
                 batches = frozen_batches(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from lurker.errors import LurkerError
@@ -17,6 +18,7 @@ from rm.evaluation.baseline_margins import Baselines, baseline_margins, wanted_b
 from rm.evaluation.baselines import BASELINES, Which
 from rm.evaluation.metrics import ALL, Margins, evaluation_table, model_margins, prediction_table
 from rm.evaluation.trained_run import TrainedRun, load_trained
+from rm.models.ladder import LADDER
 from rm.training.head_only import head_margins
 from rm.training.identity import ancestor_posts, require_unseen
 from rm.training.reward_step import tokenise_for_model
@@ -170,15 +172,20 @@ def _evaluated(
 
 
 def _model_margins(run: TrainedRun, tests: dict[str, pl.DataFrame]) -> dict[str, Margins]:
-    """Margins of the run's model on each test, [n_pairs]."""
+    """Margins of the run's model on each test, [n_pairs]; a response in several tests is scored once.
+
+    Models of the ladder score tests one by one: that costs little, and keeps their figures to the last digit.
+    """
     train = run.config.train
     scorer = run.reward_model.scorer(train.max_tokens)
-    tokenised = {name: tokenise_for_model(frame, run.reward_model.tokenizer, train) for name, frame in tests.items()}
-    n_tokens = sum(int(pairs.sequences.n_tokens.sum()) for pairs in tokenised.values())
-    with progress("Evaluating", n_tokens, "tokens"):
-        if train.trained == "head":
-            return {
-                name: head_margins(scorer, pairs, train.tokens_per_batch, run.cache)
-                for name, pairs in tokenised.items()
-            }
-        return {name: model_margins(scorer, pairs, train.tokens_per_batch) for name, pairs in tokenised.items()}
+    frames = [*tests.values()] if run.config.model in LADDER else [pl.concat(tests.values())]
+    sets = [tokenise_for_model(frame, run.reward_model.tokenizer, train) for frame in frames]
+    parts = []
+    with progress("Evaluating", sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets), "tokens"):
+        for pairs in sets:
+            if train.trained == "head":
+                parts.append(head_margins(scorer, pairs, train.tokens_per_batch, run.cache))
+            else:
+                parts.append(model_margins(scorer, pairs, train.tokens_per_batch))
+    ends = np.cumsum([frame.height for frame in tests.values()])
+    return dict(zip(tests, np.split(np.concatenate(parts), ends[:-1]), strict=True))
