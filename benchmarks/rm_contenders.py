@@ -71,7 +71,7 @@ def score_per_pair(scorer: Scorer, pairs: TokenisedPairs, step: Indices) -> Scor
     parts = []
     for part in np.array_split(step, max(1, round(step.size / PAIRS_PER_BATCH))):
         sides = pairs.sequences.take(np.concatenate([pairs.chosen[part], pairs.rejected[part]]))
-        rewards = scorer._padded(sides, np.arange(len(sides)), torch.device("cpu"))
+        rewards = scorer.run_padded(sides, np.arange(len(sides)), torch.device("cpu"))
         chosen, rejected = rewards.chunk(2)
         parts.append((part, chosen, rejected))
     return parts

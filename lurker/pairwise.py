@@ -82,12 +82,31 @@ def fit_vectors(
         )
         return text_vectors[chosen] - text_vectors[rejected]
 
-    known, held_out = differences(training), differences(validation)
+    coefficients = fit_differences(
+        differences(training), differences(validation), training, validation, penalties, is_adjusted, advance
+    )
+    return lambda texts: np.asarray(vectors(texts) @ coefficients)
+
+
+def fit_differences(
+    known: Any,
+    held_out: Any,
+    training: pl.DataFrame,
+    validation: pl.DataFrame,
+    penalties: Sequence[float],
+    is_adjusted: bool = False,
+    advance: Callable[[float], None] = ignore,
+) -> Rewards:
+    """The coefficients of `fit_vectors`, [width], from differences of vectors.
+
+    Args:
+        known, held_out: chosen minus rejected of the training and the validation pairs, [n_pairs, width].
+        training, validation, penalties, is_adjusted, advance: as for `fit_vectors`.
+    """
     width = known.shape[1]
     if is_adjusted:
         known, held_out = _with_nuisance(known, training), _with_nuisance(held_out, validation)
-    coefficients = fit_chosen(known, held_out, training["weight"].to_numpy(), penalties, advance)[:width]
-    return lambda texts: np.asarray(vectors(texts) @ coefficients)
+    return fit_chosen(known, held_out, training["weight"].to_numpy(), penalties, advance)[:width]
 
 
 def fit_logistic(

@@ -109,7 +109,8 @@ def reported_in(file: Path) -> Iterator[None]:
         yield
     finally:
         _report.reset(token)
-        file.unlink(missing_ok=True)
+        with suppress(OSError):  # it must not hide what the work itself raised
+            file.unlink(missing_ok=True)
 
 
 def reports(files: Iterable[tuple[str, Path]]) -> list[str]:

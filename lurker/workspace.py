@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MARKER = "lurker.json"
 PATTERN_CHARACTERS = "*?["
 """Characters that make Parquet readers treat a path as a glob pattern."""
+MAX_NAME_BYTES = 255 - len("..12345678.tmp")
+"""Bytes of a file's name that leave room for the temporary name it is written under."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 CACHE = "cache"
 """Folder of a workspace for what can be recomputed: it may be removed at any time."""
@@ -321,6 +323,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_file_name(path: Path) -> None:
+    """Check, before work whose result goes there, that a file or folder of this name can be written atomically.
+
+    Raises:
+        CallError: the name is too long.
+    """
+    if (n_bytes := len(os.fsencode(path.name))) > MAX_NAME_BYTES:
+        raise CallError(
+            f"The name {path.name[:30]}… has {n_bytes} bytes, and {MAX_NAME_BYTES} are possible.",
+            "Choose a shorter one with `--out`.",
+        )
 
 
 def write_parquet(frame: pl.DataFrame, path: Path, compression: Literal["zstd", "lz4"] = "zstd") -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
@@ -15,8 +15,8 @@ from lurker.errors import CallError
 from lurker.pair_sets import HARD_TEST, SPLITS, PairSet, has_hard_test, pair_set_name, require_pair_set
 from lurker.progress import progress, say
 from lurker.report import Displayed, ResultTable
-from lurker.workspace import AnyWorkspace, Workspace, as_workspace, read_json
-from rm.evaluation.baselines import BASELINES
+from lurker.workspace import AnyWorkspace, Workspace, as_workspace, read_json, require_file_name
+from rm.evaluation.baselines import BASELINES, Which
 from rm.evaluation.compare import Comparison, compare_runs, read_predictions
 from rm.evaluation.diagnose import Diagnosis, diagnose_run
 from rm.evaluation.evaluate_run import Evaluation, accuracy_rows, evaluate_run
@@ -34,7 +34,16 @@ from rm.runs.average import average_runs
 from rm.runs.export import export_run
 from rm.runs.train_run import train_run
 from rm.training.identity import model_digest
-from rm.training.run_folder import MODEL, RESULT, RunConfig, finished_run, run_config
+from rm.training.run_folder import (
+    MODEL,
+    RESULT,
+    RunConfig,
+    describe_run,
+    finished_run,
+    model_of_run,
+    run_config,
+    short_name,
+)
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
@@ -144,14 +153,15 @@ class Run(Displayed):
         """
         source, target = as_path(source, "source"), as_path(target, "target")
         is_parquet(source)  # refuses an unreadable file before the model is loaded
+        require_file_name(target)
         scorer = self._scorer
         say(f"Scoring on {describe_device(choose_device())}.")
         with progress("Scoring", source.stat().st_size, "bytes"):
             return score_file(scorer, source, target)
 
-    def evaluate(self, pairs: PairSet | str, split: str = "test") -> Evaluation:
+    def evaluate(self, pairs: PairSet | str, split: str = "test", *, baselines: Which = "all") -> Evaluation:
         """Evaluate the model and its baselines on a split of any pair set, by subreddit."""
-        return evaluate(self, pairs, split)
+        return evaluate(self, pairs, split, baselines=baselines)
 
     def table(self) -> ResultTable:
         """Accuracies of the model and its baselines on the tests."""
@@ -178,6 +188,7 @@ def train(
     subreddits: Sequence[str] | str = (),
     run_id: str | None = None,
     resume: bool = True,
+    baselines: Which = "all",
     **train_fields: Any,
 ) -> Run:
     """Train a reward model and evaluate it next to its baselines.
@@ -186,7 +197,8 @@ def train(
 
     Args:
         pairs: pair set trained on.
-        model: SPEC: "scratch-10k" to "scratch-16m", a Hugging Face id or a local folder.
+        model: SPEC: "scratch-10k" to "scratch-16m", a Hugging Face id, a local folder, or a run to continue from (its
+            id or folder).
         seed: of the subset, initial weights and order.
         max_pairs: training pairs; all by default.
         validation: pair set whose validation split chooses the best step; `pairs` by default.
@@ -194,14 +206,17 @@ def train(
         subreddits: communities trained and tested on; all by default.
         run_id: folder of the run; made from the arguments by default.
         resume: False refuses a run that exists.
+        baselines: which are fitted after the model: "none", "cheap" (all but embeddings) or "all".
         **train_fields: fields of `rm.training.config.TrainConfig`, such as epochs=1 or learning_rate=1e-3.
 
     Raises:
         CallError: an argument is not possible, or the run exists with other content.
         LurkerError: a split is empty, or a test post was trained on.
     """
-    check_spec(model)
+    require_which(baselines)
     workspace = require_pair_set(pairs).workspace
+    model = model_of_run(workspace, model)
+    check_spec(model)
     hard_test = (HARD_TEST,) if has_hard_test(workspace) and pairs.name != HARD_TEST else ()
     config = make_config(
         RunConfig,
@@ -214,9 +229,9 @@ def train(
         test_pairs=pair_set_names(tests, "tests") if tests else (pairs.name, *hard_test),
     )
     of_model = model_digest(model)
-    digest = fingerprint(config, *([of_model] if of_model else []))[:8]
-    run_id = run_id or f"{pairs.name}-{slug(model)}-{digest}"
-    train_run(workspace, run_id, config, resume=resume)
+    digest = fingerprint(describe_run(config), *([of_model] if of_model else []))[:8]
+    run_id = run_id or short_name(f"{pairs.name}-{slug(model)}-{digest}")
+    train_run(workspace, run_id, config, resume=resume, baselines=baselines)
     return Run(workspace, run_id)
 
 
@@ -231,15 +246,22 @@ def load(workspace: AnyWorkspace, run_id: str) -> Run:
     return Run(opened, run_id)
 
 
-def evaluate(run: Run, pairs: PairSet | str, split: str = "test") -> Evaluation:
+def evaluate(run: Run, pairs: PairSet | str, split: str = "test", *, baselines: Which = "all") -> Evaluation:
     """Evaluate a run and its baselines on a split of any pair set, by subreddit; added to the run's evaluations.
+
+    Args:
+        run: a finished run.
+        pairs: pair set.
+        split: its split.
+        baselines: "none", "cheap" (all but embeddings) or "all".
 
     Raises:
         CallError: there is no such pair set or split.
         LurkerError: the pair sets the run used have changed, or an evaluated post was trained on.
     """
+    require_which(baselines)
     require_run(run)
-    return evaluate_run(run.workspace, run.run_id, pair_set_name(pairs), require_split(split))
+    return evaluate_run(run.workspace, run.run_id, pair_set_name(pairs), require_split(split), baselines)
 
 
 def diagnose(run: Run, pairs: PairSet | str, split: str = "test") -> Diagnosis:
@@ -305,6 +327,12 @@ def export(run: Run, out: str | Path) -> Path:
 def is_reporting_process() -> bool:
     """Whether this process reports a training run: the only one, or the first that a launcher started."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def require_which(baselines: str) -> None:
+    """Raises CallError for baselines that are none of "none", "cheap" and "all"."""
+    if baselines not in get_args(Which):
+        raise CallError(f"Baselines are one of {', '.join(get_args(Which))}, got {baselines!r}.")
 
 
 def require_split(split: str) -> str:

@@ -8,7 +8,7 @@ import typer
 from lurker.pair_sets import read_pair_set
 from lurker.report import ResultTable, print_json, show
 from lurker.workspace import open_workspace
-from rm.options import AsJson, Model, Pairs, RunId, Settings, Split, Subreddits
+from rm.options import AsJson, Baselines, Model, Pairs, RunId, Settings, Split, Subreddits
 
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Train, evaluate and apply reward models.")
 
@@ -52,6 +52,7 @@ def train_command(
     ),
     subreddit: Subreddits = None,
     seed: int = typer.Option(0, "--seed", min=0, help="Seed of the subset, initial weights and order."),
+    baselines: Baselines = "all",
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,6 +71,7 @@ def train_command(
         subreddits=subreddit or (),
         run_id=run,
         resume=resume,
+        baselines=baselines,
         **parse_settings(settings or ()),
     )
     if not api.is_reporting_process():
@@ -82,13 +84,18 @@ def train_command(
 
 @app.command("evaluate")
 def evaluate_command(
-    ctx: typer.Context, run: RunId, pairs: Pairs, split: Split = "test", as_json: AsJson = False
+    ctx: typer.Context,
+    run: RunId,
+    pairs: Pairs,
+    split: Split = "test",
+    baselines: Baselines = "all",
+    as_json: AsJson = False,
 ) -> None:
     """Evaluate a run, next to its baselines, on a split of any pair set, by subreddit."""
     workspace = open_workspace(ctx.obj)
     from rm import api
 
-    evaluation = api.evaluate(api.load(workspace, run), pairs, split)
+    evaluation = api.evaluate(api.load(workspace, run), pairs, split, baselines=baselines)
     if as_json:
         rows = evaluation.frame.drop("run_id").to_dicts()
         print_json({"run_id": run, "pairs": pairs, "split": split, "evaluations": rows})

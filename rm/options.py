@@ -1,6 +1,6 @@
 """Command-line options that `lurker rm` and `lurker experiment` share."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,8 +11,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="field=value of the training config, e.g. learning_rate=1e-3. Repeatable."),
 ]
+Baselines = Annotated[
+    Literal["none", "cheap", "all"],
+    typer.Option("--baselines", help="none: the model alone; cheap: all but frozen embeddings; all."),
+]
 Subreddits = Annotated[list[str] | None, typer.Option("--subreddit", help="Only this community. Repeatable.")]
-Model = Annotated[str, typer.Option("--model", help="scratch-10k to scratch-16m, a Hugging Face id or a local folder.")]
+Model = Annotated[
+    str, typer.Option("--model", help="scratch-10k to scratch-16m, a Hugging Face id, a local folder or a run.")
+]
 Test = Annotated[str | None, typer.Option("--test", help="Pair set to test on; hard-test by default, if it exists.")]
 EngineName = Annotated[
     Engine,

@@ -1,55 +1,68 @@
 """Baselines an accuracy must beat: length, time, both, TF-IDF and frozen embeddings, fitted on the same pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from lurker.pairwise import EMBEDDING_PENALTIES, PENALTIES, TextReward, fit_logistic, fit_tfidf, fit_vectors
+from lurker.pairwise import EMBEDDING_PENALTIES, PENALTIES, TextReward, fit_differences, fit_logistic, fit_tfidf
 from lurker.progress import advance
 from rm.evaluation.metrics import Margins
 
 BASELINES = ("length", "time", "both", "tfidf", "embeddings")
 """Names of the baselines."""
-N_FITS = len(PENALTIES) + len(EMBEDDING_PENALTIES)
-"""Fits of all baselines together, one per penalty."""
+CHEAP = BASELINES[:4]
+"""Those that need no pass of a model."""
+Which = Literal["none", "cheap", "all"]
+"""How many baselines are fitted: none; all but embeddings; or all of them."""
+N_FITS = {"tfidf": len(PENALTIES), "embeddings": len(EMBEDDING_PENALTIES)}
+"""Fits of the slow baselines, one per penalty."""
 
 Predictor = Callable[[pl.DataFrame], Margins]
 """PAIRS -> margins [n_pairs], positive where the chosen response is predicted to win."""
+Differences = Callable[[pl.DataFrame], NDArray[np.float64]]
+"""PAIRS -> vectors of chosen minus rejected [n_pairs, width], of a model that no vote has touched."""
 
 
-def fit_baselines(
+def fit_baseline(
+    name: str,
     training: pl.DataFrame,
     validation: pl.DataFrame,
-    embed: Callable[[Sequence[str]], Any] | None = None,
+    differences: Differences | None = None,
     *,
     is_adjusted: bool = False,
-) -> dict[str, Predictor]:
-    """Fit the baselines on a model's own training pairs.
+) -> Predictor | None:
+    """Fit one baseline on a model's own training pairs; None when it cannot exist.
 
-    `length` and `time` only rank; the margins of `both`, `tfidf` and `embeddings` are log-odds. Each fit advances the
-    open progress bar by one, N_FITS in all.
+    `length` and `time` only rank; the margins of `both`, `tfidf` and `embeddings` are log-odds. Each fit of N_FITS
+    advances the open progress bar by one. `tfidf` cannot exist when no word occurs twice in the training texts,
+    `embeddings` without a pretrained model.
 
     Args:
-        training: PAIRS that the baselines are fitted on.
-        validation: PAIRS that choose the penalties.
-        embed: texts [n] -> vectors [n, width] of a model that no vote has touched; no `embeddings` without it.
+        name: one of BASELINES.
+        training: PAIRS that it is fitted on.
+        validation: PAIRS that choose the penalty.
+        differences: frozen embeddings.
         is_adjusted: fit the text baselines as an *adjusted* model is trained, net of what confounders explain. On
             naive pairs they would otherwise learn the shortcuts and be no fair comparison.
-
-    Returns:
-        Predictors by name; `tfidf` is absent when no word occurs twice in the training texts.
     """
-    predictors = {"length": length_margins, "time": time_margins, "both": fit_length_and_time(training)}
-    options: dict[str, Any] = {"is_adjusted": is_adjusted, "advance": advance}
-    rewards = {
-        "tfidf": fit_tfidf(training, validation, **options),
-        "embeddings": embed and fit_vectors(training, validation, embed, EMBEDDING_PENALTIES, **options),
-    }
-    predictors |= {name: partial(_text_margins, reward) for name, reward in rewards.items() if reward is not None}
-    return predictors
+    if name == "tfidf":
+        reward = fit_tfidf(training, validation, is_adjusted=is_adjusted, advance=advance)
+        return reward and partial(_text_margins, reward)
+    if name == "embeddings":
+        return differences and _fit_embeddings(training, validation, differences, is_adjusted)
+    return fit_length_and_time(training) if name == "both" else {"length": length_margins, "time": time_margins}[name]
+
+
+def _fit_embeddings(
+    training: pl.DataFrame, validation: pl.DataFrame, differences: Differences, is_adjusted: bool
+) -> Predictor:
+    known, held_out = differences(training), differences(validation)
+    coefficients = fit_differences(known, held_out, training, validation, EMBEDDING_PENALTIES, is_adjusted, advance)
+    return lambda pairs: np.asarray(differences(pairs) @ coefficients)
 
 
 def length_margins(pairs: pl.DataFrame) -> Margins:

@@ -1,102 +1,105 @@
-"""Frozen text embeddings of a pretrained model, for the baseline that shows what fine-tuning adds."""
+"""Frozen embeddings of a pretrained model, for the baseline that shows what fine-tuning adds.
 
-import hashlib
-import zipfile
+The model reads each response as the trained one does, after its prompt and as many tokens; the embedding is the mean
+last-layer state over the response's tokens.
+Source: Reimers & Gurevych 2019 (Sentence-BERT), mean pooling.
+"""
+
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+import polars as pl
 from numpy.typing import NDArray
 
 from lurker.errors import LurkerError
-from lurker.progress import progress, say
-from lurker.workspace import atomic_path
-from rm.models.ladder import backbone
-from rm.models.scorer import choose_device, micro_batches, training_dtype
-from rm.training.identity import model_digest
+from lurker.progress import progress
+from rm.models.embedding_cache import add_vectors, read_vectors, sequence_keys
+from rm.models.frozen_pass import Wanted, collect, frozen_batches
+from rm.models.ladder import build
+from rm.models.layers import classifier_of, layers_of
+from rm.models.scorer import Scorer, move_to_device, training_dtype
+from rm.pairs.tokenised import TokenisedPairs
+from rm.training.config import TrainConfig
+from rm.training.identity import embedding_file
+from rm.training.reward_step import tokenise_for_model
 
-MAX_TOKENS = 128
-TOKENS_PER_BATCH = 8192
+
+@dataclass(slots=True)
+class Embedder:
+    """Differences of frozen embeddings, chosen minus rejected, of PAIRS; every sequence is computed once."""
+
+    spec: str
+    """SPEC of a pretrained model"""
+    train: TrainConfig
+    """how the run that is compared reads texts"""
+    cache: Path
+    """folder of embeddings, shared by all runs"""
+    _scorer: Scorer | None = None
+    _tokenizer: Any = None
+
+    def __call__(self, frame: pl.DataFrame) -> NDArray[np.float64]:
+        """[n_pairs, width], each embedding scaled to a mean square of 1."""
+        pairs = self._tokenise(frame)
+        keys, vectors = self._known([pairs])
+        rows = vectors[np.searchsorted(keys, sequence_keys(pairs.sequences))].astype(np.float64)
+        scaled = rows * rows.shape[1] ** 0.5 / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9)
+        return np.asarray(scaled[pairs.chosen] - scaled[pairs.rejected])
+
+    def prepare(self, frames: Sequence[pl.DataFrame]) -> None:
+        """Embed all of these pairs at once, so that the progress bar covers them."""
+        self._known([self._tokenise(frame) for frame in frames])
+
+    def _tokenise(self, frame: pl.DataFrame) -> TokenisedPairs:
+        """The pairs as a model reads single responses, without the delay, which would be a shortcut."""
+        self._load()
+        return tokenise_for_model(frame, self._tokenizer, replace(self.train, reads="one", with_delay=False))
+
+    def _known(self, sets: Sequence[TokenisedPairs]) -> tuple[NDArray[np.uint64], NDArray[np.float16]]:
+        """Keys and vectors of the sequences and all others of the file, computed where they are missing."""
+        scorer = self._load()
+        n_frozen = frozen_layers(scorer, self.train)
+        path = embedding_file(self.cache, self.spec, str(scorer.dtype), n_frozen)
+        keys, vectors = read_vectors(path)
+        missing, known = [], keys
+        for pairs in sets:
+            own = sequence_keys(pairs.sequences)
+            _, first = np.unique(own, return_index=True)
+            part = pairs.sequences.take(first[~np.isin(own[first], known)])
+            missing += [part] if len(part) else []
+            known = np.concatenate([known, own])
+        with progress("Embeddings", sum(int(part.n_tokens.sum()) for part in missing), "tokens", is_quiet=not missing):
+            for part in missing:
+                batches = frozen_batches(
+                    scorer, part, self.train.tokens_per_batch, Wanted(has_means=True), n_layers=n_frozen
+                )
+                _, means = collect(batches, len(part))
+                if means is None:
+                    raise LurkerError(f"{self.spec} has no state for each token.")
+                keys, vectors = add_vectors(path, sequence_keys(part), means)
+        return keys, vectors
+
+    def _load(self) -> Scorer:
+        """The frozen model, loaded when it is first needed."""
+        if self._scorer is None:
+            reward_model = build(self.spec, [], 0, seed=0)
+            device = move_to_device(reward_model.model, reward_model.n_parameters)
+            dtype = training_dtype(self.train.precision, device, reward_model.n_parameters)
+            self._tokenizer = reward_model.tokenizer
+            self._scorer = Scorer(reward_model.model, self._tokenizer.pad_token_id, self.train.max_tokens, dtype)
+        return self._scorer
 
 
-def embeddings(spec: str, texts: Sequence[str], folder: Path) -> NDArray[np.float64]:
-    """The mean last-layer state over each text's first MAX_TOKENS tokens, scaled to a mean square of 1.
-
-    Each distinct text is computed once and cached in `folder`, for this run and later ones of the same model.
+def frozen_layers(scorer: Scorer, train: TrainConfig, *, has_pooling_layer: bool = False) -> int | None:
+    """Layers whose outputs the run reads from its cache, in float16; None without such a cache.
 
     Args:
-        spec: SPEC of a pretrained model.
-        texts: [n].
-        folder: the cache.
-
-    Returns:
-        Vectors, [n, width].
-
-    Source:
-        Reimers & Gurevych 2019 (Sentence-BERT), mean pooling.
+        scorer: the model.
+        train: how the run trains.
+        has_pooling_layer: whether the model has one more layer, of pooling=mean.
     """
-    keys = np.array([_text_key(text) for text in texts], dtype=np.uint64)
-    path = folder / f"embeddings-{hashlib.sha256(f'{spec} {model_digest(str(spec))}'.encode()).hexdigest()[:12]}.npz"
-    cached_keys, vectors = _read_cache(path)
-    wanted, position = np.unique(keys, return_inverse=True)
-    missing = np.setdiff1d(wanted, cached_keys)
-    if missing.size:
-        text_of = {int(key): text for key, text in zip(keys, texts, strict=True)}
-        new = _mean_states(spec, [text_of[int(key)] for key in missing])
-        cached_keys = np.append(cached_keys, missing)
-        vectors = np.concatenate([vectors.reshape(-1, new.shape[1]), new])
-        order = np.argsort(cached_keys)
-        cached_keys, vectors = cached_keys[order], vectors[order]
-        _write_cache(path, cached_keys, vectors)
-    rows = vectors[np.searchsorted(cached_keys, wanted)].astype(np.float64)
-    scaled = rows * rows.shape[1] ** 0.5 / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9)
-    return np.asarray(scaled[position])
-
-
-def _text_key(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-
-
-def _read_cache(path: Path) -> tuple[NDArray[np.uint64], NDArray[np.float16]]:
-    """Keys and vectors computed before; empty when the file is absent or damaged."""
-    try:
-        with np.load(path) as cached:
-            return cached["keys"], cached["vectors"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return np.empty(0, dtype=np.uint64), np.empty((0, 0), dtype=np.float16)
-
-
-def _write_cache(path: Path, keys: NDArray[np.uint64], vectors: NDArray[np.float16]) -> None:
-    """Replace the cache file; a failure only costs later runs the computation."""
-    try:
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, keys=keys, vectors=vectors)
-    except (LurkerError, OSError) as error:
-        say(f"Embeddings could not be cached: {error}")
-
-
-@torch.no_grad()
-def _mean_states(spec: str, texts: Sequence[str]) -> NDArray[np.float16]:
-    """The mean last-layer state of each text, [n, width]."""
-    model, tokenizer = backbone(spec)
-    device = choose_device()
-    model.to(device).eval()
-    dtype = training_dtype("auto", device, sum(parameter.numel() for parameter in model.parameters()))
-    ids = tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS, return_attention_mask=False)["input_ids"]
-    ids = [tokens or [tokenizer.pad_token_id] for tokens in ids]  # an empty text has one padding token
-    lengths = np.array([len(tokens) for tokens in ids], dtype=np.int64)
-    out: list[NDArray[np.float16]] = [np.empty(0, dtype=np.float16)] * len(ids)
-    with progress("Embeddings", int(lengths.sum()), "tokens") as advance:
-        for batch in micro_batches(lengths, TOKENS_PER_BATCH):
-            is_token = torch.arange(int(lengths[batch].max()))[None] < torch.from_numpy(lengths[batch])[:, None]
-            padded = torch.full(is_token.shape, tokenizer.pad_token_id)
-            padded[is_token] = torch.tensor([token for index in batch for token in ids[index]])
-            padded, is_token = padded.to(device), is_token.to(device)
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-                states = model(input_ids=padded, attention_mask=is_token.long()).last_hidden_state.float()
-            means = (states * is_token[..., None]).sum(1) / is_token.sum(1, keepdim=True)
-            for index, vector in zip(batch, means.cpu().numpy().astype(np.float16), strict=True):
-                out[index] = vector
-            advance(int(lengths[batch].sum()))
-    return np.stack(out)
+    if train.train_layers is None or not scorer.is_packed:
+        return None
+    return len(layers_of(classifier_of(scorer.model))) - has_pooling_layer - train.train_layers

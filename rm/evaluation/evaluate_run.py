@@ -1,27 +1,40 @@
 """Evaluate a run's model and its baselines on the same pairs: predictions pair by pair, and the EVALUATIONS table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from lurker.errors import LurkerError
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
-from lurker.progress import progress, say
+from lurker.progress import progress
 from lurker.report import Displayed, ResultTable
 from lurker.schema import EVALUATIONS
-from lurker.workspace import Workspace, read_json, write_parquet
-from rm.evaluation.baselines import N_FITS, fit_baselines
-from rm.evaluation.embeddings import embeddings
-from rm.evaluation.metrics import Margins, evaluation_table, model_margins, prediction_table
+from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parquet
+from rm.evaluation.baseline_margins import Baselines, baseline_margins, wanted_baselines
+from rm.evaluation.baselines import BASELINES, Which
+from rm.evaluation.metrics import ALL, Margins, evaluation_table, model_margins, prediction_table
 from rm.evaluation.trained_run import TrainedRun, load_trained
 from rm.models.ladder import LADDER
 from rm.training.head_only import head_margins
-from rm.training.identity import ancestor_posts, model_digest, require_unseen
+from rm.training.identity import ancestor_posts, require_unseen
 from rm.training.reward_step import tokenise_for_model
-from rm.training.run_folder import MODEL, RunPairs, finished_run, predictions_file, read_run_pairs, run_config
+from rm.training.run_folder import (
+    MODEL,
+    RESULT,
+    RunConfig,
+    RunPairs,
+    finished_run,
+    predictions_file,
+    read_run_pairs,
+    run_config,
+    run_lock,
+)
+
+TEST_AND_PREDICTOR = ("pairs", "split", "predictor")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -56,10 +69,10 @@ def accuracy_rows(rows: Sequence[dict[str, Any]], *columns: str) -> list[dict[st
     ]
 
 
-def evaluate_run(workspace: Workspace, run_id: str, pairs: str, split: str) -> Evaluation:
+def evaluate_run(workspace: Workspace, run_id: str, pairs: str, split: str, baselines: Which = "all") -> Evaluation:
     """Evaluate a finished run on a split of any pair set; predictions and EVALUATIONS are added to the run's folder.
 
-    The baselines are fitted again on the run's own training pairs.
+    The baselines are fitted on the run's own training pairs.
 
     Raises:
         CallError: there is no such run or pair set.
@@ -74,68 +87,105 @@ def evaluate_run(workspace: Workspace, run_id: str, pairs: str, split: str) -> E
     require_disjoint(trained_on.training, frame, pairs)
     spec = description["model"]
     require_unseen(ancestor_posts(folder / "model", spec), spec, frame, pairs)
-    table = evaluate_predictors(load_trained(workspace, run_id), replace(trained_on, test={pairs: frame}), split)
-    path = folder / "evaluations.parquet"
-    others = pl.read_parquet(path).filter((pl.col("pairs") != pairs) | (pl.col("split") != split))
-    write_parquet(pl.concat([others, table]), path)
+    evaluated = replace(trained_on, test={pairs: frame})
+    table = evaluate_model(load_trained(workspace, run_id), evaluated, split)
+    with run_lock(workspace, run_id, waits=True):
+        add_evaluations(folder, table)
+        names = wanted_baselines(baselines, spec)
+        if names:
+            more, _ = evaluate_baselines(workspace, run_id, evaluated, names, split)
+            table = pl.concat([table, more])
+            add_evaluations(folder, table)
+        result = read_json(folder / RESULT)
+        write_json(result | {"evaluations": result_rows(folder, run_config(description))}, folder / RESULT)
     return Evaluation(run_id, pairs, split, table)
 
 
-def evaluate_predictors(run: TrainedRun, pairs: RunPairs, split: str = "test") -> pl.DataFrame:
-    """Evaluate a run's model and its baselines on the run's test pairs, and write the predictions of each.
+def add_evaluations(folder: Path, table: pl.DataFrame) -> None:
+    """Write rows of EVALUATIONS into a run's folder, in place of those of the same predictors, pairs and split."""
+    path = folder / "evaluations.parquet"
+    known = pl.read_parquet(path) if path.exists() else EVALUATIONS.empty()
+    merged = pl.concat([known.join(table, on=TEST_AND_PREDICTOR, how="anti"), table])
+    tests = {test: place for place, test in enumerate(dict.fromkeys(merged.select("pairs", "split").rows()))}
+    predictors = {name: place for place, name in enumerate((MODEL, *BASELINES))}
+    order = [(tests[pairs, split], predictors[name]) for pairs, split, name in merged.select(TEST_AND_PREDICTOR).rows()]
+    places = pl.DataFrame(order, schema=["test", "place"], orient="row")
+    write_parquet(merged[places.select(pl.arg_sort_by("test", "place", maintain_order=True)).to_series()], path)
+
+
+def result_rows(folder: Path, config: RunConfig) -> list[dict[str, Any]]:
+    """The rows of EVALUATIONS that a run's `result.json` has: those of its own tests, over all subreddits."""
+    table = pl.read_parquet(folder / "evaluations.parquet")
+    own = table.filter(pl.col("pairs").is_in(config.test_pairs), split="test", subreddit=ALL)
+    return own.drop("run_id", "subreddit").to_dicts()
+
+
+def evaluate_model(run: TrainedRun, pairs: RunPairs, split: str = "test") -> pl.DataFrame:
+    """EVALUATIONS of a run's model on the run's test pairs; its predictions are written into the run's folder.
 
     A pair whose two sides are equal after truncation counts as a tie.
 
     Args:
         run: the trained model.
-        pairs: training and validation pairs for the baselines, and the test pairs by name of their set.
+        pairs: the test pairs by name of their set.
         split: the split that the test pairs are of.
-
-    Returns:
-        EVALUATIONS.
     """
-    if not pairs.test:
-        return EVALUATIONS.empty()
-    margins = _model_margins(run, pairs.test)
-    embed = _frozen_embeddings(run, pairs)
-    with progress("Baselines", N_FITS, "fits"):
-        baselines = fit_baselines(pairs.training, pairs.validation, embed, is_adjusted=run.config.train.adjusted)
-    tables = []
+    margins = _model_margins(run, pairs.test) if pairs.test else {}
+    return _evaluated(run.folder, run.run_id, pairs, split, {MODEL: margins})
+
+
+def evaluate_baselines(
+    workspace: Workspace, run_id: str, pairs: RunPairs, names: Sequence[str], split: str = "test"
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """EVALUATIONS of baselines on a run's test pairs, and which were left out for what reason.
+
+    Args:
+        workspace: where the run is.
+        run_id: a run whose config.json is written.
+        pairs: training and validation pairs for the baselines, and the test pairs by name of their set.
+        names: of BASELINES.
+        split: the split that the test pairs are of.
+    """
+    folder = workspace.folder("runs", run_id)
+    described = read_json(folder / "config.json")
+    cache = workspace.root / CACHE
+    found = (
+        baseline_margins(names, run_config(described), pairs, cache, described.get("model_digest"))
+        if pairs.test
+        else Baselines()
+    )
+    return _evaluated(folder, run_id, pairs, split, found.margins), found.left_out
+
+
+def _evaluated(
+    folder: Path, run_id: str, pairs: RunPairs, split: str, margins: dict[str, dict[str, Margins]]
+) -> pl.DataFrame:
+    """EVALUATIONS of predictors, whose predictions are written; margins: predictor -> test -> [n_pairs]."""
+    tables = [EVALUATIONS.empty()]
     for name, frame in pairs.test.items():
-        predictors = {MODEL: margins[name], **{baseline: predict(frame) for baseline, predict in baselines.items()}}
-        for predictor, values in predictors.items():
-            write_parquet(prediction_table(frame, values), predictions_file(run.folder, name, split, predictor))
-        tables.append(evaluation_table(frame, predictors, run.run_id, name, split))
+        here = {predictor: values[name] for predictor, values in margins.items()}
+        for predictor, values in here.items():
+            write_parquet(prediction_table(frame, values), predictions_file(folder, name, split, predictor))
+        if here:
+            tables.append(evaluation_table(frame, here, run_id, name, split))
     return pl.concat(tables)
 
 
 def _model_margins(run: TrainedRun, tests: dict[str, pl.DataFrame]) -> dict[str, Margins]:
-    """Margins of the run's model on each test, [n_pairs]."""
+    """Margins of the run's model on each test, [n_pairs]; a response in several tests is scored once.
+
+    Models of the ladder score tests one by one: that costs little, and keeps their figures to the last digit.
+    """
     train = run.config.train
     scorer = run.reward_model.scorer(train.max_tokens)
-    tokenised = {name: tokenise_for_model(frame, run.reward_model.tokenizer, train) for name, frame in tests.items()}
-    n_tokens = sum(int(pairs.sequences.n_tokens.sum()) for pairs in tokenised.values())
-    with progress("Evaluating", n_tokens, "tokens"):
-        if train.trained == "head":
-            return {
-                name: head_margins(scorer, pairs, train.tokens_per_batch, run.cache)
-                for name, pairs in tokenised.items()
-            }
-        return {name: model_margins(scorer, pairs, train.tokens_per_batch) for name, pairs in tokenised.items()}
-
-
-def _frozen_embeddings(run: TrainedRun, pairs: RunPairs) -> Callable[[Sequence[str]], Any] | None:
-    """Embeddings by the pretrained model that the run started from; None for a model from scratch.
-
-    All texts of the run are embedded at once, so that the progress bar covers all of them.
-    """
-    spec = run.config.model
-    if spec in LADDER:
-        return None
-    if read_json(run.folder / "config.json").get("model_digest") != model_digest(spec):
-        say(f"The baseline `embeddings` is left out: the weights or the tokenizer of {spec} have changed since.")
-        return None
-    frames = (pairs.training, pairs.validation, *pairs.test.values())
-    texts = {text for frame in frames for side in ("chosen", "rejected") for text in frame[side]}
-    embeddings(spec, sorted(texts), run.cache)
-    return partial(embeddings, spec, folder=run.cache)
+    frames = [*tests.values()] if run.config.model in LADDER else [pl.concat(tests.values())]
+    sets = [tokenise_for_model(frame, run.reward_model.tokenizer, train) for frame in frames]
+    parts = []
+    with progress("Evaluating", sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets), "tokens"):
+        for pairs in sets:
+            if train.trained == "head":
+                parts.append(head_margins(scorer, pairs, train.tokens_per_batch, run.cache))
+            else:
+                parts.append(model_margins(scorer, pairs, train.tokens_per_batch))
+    ends = np.cumsum([frame.height for frame in tests.values()])
+    return dict(zip(tests, np.split(np.concatenate(parts), ends[:-1]), strict=True))

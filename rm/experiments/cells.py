@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from rm.experiments.results import Failure, require_finished
 from rm.models.ladder import LADDER, slug
 from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
-from rm.runs.train_run import train_run
+from rm.runs.train_run import lacks_baselines, train_run
 from rm.training.identity import model_digest
-from rm.training.run_folder import MODEL, RESULT, RunConfig
+from rm.training.run_folder import MODEL, RESULT, RunConfig, describe_run, short_name
 
 TFIDF = "tfidf"
 """A model that leaves no run: `lurker.pairwise.fit_tfidf`."""
@@ -79,9 +80,9 @@ def make_cell(experiment: str, config: RunConfig, n_train_pairs: int, data_diges
     """
     variant = config.subreddits[0] if len(config.subreddits) == 1 else str(n_train_pairs)
     of_model = model_digest(config.model) if config.model != TFIDF else None
-    digest = fingerprint(config, data_digest, *([of_model] if of_model else []))[:8]
+    digest = fingerprint(describe_run(config), data_digest, *([of_model] if of_model else []))[:8]
     name = f"{experiment}-{slug(config.model)}-{variant}-s{config.train.seed}-{digest}"
-    return Cell(re.sub(r"[^A-Za-z0-9._-]", "-", name)[-100:].lstrip("-._"), config, n_train_pairs)
+    return Cell(short_name(re.sub(r"[^A-Za-z0-9._-]", "-", name)), config, n_train_pairs)
 
 
 def train_cells(experiment: Experiment, cells: Sequence[Cell]) -> tuple[list[Cell], tuple[Failure, ...]]:
@@ -97,11 +98,11 @@ def train_cells(experiment: Experiment, cells: Sequence[Cell]) -> tuple[list[Cel
     failures = run_cells(
         experiment,
         cells,
-        output=lambda cell: result_file(experiment.workspace, cell),
+        is_finished=lambda cell: has_result(experiment.workspace, cell),
         function=train_cell_task,
         arguments=lambda cell: {"root": root, "run_id": cell.run_id, "config": cell.config},
     )
-    finished = [cell for cell in cells if result_file(experiment.workspace, cell).exists()]
+    finished = [cell for cell in cells if has_result(experiment.workspace, cell)]
     require_finished(len(finished), failures)
     return finished, failures
 
@@ -110,29 +111,30 @@ def run_cells(
     experiment: Experiment,
     cells: Sequence[Cell],
     *,
-    output: Callable[[Cell], Path],
+    is_finished: Callable[[Cell], bool],
     function: Callable[..., Any],
     arguments: Callable[[Cell], dict[str, Any]],
 ) -> tuple[Failure, ...]:
-    """Run the cells whose output does not exist yet, the most expensive first; one that fails does not stop the others.
+    """Run the cells that are not finished, the most expensive first; one that fails does not stop the others.
 
     Args:
         experiment: where and how they run.
         cells: distinct cells.
-        output: the file that exists once a cell is finished.
+        is_finished: whether a cell needs no run.
         function: picklable; called as `function(**arguments(cell))` in a worker.
         arguments: picklable keyword arguments of a cell.
 
     Returns:
         The cells that failed, by name.
     """
-    waiting = sorted((cell for cell in cells if not output(cell).exists()), key=lambda cell: (-cell.cost, cell.run_id))
+    waiting = sorted((cell for cell in cells if not is_finished(cell)), key=lambda cell: (-cell.cost, cell.run_id))
     if len(waiting) < len(cells):
         say(f"{len(cells) - len(waiting)} of {len(cells)} cells are already finished.")
     total = sum(cell.cost for cell in waiting) or 1.0
     report_files = [(cell.run_id, experiment.workspace.folder("runs", cell.run_id) / REPORT) for cell in waiting]
     for _, file in report_files:
-        file.unlink(missing_ok=True)  # left behind by a cell that was killed
+        with suppress(OSError):  # the cell itself reports what is wrong with its folder
+            file.unlink(missing_ok=True)  # left behind by a cell that was killed
     failures = []
     with (
         running(experiment.engine),
@@ -165,12 +167,17 @@ def train_cell_task(root: str, run_id: str, config: RunConfig) -> None:
 def train_cell(workspace: Workspace, run_id: str, config: RunConfig) -> None:
     """Train and evaluate the run of a cell unless it is finished; its progress goes where `run_cells` reads it."""
     with reported_in(workspace.folder("runs", run_id) / REPORT):
-        train_run(workspace, run_id, config, resume=True)
+        train_run(workspace, run_id, config, resume=True, waits=True)
 
 
 def result_file(workspace: Workspace, cell: Cell) -> Path:
     """The result of a cell's run, written last."""
     return workspace.folder("runs", cell.run_id) / RESULT
+
+
+def has_result(workspace: Workspace, cell: Cell) -> bool:
+    """Whether a cell's run is finished and has all its baselines."""
+    return result_file(workspace, cell).exists() and not lacks_baselines(result_file(workspace, cell).parent, "all")
 
 
 def read_evaluations(workspace: Workspace, run_id: str, test_pairs: str) -> pl.DataFrame:

@@ -27,6 +27,15 @@ class Experiment:
     n_workers: int | None = None
     """processes of the local engine; as many as fit when absent"""
 
+    def __post_init__(self) -> None:
+        """Check the name before any work.
+
+        Raises:
+            CallError: it is no name for a folder, or a file has it.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CallError(f"{self.folder} is a file, not the folder of an experiment.", "Choose another `--name`.")
+
     @property
     def folder(self) -> Path:
         """The experiment's folder."""

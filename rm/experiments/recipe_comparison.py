@@ -57,7 +57,7 @@ from rm.models.ladder import check_spec
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
 from rm.training.identity import require_unseen, seen_posts
-from rm.training.run_folder import RunConfig, read_run_pairs
+from rm.training.run_folder import RunConfig, models_of_runs, read_run_pairs
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
@@ -183,7 +183,7 @@ def recipes(
     config = make_config(
         RecipesConfig,
         pairs=[one.name for one in sets],
-        models=models,
+        models=models_of_runs(sets[0].workspace, models),
         sizes=[sizes] if sizes is None else sizes,
         n_seeds=seeds,
         tests=pair_set_names(tests, "tests"),
@@ -203,7 +203,7 @@ def run_recipes(experiment: Experiment, config: RecipesConfig) -> Recipes:
     failures = run_cells(
         experiment,
         cells,
-        output=lambda cell: rewards_file(experiment.folder, cell),
+        is_finished=lambda cell: rewards_file(experiment.folder, cell).exists(),
         function=recipe_cell_task,
         arguments=lambda cell: {"root": str(workspace.root.resolve()), "cell": cell, **shared},
     )

@@ -59,11 +59,13 @@ def require_finished(n_finished: int, failures: Sequence[Failure]) -> None:
     """Check that an experiment has anything to tabulate.
 
     Raises:
-        LurkerError: every cell failed; the message quotes the first error.
+        LurkerError: every cell failed; the message has each error once.
     """
     if not n_finished and failures:
         first = failures[0]
-        raise LurkerError(f"All {len(failures)} cells failed; the first, {first.cell}: {first.error}")
+        others = {one.error: one.cell for one in reversed(failures) if one.error != first.error}
+        more = "".join(f"\n{cell}: {error}" for error, cell in reversed(others.items()))
+        raise LurkerError(f"All {len(failures)} cells failed; the first, {first.cell}: {first.error}{more}")
 
 
 def mean_accuracy(rows: pl.DataFrame) -> str:

@@ -34,7 +34,7 @@ from rm.experiments.config import (
 )
 from rm.experiments.results import ExperimentResult, mean_accuracy
 from rm.models.ladder import check_spec
-from rm.training.run_folder import RunConfig
+from rm.training.run_folder import RunConfig, models_of_runs
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
@@ -110,7 +110,7 @@ def scaling(
     config = make_config(
         ScalingConfig,
         pairs=pairs.name,
-        models=models,
+        models=models_of_runs(pairs.workspace, models),
         sizes=sizes,
         n_seeds=seeds,
         test_pairs=None if test is None else pair_set_name(test),

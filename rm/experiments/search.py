@@ -35,7 +35,7 @@ from rm.models.ladder import check_spec
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
 from rm.training.reward_step import tokenise_for_model
-from rm.training.run_folder import RunConfig, predictions_file
+from rm.training.run_folder import RunConfig, model_of_run, predictions_file
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
@@ -147,7 +147,7 @@ def search(
     config = make_config(
         SearchConfig,
         pairs=pairs.name,
-        model=model,
+        model=model_of_run(pairs.workspace, model),
         stages=[
             " | ".join(" ".join(_settings(one)) for one in as_list(stage, "a stage"))
             for stage in as_list(stages, "stages")
@@ -229,7 +229,7 @@ def _run_candidates(
     return run_cells(
         experiment,
         list({one.cell.run_id: one.cell for one in candidates}.values()),
-        output=lambda cell: _margins_file(experiment.workspace, cell.run_id, config.pairs),
+        is_finished=lambda cell: _margins_file(experiment.workspace, cell.run_id, config.pairs).exists(),
         function=search_cell_task,
         arguments=lambda cell: {"root": root, "cell": cell, "evaluated_on": config.pairs},
     )

@@ -26,7 +26,7 @@ from rm.experiments.config import (
 )
 from rm.experiments.results import ExperimentResult, mean_accuracy
 from rm.models.ladder import check_spec
-from rm.training.run_folder import RunConfig
+from rm.training.run_folder import RunConfig, model_of_run
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
@@ -120,7 +120,7 @@ def transfer(
     config = make_config(
         TransferConfig,
         pairs=pairs.name,
-        model=model,
+        model=model_of_run(pairs.workspace, model),
         max_pairs=max_pairs,
         n_seeds=seeds,
         test_pairs=None if test is None else pair_set_name(test),

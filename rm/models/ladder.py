@@ -8,7 +8,8 @@ Source: Kaplan et al. 2020, section 2.1.
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,24 @@ from torch import nn
 
 from lurker.arguments import require_kind
 from lurker.errors import CallError, LurkerError
+from lurker.progress import say
 from rm.models.pretrained import PACKAGED, locate
 from rm.models.scorer import Scorer
 from rm.pairs.tokens import ensure_pad_token, train_tokenizer
 
 MAX_POSITIONS = 4096
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.tiktoken",
+)
+"""A model's folder has one of these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +112,7 @@ def check_spec(spec: str) -> None:
         return
     path = Path(spec)
     if (path / "model" / "config.json").exists():
-        raise CallError(f"{spec} is a run's folder, not a model.", f"Name its model: `--model {path / 'model'}`.")
+        raise CallError(f"{spec} is the folder of a run that is not finished.", "Finish it with `--resume`.")
     if path.is_dir() and not (path / "config.json").exists():
         raise CallError(f"The folder {spec} holds no model: config.json is missing.", _known_models())
     if path.is_file() or spec.startswith("scratch-") or not spec.strip():
@@ -112,7 +126,7 @@ def build(spec: str, texts: Sequence[str], vocabulary_size: int, seed: int, toke
         spec: SPEC of the model.
         texts: Texts of the training split, which a new tokenizer is trained on (ladder only).
         vocabulary_size: Size of that tokenizer.
-        seed: Seed of the initial weights, which depend on nothing else.
+        seed: Seed of the initial weights (of a pretrained model: of its new layers), which depend on nothing else.
         tokenizer: A trained tokenizer to share between models, in place of a new one (ladder only).
 
     Raises:
@@ -157,23 +171,6 @@ def save(reward_model: RewardModel, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def backbone(spec: str) -> tuple[Any, Any]:
-    """A pretrained model as published, without a head, and its tokenizer.
-
-    Raises:
-        CallError: The SPEC does not load.
-    """
-    from transformers import AutoModel
-
-    reward_model = build(spec, [], 0, seed=0)
-    model = AutoModel.from_pretrained(
-        str(locate(spec)) if spec in PACKAGED else spec, trust_remote_code=False, dtype=torch.float32
-    )
-    if len(reward_model.tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(reward_model.tokenizer))
-    return model, reward_model.tokenizer
-
-
 def disable_dropout(model: nn.Module) -> None:
     """Turn dropout off in training, so that the same network scores both responses of a pair.
 
@@ -211,42 +208,87 @@ def _from_scratch(rung: Rung, tokenizer: Any) -> Any:
 
 
 def _from_pretrained(spec: str) -> RewardModel:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()  # it would warn about the new head, which is initialised below
-    logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(spec, trust_remote_code=False)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            spec, num_labels=1, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CallError(f"Cannot load the model {spec!r}: {reason}", _known_models()) from error
+    """A pretrained model and its tokenizer; a head that is missing or has several outputs is drawn anew."""
+    tokenizer = _tokenizer(spec)
+    model, fresh = _classifier(spec)
     ensure_pad_token(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
-    missing = {key.rsplit(".", 1)[0] for key in info["missing_keys"]}
     for name, module in model.named_modules():
-        if name in missing and isinstance(module, nn.Linear) and module.out_features == 1:
+        if name in fresh and isinstance(module, nn.Linear) and module.out_features == 1:
             _initialise_head(module)
     return RewardModel(model, tokenizer)
 
 
+def _classifier(spec: str) -> tuple[Any, set[str]]:
+    """A sequence classifier with one output, and the names of its modules that the SPEC has no weights for.
+
+    Raises:
+        CallError: It does not load, or weights other than the head's have another shape.
+    """
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # it would warn about the new head, which is initialised afterwards
+    logging.disable_progress_bar()
+    with _explained(spec):
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            spec,
+            num_labels=1,
+            ignore_mismatched_sizes=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    heads = _heads(model)
+    other_shape = {str(key).rpartition(".")[0] for key, *_ in info["mismatched_keys"]}
+    if odd := sorted(other_shape - heads):
+        raise CallError(f"Cannot load the model {spec!r}: the weights of {', '.join(odd)} have another shape.")
+    if other_shape:
+        say(f"{spec} is a classifier with several outputs: its head is replaced by a new one with one.")
+    return model, {key.rpartition(".")[0] for key in info["missing_keys"]} | other_shape
+
+
+def _tokenizer(spec: str) -> Any:
+    """The tokenizer of a SPEC.
+
+    Raises:
+        CallError: There is none.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(spec)
+    if folder.is_dir() and not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise CallError(
+            f"The folder {spec} holds no tokenizer: it has none of {', '.join(TOKENIZER_FILES)}.",
+            f"Save the model's own there: `AutoTokenizer.from_pretrained(...).save_pretrained({spec!r})`.",
+        )
+    with _explained(spec):
+        return AutoTokenizer.from_pretrained(spec, trust_remote_code=False)
+
+
+@contextmanager
+def _explained(spec: str) -> Iterator[None]:
+    """Turn what transformers raises for a model that does not load into a sentence."""
+    try:
+        yield
+    except (AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CallError(f"Cannot load the model {spec!r}: {reason}", _known_models()) from error
+
+
 def new_layers(spec: str) -> list[str]:
     """Names of a pretrained model's layers that get random weights, other than a linear head with one output."""
-    from transformers import AutoModelForSequenceClassification
+    model, fresh = _classifier(str(locate(spec)) if spec in PACKAGED else spec)
+    return sorted(fresh - _heads(model))
 
-    model, info = AutoModelForSequenceClassification.from_pretrained(
-        str(locate(spec)) if spec in PACKAGED else spec, num_labels=1, trust_remote_code=False, output_loading_info=True
-    )
-    missing = {key.rsplit(".", 1)[0] for key in info["missing_keys"]}
-    heads = {
+
+def _heads(model: nn.Module) -> set[str]:
+    """Names of the linear layers with one output."""
+    return {
         name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module.out_features == 1
     }
-    return sorted(missing - heads)
 
 
 def reward_head(model: nn.Module) -> nn.Linear:

@@ -6,7 +6,7 @@ Source: as in Houlsby et al. 2019, section 3.4, "fine-tuning only the top layers
 import hashlib
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lurker.errors import CallError, LurkerError
-from lurker.progress import advance
+from rm.models.frozen_pass import FrozenBatch, Outputs, Wanted, collect, frozen_batches
 from rm.models.layers import backbone_of, layers_of
 from rm.models.scorer import CachedStates, Scorer
 from rm.pairs.tokenised import TokenisedPairs
@@ -47,7 +47,13 @@ def freeze_below(model: Any, n_trained: int) -> int:
 
 
 def use_cached_states(
-    scorer: Scorer, sets: Sequence[TokenisedPairs], n_layers: int, tokens_per_batch: int, cache: Path
+    scorer: Scorer,
+    sets: Sequence[TokenisedPairs],
+    n_layers: int,
+    tokens_per_batch: int,
+    cache: Path,
+    keep: Callable[[TokenisedPairs, Outputs], None] | None = None,
+    wanted: Wanted = Wanted(),
 ) -> list[TokenisedPairs]:
     """Compute the outputs of the first n_layers, unless cached, and start the scorer from them.
 
@@ -59,6 +65,8 @@ def use_cached_states(
         n_layers: Number of frozen layers.
         tokens_per_batch: Tokens computed together.
         cache: Folder of states, which later runs with the same frozen weights and tokens reuse.
+        keep: Called with each pair set and what else its pass yielded; not called where states are cached.
+        wanted: What else the pass yields.
 
     Returns:
         The pair sets with rows of the cached states in place of tokens.
@@ -69,7 +77,10 @@ def use_cached_states(
     rows, tokens = _number_rows([pairs.sequences for pairs in sets], scorer.is_causal)
     path = cache / f"states-{_digest(scorer, rows, tokens, n_layers)}.npy"
     if not path.exists():
-        _compute(scorer, rows, tokens, n_layers, tokens_per_batch, path)
+        outputs = _compute(scorer, rows, tokens, n_layers, tokens_per_batch, path, wanted)
+        for pairs, output in zip(sets, outputs, strict=True):
+            if keep is not None:
+                keep(pairs, output)
     scorer.states = CachedStates(n_layers, tokens, np.load(path, mmap_mode="r"))
     return [replace(pairs, sequences=part) for pairs, part in zip(sets, rows, strict=True)]
 
@@ -104,24 +115,24 @@ def _number_rows(sets: Sequence[Sequences], is_causal: bool) -> tuple[list[Seque
 
 
 def _compute(
-    scorer: Scorer, sets: Sequence[Sequences], tokens: Indices, n_layers: int, tokens_per_batch: int, path: Path
-) -> None:
-    """Write the states of all rows to `path`, which appears only when complete."""
+    scorer: Scorer,
+    sets: Sequence[Sequences],
+    tokens: Indices,
+    n_layers: int,
+    tokens_per_batch: int,
+    path: Path,
+    wanted: Wanted,
+) -> list[Outputs]:
+    """Write the states of all rows to `path`, which appears only when complete; what else the pass yields, by set."""
     width = int(scorer.model.config.hidden_size)
     _require_space(tokens.size * width * 2, path.parent)
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}.tmp")
-    scorer.model.eval()
     try:
         cached = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=(tokens.size, width))
+        outputs = []
         for rows in sets:
-            for numbers, states in scorer.lower_states(tokens, rows, n_layers, tokens_per_batch):
-                half = states.numpy().astype(np.float16)
-                if not np.isfinite(half).all():
-                    raise LurkerError(
-                        f"A state of layer {n_layers} overflows float16.", "Leave train_layers out for this model."
-                    )
-                cached[numbers] = half
-                advance(numbers.size)
+            batches = frozen_batches(scorer, rows, tokens_per_batch, wanted, n_layers=n_layers, tokens=tokens)
+            outputs.append(collect(_stored(batches, cached, n_layers), len(rows)))
         cached.flush()
         del cached
         temporary.rename(path)
@@ -129,6 +140,23 @@ def _compute(
         raise LurkerError(f"Cannot write {path}: {error}.", "Free some space, or leave train_layers out.") from error
     finally:
         temporary.unlink(missing_ok=True)
+    return outputs
+
+
+def _stored(batches: Iterator[FrozenBatch], cached: Any, n_layers: int) -> Iterator[FrozenBatch]:
+    """Pass batches on after writing their states into `cached`.
+
+    Raises:
+        LurkerError: A state overflows float16.
+    """
+    for batch in batches:
+        half = batch.states.numpy().astype(np.float16)  # type: ignore[union-attr]
+        if not np.isfinite(half).all():
+            raise LurkerError(
+                f"A state of layer {n_layers} overflows float16.", "Leave train_layers out for this model."
+            )
+        cached[batch.rows] = half
+        yield batch
 
 
 def _require_space(n_bytes: int, folder: Path) -> None:

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lurker.progress import advance
 from rm.models import shared_attention
 from rm.models.layers import (
     backbone_of,
@@ -29,6 +28,7 @@ from rm.models.layers import (
     skip_layers,
     split_first_tokens,
 )
+from rm.models.limits import first_position
 from rm.models.packing import Pack, pack_sequences
 from rm.pairs.tokens import Indices, Sequences
 
@@ -150,62 +150,6 @@ class Scorer(nn.Module):
             rewards = rewards + 0.0 * repeated.sum()  # keeps it in the graph, with gradient 0
         return rewards
 
-    @torch.no_grad()
-    def embeddings(self, head: nn.Module, sequences: Sequences, tokens_per_batch: int = TOKENS_PER_BATCH) -> Tensor:
-        """What the reward head reads of each sequence, [n, width] float32 in the given order.
-
-        Moves the innermost progress bar by tokens.
-        """
-        inputs: list[Tensor] = []
-        members: list[Indices] = []
-        hook = head.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
-        try:
-            for numbers, _ in self._batches(sequences, tokens_per_batch):
-                members.append(numbers)
-                advance(int(sequences.n_tokens[numbers].sum()))
-        finally:
-            hook.remove()
-        for batch, (numbers, features) in enumerate(zip(members, inputs, strict=True)):
-            if features.ndim == 3:  # a padded decoder: its head reads every token, the last one gives the reward
-                last = torch.from_numpy(sequences.n_tokens[numbers] - 1).to(features.device)
-                inputs[batch] = features[torch.arange(numbers.size, device=features.device), last]
-        order = torch.from_numpy(np.argsort(np.concatenate(members))).to(inputs[0].device)
-        return torch.cat(inputs).float()[order]
-
-    @torch.no_grad()
-    def lower_states(
-        self, tokens: Indices, rows: Sequences, n_layers: int, tokens_per_batch: int
-    ) -> Iterator[tuple[Indices, Tensor]]:
-        """Run the first n_layers on sequences of rows.
-
-        Args:
-            tokens: [n_rows] token id of each row.
-            rows: Sequences that hold rows in place of tokens.
-            n_layers: Number of layers to run.
-            tokens_per_batch: Tokens computed together.
-
-        Yields:
-            Rows [T] and their states [T, width] float32 on the CPU.
-
-        Raises:
-            ValueError: The model does not run on packs.
-        """
-        if not self.is_packed:
-            raise ValueError("lower layers can run separately only in a packed model")
-        layers = layers_of(classifier_of(self.model))
-        device = next(self.model.parameters()).device
-        captured: list[Tensor] = []
-
-        def capture(states: Tensor) -> Tensor:
-            captured.append(states[0].float())
-            return states
-
-        with skip_layers(layers[n_layers:]), replace_input(layers[n_layers], capture):
-            for pack in pack_sequences(rows, tokens_per_batch, self.is_causal):
-                with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-                    self._packed(pack, device, tokens)
-                yield pack.ids, captured.pop()[: pack.ids.size].cpu()
-
     def _batches(self, sequences: Sequences, tokens_per_batch: int) -> Iterator[tuple[Indices, Tensor]]:
         """Yields the indices of sequences computed together and their rewards; no indices for a repeated batch."""
         device = next(self.model.parameters()).device
@@ -214,25 +158,34 @@ class Scorer(nn.Module):
                 packs = pack_sequences(sequences, tokens_per_batch, self.is_causal)
                 for number in range(self._n_batches(len(packs))):
                     pack = packs[number % len(packs)]
-                    rewards = self._packed(pack, device).float()
+                    rewards = self.run_pack(pack, device).float()
                     yield pack.members if number < len(packs) else NO_SEQUENCES, rewards
             else:
                 batches = micro_batches(sequences.n_tokens, tokens_per_batch, equal_lengths=self.needs_equal_lengths)
                 for number in range(self._n_batches(len(batches))):
                     batch = batches[number % len(batches)]
-                    rewards = self._padded(sequences, batch, device).float()
+                    rewards = self.run_padded(sequences, batch, device).float()
                     yield batch if number < len(batches) else NO_SEQUENCES, rewards
 
     def _n_batches(self, n_own: int) -> int:
         return n_own if self.n_batches_to_run is None else self.n_batches_to_run(n_own)
 
-    def _packed(self, pack: Pack, device: torch.device, tokens: Indices | None = None) -> Tensor:
-        """[n] rewards of the pack's responses, in its order; tokens: of each row, if the pack holds rows."""
+    def run_pack(
+        self, pack: Pack, device: torch.device, tokens: Indices | None = None, *, reads_last_only: bool = True
+    ) -> Tensor:
+        """Rewards of the pack's responses, in its order, [n].
+
+        Args:
+            pack: what the model reads.
+            device: the model's.
+            tokens: of each row, if the pack holds rows.
+            reads_last_only: whether the last layer may compute only the tokens that carry a reward.
+        """
         classifier = classifier_of(self.model)
         backbone, layers = backbone_of(classifier), layers_of(classifier)
         is_checkpointed = any(getattr(layer, "gradient_checkpointing", False) for layer in layers) and self.training
-        # A recomputed layer must run under the same hooks as before, and a skipped layer has no tokens to select.
-        reads_last_only = self.reads_last_only and not is_checkpointed and tokens is None
+        # a recomputed layer must run under the same hooks as before
+        reads_last_only = reads_last_only and self.reads_last_only and not is_checkpointed
         n_responses = pack.read.size
         pack, mask = shared_attention.prepare_pack(pack, device, len(layers) - 1 if reads_last_only else None)
         rows, states = pack.ids, self.states
@@ -255,11 +208,11 @@ class Scorer(nn.Module):
                 scores: Tensor = classifier.score(out[0, read])
                 return scores[:n_responses, 0]
             contexts.enter_context(split_first_tokens(backbone, read))
-            scores = classifier(input_ids=ids[None], position_ids=positions[None] + _first_position(backbone)).logits
+            scores = classifier(input_ids=ids[None], position_ids=positions[None] + first_position(classifier)).logits
             return scores[:n_responses, 0]
 
-    def _padded(self, sequences: Sequences, batch: Indices, device: torch.device) -> Tensor:
-        """[n] rewards of the batch's sequences, in its order."""
+    def run_padded(self, sequences: Sequences, batch: Indices, device: torch.device) -> Tensor:
+        """Rewards of the batch's sequences, in its order, [n]."""
         lengths = sequences.n_tokens[batch]
         is_token = np.arange(lengths.max())[None, :] < lengths[:, None]
         ids = np.full(is_token.shape, self.pad_token_id, dtype=np.int64)
@@ -290,12 +243,6 @@ def micro_batches(lengths: Indices, tokens_per_batch: int, *, equal_lengths: boo
             batches.append(order[start:position])
             start = position
     return batches
-
-
-def _first_position(backbone: Any) -> int:
-    """Position of a sequence's first token: RoBERTa and its variants start after the padding token's id."""
-    padding = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
-    return 0 if padding is None else int(padding) + 1
 
 
 def _reason_not_packed(scorer: Scorer, max_tokens: int) -> str:
@@ -347,7 +294,7 @@ def _depends_on_padding(scorer: Scorer, max_tokens: int) -> bool:
     scorer.model.eval()
     try:
         sequences = _probe(scorer, max_tokens)
-        padded = scorer._padded(sequences, np.arange(len(sequences)), device).float()
+        padded = scorer.run_padded(sequences, np.arange(len(sequences)), device).float()
         return not _relative_difference(padded, _alone(scorer, sequences, device)) <= _tolerance(device)
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
         return False  # training names what is wrong
@@ -368,7 +315,7 @@ def _probe(scorer: Scorer, max_tokens: int) -> Sequences:
 
 def _alone(scorer: Scorer, sequences: Sequences, device: torch.device) -> Tensor:
     """[n] rewards of sequences computed one at a time, without padding."""
-    return torch.cat([scorer._padded(sequences, np.array([n]), device).float() for n in range(len(sequences))])
+    return torch.cat([scorer.run_padded(sequences, np.array([n]), device).float() for n in range(len(sequences))])
 
 
 def _relative_difference(rewards: Tensor, alone: Tensor) -> float:

@@ -39,11 +39,23 @@ def stable_hash(seed: int, text: str) -> int:
 def content_digest(frame: pl.DataFrame) -> str:
     """Digest of the columns that training and evaluation read, independent of the order of rows."""
     texts_and_ids = ("pair_id", "split", "chosen_id", "prompt", "chosen", "rejected")
-    columns = (*texts_and_ids, "weight", "label_confidence", "confounder_log_odds")
+    numbers = ("weight", "label_confidence", "confounder_log_odds")
     digest = hashlib.sha256()
-    for row in frame.sort("pair_id").select(columns).iter_rows():
-        digest.update("\x1f".join(map(str, row)).encode("utf-8", "surrogatepass"))
+    for rows in frame.sort("pair_id").select(*texts_and_ids, *numbers).iter_slices(50_000):
+        parts = [rows[name].fill_null("None") for name in texts_and_ids]
+        parts += [_as_python_writes(rows[name]) for name in numbers]
+        lines = pl.select(pl.concat_str(parts, separator="\x1f")).to_series()
+        digest.update("".join(lines.to_list()).encode())
     return digest.hexdigest()[:16]
+
+
+def _as_python_writes(numbers: pl.Series) -> pl.Series:
+    """Each number as `str` writes it, so that digests of earlier versions stay valid; distinct ones are few."""
+    values = numbers.unique()
+    as_text = pl.DataFrame({"value": values, "text": [str(value) for value in values.to_list()]})
+    return numbers.to_frame("value").join(as_text, on="value", how="left", nulls_equal=True, maintain_order="left")[
+        "text"
+    ]
 
 
 def texts(frame: pl.DataFrame) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rm.pairs.plain_text import plain_backend
+
 Tokens = NDArray[np.int32]
 Indices = NDArray[np.int64]
 PAD, START, SEPARATOR, END = "<|pad|>", "<|start|>", "<|response|>", "<|end|>"
@@ -171,7 +173,8 @@ def encode(
         response_ids, prompt_ids = ids[response][:room], ids[prompt][:max_prompt_tokens]
         kept = prompt_ids[: room - len(response_ids)]
         n_cut += len(kept) < len(prompt_ids) or len(response_ids) < len(ids[response])
-        tokens.append(np.array([*around.start, *kept, *around.separator, *response_ids, *around.end], dtype=np.int32))
+        sequence = [*around.start, *kept, *around.separator, *response_ids, *around.end] or _nothing(tokenizer)
+        tokens.append(np.array(sequence, dtype=np.int32))
         code.append(codes.setdefault(prompt, len(codes)))
         n_prefix.append(min(len(around.start) + len(kept), tokens[-1].size - 1))
     return Sequences(tokens, np.array(code, dtype=np.int64), np.array(n_prefix, dtype=np.int64), n_cut)
@@ -216,10 +219,16 @@ def encode_both(
         kept = prompt_ids[: room - len(one) - len(other)]
         n_cut += len(kept) + len(one) + len(other) < len(prompt_ids) + len(ids[first]) + len(ids[second])
         parts = (around.start, kept, around.separator, one, around.separator, other, around.end)
-        tokens.append(np.array([token for part in parts for token in part], dtype=np.int32))
+        sequence = [token for part in parts for token in part] or _nothing(tokenizer)
+        tokens.append(np.array(sequence, dtype=np.int32))
         code.append(codes.setdefault(prompt, len(codes)))
         n_prefix.append(min(len(around.start) + len(kept), tokens[-1].size - 1))
     return Sequences(tokens, np.array(code, dtype=np.int64), np.array(n_prefix, dtype=np.int64), n_cut)
+
+
+def _nothing(tokenizer: Any) -> list[int]:
+    """What a model reads of two empty texts where nothing stands around them: one padding token."""
+    return [int(tokenizer.pad_token_id)]
 
 
 def _token_ids(tokenizer: Any, texts: Sequence[str]) -> dict[str, list[int]]:
@@ -227,6 +236,9 @@ def _token_ids(tokenizer: Any, texts: Sequence[str]) -> dict[str, list[int]]:
     unique = sorted(set(texts))
     if not unique:
         return {}
+    if (backend := plain_backend(tokenizer)) is not None:
+        encoded = backend.encode_batch_fast(unique, add_special_tokens=False)
+        return dict(zip(unique, [one.ids for one in encoded], strict=True))
     ids = tokenizer(
         unique,
         add_special_tokens=False,

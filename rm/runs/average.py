@@ -19,7 +19,10 @@ from rm.models.ladder import LADDER, RewardModel, load, new_layers, slug
 from rm.models.scorer import describe_device, move_to_device
 from rm.runs.train_run import conclude, environment
 from rm.training.reward_step import tokenise_for_model, validation_log_loss
-from rm.training.run_folder import RESULT, RunConfig, finished_run, read_run_pairs, run_config
+from rm.training.run_folder import RESULT, RunConfig, finished_run, read_run_pairs, run_config, run_lock, short_name
+
+NOT_OF_MEAN = ("best_step", "tokens_per_s", "baselines_left_out")
+"""Facts about a run that its average does not have."""
 
 
 def average_runs(workspace: Workspace, run_ids: Sequence[str], run_id: str | None = None) -> dict[str, Any]:
@@ -45,7 +48,16 @@ def average_runs(workspace: Workspace, run_ids: Sequence[str], run_id: str | Non
     run_ids = sorted(run_ids)
     folders = [finished_run(workspace, name) for name in run_ids]
     described, config = _common_config(dict(zip(run_ids, folders, strict=True)))
-    run_id = run_id or f"{config.pairs}-{slug(config.model)}-mean-{fingerprint(run_ids)[:8]}"
+    run_id = run_id or short_name(f"{config.pairs}-{slug(config.model)}-mean-{fingerprint(run_ids)[:8]}")
+    with run_lock(workspace, run_id, waits=False):
+        return _average(workspace, run_id, run_ids, described, config)
+
+
+def _average(
+    workspace: Workspace, run_id: str, run_ids: Sequence[str], described: dict[str, Any], config: RunConfig
+) -> dict[str, Any]:
+    """Write the average of runs with this config; described: the content of its config.json."""
+    folders = [finished_run(workspace, name) for name in run_ids]
     folder = workspace.folder("runs", run_id)
     described |= {"mean_of": run_ids}
     if (folder / "config.json").exists() and read_json(folder / "config.json") != described:
@@ -66,14 +78,14 @@ def average_runs(workspace: Workspace, run_ids: Sequence[str], run_id: str | Non
     scorer = reward_model.scorer(config.train.max_tokens)
     results = [read_json(source / RESULT) for source in folders]
     facts = {
-        **{name: value for name, value in results[0].items() if name not in ("best_step", "tokens_per_s")},
+        **{name: value for name, value in results[0].items() if name not in NOT_OF_MEAN},
         "run_id": run_id,
         "mean_of": run_ids,
         "steps": sum(result["steps"] for result in results),
         "train_time_s": sum(result["train_time_s"] for result in results),
         "best_validation_log_loss": validation_log_loss(scorer, validation, config.train),
     }
-    return conclude(workspace, run_id, config, reward_model, pairs, facts)
+    return conclude(workspace, run_id, config, reward_model, facts, pairs, "all")
 
 
 def average_models(folders: Sequence[Path]) -> RewardModel:
@@ -107,12 +119,12 @@ def _require_shared_start(config: RunConfig) -> None:
     Raises:
         CallError: Layers below the head start at random with every seed.
     """
-    if config.model not in LADDER and (names := new_layers(config.model)):
+    if config.model not in LADDER and config.train.head_seed is None and (names := new_layers(config.model)):
         raise CallError(
             f"{config.model} has no weights for {', '.join(names)}, which start at random with every seed: "
             "the average of such layers is another, smaller model.",
-            "Compare their rewards instead (`lurker rm compare RUN,RUN,RUN tfidf --pairs NAME`), or start the runs "
-            "from one sequence classifier that has these layers, such as `runs/ID/model` of a first run.",
+            "Train the runs with `--set head_seed=0`, so that these layers start alike, or compare their rewards: "
+            "`lurker rm compare RUN,RUN,RUN tfidf --pairs NAME`.",
         )
 
 

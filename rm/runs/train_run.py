@@ -2,22 +2,33 @@
 
 import os
 import platform
+from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import torch
 
 from lurker import __version__
-from lurker.config import to_dict
 from lurker.errors import CallError
 from lurker.progress import progress, quiet, say
-from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parquet
-from rm.evaluation.evaluate_run import evaluate_predictors
-from rm.evaluation.metrics import ALL
+from lurker.workspace import CACHE, Workspace, read_json, write_json
+from rm.evaluation.baseline_margins import wanted_baselines
+from rm.evaluation.baselines import Which
+from rm.evaluation.embeddings import frozen_layers
+from rm.evaluation.evaluate_run import (
+    accuracy_rows,
+    add_evaluations,
+    evaluate_baselines,
+    evaluate_model,
+    result_rows,
+)
 from rm.evaluation.trained_run import TrainedRun
-from rm.models.ladder import RewardModel, build, save
+from rm.models.frozen_pass import Outputs, Wanted
+from rm.models.ladder import LADDER, RewardModel, build, reward_head, save
 from rm.models.layer_cache import freeze_below, use_cached_states
+from rm.models.limits import most_tokens
 from rm.models.mean_pooling import add_mean_pooling
 from rm.models.scorer import Scorer, describe_device, move_to_device, training_dtype
 from rm.pairs.subsets import texts
@@ -26,15 +37,17 @@ from rm.pairs.tokens import load_tokenizer
 from rm.training.checkpoint import delete_checkpoint, has_checkpoint, trained_weights
 from rm.training.config import TrainConfig
 from rm.training.distributed import current_processes, is_sharded, join_processes
-from rm.training.head_only import embed_for_head, start_from_probe
-from rm.training.identity import model_digest, require_unseen, seen_posts, write_seen_posts
+from rm.training.head_only import MeansFile, embed_for_head, keep_outputs, start_from_probe
+from rm.training.identity import embedding_file, model_digest, require_unseen, seen_posts, write_seen_posts
 from rm.training.loop import Trained
 from rm.training.reward_step import tokenise_for_model, train_rewards
-from rm.training.run_folder import RESULT, RunConfig, RunPairs, read_run_pairs
+from rm.training.run_folder import RESULT, RunConfig, RunPairs, describe_run, read_run_pairs, run_lock
 from rm.training.trainable import make_trainable, merge_adapters
 
 
-def train_run(workspace: Workspace, run_id: str, config: RunConfig, *, resume: bool) -> dict[str, Any]:
+def train_run(
+    workspace: Workspace, run_id: str, config: RunConfig, *, resume: bool, baselines: Which = "all", waits: bool = False
+) -> dict[str, Any]:
     """Train and evaluate one run; a finished run is not trained again.
 
     Args:
@@ -42,6 +55,8 @@ def train_run(workspace: Workspace, run_id: str, config: RunConfig, *, resume: b
         run_id: Name of the run's folder.
         config: What to train on, and how.
         resume: Continue the run if its folder exists.
+        baselines: Which baselines to fit; those that a finished run lacks are added.
+        waits: Wait for another process that writes the run, in place of an error.
 
     Returns:
         The content of `result.json`. When a launcher started several processes (`rm.training.distributed`), all of
@@ -49,27 +64,36 @@ def train_run(workspace: Workspace, run_id: str, config: RunConfig, *, resume: b
 
     Raises:
         CallError: The run exists and resume is False, or it was made with another config.
-        LurkerError: A split is empty, or a test post was trained on.
+        LurkerError: A split is empty, a test post was trained on, or another process writes the run.
     """
-    with quiet(not join_processes().is_first):
+    is_first = join_processes().is_first
+    with quiet(not is_first), run_lock(workspace, run_id, waits=waits) if is_first else nullcontext():
         folder = workspace.folder("runs", run_id)
         pairs = read_run_pairs(workspace, config)
-        described = {**to_dict(config), "data_digest": pairs.digest}
+        described = {**describe_run(config), "data_digest": pairs.digest}
         if digest := model_digest(config.model):
             described["model_digest"] = digest
         _require_same_config(folder, run_id, described, resume)
         if (folder / RESULT).exists():
             say(f"Run {run_id} is already finished.")
+            if is_first and lacks_baselines(folder, baselines):
+                return finish_baselines(workspace, run_id, config, pairs, baselines)
             return dict(read_json(folder / RESULT))
         seen = seen_posts(config.model)
         for name, frame in pairs.test.items():
             require_unseen(seen, config.model, frame, name)
-        return _train_and_evaluate(workspace, run_id, config, pairs, described)
+        trained = _train(workspace, run_id, config, pairs, described, baselines)
+        if trained is None:
+            return {}
+        result = conclude(workspace, run_id, config, *trained, pairs, baselines)
+        delete_checkpoint(folder)
+        return result
 
 
-def _train_and_evaluate(
-    workspace: Workspace, run_id: str, config: RunConfig, pairs: RunPairs, described: dict[str, Any]
-) -> dict[str, Any]:
+def _train(
+    workspace: Workspace, run_id: str, config: RunConfig, pairs: RunPairs, described: dict[str, Any], which: Which
+) -> tuple[RewardModel, dict[str, Any]] | None:
+    """The trained model and the facts about its training; None in all processes but the first."""
     folder, processes = workspace.folder("runs", run_id), current_processes()
     reward_model = _build(workspace, config, pairs.training)
     processes.wait()  # until every process has checked the folder
@@ -88,19 +112,16 @@ def _train_and_evaluate(
     model = make_trainable(reward_model.model, config.model, config.train)
     scorer = Scorer(model, reward_model.tokenizer.pad_token_id, config.train.max_tokens, dtype)
     say(_describe_batching(scorer))
-    trained = _train(workspace, folder, scorer, sets, config.train)
+    trained = _train_weights(workspace, folder, scorer, sets, config, has_means=which == "all")
     weights = trained_weights(model) if is_sharded(model) else {}
     if not processes.is_first:
-        return {}
+        return None
     if weights:
         model = make_trainable(_build(workspace, config, pairs.training).model, config.model, config.train)
         model.load_state_dict(weights, strict=False)
         model.to(device)
     reward_model = RewardModel(merge_adapters(model), reward_model.tokenizer)
-    facts = _facts(run_id, config, reward_model, trained, sets[0], pairs, device)
-    result = conclude(workspace, run_id, config, reward_model, pairs, facts)
-    delete_checkpoint(folder)
-    return result
+    return reward_model, _facts(run_id, config, reward_model, trained, sets[0], pairs, device)
 
 
 def conclude(
@@ -108,10 +129,11 @@ def conclude(
     run_id: str,
     config: RunConfig,
     reward_model: RewardModel,
-    pairs: RunPairs,
     facts: dict[str, Any],
+    pairs: RunPairs,
+    baselines: Which,
 ) -> dict[str, Any]:
-    """Save a run's model, evaluate it next to the baselines, and write its result.
+    """Save a run's model, evaluate it and write its result; then fit the baselines and add them.
 
     Returns:
         The content of `result.json`: the facts and the evaluations over all subreddits.
@@ -119,11 +141,36 @@ def conclude(
     folder = workspace.folder("runs", run_id)
     save(reward_model, folder / "model")
     write_seen_posts(folder / "model", config.model, pairs.training, pairs.validation)
-    table = evaluate_predictors(TrainedRun(workspace, run_id, config, reward_model), pairs)
-    write_parquet(table, folder / "evaluations.parquet")
-    result = {**facts, "evaluations": table.filter(pl.col("subreddit") == ALL).drop("run_id", "subreddit").to_dicts()}
+    (folder / "evaluations.parquet").unlink(missing_ok=True)
+    add_evaluations(folder, evaluate_model(TrainedRun(workspace, run_id, config, reward_model), pairs))
+    result = {**facts, "evaluations": result_rows(folder, config), "baselines": "none"}
+    write_json(result, folder / RESULT)
+    for row in accuracy_rows(result["evaluations"]):
+        say(f"{config.model} on {row['pairs']}: accuracy {row['accuracy']}, {row['test pairs']:,} pairs.")
+    return finish_baselines(workspace, run_id, config, pairs, baselines) if baselines != "none" else result
+
+
+def finish_baselines(
+    workspace: Workspace, run_id: str, config: RunConfig, pairs: RunPairs, baselines: Which
+) -> dict[str, Any]:
+    """Fit the baselines that a finished run lacks, and add them to its result, which is returned."""
+    folder = workspace.folder("runs", run_id)
+    result = dict(read_json(folder / RESULT))
+    n_tests = Counter(row["predictor"] for row in result["evaluations"])
+    names = [name for name in wanted_baselines(baselines, config.model) if n_tests[name] < len(pairs.test)]
+    table, left_out = evaluate_baselines(workspace, run_id, pairs, names)
+    add_evaluations(folder, table)
+    result |= {"evaluations": result_rows(folder, config), "baselines": baselines}
+    if left_out:
+        result["baselines_left_out"] = left_out
     write_json(result, folder / RESULT)
     return result
+
+
+def lacks_baselines(folder: Path, baselines: Which) -> bool:
+    """Whether a finished run was evaluated with fewer baselines than these; runs of earlier versions have all."""
+    levels = get_args(Which)
+    return levels.index(read_json(folder / RESULT).get("baselines", "all")) < levels.index(baselines)
 
 
 def _require_same_config(folder: Path, run_id: str, described: dict[str, Any], resume: bool) -> None:
@@ -155,31 +202,54 @@ def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> R
     """
     tokenizer = load_tokenizer(workspace.root / config.tokenizer) if config.tokenizer else None
     frame = with_delays(training) if config.train.with_delay else training
-    reward_model = build(config.model, texts(frame), config.train.vocabulary_size, config.train.seed, tokenizer)
-    n_positions = getattr(reward_model.model.config, "max_position_embeddings", config.train.max_tokens)
-    if config.train.max_tokens > n_positions:
+    seed = config.train.seed
+    if config.model not in LADDER and config.train.head_seed is not None:
+        seed = config.train.head_seed
+    reward_model = build(config.model, texts(frame), config.train.vocabulary_size, seed, tokenizer)
+    most = most_tokens(reward_model.model)
+    if most is not None and config.train.max_tokens > most:
         raise CallError(
-            f"{config.model} reads at most {n_positions:,} tokens, and max_tokens is {config.train.max_tokens:,}.",
-            f"Add `--set max_tokens={n_positions}`.",
+            f"{config.model} reads at most {most:,} tokens, and max_tokens is {config.train.max_tokens:,}.",
+            f"Add `--set max_tokens={most}`.",
         )
     if config.train.pooling == "mean":
         add_mean_pooling(reward_model.model)
     return reward_model
 
 
-def _train(
-    workspace: Workspace, folder: Path, scorer: Scorer, sets: list[TokenisedPairs], config: TrainConfig
+def _train_weights(
+    workspace: Workspace,
+    folder: Path,
+    scorer: Scorer,
+    sets: list[TokenisedPairs],
+    config: RunConfig,
+    *,
+    has_means: bool,
 ) -> Trained:
-    """Train the scorer's model on the training and validation pairs in `sets`, computing frozen layers once."""
-    cache = workspace.root / CACHE
-    network, (training, validation) = _compute_frozen_layers(scorer, sets, config, cache)
-    if config.head == "probe" and not has_checkpoint(folder):
-        start_from_probe(scorer, training, validation, config, cache)
-    return train_rewards(network, training, validation, config, folder)
+    """Train the scorer's model on the training and validation pairs in `sets`.
+
+    What the untrained model yields is computed in one pass: outputs of frozen layers, the probe's features and, if
+    `has_means`, what the baseline `embeddings` needs of these pairs.
+    """
+    cache, train = workspace.root / CACHE, config.train
+    means = _means_file(scorer, config, cache) if has_means and current_processes().is_first else None
+    network, (training, validation) = _compute_frozen_layers(scorer, sets, train, cache, means)
+    if train.head == "probe" and not has_checkpoint(folder):
+        start_from_probe(scorer, training, validation, train, cache, means)
+    return train_rewards(network, training, validation, train, folder)
+
+
+def _means_file(scorer: Scorer, config: RunConfig, cache: Path) -> MeansFile | None:
+    """Where the baseline's embeddings are kept; None where it does not read what this model reads."""
+    if config.model in LADDER or config.train.reads == "both" or config.train.with_delay:
+        return None
+    is_mean = config.train.pooling == "mean"
+    n_frozen = frozen_layers(scorer, config.train, has_pooling_layer=is_mean)
+    return MeansFile(embedding_file(cache, config.model, str(scorer.dtype), n_frozen), is_mean)
 
 
 def _compute_frozen_layers(
-    scorer: Scorer, sets: list[TokenisedPairs], config: TrainConfig, cache: Path
+    scorer: Scorer, sets: list[TokenisedPairs], config: TrainConfig, cache: Path, means: MeansFile | None
 ) -> tuple[Any, list[TokenisedPairs]]:
     """Compute the outputs of frozen layers, if any.
 
@@ -192,17 +262,23 @@ def _compute_frozen_layers(
         if processes.count > 1:
             raise CallError("trained=head supports one process only.", "Run it without a launcher: it takes seconds.")
         with progress("Embedding", n_tokens, "tokens"):
-            return embed_for_head(scorer, sets, config.tokens_per_batch, cache)
+            return embed_for_head(scorer, sets, config.tokens_per_batch, cache, means)
     if config.train_layers is None:
         return scorer, sets
     n_layers = freeze_below(scorer.model, config.train_layers + (config.pooling == "mean"))
     if not scorer.is_packed:
         return scorer, sets
+    head = reward_head(scorer.model)
+    wanted = Wanted(head=head if config.head == "probe" else None, **(means.wanted if means else {}))
+
+    def keep(pairs: TokenisedPairs, outputs: Outputs) -> None:
+        keep_outputs(scorer, head, pairs.sequences, outputs, cache, means)
+
     cached = sets
     with progress("Frozen layers", n_tokens, "tokens"):
         for rank in (0, processes.rank):  # the first process computes, then the others read its file
             if processes.rank == rank and scorer.states is None:
-                cached = use_cached_states(scorer, sets, n_layers, config.tokens_per_batch, cache)
+                cached = use_cached_states(scorer, sets, n_layers, config.tokens_per_batch, cache, keep, wanted)
             processes.wait()
     return scorer, cached
 

@@ -141,6 +141,9 @@ class TrainConfig:
     """seconds between checkpoints; every evaluation also writes one"""
     seed: int = 0
     """seed of the training subset, initial weights, order and dropout"""
+    head_seed: int | None = None
+    """seed of the new layers of a pretrained model, so that runs whose weights are averaged start alike; `seed` when
+    absent"""
 
     @property
     def loop(self) -> LoopConfig:
@@ -158,6 +161,8 @@ class TrainConfig:
             raise ValueError(f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
+        if self.head_seed is not None and self.head_seed < 0:
+            raise ValueError(f"head_seed must be at least 0, got {self.head_seed}")
         if self.max_prompt_tokens is not None and self.max_prompt_tokens < 0:
             raise ValueError(f"max_prompt_tokens must be at least 0, got {self.max_prompt_tokens}")
         for name, lowest in (("max_tokens", 8), ("vocabulary_size", 300), ("max_validation_pairs", 2)):

@@ -18,6 +18,8 @@ from lurker.errors import LurkerError
 from lurker.pairwise import EMBEDDING_PENALTIES, fit_chosen
 from lurker.progress import advance, progress, say
 from lurker.workspace import atomic_path
+from rm.models.embedding_cache import add_vectors, sequence_keys
+from rm.models.frozen_pass import Outputs, Wanted, collect, frozen_batches
 from rm.models.ladder import reward_head
 from rm.models.layer_cache import weights_digest
 from rm.models.scorer import Scorer
@@ -45,6 +47,21 @@ class EmbeddedSequences:
         return EmbeddedSequences(features, self.n_tokens[indices])
 
 
+@dataclass(frozen=True, slots=True)
+class MeansFile:
+    """Where a pass keeps the mean last-layer states of the responses that it reads."""
+
+    path: Path
+    """`rm.training.identity.embedding_file`"""
+    has_pooling_layer: bool
+    """whether the model's last layer is that of pooling=mean"""
+
+    @property
+    def wanted(self) -> dict[str, bool]:
+        """The fields of `Wanted`."""
+        return {"has_means": True, "has_pooling_layer": self.has_pooling_layer}
+
+
 class HeadScorer(nn.Module):
     """Rewards of embedded sequences by the head alone; used instead of `Scorer` in the training loop."""
 
@@ -59,7 +76,11 @@ class HeadScorer(nn.Module):
 
 
 def embed_for_head(
-    scorer: Scorer, sets: Sequence[TokenisedPairs], tokens_per_batch: int, cache: Path
+    scorer: Scorer,
+    sets: Sequence[TokenisedPairs],
+    tokens_per_batch: int,
+    cache: Path,
+    means: MeansFile | None = None,
 ) -> tuple[HeadScorer, list[TokenisedPairs]]:
     """Compute what the reward head reads; moves the innermost progress bar by tokens.
 
@@ -68,15 +89,15 @@ def embed_for_head(
         sets: Pair sets to embed.
         tokens_per_batch: Tokens computed together.
         cache: Folder of embeddings, which later runs with the same weights and tokens reuse.
+        means: Where to keep the mean last-layer states that the same pass yields.
 
     Returns:
         The head as a scorer, and the pair sets with `EmbeddedSequences`.
     """
-    scorer.model.eval()
     head = reward_head(scorer.model)
     embedded = []
     for pairs in sets:
-        features = _features(scorer, head, pairs.sequences, tokens_per_batch, cache)
+        features = _features(scorer, head, pairs.sequences, tokens_per_batch, cache, means)
         sequences = EmbeddedSequences(features, pairs.sequences.n_tokens)
         embedded.append(replace(pairs, sequences=sequences))  # type: ignore[arg-type]
     return HeadScorer(head), embedded
@@ -91,7 +112,12 @@ def head_margins(scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int, c
 
 
 def start_from_probe(
-    scorer: Scorer, training: TokenisedPairs, validation: TokenisedPairs, config: TrainConfig, cache: Path
+    scorer: Scorer,
+    training: TokenisedPairs,
+    validation: TokenisedPairs,
+    config: TrainConfig,
+    cache: Path,
+    means: MeansFile | None = None,
 ) -> None:
     """Initialise the reward head with the coefficients of a pairwise logistic regression, and no bias.
 
@@ -103,13 +129,13 @@ def start_from_probe(
         training: Pairs to fit on.
         validation: Pairs that select the penalty.
         config: How the model will be trained.
-        cache: Folder of embeddings, as in `embed_for_head`.
+        cache, means: As in `embed_for_head`.
     """
     if training.is_equal.all():
         return  # training rejects such pairs with an explanation
     sets = (training, validation)
     with progress("Probing", sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets), "tokens"):
-        embedded = embed_for_head(scorer, sets, config.tokens_per_batch, cache)[1]
+        embedded = embed_for_head(scorer, sets, config.tokens_per_batch, cache, means)[1]
     features = embedded[0].sequences.features  # type: ignore[attr-defined]
     scale = float(features.square().mean().sqrt().clamp(min=1e-9))  # penalties assume a mean square of 1
     known, held_out = (_differences(pairs, scale, config) for pairs in embedded)
@@ -131,7 +157,9 @@ def _differences(pairs: TokenisedPairs, scale: float, config: TrainConfig) -> ND
     return np.asarray(differences[~pairs.is_equal])
 
 
-def _features(scorer: Scorer, head: nn.Module, sequences: Sequences, tokens_per_batch: int, cache: Path) -> Tensor:
+def _features(
+    scorer: Scorer, head: nn.Module, sequences: Sequences, tokens_per_batch: int, cache: Path, means: MeansFile | None
+) -> Tensor:
     """[n, width] float32 on the model's device; a file that is damaged or cannot be written only costs time."""
     device = next(scorer.model.parameters()).device
     path = cache / f"features-{_digest(scorer, head, sequences)}.npy"
@@ -140,13 +168,30 @@ def _features(scorer: Scorer, head: nn.Module, sequences: Sequences, tokens_per_
         advance(float(sequences.n_tokens.sum()))
         return cached
     except (OSError, ValueError, EOFError):
-        features = scorer.embeddings(head, sequences, tokens_per_batch)
-    try:
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.save(file, features.cpu().numpy())
-    except (LurkerError, OSError) as error:
-        say(f"Cannot cache embeddings for later runs: {error}")
-    return features
+        wanted = Wanted(head=head, **(means.wanted if means else {}))
+        outputs = collect(frozen_batches(scorer, sequences, tokens_per_batch, wanted), len(sequences))
+    keep_outputs(scorer, head, sequences, outputs, cache, means)
+    assert outputs[0] is not None
+    return outputs[0]
+
+
+def keep_outputs(
+    scorer: Scorer, head: nn.Module, sequences: Sequences, outputs: Outputs, cache: Path, means: MeansFile | None
+) -> None:
+    """Keep what one pass over the sequences yielded where later steps and runs look for it."""
+    features, vectors = outputs
+    if features is not None:
+        path = cache / f"features-{_digest(scorer, head, sequences)}.npy"
+        try:
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.save(file, features.cpu().numpy())
+        except (LurkerError, OSError) as error:
+            say(f"Cannot cache embeddings for later runs: {error}")
+    if means is not None and vectors is not None:
+        if scorer.states is not None:
+            tokens = [scorer.states.tokens[rows].astype(np.int32) for rows in sequences.tokens]
+            sequences = replace(sequences, tokens=tokens)
+        add_vectors(means.path, sequence_keys(sequences), vectors)
 
 
 def _digest(scorer: Scorer, head: nn.Module, sequences: Sequences) -> str:

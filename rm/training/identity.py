@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from lurker.config import fingerprint
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import open_workspace, read_json, write_json
 from rm.models.ladder import LADDER
@@ -38,6 +39,18 @@ def model_digest(spec: str) -> str | None:
     except (OSError, ValueError):
         return None
     return Path(config).parent.name if config else None
+
+
+def embedding_file(cache: Path, spec: str, dtype: str, n_frozen: int | None) -> Path:
+    """The file of a model's frozen embeddings, by its content.
+
+    Args:
+        cache: folder of the file.
+        spec: SPEC.
+        dtype: of matrix products.
+        n_frozen: layers after which states are rounded to float16.
+    """
+    return cache / f"embeddings-{fingerprint(spec, model_digest(spec), dtype, n_frozen)}.npz"
 
 
 @lru_cache(maxsize=64)

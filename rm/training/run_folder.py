@@ -1,13 +1,17 @@
 """The config of a run, the pairs it uses, and the files in its folder."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from lurker.config import fingerprint
+from lurker.arguments import as_list
+from lurker.config import fingerprint, to_dict
 from lurker.errors import CallError, LurkerError
+from lurker.locks import locked
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.workspace import Workspace
 from rm.pairs.subsets import content_digest, subset
@@ -15,6 +19,10 @@ from rm.training.config import TrainConfig
 
 RESULT = "result.json"
 """Written last: a run folder that holds it is finished."""
+MAX_NAME = 100
+"""Characters of a run's name."""
+LOCKS = ".locks"
+"""Folder of a workspace for the locks of runs."""
 MODEL = "model"
 """The model's own name among the predictors of an evaluation."""
 
@@ -75,6 +83,62 @@ def finished_run(workspace: Workspace, run_id: str) -> Path:
             "Train one: `lurker rm train NAME --model SPEC`.",
         )
     return folder
+
+
+def run_lock(workspace: Workspace, run_id: str, *, waits: bool) -> AbstractContextManager[None]:
+    """Hold a run's folder for one writer.
+
+    Args:
+        workspace: where the run is.
+        run_id: the run.
+        waits: wait for another writer; otherwise refuse.
+
+    Raises:
+        CallError: a file stands where the run's folder should be.
+        LurkerError: another process writes the run.
+    """
+    folder = workspace.folder("runs", run_id)
+    if folder.exists() and not folder.is_dir():
+        raise CallError(f"{folder} is a file, not the folder of a run.", "Remove it, or choose another name.")
+    busy = LurkerError(
+        f"Run {run_id} is being written by another process.", "Wait until it has finished, then repeat the command."
+    )
+    return locked(workspace.root / LOCKS / f"run-{run_id}", waits=waits, busy=busy)
+
+
+def short_name(name: str) -> str:
+    """A name made of others, cut at its start to what a folder's name may have; it ends in a digest."""
+    return name[-MAX_NAME:].lstrip("-._")
+
+
+def model_of_run(workspace: Workspace, spec: str) -> str:
+    """The SPEC of a model that is named by its run: the run's folder, its id, or `runs/ID`; any other as it is.
+
+    A folder of that name, relative to the current one, comes first.
+    """
+    if not isinstance(spec, str):
+        return spec  # what is no text is refused where the config is made
+    path = Path(spec)
+    candidates = [path] if path.is_dir() else [workspace.root / path]
+    if not path.is_absolute() and len(path.parts) == 1 and spec.strip():
+        candidates.append(workspace.root / "runs" / spec)
+    for folder in candidates:
+        if (folder / RESULT).exists() and (folder / "model" / "config.json").exists():
+            return str(folder / "model")
+    return spec
+
+
+def models_of_runs(workspace: Workspace, specs: Sequence[str] | str) -> list[str]:
+    """`model_of_run` of each; one SPEC is a list of one."""
+    return [model_of_run(workspace, spec) for spec in as_list(specs, "models")]
+
+
+def describe_run(config: RunConfig) -> dict[str, Any]:
+    """The config as config.json has it and fingerprints read it; fields added later are absent at their default."""
+    described = to_dict(config)
+    if described["train"]["head_seed"] is None:
+        del described["train"]["head_seed"]
+    return described
 
 
 def predictions_file(folder: Path, pairs: str, split: str, predictor: str = MODEL) -> Path:

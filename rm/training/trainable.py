@@ -13,6 +13,8 @@ from rm.training.config import TrainConfig
 LORA_RATE_FACTOR = 10.0
 """Best learning rate of LoRA relative to full fine-tuning. Source: Schulman et al. 2025, "LoRA without regret"."""
 HEAD_LEARNING_RATE = 1e-3
+WHOLE_HEADS = r"(.*\.)?\w*(classifier|score)"
+"""Names that end like a classifier's head, whose layers PEFT trains as a whole: DistilBERT's pre_classifier too."""
 
 
 def train_config(spec: str, seed: int, settings: Sequence[str]) -> TrainConfig:
@@ -80,5 +82,6 @@ def _add_lora(model: Any, config: TrainConfig) -> Any:
         lora_alpha=2 * config.lora_rank,
         lora_dropout=0.0,
         target_modules="all-linear",
+        exclude_modules=WHOLE_HEADS,
     )
     return get_peft_model(model, lora)

@@ -125,6 +125,20 @@ def test_score_names_the_invalid_line_and_writes_nothing(
     assert [path.name for path in tmp_path.glob("rows*")] == ["rows.jsonl"]
 
 
+@pytest.mark.parametrize("command", ["rm score first rows.jsonl", "rm export first"])
+def test_a_name_too_long_for_a_file_is_refused_before_any_work(
+    trained: tuple[Workspace, dict[str, object]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    assert call(trained[0], *command.split(), "--out", "ü" * 121) == 2
+    assert "has 242 bytes, and 241 are possible" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint", "code"),
     [

@@ -1,20 +1,26 @@
-"""Frozen embeddings depend on the text alone and are computed once; a baseline learns from them."""
+"""Frozen embeddings depend on a response and its prompt alone and are computed once; a baseline learns from them."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from rm.evaluation.baselines import fit_baselines
-from rm.evaluation.embeddings import embeddings
+from lurker.workspace import Workspace
+from rm.evaluation.baselines import fit_baseline
+from rm.evaluation.embeddings import Embedder
 from rm.evaluation.metrics import is_correct
+from rm.models import frozen_pass
 from rm.pairs.subsets import texts
-from rm.pairs.tokens import train_tokenizer
+from rm.pairs.tokens import encode, train_tokenizer
+from rm.runs.train_run import train_run
+from rm.training.config import TrainConfig
+from rm.training.run_folder import RunConfig
+
+TRAIN = TrainConfig(learning_rate=1e-3, max_tokens=64, max_prompt_tokens=0)
 
 
 @pytest.fixture
@@ -28,24 +34,58 @@ def spec(planted: Callable[..., pl.DataFrame], tmp_path: Path) -> str:
     return str(tmp_path / "small")
 
 
-def test_an_embedding_does_not_depend_on_other_texts_and_is_cached(spec: str, tmp_path: Path) -> None:
-    some = ["tea", "the road was long and we went home", "tea", "", "  ", "✨"]
-    together = embeddings(spec, some, tmp_path / "cache")
-    assert together.shape == (6, 32) and np.isfinite(together).all()
-    assert (together[0] == together[2]).all() and (together[0] != together[1]).any()
-    alone = np.concatenate([embeddings(spec, [some[index]], tmp_path / f"cache{index}") for index in range(6)])
-    assert alone == pytest.approx(together, abs=0.01)  # kept in float16
+@torch.no_grad()
+def mean_state(spec: str, response: str) -> np.ndarray:
+    """The embedding by transformers alone: the mean over what follows the start token, scaled to a mean square of 1."""
+    (tokens,) = encode(AutoTokenizer.from_pretrained(spec), [""], [response], 64).tokens
+    states = AutoModel.from_pretrained(spec)(torch.from_numpy(tokens)[None].long()).last_hidden_state[0]
+    mean = states[1:].mean(0).double().numpy()
+    return mean / np.sqrt(np.square(mean).mean())
+
+
+def test_an_embedding_is_the_mean_state_of_the_response_alone_and_is_cached(
+    spec: str, planted: Callable[..., pl.DataFrame], tmp_path: Path
+) -> None:
+    sides = ["tea", "the road was long and we went home", "tea", "", "  ", "✨"]
+    frame = planted(1).head(6).with_columns(chosen=pl.Series(sides), rejected=pl.lit("amber"))
+    together = Embedder(spec, TRAIN, tmp_path / "cache")(frame)
+    assert together.shape == (6, 32) and (together[0] == together[2]).all()
+    expected = [mean_state(spec, text) - mean_state(spec, "amber") for text in sides]
+    assert together == pytest.approx(np.stack(expected), abs=0.01)  # kept in float16
     (kept,) = (tmp_path / "cache").iterdir()
     before = kept.stat().st_mtime_ns
-    assert (embeddings(spec, some, tmp_path / "cache") == together).all()
+    assert (Embedder(spec, TRAIN, tmp_path / "cache")(frame) == together).all()
     assert kept.stat().st_mtime_ns == before
     kept.write_bytes(b"torn")
-    assert (embeddings(spec, some, tmp_path / "cache") == together).all()
+    assert (Embedder(spec, TRAIN, tmp_path / "cache")(frame) == together).all()
 
 
 def test_the_baseline_learns_a_planted_taste(spec: str, planted: Callable[..., pl.DataFrame], tmp_path: Path) -> None:
     frame = planted(200)
     training, validation, test = (frame.filter(pl.col("split") == name) for name in ("train", "validation", "test"))
-    assert "embeddings" not in fit_baselines(training, validation)
-    baselines = fit_baselines(training, validation, partial(embeddings, spec, folder=tmp_path))
-    assert is_correct(baselines["embeddings"](test)).mean() > 0.7
+    assert fit_baseline("embeddings", training, validation) is None
+    baseline = fit_baseline("embeddings", training, validation, Embedder(spec, TRAIN, tmp_path))
+    assert is_correct(baseline(test)).mean() > 0.7
+
+
+@pytest.mark.parametrize("settings", [{"train_layers": 1, "head": "probe"}, {"head": "probe"}, {"trained": "head"}])
+def test_the_frozen_model_reads_every_text_once(
+    workspace: Workspace, spec: str, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object]
+) -> None:
+    read: list[float] = []
+    monkeypatch.setattr(frozen_pass, "advance", read.append)
+    train = TrainConfig(learning_rate=1e-3, max_tokens=64, max_prompt_tokens=0, epochs=1, min_steps=2, **settings)
+    config = RunConfig(pairs="planted", model=spec, train=train, test_pairs=("planted",))
+    result = train_run(workspace, "run", config, resume=False)
+    assert {row["predictor"] for row in result["evaluations"]} >= {"model", "tfidf", "embeddings"}
+    tokenizer = AutoTokenizer.from_pretrained(spec)
+    frame = pl.read_parquet(workspace.root / "pairs/planted/pairs.parquet")
+    n_tokens = 0
+    for split in ("train", "validation", "test"):
+        part = frame.filter(pl.col("split") == split)
+        rows = set(part.select("post_id", "chosen").rows()) | set(part.select("post_id", "rejected").rows())
+        n_tokens += int(encode(tokenizer, [""] * len(rows), [text for _, text in rows], 64).n_tokens.sum())
+    head_reads_tests_too = sum(read) if settings == {"trained": "head"} else 0
+    assert sum(read) == n_tokens or n_tokens < head_reads_tests_too < 1.3 * n_tokens
+    again = train_run(workspace, "again", config, resume=False)
+    assert [row["accuracy"] for row in again["evaluations"]] == [row["accuracy"] for row in result["evaluations"]]

@@ -1,5 +1,8 @@
 """A cell that fails does not stop the others, and says what it needs to run."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import polars as pl
@@ -12,7 +15,7 @@ from lurker.workspace import Workspace, read_json
 from rm.experiments.cells import TFIDF, Cell
 from rm.experiments.config import Experiment
 from rm.experiments.recipe_tables import Benchmark, Scores, difference_table
-from rm.experiments.scaling import ScalingConfig, run_scaling
+from rm.experiments.scaling import ScalingConfig, plan_scaling, run_scaling
 from rm.training.run_folder import RunConfig
 from rm.training.trainable import train_config
 
@@ -26,10 +29,10 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[RunConfig], 
     train_run = rm.experiments.cells.train_run
 
     def fail_where(is_failing: Callable[[RunConfig], bool]) -> None:
-        def train(workspace: Workspace, run_id: str, config: RunConfig, *, resume: bool) -> object:
+        def train(workspace: Workspace, run_id: str, config: RunConfig, **options: bool) -> object:
             if is_failing(config):
                 raise RuntimeError("the disk caught fire")
-            return train_run(workspace, run_id, config, resume=resume)
+            return train_run(workspace, run_id, config, **options)
 
         monkeypatch.setattr(rm.experiments.cells, "train_run", train)
 
@@ -77,3 +80,34 @@ def test_a_large_model_reserves_a_gpu_where_there_is_one(model: str, gpus: int) 
     assert cell.resources(has_gpu=True).gpus == gpus
     assert cell.resources(has_gpu=False).gpus == 0
     assert (cell.resources(has_gpu=False).memory_bytes or 0) >= 2**30
+
+
+def test_a_file_in_place_of_a_cell_fails_that_cell_alone(workspace: Workspace) -> None:
+    settings = ("epochs=1", "min_steps=4", "max_tokens=64", "vocabulary_size=400")
+    config = ScalingConfig(pairs="planted", models=("scratch-10k",), sizes=(60, 120), n_seeds=1, settings=settings)
+    experiment = Experiment(workspace, "e", n_workers=1)
+    cells, _ = plan_scaling(experiment, config)
+    (workspace.root / "runs").mkdir()
+    (workspace.root / "runs" / cells[1].run_id).write_text("notes")  # the costlier one, which goes first
+    result = run_scaling(experiment, config)
+    assert result.frame["n_train_pairs"].unique().to_list() == [60]
+    (failure,) = result.failures
+    assert failure.cell == cells[1].run_id and "is a file, not the folder of a run" in failure.error
+
+
+@pytest.mark.parametrize("name", ["a/b", "x" * 101])
+def test_a_name_that_no_folder_can_have_is_refused_before_any_work(workspace: Workspace, name: str) -> None:
+    call = f"experiment transfer planted --model scratch-10k --name {name}"
+    assert run(["--workspace", str(workspace.root), *call.split()]) == 2
+    assert not (workspace.root / "runs").exists()
+
+
+def test_the_same_experiment_twice_at_once_trains_each_cell_once(workspace: Workspace) -> None:
+    call = [sys.executable, "-m", "lurker", "--workspace", str(workspace.root), *CALL.split()]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    both = [subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [one.wait() for one in both] == [0, 0]
+    for folder in (workspace.root / "runs").iterdir():
+        steps = pl.read_ndjson(folder / "metrics.jsonl", infer_schema_length=None)["step"]
+        assert steps.to_list() == list(range(1, read_json(folder / "result.json")["steps"] + 1))
+    assert len(list((workspace.root / "runs").iterdir())) == 2

@@ -18,7 +18,7 @@ from transformers import (
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
-from rm.models import layer_cache
+from rm.models import frozen_pass, layer_cache
 from rm.models.layer_cache import freeze_below, use_cached_states
 from rm.models.scorer import Scorer
 from rm.pairs.subsets import texts
@@ -79,7 +79,7 @@ def test_states_are_computed_once(
         scorer = Scorer(model, model.config.pad_token_id, 24)
         freeze_below(model, 2)
         done.append([])
-        monkeypatch.setattr(layer_cache, "advance", done[-1].append)
+        monkeypatch.setattr(frozen_pass, "advance", done[-1].append)
         use_cached_states(scorer, [pairs], 1, 100, tmp_path)
     assert sum(done[0]) == scorer_tokens(planted(6)) and not done[1] and done[2]
     assert len(list(tmp_path.iterdir())) == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 import transformers
 from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
@@ -131,8 +132,12 @@ def test_head_layers_that_start_at_random_are_not_averaged(
     with pytest.raises(CallError, match="start at random with every seed"):
         average_runs(workspace, runs)
     start = str(workspace.folder("runs", runs[0]) / "model")  # has all layers, so that seeds share them
-    for seed in range(2):
-        train = replace(TRAIN, trained="all", min_steps=2, learning_rate=1e-3, seed=seed)
-        runs.append(f"again-{seed}")
-        train_run(workspace, runs[-1], replace(config, model=start, train=train, test_pairs=()), resume=False)
-    assert average_runs(workspace, runs[2:])["mean_of"] == runs[2:]
+    for model, head_seed in ((start, None), (str(folder), 7)):
+        alike = []
+        for seed in range(2):
+            train = replace(TRAIN, trained="all", min_steps=2, learning_rate=1e-5, seed=seed, head_seed=head_seed)
+            alike.append(f"{head_seed}-{seed}")
+            train_run(workspace, alike[-1], replace(config, model=model, train=train, test_pairs=()), resume=False)
+        assert average_runs(workspace, alike)["mean_of"] == alike
+        heads = [load(workspace.folder("runs", run) / "model").model.classifier.state_dict() for run in alike]
+        assert all(torch.allclose(heads[0][name], heads[1][name], atol=1e-3) for name in heads[0])

@@ -15,9 +15,9 @@ from lurker.pairwise import EMBEDDING_PENALTIES, fit_logistic
 from lurker.workspace import Workspace
 from rm.evaluation.metrics import model_margins
 from rm.models.ladder import RewardModel, build, reward_head
-from rm.models.scorer import Scorer
 from rm.pairs.tokenised import TokenisedPairs, tokenise
 from rm.runs.train_run import train_run
+from rm.training import head_only
 from rm.training.config import TrainConfig
 from rm.training.head_only import HeadScorer, embed_for_head, head_margins, start_from_probe
 from rm.training.run_folder import RunConfig
@@ -82,8 +82,8 @@ def test_embeddings_are_computed_once_for_the_same_weights_and_tokens(
     frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs, calls = split(frame, reward_model, "train"), []
-    compute = Scorer.embeddings
-    monkeypatch.setattr(Scorer, "embeddings", lambda *given: calls.append(1) or compute(*given))
+    compute = head_only.frozen_batches
+    monkeypatch.setattr(head_only, "frozen_batches", lambda *given: calls.append(1) or compute(*given))
 
     def features(model: RewardModel) -> torch.Tensor:
         _, (read,) = embed_for_head(model.scorer(64), [pairs], 8192, tmp_path)

@@ -10,7 +10,8 @@ from transformers import AutoModelForSequenceClassification
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace, read_json
-from rm.evaluation.embeddings import embeddings
+from rm.evaluation.diagnose import diagnose_run
+from rm.evaluation.embeddings import Embedder
 from rm.evaluation.evaluate_run import evaluate_run
 from rm.experiments.cells import make_cell
 from rm.models.ladder import check_spec
@@ -18,7 +19,7 @@ from rm.runs.export import export_run
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
 from rm.training.identity import SEEN
-from rm.training.run_folder import RunConfig
+from rm.training.run_folder import RunConfig, model_of_run
 from tests.rm.conftest import planted_pairs, save_pairs
 
 TRAIN = TrainConfig(learning_rate=1e-3, min_steps=2, epochs=1, max_tokens=64)
@@ -41,12 +42,13 @@ def test_a_changed_folder_is_another_model(workspace: Workspace, pretrained: Pat
     spec = str(pretrained)
     config = RunConfig(pairs="planted", model=spec, train=TRAIN, test_pairs=("planted",))
     cell = make_cell("e", config, 10, "d")
-    before = embeddings(spec, ["tea road", "amber"], tmp_path / "cache")
+    frame = planted_pairs(1)
+    before = Embedder(spec, TRAIN, tmp_path / "cache")(frame)
     train_run(workspace, "a", config, resume=False)
     change(pretrained)
     assert make_cell("e", config, 10, "d").run_id != cell.run_id
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
-    after = embeddings(spec, ["tea road", "amber"], tmp_path / "cache")
+    after = Embedder(spec, TRAIN, tmp_path / "cache")(frame)
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 2
     assert change is change_tokenizer or not np.allclose(before, after)
     with pytest.raises(CallError, match="model_digest"):
@@ -78,10 +80,19 @@ def test_test_posts_are_refused_through_any_chain_of_models(
     train_run(workspace, "third", replace(first, pairs="planted", model=str(copied)), resume=False)
     with pytest.raises(LurkerError, match="were read by"):
         evaluate_run(workspace, "third", "planted", "test")
+    with pytest.raises(LurkerError, match="were read by"):
+        diagnose_run(workspace, "third", "planted", "test")
     assert read_json(second / SEEN)["ancestors"]
 
 
-def test_a_run_folder_is_not_a_model(workspace: Workspace) -> None:
+def test_a_model_can_be_named_by_its_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     train_run(workspace, "a", RunConfig(pairs="planted", model="scratch-10k", train=TRAIN), resume=False)
-    with pytest.raises(CallError, match="is a run's folder"):
-        check_spec(str(workspace.folder("runs", "a")))
+    folder = workspace.folder("runs", "a")
+    for name in ("a", "runs/a", str(folder), str(folder / "model")):
+        assert model_of_run(workspace, name) == str(folder / "model")
+    assert model_of_run(workspace, "minilm") == "minilm" and model_of_run(workspace, "") == ""
+    monkeypatch.chdir(workspace.root)
+    assert model_of_run(workspace, "runs/a") == "runs/a/model"
+    (folder / "result.json").unlink()
+    with pytest.raises(CallError, match="a run that is not finished"):
+        check_spec(model_of_run(workspace, str(folder)))
