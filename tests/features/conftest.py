@@ -154,3 +154,11 @@ def naive_workspace(simulated_workspace: Path, tmp_path_factory: pytest.TempPath
     root = Path(shutil.copytree(simulated_workspace, tmp_path_factory.mktemp("naive") / "workspace"))
     build_pairs(open_workspace(root), "naive", preset("naive"))
     return root
+
+
+@pytest.fixture(scope="session")
+def frozen_workspace(naive_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated workspace with its hard test, which a build need not make again; read-only."""
+    root = Path(shutil.copytree(naive_workspace, tmp_path_factory.mktemp("frozen") / "workspace"))
+    shutil.rmtree(root / "pairs/naive")
+    return root

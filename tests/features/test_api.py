@@ -21,9 +21,9 @@ FAST = ProbeConfig(n_folds=3, n_repeats=1, n_boosting_rounds=5, max_text_pairs=6
 
 
 @pytest.fixture(scope="module")
-def pairs(simulated_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> PairSet:
+def pairs(frozen_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> PairSet:
     """The naive pairs of a workspace where earlier responses score higher."""
-    root = Path(shutil.copytree(simulated_workspace, tmp_path_factory.mktemp("api") / "copy"))
+    root = Path(shutil.copytree(frozen_workspace, tmp_path_factory.mktemp("api") / "copy"))
     return features.build(open_workspace(root), "naive", subreddits=["alpha"], max_pairs_per_post=20)
 
 

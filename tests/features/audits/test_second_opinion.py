@@ -26,9 +26,9 @@ FAST = SecondOpinionConfig(n_cuts=1, n_parts=3, n_trees=20, max_pairs=1_500)
 
 
 @pytest.fixture(scope="module")
-def alpha_workspace(simulated_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alpha_workspace(frozen_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Naive pairs of alpha; read-only."""
-    root = Path(shutil.copytree(simulated_workspace, tmp_path_factory.mktemp("alpha") / "workspace"))
+    root = Path(shutil.copytree(frozen_workspace, tmp_path_factory.mktemp("alpha") / "workspace"))
     build_pairs(open_workspace(root), "naive", preset("naive"), ["alpha"])
     return root
 

@@ -29,8 +29,8 @@ WIDE = ["max_log_delay_difference=none", "n_neighbours=23"]
 
 
 @pytest.fixture
-def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
-    return open_workspace(Path(shutil.copytree(simulated_workspace, tmp_path / "copy")))
+def workspace(frozen_workspace: Path, tmp_path: Path) -> Workspace:
+    return open_workspace(Path(shutil.copytree(frozen_workspace, tmp_path / "copy")))
 
 
 def earlier_wins(pairs: pl.DataFrame) -> Any:
@@ -151,10 +151,9 @@ def test_order_of_rows_files_memory_limit_and_engine_change_no_byte(
     contents = []
     for n_files, options in ((1, BuildOptions()), (3, BuildOptions(memory_limit="100MB", engine="ray"))):
         workspace = write_workspace(posts, comments, n_files=n_files)
-        for recipe in ("balanced", "adjusted"):
-            build_pairs(workspace, recipe, override(preset(recipe), ["min_chars=1"]), options=options)
-        files = [workspace.root / "pairs" / name / "pairs.parquet" for name in ("balanced", "adjusted")]
-        contents.append([path.read_bytes() for path in files])
+        # Its held-out pairs are those of `balanced`.
+        build_pairs(workspace, "adjusted", override(preset("adjusted"), ["min_chars=1"]), options=options)
+        contents.append((workspace.root / "pairs/adjusted/pairs.parquet").read_bytes())
         random.Random(n_files).shuffle(comments)
         random.Random(n_files).shuffle(posts)
     assert contents[0] == contents[1]

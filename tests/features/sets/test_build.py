@@ -24,8 +24,8 @@ from lurker.workspace import Workspace, open_workspace
 
 
 @pytest.fixture
-def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
-    return open_workspace(Path(shutil.copytree(simulated_workspace, tmp_path / "copy")))
+def workspace(frozen_workspace: Path, tmp_path: Path) -> Workspace:
+    return open_workspace(Path(shutil.copytree(frozen_workspace, tmp_path / "copy")))
 
 
 def test_a_pair_has_the_texts_and_scores_of_its_responses_and_post(
@@ -153,7 +153,7 @@ def test_no_pairs_left_names_the_rule_that_dropped_most_and_writes_nothing(
     with pytest.raises(LurkerError) as caught:
         build_pairs(workspace, "none", Recipe(name="strict", **fields))
     assert words in caught.value.message and "lurker pairs build none" in caught.value.next_step
-    assert not (workspace.root / "pairs").exists()
+    assert [path.name for path in (workspace.root / "pairs").iterdir()] == ["hard-test"]
 
 
 def test_replies_are_not_blamed_if_another_rule_dropped_responses(

@@ -20,10 +20,10 @@ from lurker.workspace import Workspace, open_workspace
 
 
 @pytest.fixture(scope="module")
-def workspace(simulated_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(frozen_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     import shutil
 
-    workspace = open_workspace(shutil.copytree(simulated_workspace, tmp_path_factory.mktemp("export") / "ws"))
+    workspace = open_workspace(shutil.copytree(frozen_workspace, tmp_path_factory.mktemp("export") / "ws"))
     build_pairs(workspace, "mine", override(preset("naive"), ["max_pairs_per_post=4"]))
     return workspace
 
