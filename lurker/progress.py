@@ -16,8 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 console = Console(stderr=True, soft_wrap=True)
-LOG_EVERY_S = 15.0
+LOG_EVERY_S = 10.0
 REPORT_EVERY_S = 1.0
+MIN_SHARE = 0.05
+"""From this share on, the time left is shown: earlier it would jump."""
 Notes = Callable[[], list[str]]
 """Called repeatedly; lines about the work in progress."""
 _report: ContextVar[Path | None] = ContextVar("report", default=None)
@@ -79,10 +81,12 @@ def progress(
         with _watched(ignore) as move:
             yield move
     elif file := _report.get():
-        with _lines(description, total, unit, REPORT_EVERY_S, _reporter(file)) as shown, _watched(shown) as move:
+        work = _Work(description, total, unit)
+        with _watched(_when_moved(work, _reporter(file))) as move:
             yield move
     elif not console.is_terminal:
-        with _noted(notes), _lines(description, total, unit, LOG_EVERY_S, _log) as shown, _watched(shown) as move:
+        work = _Work(description, total, unit)
+        with _logged(lambda: [work.line(), *(notes() if notes else [])]), _watched(work.advance) as move:
             yield move
     else:
         from lurker.progress_bar import bar  # here, because a log needs none and it is slow to import
@@ -136,43 +140,50 @@ def _reporter(file: Path) -> Callable[[str], None]:
     return write
 
 
-def _log(line: str) -> None:
-    sys.stderr.write(line + "\n")
+class _Work:
+    """How much of some work is done, as a line of text."""
+
+    def __init__(self, description: str, total: float, unit: str) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.done, self.started = 0.0, time.monotonic()
+
+    def advance(self, amount: float) -> None:
+        self.done += amount
+
+    def line(self) -> str:
+        """The share that is done, and the time left once enough is done to tell."""
+        elapsed_s, share = time.monotonic() - self.started, self.done / self.total if self.total else 0.0
+        size = "" if self.unit == "%" else f" of {self.total:,.0f} {self.unit}"
+        time_text = (
+            f"{elapsed_s * (1 - share) / share:,.0f} s left" if share >= MIN_SHARE else f"{elapsed_s:,.0f} s so far"
+        )
+        return f"{self.description}: {share:.0%}{size}, {time_text}"
 
 
-@contextmanager
-def _lines(
-    description: str, total: float, unit: str, every_s: float, show: Callable[[str], None]
-) -> Iterator[Callable[[float], None]]:
-    """Call `show` with the progress, at most once every `every_s` seconds."""
-    started = last = time.monotonic()
-    done = 0.0
+def _when_moved(work: _Work, show: Callable[[str], None]) -> Callable[[float], None]:
+    """An `advance` that shows the work at most once every REPORT_EVERY_S seconds."""
+    last = time.monotonic()
 
     def advance(amount: float) -> None:
-        nonlocal done, last
-        done += amount
+        nonlocal last
+        work.advance(amount)
         now = time.monotonic()
-        if now - last >= every_s and 0 < done < total:
+        if now - last >= REPORT_EVERY_S and 0 < work.done < work.total:
             last = now
-            left_s = (now - started) * (total - done) / done
-            size = "" if unit == "%" else f" of {total:,.0f} {unit}"
-            show(f"{description}: {done / total:.0%}{size}, {left_s:,.0f} s left")
+            show(work.line())
 
-    yield advance
+    return advance
 
 
 @contextmanager
-def _noted(notes: Notes | None) -> Iterator[None]:
-    """Within, log the notes every LOG_EVERY_S seconds."""
-    if notes is None:
-        yield
-        return
+def _logged(lines: Notes) -> Iterator[None]:
+    """Within, log the lines every LOG_EVERY_S seconds, whether or not anything moves."""
     is_over = threading.Event()
 
     def log() -> None:
         while not is_over.wait(LOG_EVERY_S):
-            for note in notes():
-                _log(note)
+            for line in lines():
+                sys.stderr.write(line + "\n")
 
     thread = threading.Thread(target=log, daemon=True)
     thread.start()
