@@ -276,3 +276,12 @@ def test_a_refused_part_keeps_the_tree_and_is_noted(make_api, kind, code):
     thread, _ = read(make_api, refused)
     assert thread.comments
     assert any(f"status {code}" in fault for fault in thread.faults)
+
+
+def test_a_thread_of_thousands_of_comments_is_complete(make_api):
+    world = little_reddit(n_posts=1, n_comments=2_000)
+    name = world.listings["college"][0]
+    with Server(world) as server:
+        thread = read_thread(make_api(server), name, is_top_level_only=False, accept_partial=False)
+    assert set(thread.comments) == set(world.comments[name])
+    assert (thread.missing, thread.n_short, thread.faults) == ([], 0, [])
