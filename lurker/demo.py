@@ -1,12 +1,13 @@
 """`lurker demo`: every stage on a simulated Reddit, by the commands a user would type, each shown as it runs.
 
-The simulator knows what each community truly likes, so the closing table compares three accuracies: of shortcuts, of a
-reward model, and of the truth.
+The simulator knows what each community truly likes, so the closing tables compare shortcuts, reward models and the
+truth: does an accuracy come from taste, and how does it grow with data and with the model?
 """
 
 import contextlib
 import sys
 import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -14,6 +15,7 @@ import typer
 
 from lurker.cli import run
 from lurker.errors import LurkerError
+from lurker.pair_sets import HARD_TEST
 from lurker.progress import say
 from lurker.report import print_json, print_table
 from lurker.workspace import Workspace, open_workspace, read_json
@@ -21,23 +23,73 @@ from lurker.workspace import Workspace, open_workspace, read_json
 app = typer.Typer(pretty_exceptions_enable=False)
 
 RECIPES = ("naive", "matched", "balanced")
-MODEL = "scratch-50k"
-N_TRAIN_PAIRS = 3200
+WORLD = {
+    "word_share": 0.3,
+    "phrase_share": 0.6,
+    "uptake_share": 0.1,
+    "taste_shared": 0.8,
+    "n_taste_words": 40,
+    "quality_effect": 1.3,
+    "median_words": 14,
+    "max_words": 40,
+}
+"""The simulated Reddit: most of its taste is in the order of words, which TF-IDF cannot read, and few and short words
+carry it, so that small models learn it from few pairs."""
+SETTINGS = "--set max_validation_pairs=500"
+"""On so few pairs, validation on the default number would take longer than training."""
 
 
-def plan(seed: int, n_posts: int) -> list[str]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """How much the demo simulates and trains."""
+
+    posts: int
+    model: str
+    """SPEC that is trained on each recipe, and on each community"""
+    train_pairs: int
+    """training pairs of each recipe"""
+    community_pairs: int
+    """training pairs of each community"""
+    models: tuple[str, ...]
+    """SPECs compared on growing data"""
+    data: tuple[int, ...]
+    """numbers of training pairs they are compared on"""
+
+
+QUICK = Sizes(
+    posts=8_000,
+    model="scratch-50k",
+    train_pairs=3_200,
+    community_pairs=1_600,
+    models=("scratch-10k", "scratch-200k"),
+    data=(400, 1_600, 3_200),
+)
+FULL = Sizes(
+    posts=16_000,
+    model="scratch-200k",
+    train_pairs=6_400,
+    community_pairs=3_200,
+    models=("scratch-10k", "scratch-50k", "scratch-200k"),
+    data=(400, 800, 1_600, 3_200, 6_400, 12_800),
+)
+
+
+def plan(seed: int, sizes: Sizes) -> list[str]:
     """The command lines of the demo, in order."""
+    world = " ".join(f"--set {name}={value}" for name, value in WORLD.items())
+    models, data = ",".join(sizes.models), ",".join(map(str, sizes.data))
     return [
-        f"ingest simulate --seed {seed} --posts {n_posts}",
+        f"ingest simulate --seed {seed} --posts {sizes.posts} {world}",
         *(f"pairs build {recipe} --recipe {recipe}" for recipe in RECIPES),
-        *(f"pairs audit {name}" for name in (*RECIPES, "hard-test")),
+        *(f"pairs audit {name}" for name in (*RECIPES, HARD_TEST)),
         *(
-            f"rm train {recipe} --model {MODEL} --max-pairs {N_TRAIN_PAIRS} --run demo-{recipe} --resume"
+            f"rm train {recipe} --model {sizes.model} --max-pairs {sizes.train_pairs} --run demo-{recipe} --resume "
+            f"--baselines cheap {SETTINGS}"
             for recipe in RECIPES
         ),
         f"experiment recipes {' '.join(RECIPES)} --models tfidf",
-        "experiment scaling balanced --models scratch-10k,scratch-50k,scratch-200k --sizes 400,800,1600,3200 --seeds 1",
-        f"experiment transfer balanced --model {MODEL}",
+        f"experiment scaling balanced --models {models} --sizes {data} --seeds 1 {SETTINGS}",
+        f"experiment transfer balanced --model {sizes.model} --max-pairs {sizes.community_pairs} {SETTINGS}",
     ]
 
 
@@ -45,12 +97,16 @@ def plan(seed: int, n_posts: int) -> list[str]:
 def demo(
     ctx: typer.Context,
     seed: int = typer.Option(0, help="Seed of the simulated Reddit."),
-    posts: int = typer.Option(8000, min=300, help="Posts to simulate."),
-    as_json: bool = typer.Option(False, "--json", help="Print the closing table as one JSON object on stdout."),
+    posts: int | None = typer.Option(
+        None, min=300, help=f"Posts to simulate; {QUICK.posts:,} by default, {FULL.posts:,} with --full."
+    ),
+    full: bool = typer.Option(False, "--full", help="Larger models and more data: a quarter of an hour on 2 cores."),
+    as_json: bool = typer.Option(False, "--json", help="Print the closing tables as one JSON object on stdout."),
 ) -> None:
     """Run every stage on a simulated Reddit: ingest, pairs, audits, reward models, recipes, scaling, transfer."""
     started = time.monotonic()
-    commands = plan(seed, posts)
+    sizes = FULL if full else QUICK
+    commands = plan(seed, replace(sizes, posts=posts or sizes.posts))
     for number, command in enumerate(commands, start=1):
         say(f"\n[bold cyan]({number}/{len(commands)}) lurker {command}[/]")
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
@@ -58,21 +114,30 @@ def demo(
         if code:
             raise LurkerError(f"The demo stopped at `lurker {command}` (exit code {code}).", "Fix it, then run again.")
     workspace = open_workspace(ctx.obj)
-    rows = [closing_row(workspace, recipe) for recipe in RECIPES]
+    rows = [closing_row(workspace, recipe, sizes.model) for recipe in RECIPES]
+    learning = learning_rows(workspace)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     if as_json:
-        print_json({"workspace": str(ctx.obj), "seconds": minutes * 60 + seconds, "recipes": rows})
+        print_json(
+            {"workspace": str(ctx.obj), "seconds": minutes * 60 + seconds, "recipes": rows, "learning": learning}
+        )
         return
     print_table("\nIs that accuracy taste, or a shortcut?", rows)
+    print_table("\nDoes accuracy grow with data, and faster for a larger model?", learning)
     say("Shortcut columns: how often a probe that never reads the text predicts the winner of the recipe's own pairs.")
-    say("Hard-test columns: the same frozen pairs for every row, balanced in all shortcuts. 95 % intervals by post.")
+    say(
+        "Hard test: the same frozen pairs for every row of both tables, balanced in all shortcuts. Truth: the simulator's"
+    )
+    say(
+        "quality itself; what it misses is the luck of votes. TF-IDF knows words but not their order. 95 % intervals by post."
+    )
     say(f"\nDone in {minutes} min {seconds} s. Explore the results:  [bold]lurker --workspace {ctx.obj} dashboard[/]")
 
 
-def closing_row(workspace: Workspace, recipe: str) -> dict[str, Any]:
-    """One row of the closing table, read from the tables that the demo's commands wrote."""
+def closing_row(workspace: Workspace, recipe: str, model: str) -> dict[str, Any]:
+    """One recipe's row of the closing table, read from the tables that the demo's commands wrote."""
     audit = read_json(workspace.folder("pairs", recipe) / "audit.json")
-    truth = read_json(workspace.folder("pairs", "hard-test") / "audit.json")["truth"]
+    truth = read_json(workspace.folder("pairs", HARD_TEST) / "audit.json")["truth"]
     evaluations = pl.read_parquet(workspace.folder("runs", f"demo-{recipe}") / "evaluations.parquet")
 
     def probe(confounders: str) -> str:
@@ -84,7 +149,7 @@ def closing_row(workspace: Workspace, recipe: str) -> dict[str, Any]:
         )
 
     def hard(predictor: str) -> str:
-        row = evaluations.filter(pairs="hard-test", subreddit="all", predictor=predictor)
+        row = evaluations.filter(pairs=HARD_TEST, subreddit="all", predictor=predictor)
         return _interval(row.row(0, named=True))
 
     return {
@@ -94,9 +159,22 @@ def closing_row(workspace: Workspace, recipe: str) -> dict[str, Any]:
         "shortcut: length": probe("length"),
         "shortcut: all": probe("joint"),
         "hard test: TF-IDF": hard("tfidf"),
-        f"hard test: {MODEL}": hard("model"),
+        f"hard test: {model}": hard("model"),
         "hard test: truth allows": _interval(truth),
     }
+
+
+def learning_rows(workspace: Workspace) -> list[dict[str, Any]]:
+    """One row per model, TF-IDF and the truth, one column per number of training pairs: accuracy on the hard test."""
+    truth = read_json(workspace.folder("pairs", HARD_TEST) / "audit.json")["truth"]
+    table = pl.read_parquet(workspace.folder("experiments", "balanced-scaling") / "scaling.parquet")
+    known = table.filter((pl.col("predictor") == "tfidf") | ~pl.col("is_baseline"))
+    known = known.sort("n_parameters", "n_train_pairs", nulls_last=False)
+    rows = [
+        {"predictor": predictor} | {f"{row['n_train_pairs']:,} pairs": _interval(row) for row in part.to_dicts()}
+        for (predictor,), part in known.group_by("predictor", maintain_order=True)
+    ]
+    return [*rows, {"predictor": "truth"} | {name: _interval(truth) for name in rows[0] if name != "predictor"}]
 
 
 def _interval(row: dict[str, Any]) -> str:
