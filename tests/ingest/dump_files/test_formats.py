@@ -130,7 +130,7 @@ def test_every_arrangement_gives_the_rows_of_lines(tmp_path, name):
 def test_what_is_cut_is_said_and_the_rows_before_are_kept(tmp_path, name):
     others = {
         "listing": b"\n".join([json.dumps(listing(ROWS[:3])).encode()] * 2),
-        "tar": archive({"RC": PLAIN})[:1_700],
+        "tar": archive({"RS": HALVES["RS"], "RC": PLAIN})[:2_000],
     }
     whole = others.get(name, ARRANGED[name])
     report, (posts, _, _) = ingested(tmp_path, whole[: len(whole) * 6 // 7])
