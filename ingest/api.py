@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ingest.dump_files.find import find_dumps
 from ingest.dump_files.read import ingest_dumps
 from ingest.dump_files.report import DumpReport
-from ingest.options import parse_age, parse_day, plain_name
+from ingest.options import parse_age, parse_day
 from ingest.report import IngestReport
 from ingest.tables.normalize import RowFilters
 from lurker.arguments import as_names, as_path, require_text
@@ -23,6 +23,7 @@ from lurker.config import typed_values
 from lurker.engine import Engine
 from lurker.errors import CallError
 from lurker.report import ResultTable
+from lurker.subreddits import plain_name
 from lurker.workspace import AnyWorkspace, as_workspace
 
 if TYPE_CHECKING:  # what only one function needs is imported there: PRAW, requests, SciPy
