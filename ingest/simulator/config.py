@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from ingest.simulator.words import TASTE_WORDS
+from ingest.simulator.words import SUBJECT_WORDS, TASTE_WORDS
 
 SUBREDDIT_NAMES = ("SimStories", "SimAdvice", "SimScience", "SimGames", "SimMusic", "SimTravel", "SimFood", "SimFilms")
+MIN_WORDS_OF_PHRASES = 6
+"""Shortest comment that has room for a phrase and the name of a subject, words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +21,18 @@ class SimulationConfig:
     """Average time from one post to the next, seconds."""
     n_subreddits: int = 3
     """Communities, 1–8."""
+    word_share: float = 1.0
+    """Share of quality's variance from liked words wherever they stand, which a bag of words can hold, 0–1; the three
+    shares sum to 1."""
+    phrase_share: float = 0.0
+    """Share from phrases "a … yet … b", which are liked if b is liked more than a, 0–1: order matters, so that "b … yet
+    … a" is disliked as much."""
+    uptake_share: float = 0.0
+    """Share from how much of what a comment names is the subject of its post, 0–1."""
+    n_subjects: int = 12
+    """Subjects that posts have, 2–24; used with uptake only."""
+    subject_word_share: float = 0.15
+    """Share of a comment's words that name a subject, its post's or another one, 0–0.25; used with uptake only."""
     taste_shared: float = 0.5
     """Correlation between the tastes of two communities, 0–1."""
     n_taste_words: int = 120
@@ -90,8 +104,9 @@ class SimulationConfig:
 
     def __post_init__(self) -> None:
         """Raises: ValueError for a value outside the range of its field."""
-        shares = ("taste_shared", "taste_word_share", "reply_share", "deleted_share", "no_author_share", "op_share")
-        for name in (*shares, "early_share", "edited_share", "sticky_share", "nsfw_share"):
+        shares = ("word_share", "phrase_share", "uptake_share", "taste_shared", "taste_word_share", "reply_share")
+        others = ("deleted_share", "no_author_share", "op_share", "early_share", "edited_share", "sticky_share")
+        for name in (*shares, *others, "nsfw_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         for name in (
@@ -112,9 +127,26 @@ class SimulationConfig:
             raise ValueError(f"n_subreddits must be 1–{len(SUBREDDIT_NAMES)}, got {self.n_subreddits}")
         if not 20 <= self.n_taste_words <= len(TASTE_WORDS):
             raise ValueError(f"n_taste_words must be 20–{len(TASTE_WORDS)}, got {self.n_taste_words}")
+        self._check_taste()
         if not 1 <= self.min_words <= self.max_words:
             raise ValueError(f"1 ≤ min_words ≤ max_words is required, got {self.min_words} and {self.max_words}")
         if self.max_comments < 1 or self.max_delay_s < 60:
             raise ValueError(
                 f"max_comments ≥ 1 and max_delay_s ≥ 60 are required, got {self.max_comments} and {self.max_delay_s}"
+            )
+
+    def _check_taste(self) -> None:
+        """Check what quality is made of, and that phrases and subjects have room in the shortest comment."""
+        parts = {name: getattr(self, name) for name in ("word_share", "phrase_share", "uptake_share")}
+        if abs(sum(parts.values()) - 1) > 1e-6:
+            described = ", ".join(f"{name}={value}" for name, value in parts.items())
+            raise ValueError(f"word_share, phrase_share and uptake_share must sum to 1, got {described}")
+        if not 2 <= self.n_subjects <= len(SUBJECT_WORDS):
+            raise ValueError(f"n_subjects must be 2–{len(SUBJECT_WORDS)}, got {self.n_subjects}")
+        if not 0 <= self.subject_word_share <= 0.25:
+            raise ValueError(f"subject_word_share must be between 0 and 0.25, got {self.subject_word_share}")
+        if self.word_share < 1 and (self.min_words < MIN_WORDS_OF_PHRASES or self.taste_word_share > 0.5):
+            raise ValueError(
+                f"phrases and uptake need min_words ≥ {MIN_WORDS_OF_PHRASES} and taste_word_share ≤ 0.5, "
+                f"got {self.min_words} and {self.taste_word_share}"
             )

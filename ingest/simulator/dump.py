@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 import polars as pl
 import zstandard
 
+from ingest.simulator.communities import make_world, tastes
 from ingest.simulator.config import SimulationConfig
-from ingest.simulator.world import POSTS_PER_CHUNK, make_world, simulate, tastes
+from ingest.simulator.world import POSTS_PER_CHUNK, simulate
 from lurker.config import fingerprint
 from lurker.errors import LurkerError
 from lurker.progress import progress

@@ -40,9 +40,18 @@ pigeon sparrow eagle falcon salmon shark whale dolphin spider beetle butterfly m
 turkey farmer tractor barn orchard vineyard bakery butcher tailor barber plumber carpenter electrician
 """
 
+_SUBJECTS = """
+bees chess coral opera saffron poker ballet cactus comets kayak llamas origami pottery quilts robots sailing tango
+tulips wolves yoga zebras bamboo falafel jigsaw
+"""
+
 TASTE_WORDS = tuple(_TASTE.split())
 """120 words that carry taste: each community likes or dislikes each of them."""
 COMMON_WORDS = tuple(_COMMON.split())
 """Neutral words that every community uses, the most frequent first."""
 TOPIC_WORDS = tuple(_TOPIC.split())
 """Neutral words that each community uses with its own frequencies."""
+SUBJECT_WORDS = tuple(_SUBJECTS.split())
+"""24 words, one of which is the subject of a post; a comment names it or another one."""
+TURN_WORD = "yet"
+"""The word that divides a phrase: what comes after it counts for more."""

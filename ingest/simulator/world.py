@@ -1,7 +1,7 @@
 """A Reddit with a known truth: threads whose scores arise from taste, readers and chance.
 
-Each comment's words determine its quality: about a third of them are words that its community likes or dislikes with
-known weights, and quality is the standardised mean of those weights, so it depends on the text but not on its length.
+A comment's quality depends on its text but not on its length: on words that its community likes or dislikes with known
+weights and, where asked for, on their order and on whether it takes up its post's subject (`ingest.simulator.texts`).
 Large threads have more readers, and their number falls with time, so an early comment has more of them. A reader's vote
 depends on quality, and a little on length; votes are overdispersed counts. Optionally, later readers follow the visible
 score (herding), and Reddit's noise is added to visible scores (fuzzing). Communities share a known part of their taste,
@@ -11,7 +11,6 @@ Source: Muchnik, Aral & Taylor 2013, "Social Influence Bias: A Randomized Experi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,99 +18,23 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from ingest.simulator.config import SUBREDDIT_NAMES, SimulationConfig
-from ingest.simulator.draws import Floats, Ints, cumulative, draw_authors, draw_columns, index_in_group, log_normal
-from ingest.simulator.words import COMMON_WORDS, TASTE_WORDS, TOPIC_WORDS
-from lurker.schema import TASTES
+from ingest.simulator.communities import World, make_world
+from ingest.simulator.config import SimulationConfig
+from ingest.simulator.draws import Floats, Ints, draw_authors, index_in_group, log_normal
+from ingest.simulator.texts import draw_prompts, draw_texts
 
 POSTS_PER_CHUNK = 1_000
 FIRST_POST_UTC = 1_577_836_800  # 2020-01-01
-N_TILTS = 41
 COMMENTS_PER_CHUNK = 1 << 20
-SENTENCE_WORDS = 10
 DELAY_SCALE_S = 600.0
 STICKY_TEXT = "Welcome. Please read the rules of this community before you answer."
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """The communities: their tastes and their use of words."""
-
-    config: SimulationConfig
-    weights: Floats
-    """How much a word is liked, [subreddits, taste words]; mean 0 and variance 1 over words."""
-    tilt_cdf: Floats
-    """Cumulative probabilities of taste words per tilt of a writer, [subreddits, N_TILTS, taste words]."""
-    mean_weight: Floats
-    """Mean weight of a written taste word, [subreddits]."""
-    variance_between: Floats
-    """Variance of that mean between tilts, [subreddits]."""
-    variance_within: Floats
-    """Mean variance of the weight within tilts, [subreddits]."""
-    neutral_cdf: Floats
-    """Cumulative probabilities of neutral words, [subreddits, neutral words]."""
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """Taste words, then neutral words; tokens are indices into them."""
-        return (*TASTE_WORDS[: self.config.n_taste_words], *COMMON_WORDS, *TOPIC_WORDS)
-
-    @property
-    def subreddits(self) -> tuple[str, ...]:
-        """Names of the communities."""
-        return SUBREDDIT_NAMES[: self.config.n_subreddits]
-
-
-def make_world(config: SimulationConfig) -> World:
-    """Draw the tastes and word frequencies of the communities."""
-    rng = np.random.default_rng([config.seed, 0])
-    weights = draw_tastes(config, rng)
-    tilts = ndtri((np.arange(N_TILTS) + 0.5) / N_TILTS)
-    odds = np.exp(config.taste_tilt * tilts[None, :, None] * weights[:, None, :])
-    probabilities = odds / odds.sum(axis=2, keepdims=True)
-    means = (probabilities * weights[:, None, :]).sum(axis=2)
-    squares = (probabilities * weights[:, None, :] ** 2).sum(axis=2)
-    n_common, n_topic = len(COMMON_WORDS), len(TOPIC_WORDS)
-    common = 1 / (np.arange(n_common) + 3.0)
-    topic = 1 / (np.arange(n_topic) + 3.0)
-    neutral = np.stack(
-        [np.concatenate([common / common.sum(), 0.6 * rng.permutation(topic) / topic.sum()]) for _ in weights]
-    )
-    return World(
-        config=config,
-        weights=weights,
-        tilt_cdf=cumulative(probabilities),
-        mean_weight=means.mean(axis=1),
-        variance_between=means.var(axis=1),
-        variance_within=(squares - means**2).mean(axis=1),
-        neutral_cdf=cumulative(neutral),
-    )
-
-
-def draw_tastes(config: SimulationConfig, rng: np.random.Generator) -> Floats:
-    """Weights of the taste words, [subreddits, words]; the correlation of any two rows is exactly `taste_shared`."""
-    raw = rng.standard_normal((config.n_taste_words, config.n_subreddits + 1))
-    basis = np.linalg.qr(raw - raw.mean(axis=0))[0] * np.sqrt(config.n_taste_words)
-    rho = config.taste_shared
-    weights: Floats = (np.sqrt(rho) * basis[:, :1] + np.sqrt(1 - rho) * basis[:, 1:]).T
-    return weights
-
-
-def tastes(world: World) -> pl.DataFrame:
-    """The true weights as the table TASTES."""
-    rows = [
-        (name, word, float(weight))
-        for name, row in zip(world.subreddits, world.weights, strict=True)
-        for word, weight in zip(world.words, row, strict=False)
-    ]
-    return pl.DataFrame(rows, schema=TASTES.schema, orient="row").sort(TASTES.key)
 
 
 def simulate(config: SimulationConfig) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Yield (posts, comments) for a thousand posts at a time.
 
-    Columns of posts: post (row number), post_number, subreddit, created_utc, title, body, score, upvote_ratio,
-    n_comments, is_nsfw, author.
+    Columns of posts: post (row number), post_number, subreddit, created_utc, subject (number), title, body, score,
+    upvote_ratio, n_comments, is_nsfw, author.
 
     Columns of comments, sorted by time: comment_number, post, thread_index, parent_index (thread_index of the parent
     comment, -1 for the post), subreddit, created_utc, delay_s, n_words, body, quality, log_exposure, expected_score,
@@ -131,9 +54,11 @@ def simulate_chunk(world: World, chunk: int) -> tuple[pl.DataFrame, pl.DataFrame
     rng = np.random.default_rng([config.seed, 1, chunk])
     number = chunk * POSTS_PER_CHUNK + np.arange(POSTS_PER_CHUNK)
     size = log_normal(rng, POSTS_PER_CHUNK, config.median_comments, config.comments_sigma, 0, config.max_comments)
-    posts = _draw_posts(world, rng, number, size)
+    part_rng = np.random.default_rng([config.seed, 3, chunk])
+    posts = _draw_posts(world, rng, part_rng, number, size)
     thread = _draw_threads(config, rng, posts, size)
-    texts = _draw_texts(world, rng, thread["community"])
+    subject = posts["subject"].to_numpy()[thread["post"]]
+    texts = draw_texts(world, rng, part_rng, thread["community"], subject)
     votes = _draw_votes(config, rng, np.random.default_rng([config.seed, 2, chunk]), thread, texts, size)
     quality = np.asarray(texts["quality"], dtype=np.float64)
     comments = pl.DataFrame(
@@ -149,7 +74,9 @@ def simulate_chunk(world: World, chunk: int) -> tuple[pl.DataFrame, pl.DataFrame
     return posts.with_columns(subreddit=names.gather(posts["community"]), n_comments=counts), comments
 
 
-def _draw_posts(world: World, rng: np.random.Generator, number: Ints, size: Ints) -> pl.DataFrame:
+def _draw_posts(
+    world: World, rng: np.random.Generator, part_rng: np.random.Generator, number: Ints, size: Ints
+) -> pl.DataFrame:
     config = world.config
     n_posts = len(number)
     community = number % config.n_subreddits
@@ -162,8 +89,7 @@ def _draw_posts(world: World, rng: np.random.Generator, number: Ints, size: Ints
             "created_utc": FIRST_POST_UTC
             + number * config.seconds_between_posts
             + rng.integers(0, config.seconds_between_posts, n_posts),
-            "title": _neutral_texts(world, rng, community, rng.integers(5, 9, n_posts)),
-            "body": _neutral_texts(world, rng, community, rng.integers(10, 26, n_posts)),
+            **draw_prompts(world, rng, part_rng, community),
             "score": 1 + rng.poisson(heat * 2 * size),
             "upvote_ratio": np.round(rng.uniform(0.6, 1.0, n_posts), 2),
             "is_nsfw": rng.random(n_posts) < config.nsfw_share,
@@ -192,39 +118,6 @@ def _draw_threads(
         "parent_index": np.where(is_reply, parent_index, -1),
         "delay_s": delay,
         "created_utc": posts["created_utc"].to_numpy()[post] + delay,
-    }
-
-
-def _draw_texts(world: World, rng: np.random.Generator, community: Ints) -> dict[str, Any]:
-    """Comments of random length whose taste words determine their quality.
-
-    quality = (mean weight of the taste words − its expectation) / its standard deviation for that number of taste
-    words, both known from the world: about standard normal whatever the length, and a function of the words only.
-    """
-    config = world.config
-    n_comments = len(community)
-    n_words = log_normal(rng, n_comments, config.median_words, config.words_sigma, config.min_words, config.max_words)
-    n_taste = np.maximum(1, np.rint(config.taste_word_share * n_words).astype(np.int64))
-    tilt = rng.integers(0, N_TILTS, n_comments)
-    phase = (rng.random(n_comments) * n_words).astype(np.int64)
-
-    comment = np.repeat(np.arange(n_comments), n_words)
-    step = index_in_group(n_words) * n_taste[comment] + phase[comment]
-    # n_taste words of each comment, evenly spread
-    is_taste = (step + n_taste[comment]) // n_words[comment] > step // n_words[comment]
-    taste_comment, neutral_comment = comment[is_taste], comment[~is_taste]
-    tokens = np.empty(len(comment), dtype=np.int64)
-    taste_rows = community[taste_comment] * N_TILTS + tilt[taste_comment]
-    tokens[is_taste] = draw_columns(rng, world.tilt_cdf.reshape(-1, config.n_taste_words), taste_rows)
-    tokens[~is_taste] = config.n_taste_words + draw_columns(rng, world.neutral_cdf, community[neutral_comment])
-
-    weight = world.weights[community[taste_comment], tokens[is_taste]]
-    mean_weight = np.bincount(taste_comment, weight, minlength=n_comments) / n_taste
-    spread = np.sqrt(world.variance_between[community] + world.variance_within[community] / n_taste)
-    return {
-        "n_words": n_words,
-        "body": _sentences(world.words, tokens, n_words),
-        "quality": (mean_weight - world.mean_weight[community]) / spread,
     }
 
 
@@ -335,20 +228,3 @@ def _with_stickies(
         is_sticky=pl.lit(True),
     )
     return pl.concat([comments, stickies], how="diagonal")
-
-
-def _neutral_texts(world: World, rng: np.random.Generator, community: Ints, n_words: Ints) -> list[str]:
-    tokens = world.config.n_taste_words + draw_columns(rng, world.neutral_cdf, np.repeat(community, n_words))
-    return _sentences(world.words, tokens, n_words)
-
-
-def _sentences(words: tuple[str, ...], tokens: Ints, n_words: Ints) -> list[str]:
-    """Join the tokens of consecutive texts into sentences of ten words."""
-    index = index_in_group(n_words)
-    opens = index % SENTENCE_WORDS == 0
-    closes = (index % SENTENCE_WORDS == SENTENCE_WORDS - 1) | (index == np.repeat(n_words, n_words) - 1)
-    forms = [*words, *(word.capitalize() for word in words)]
-    spellings = np.array([*forms, *(f"{form}." for form in forms)], dtype=object)
-    spelled = spellings[tokens + len(words) * (opens + 2 * closes)].tolist()
-    ends = np.cumsum(n_words).tolist()
-    return [" ".join(spelled[start:end]) for start, end in zip([0, *ends], ends, strict=False)]

@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 import zstandard
 
+from ingest.simulator.communities import make_world, tastes
 from ingest.simulator.config import SimulationConfig
 from ingest.simulator.dump import write_simulation
-from ingest.simulator.world import make_world, simulate, tastes
+from ingest.simulator.world import simulate
 from lurker.cli import run
 from lurker.errors import LurkerError
 from lurker.schema import COMMENTS, POSTS, TASTES, TRUTH, check
