@@ -135,7 +135,7 @@ def json_lines(fill: Fill, encoding: str = "utf-8") -> Iterator[bytes]:
             if may_go_on and not text.is_at_end and len(text.held) - position < MAX_VALUE_CHARACTERS:
                 position = text.read_more(position)
                 continue
-            if may_go_on and text.is_at_end:
+            if may_go_on and text.is_at_end and text.held[position] in "{[":
                 raise CutShortError(text.damage or "the file ends inside a row") from error
             value, after = None, error.pos if isinstance(error, json.JSONDecodeError) else position
         if isinstance(value, dict):
