@@ -6,15 +6,15 @@ created if it is missing (except by `refresh`). Arguments are checked, and crede
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ingest.dump_files.blocks import check_dump
+from ingest.dump_files.find import find_dumps
 from ingest.dump_files.read import ingest_dumps
 from ingest.dump_files.report import DumpReport
-from ingest.options import parse_age, parse_day, plain_name
+from ingest.options import parse_age, parse_day
 from ingest.report import IngestReport
 from ingest.tables.normalize import RowFilters
 from lurker.arguments import as_names, as_path, require_text
@@ -23,6 +23,7 @@ from lurker.config import typed_values
 from lurker.engine import Engine
 from lurker.errors import CallError
 from lurker.report import ResultTable
+from lurker.subreddits import plain_name
 from lurker.workspace import AnyWorkspace, as_workspace
 
 if TYPE_CHECKING:  # what only one function needs is imported there: PRAW, requests, SciPy
@@ -45,13 +46,16 @@ def dumps(
     keep_nsfw: bool = False,
     keep_bots: bool = False,
     keep_mentions: bool = False,
+    max_malformed_share: float = 0.5,
     engine: Engine = "local",
 ) -> DumpReport:
     """Read dump files of submissions and comments, in any order; reading a file twice changes nothing.
 
     Args:
         workspace: where the rows go.
-        files: dumps compressed with zstd, gzip, bzip2 or xz, or plain NDJSON; recognised by their content.
+        files: dumps, folders of them, patterns such as "RC_*.zst", or "-" for standard input. JSON (a row per line,
+            arrays, listings, threads) or CSV, plain, in tar, or compressed with zstd, gzip, bzip2 or xz; recognised by
+            content.
         subreddits: names with or without r/; empty keeps all but user profiles.
         since: first day to keep (UTC), such as "2020-01-31".
         until: first day to drop (UTC).
@@ -59,17 +63,21 @@ def dumps(
         keep_nsfw: keep rows marked over 18.
         keep_bots: keep rows by well-known bots, including AutoModerator.
         keep_mentions: leave user names in texts.
+        max_malformed_share: share of malformed lines (0–1) above which `require_complete()` raises.
         engine: "ray" makes each file a task of a cluster whose machines share these paths.
 
     Returns:
-        Rows read, kept and dropped per file. `require_complete()` raises if a file was cut short.
+        Rows read, kept and dropped per file. `require_complete()` raises if a file was cut short, is mostly
+        malformed, or was named and is no dump.
 
     Raises:
         CallError: an argument is invalid.
-        LurkerError: a file is not a dump, or no row passes the filters.
+        LurkerError: no file is a dump, or no row passes the filters.
     """
-    paths = [as_path(file, "A dump") for file in files]
-    if not paths:
+    names = [as_path(file, "A dump") for file in files]
+    if not 0 <= max_malformed_share <= 1:
+        raise CallError(f"max_malformed_share is a share from 0 to 1, got {max_malformed_share}.")
+    if not names:
         raise CallError("No dump files were given.", "Name at least one: `ingest.dumps(workspace, FILE)`.")
     filters = _filters(
         subreddits=tuple(map(plain_name, as_names(subreddits, "subreddits"))),
@@ -80,9 +88,9 @@ def dumps(
         bots=() if keep_bots else KNOWN_BOTS,
         keep_mentions=keep_mentions,
     )
-    for path in paths:
-        check_dump(path)
-    return ingest_dumps(as_workspace(workspace, create=True), paths, filters, engine=engine)
+    paths, skipped = find_dumps(names)
+    report = ingest_dumps(as_workspace(workspace, create=True), paths, filters, engine=engine)
+    return replace(report, skipped=skipped, max_malformed_share=max_malformed_share)
 
 
 def reddit(

@@ -31,7 +31,9 @@ def ingest() -> None:
 @app.command()
 def dump(
     ctx: typer.Context,
-    files: list[Path] = typer.Argument(..., metavar="FILE...", help="Dumps: .zst, .gz, .bz2, .xz or plain NDJSON."),
+    files: list[Path] = typer.Argument(
+        ..., metavar="FILE...", help="Dumps, folders of them, patterns, or - for standard input."
+    ),
     subreddits: list[str] = typer.Option([], "--subreddit", metavar="S", help="Keep only this one; repeatable."),
     subreddits_from: Path | None = typer.Option(
         None, "--subreddits-from", metavar="FILE", help="Keep also those in this file: one per line, # for comments."
@@ -42,6 +44,9 @@ def dump(
     keep_nsfw: bool = KEEP_NSFW,
     keep_bots: bool = KEEP_BOTS,
     keep_mentions: bool = KEEP_MENTIONS,
+    max_malformed_share: float = typer.Option(
+        0.5, min=0, max=1, help="Share of malformed lines of a file above which the exit code is 1."
+    ),
     engine: Literal["local", "ray"] = typer.Option(
         "local", help="ray: one task per file on the cluster at RAY_ADDRESS, whose machines share these paths."
     ),
@@ -64,6 +69,7 @@ def dump(
         keep_nsfw=keep_nsfw,
         keep_bots=keep_bots,
         keep_mentions=keep_mentions,
+        max_malformed_share=max_malformed_share,
         engine=engine,
     )
     report.print(as_json=as_json)

@@ -61,16 +61,6 @@ def parse_age(value: str | timedelta, name: str) -> timedelta:
     return int(match[1]) * timedelta(seconds={"s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]])
 
 
-def plain_name(subreddit: str) -> str:
-    """A subreddit's name from r/name, /r/name/ or an address; names of profiles (u/name) become u_name."""
-    host = r"(?i)^(?:https?://)?(?:[a-z-]+\.)*(?:reddit\.com/|redd\.it/)(?=/*(?:r|u|user)/)"
-    path = re.sub(host, "/", subreddit.strip())
-    match = re.match(r"(?i)^/*(r|u|user)/+([^/?#\s]+)", path)
-    if not match:
-        return path.strip("/")
-    return match[2] if match[1].lower() == "r" else f"u_{match[2]}"
-
-
 def read_names(path: Path | None) -> list[str]:
     """The names in a file, one per line; blank lines and text after a # are ignored.
 

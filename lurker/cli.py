@@ -4,8 +4,11 @@ This is the only file in `lurker/` that refers to the packages above it. They ar
 stays fast.
 """
 
+import contextlib
+import errno
 import gc
 import importlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -102,6 +105,10 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output is gone, as in `lurker ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _no_space(error)
     except MemoryError:
         _print_error("Not enough memory.", "Use fewer subreddits at once, or a machine with more memory.")
         return 1
@@ -113,6 +120,9 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """Entry point of the console script."""
     gc.set_threshold(GARBAGE_THRESHOLD)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal cannot show must not end the work
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -131,6 +141,15 @@ def _hoist_workspace(arguments: list[str]) -> list[str]:
         else:
             rest.append(argument)
     return front + rest
+
+
+def _no_space(error: OSError) -> int:
+    """Report a full disk, or an output such as /dev/full that takes nothing."""
+    where = error.filename or "where the output goes"
+    with contextlib.suppress(OSError):
+        _print_error(f"No space left: {where}.", "Make room, or write elsewhere; finished work is kept.")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered would fail again at exit
+    return 1
 
 
 def _print_error(message: str, next_step: str) -> None:

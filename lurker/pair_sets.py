@@ -19,6 +19,7 @@ from lurker.errors import CallError, LurkerError
 from lurker.progress import say
 from lurker.report import Displayed, ResultTable
 from lurker.schema import PAIRS, check
+from lurker.subreddits import plain_name
 from lurker.workspace import Workspace, read_object
 
 HARD_TEST = "hard-test"
@@ -228,7 +229,7 @@ def of_subreddits(pairs: pl.DataFrame, name: str, subreddits: Sequence[str]) -> 
     if not subreddits:
         return pairs
     known = {str(display).lower(): display for display in pairs["subreddit"].unique().sort()}
-    wanted = [subreddit.lower().removeprefix("r/") for subreddit in subreddits]
+    wanted = [plain_name(subreddit).lower() for subreddit in subreddits]
     if unknown := [subreddit for subreddit in wanted if subreddit not in known]:
         raise CallError(
             f"Pair set {name} has no pairs of r/{', r/'.join(unknown)} (it has: {', '.join(known.values())})."

@@ -23,6 +23,7 @@ from lurker.arguments import as_path
 from lurker.errors import CallError, LurkerError
 from lurker.report import Displayed, ResultTable
 from lurker.schema import SCHEMA_VERSION, WORKSPACE_TABLES, Table
+from lurker.subreddits import plain_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -114,7 +115,7 @@ class Workspace(Displayed):
             LurkerError: one of the subreddits has no rows.
         """
         known = {name.lower(): name for name in self.subreddits(table)}
-        wanted = known if subreddits is None else [name.lower().removeprefix("r/") for name in subreddits]
+        wanted = known if subreddits is None else [plain_name(name).lower() for name in subreddits]
         if unknown := [name for name in wanted if name not in known]:
             have = ", ".join(known.values()) or "none"
             raise LurkerError(

@@ -20,7 +20,10 @@ REAL = Path(__file__).parents[1].parent / "shared/data/reddit"
 APP = Path(__file__).parents[1] / "dashboard/app.py"
 QUICK = ["--set", "epochs=1", "--set", "min_steps=8", "--set", "max_tokens=48", "--set", "vocabulary_size=600"]
 
-pytestmark = pytest.mark.skipif(not REAL.exists(), reason=f"the real threads are not at {REAL}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not REAL.exists(), reason=f"the real threads are not at {REAL}"),
+]
 
 
 def read_lines(path: Path) -> io.TextIOWrapper:

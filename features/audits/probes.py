@@ -10,9 +10,10 @@ Source: Dawid 1984, JRSS A 147(2), 278-292 (prequential); Bengio & Grandvalet 20
 cross-validation cannot be estimated without bias).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -40,7 +41,7 @@ class ProbeConfig:
     n_folds: int = 4
     """Folds of the training posts, each but the first as large as all before it, which predict it: with 4, an eighth,
     an eighth, a quarter and a half, folds."""
-    n_repeats: int = 5
+    n_repeats: int = 3
     """Number of random re-splits of a small set, whose results are averaged: one split of 1,700 pairs varies by .02."""
     max_repeated_pairs: int = 12_000
     """Larger sets are split once, pairs."""
@@ -49,7 +50,9 @@ class ProbeConfig:
     max_text_pairs: int = 12_000
     """Maximum pairs the text baseline is trained and tested on, sampled by hash, pairs."""
     n_boosting_rounds: int = 30
-    """Trees of the boosted probe."""
+    """Maximum number of trees of the boosted probe, trees."""
+    min_pairs_per_tree: int = 100
+    """Small sets have fewer trees: one tree per this many pairs, pairs."""
     learning_rate: float = 0.15
     """Shrinkage of each tree."""
     max_leaves: int = 15
@@ -87,16 +90,17 @@ def forward_probabilities(pairs: pl.DataFrame, config: ProbeConfig, groups: Sequ
     chosen_first = is_chosen_first(pairs["pair_id"])
     order = np.argsort(hash_ids(pairs["pair_id"], "probe-sample"), kind="stable")
     weight = pairs["weight"].to_numpy()
-    models = {"logistic": _logistic, "boosting": _boosting}
     X = confounder_matrix(pairs, "joint", chosen_first)
     codes = _quantile_codes(X)
+    n_trees = max(1, min(config.n_boosting_rounds, pairs.height // config.min_pairs_per_tree))
+    models: dict[str, Callable[[], Any]] = {"logistic": _logistic, "boosting": partial(_boosting, config, n_trees)}
 
     def predict(task: tuple[Group | Literal["text"], str]) -> pl.DataFrame:
         group, probe = task
         if group == "text":
             return _table(group, probe, [_text_probabilities(pairs, resplits[0], order, chosen_first, config)])
         seen = codes[:, columns_for_trees(group)] if probe == "boosting" else X[:, columns_of(group)]
-        model = models[probe](config)
+        model = models[probe]()
         predictions = [predict_forward(model, seen, chosen_first, weight, folds, order) for folds in resplits]
         return _table(group, probe, predictions)
 
@@ -190,7 +194,7 @@ def n_probes(groups: Sequence[Group] = GROUPS) -> int:
     return 2 * len(groups) + 1
 
 
-def _logistic(_: ProbeConfig) -> Any:
+def _logistic() -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -199,12 +203,12 @@ def _logistic(_: ProbeConfig) -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
 
 
-def _boosting(config: ProbeConfig) -> Any:
+def _boosting(config: ProbeConfig, n_trees: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.pipeline import make_pipeline
 
     model = HistGradientBoostingClassifier(
-        max_iter=config.n_boosting_rounds,
+        max_iter=n_trees,
         learning_rate=config.learning_rate,
         max_leaf_nodes=config.max_leaves,
         early_stopping=False,

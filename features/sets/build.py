@@ -26,7 +26,8 @@ from lurker.listings import runs_by_pair_set
 from lurker.pair_sets import HARD_TEST, MANIFEST, pair_set_names, read_manifest
 from lurker.progress import advance, progress, say
 from lurker.schema import COMMENTS
-from lurker.workspace import Workspace, write_json
+from lurker.subreddits import plain_name
+from lurker.workspace import Workspace, read_object, write_json
 
 MOST_CHANGES = 3
 """Changed fields that an error names."""
@@ -81,6 +82,8 @@ def build_pairs(
         manifest = describe_blocks(selected.pairs, sha256, name, recipe, names)
         manifest |= _provenance(selected, measured, rules) | {"settings": _settings(recipe), "hard_test": hard_test}
         write_json(manifest, target / MANIFEST)
+    if n_nsfw := _n_nsfw_dropped(workspace):
+        say(f"{n_nsfw:,} rows marked over 18 are not in it: ingest left them out (`--keep-nsfw` reads them).")
     say(f"Wrote {manifest['n_pairs']:,} pairs to {target}. Next: `lurker pairs audit {name}`.")
     return manifest
 
@@ -112,6 +115,12 @@ def _require_same_recipe(workspace: Workspace, name: str, recipe: Recipe, subred
             f"There is a pair set {name!r} by another recipe ({'; '.join(changes[:MOST_CHANGES])}{more}).{trained}",
             "Choose another name, or replace the set: add --replace (in Python: replace=True).",
         )
+
+
+def _n_nsfw_dropped(workspace: Workspace) -> int:
+    """Posts and comments marked over 18 that the ingested dumps held and their filters took."""
+    records = [read_object(path) for path in sorted((workspace.root / "ingested").glob("*.json"))]
+    return sum(record.get("report", {}).get("dropped", {}).get("nsfw", 0) for record in records)
 
 
 def _counted(parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -163,7 +172,7 @@ def _resolve_subreddits(workspace: Workspace, subreddits: Sequence[str] | None) 
     if not subreddits:
         raise CallError("No subreddits were given.", f"Name some of {', '.join(known.values())}, or leave them out.")
     workspace.files(COMMENTS, subreddits)  # raises if one is missing
-    return sorted({known[name.lower().removeprefix("r/")] for name in subreddits})
+    return sorted({known[plain_name(name).lower()] for name in subreddits})
 
 
 def _no_pairs_left(name: str, recipe: Recipe, responses: Ledger, pairs: Ledger) -> LurkerError:

@@ -4,6 +4,9 @@ A file that is truncated inside a compressed frame or a line still yields its co
 """
 
 import json
+import os
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,12 +17,13 @@ from typing import Any, BinaryIO, cast
 
 import zstandard
 
-from ingest.dump_files.decompress import CutShortError, Fill, decompressed
+from ingest.dump_files.decompress import CutShortError, Fill, decompressed, decompressed_stream, skippable_bytes
+from ingest.dump_files.formats import NotADumpError, Peeked, as_lines, kind_of
 from ingest.native.json_lines import count_lines
 from lurker.errors import LurkerError
 from lurker.progress import advance
 
-HEAD_BYTES = 1 << 17
+STDIN = Path("-")
 BLOCK_BYTES = 24 << 20
 """Each block costs a millisecond or two whatever its size; a few must fit into the memory of one file."""
 SPARE_BYTES = 1 << 20
@@ -76,32 +80,23 @@ def check_dump(path: Path) -> None:
     """Check the first bytes of a file before any work is done.
 
     Raises:
-        LurkerError: the file is missing, a folder, empty or unreadable, or has no lines of JSON objects.
+        NotADumpError: the file is missing, a folder, empty or unreadable, or has no format that is read.
     """
+    if path == STDIN:
+        return
     if not path.exists():
-        raise LurkerError(f"There is no file {path}.", "Check the path of the dump.")
+        raise NotADumpError(f"There is no file {shown(path)}.", "Check the path of the dump.")
     if path.is_dir():
-        raise LurkerError(f"{path} is a folder.", f"Name the files in it: `lurker ingest dump {path}/*`.")
-    buffer, n_bytes, damage = bytearray(HEAD_BYTES), 0, ""
+        raise NotADumpError(f"{shown(path)} is a folder.", "Name its files, or ingest it with `lurker ingest dump`.")
     try:
         with path.open("rb") as file:
-            fill = decompressed(file)
-            while n_bytes < HEAD_BYTES and (n_more := fill(memoryview(buffer)[n_bytes:])):
-                n_bytes += n_more
-    except CutShortError as error:
-        damage = str(error)  # a truncated file is read as far as possible
+            kind_of(Peeked(decompressed(file)))  # a truncated file is read as far as possible
     except OSError as error:
-        raise LurkerError(f"Cannot read {path}: {error.strerror or error}.", "Check the path of the dump.") from error
-    head = bytes(buffer[:n_bytes])
-    if not head and damage:
-        raise LurkerError(f"{path} cannot be decompressed: {damage}.", "Download it again.")
-    if not head.strip():
-        raise LurkerError(f"{path} is empty.", "Download it again, or leave it out.")
-    if not any(line.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") for line in head.split(b"\n")):
-        raise LurkerError(
-            f"{path} is not a dump: none of its lines is a JSON object (it starts with {head[:16]!r}).",
-            "Dumps have one JSON object per line, plain or compressed with zstd, gzip, bzip2 or xz.",
-        )
+        reason = error.strerror or error
+        raise NotADumpError(f"Cannot read {shown(path)}: {reason}.", "Check the path of the dump.") from error
+    except NotADumpError as error:
+        step = error.next_step.replace("FILE", shlex.quote(shown(path)))
+        raise NotADumpError(f"{shown(path)} {error.message}", step) from error
 
 
 def window_bytes(path: Path) -> int:
@@ -109,8 +104,13 @@ def window_bytes(path: Path) -> int:
 
     Source: RFC 8878, 3.1.1.1.2 (window descriptor).
     """
+    if path == STDIN:
+        return 0
     with path.open("rb") as file:
         head = file.read(FRAME_HEADER_BYTES)
+        if n_skipped := skippable_bytes(head):
+            file.seek(n_skipped)
+            head = file.read(FRAME_HEADER_BYTES)
     try:
         window = int(zstandard.get_frame_parameters(head).window_size)
     except zstandard.ZstdError:
@@ -125,10 +125,23 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
 
     Raises:
         CutShortError: after the last complete line of a file that is truncated or damaged.
+        NotADumpError: the file, read as a stream, has no format that is read.
         LurkerError: a line is longer than any row of Reddit can be.
     """
+    if path == STDIN:
+        try:
+            lines = as_lines(Peeked(decompressed_stream(sys.stdin.buffer)))
+        except NotADumpError as error:
+            raise NotADumpError(f"Standard input {error.message}", error.next_step) from error
+        yield from _blocks(path, lines, block_bytes)
+        return
     with _CountedFile(path) as file:
-        yield from _blocks(path, decompressed(cast("BinaryIO", file)), block_bytes)
+        yield from _blocks(path, as_lines(Peeked(decompressed(cast("BinaryIO", file)))), block_bytes)
+
+
+def shown(path: Path) -> str:
+    """A path as text that can be printed and stored, whatever bytes it has."""
+    return "standard input" if path == STDIN else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _blocks(path: Path, fill: Fill, block_bytes: int) -> Iterator[Block]:

@@ -48,6 +48,9 @@ _DECODERS: dict[bytes, Callable[[], _Decoder]] = {
     b"BZh": bz2.BZ2Decompressor,
     b"\xfd7zXZ\x00": lzma.LZMADecompressor,
 }
+_SKIPPABLE = (b"\x2a\x4d\x18", range(0x50, 0x60))
+"""A frame of zstd that holds no content, such as those before each frame of pzstd: its magic number after the first
+byte, and the values of that byte."""
 _DAMAGE = (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError)
 _MARK_TEXT = b"here the file came to its end"
 _MARK = zstandard.ZstdCompressor().compress(_MARK_TEXT)
@@ -65,10 +68,50 @@ def decompressed(file: BinaryIO) -> Fill:
     """
     head = file.read(MAGIC_BYTES)
     file.seek(0)
-    make = next((make for magic, make in _DECODERS.items() if head.startswith(magic)), None)
+    make = _decoder(head)
     if make is None:
         return file.readinto  # type: ignore[attr-defined, no-any-return]
-    return _ZstdFrames(file).fill if make is _zstd else _Pieces(_pieces(file, make)).fill
+    return _ZstdFrames(file).fill if make is _zstd else Pieces(_pieces(file, make)).fill
+
+
+def decompressed_stream(file: BinaryIO) -> Fill:
+    """As `decompressed`, for a file that cannot be read twice: standard input, or a member of an archive."""
+    head = file.read(MAGIC_BYTES)
+    chained = _Chained(head, file)
+    make = _decoder(head)
+    return Pieces(chained.pieces() if make is None else _pieces(cast("BinaryIO", chained), make)).fill
+
+
+class _Chained:
+    """A file whose first bytes were read already."""
+
+    def __init__(self, head: bytes, file: BinaryIO) -> None:
+        self.head, self.file = head, file
+
+    def read(self, n_bytes: int) -> bytes:
+        head, self.head = self.head, b""
+        return head or self.file.read(n_bytes)
+
+    def pieces(self) -> Iterator[bytes]:
+        while piece := self.read(READ_BYTES):
+            yield piece
+
+
+def _decoder(head: bytes) -> Callable[[], _Decoder] | None:
+    """What makes the decoder of a file that starts so; None for one that is not compressed."""
+    if head[1:4] == _SKIPPABLE[0] and head[0] in _SKIPPABLE[1]:
+        return _zstd
+    return next((make for magic, make in _DECODERS.items() if head.startswith(magic)), None)
+
+
+def skippable_bytes(head: bytes) -> int:
+    """Length of the zstd frame without content that a file starts with; 0 if it starts with none.
+
+    Source: RFC 8878, 3.1.2 (skippable frames).
+    """
+    if len(head) < 8 or head[1:4] != _SKIPPABLE[0] or head[0] not in _SKIPPABLE[1]:
+        return 0
+    return 8 + int.from_bytes(head[4:8], "little")
 
 
 class _MarkedFile:
@@ -120,11 +163,11 @@ class _ZstdFrames:
     def _read_again(self, buffer: memoryview) -> int:
         self.reader = None  # frees its window before the next one is allocated
         self.marked.file.seek(0)
-        self.second_reading = _Pieces(_pieces(self.marked.file, _zstd), n_skipped=self.n_returned).fill
+        self.second_reading = Pieces(_pieces(self.marked.file, _zstd), n_skipped=self.n_returned).fill
         return self.second_reading(buffer)
 
 
-class _Pieces:
+class Pieces:
     """Pieces of any length, copied into the caller's buffer; the first `n_skipped` bytes are left out."""
 
     def __init__(self, pieces: Iterator[bytes], n_skipped: int = 0) -> None:

@@ -10,9 +10,10 @@ with the same filters skip it.
 import hashlib
 import json
 import os
+import platform
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
@@ -21,10 +22,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from ingest.dump_files.blocks import Block, blocks, check_dump, window_bytes
+from ingest.dump_files.blocks import STDIN, Block, blocks, shown, window_bytes
+from ingest.dump_files.bundles import Parts, bundle_block, bundle_name, bundled
 from ingest.dump_files.decompress import CutShortError
+from ingest.dump_files.find import LISTED
 from ingest.dump_files.report import DumpReport, FileReport
-from ingest.tables.normalize import RowContext, RowFilters
+from ingest.tables.normalize import FILTER_REASONS, RowContext, RowFilters
 from ingest.tables.sorted_runs import size_bytes
 from ingest.tables.staging import (
     STAGING_VERSION,
@@ -46,6 +49,10 @@ from lurker.schema import COMMENTS, POSTS
 from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
 HEAD_TAIL_BYTES = 1 << 20
+BUNDLE_PREFIX = "bundle-"
+"""Of the record of small files that were read together."""
+MAX_NAME = 100
+"""Bytes of a file's name in the names of our own files: most systems allow 255 in all."""
 MAX_FILES = 4
 """Files read at once on one machine; fewer if memory is short: a monthly dump has a window of 2 GiB."""
 FILE_BYTES = 800 << 20
@@ -60,16 +67,17 @@ MAX_PARSERS = 4
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A file that was read: its report, and its last rows, which are in memory, sorted, and not staged."""
+    """A file, or a bundle of files, that was read: its report, and its last rows: in memory, sorted, not staged."""
 
     report: FileReport
     held: Batch
+    parts: Parts
 
 
 def ingest_dumps(
     workspace: Workspace, files: Sequence[Path], filters: RowFilters, source: str = "dump", engine: Engine = "local"
 ) -> DumpReport:
-    """Read dump files into posts, comments and observations.
+    """Read dump files, as `find_dumps` returns them, into posts, comments and observations.
 
     Args:
         source: written to the rows' column `source`.
@@ -77,38 +85,75 @@ def ingest_dumps(
             files and the workspace under the same paths. The merge runs here either way.
 
     Returns:
-        A report per file, those ingested before first. It also says which files are cut short.
+        A report per file, or per bundle of small files if there are many; those ingested before first. It also says
+        which files are cut short.
 
     Raises:
-        LurkerError: a file is missing, a folder, empty or not a dump (before anything is written); no row of any file
-            passes the filters; or another process is writing to the workspace.
+        LurkerError: no row of any file passes the filters; or another process is writing to the workspace.
     """
-    for path in files:
-        check_dump(path)
     with workspace.lock("ingest dump"):
-        reports, new = [], []
-        by_fingerprint = {_fingerprint(path, filters, source): path for path in files}  # copies are read once
-        for mark, path in by_fingerprint.items():
-            folder, record = workspace.root / "staging" / mark, workspace.root / "ingested" / f"{mark}.json"
-            if (earlier := _recorded(workspace, record)) is not None:
-                reports.append(earlier)
-                drop_staged(folder)  # still there if a run was killed at its very end
-                say(f"{path.name} was ingested before with these filters; it is skipped.")
-            else:
-                new.append((path, folder, record))
+        by_mark = {_mark(path, filters, source): path for path in files}  # copies are read once
+        reports, new = _split_known(workspace, by_mark)
         context = RowContext(filters, source, workspace.salt())
-        tasks = [{"path": path, "folder": folder, "context": context} for path, folder, _ in new]
+        units = [_unit(workspace, group) for group in bundled(new)]
+        tasks = [{"paths": [*unit.group.values()], "folder": unit.folder, "context": context} for unit in units]
         staged = _stage_locally(tasks) if engine == "local" else _stage_on_cluster(tasks, engine)
+        malformed = [_describe_malformed(unit.folder, file) for unit, file in zip(units, staged, strict=True)]
         reports += [file.report for file in staged]
-        folders = [folder for _, folder, _ in new]
+        folders = [unit.folder for unit in units]
         _require_rows(reports, filters, folders)
         if folders:
             merge_staged(workspace, folders, [file.held for file in staged])
-        for (_, folder, record), file in zip(new, staged, strict=True):
-            file.report.malformed_file = _keep_malformed(workspace, folder, file)
-            write_json({"report": asdict(file.report), "filters": asdict(filters), "source": source}, record)
-            drop_staged(folder)
+        for unit, file, records in zip(units, staged, malformed, strict=True):
+            file.report.malformed_file = _keep_malformed(workspace, unit.folder, file.report, records)
+            if STDIN not in unit.group.values():  # what came through a pipe cannot be recognised
+                content = {"report": asdict(file.report), "filters": asdict(filters), "source": source}
+                write_json({**content, "marks": [*unit.group]}, unit.record)
+        drop_staged(*folders)
     return DumpReport(workspace.root, reports)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Files that are read together: by mark, with the folder of their staged rows and their record."""
+
+    group: dict[str, Path]
+    folder: Path
+    record: Path
+
+
+def _unit(workspace: Workspace, group: dict[str, Path]) -> _Unit:
+    name = next(iter(group)) if len(group) == 1 else f"{BUNDLE_PREFIX}{fingerprint(*group)}"
+    folder = workspace.root / "staging" / name
+    if STDIN in group.values():
+        drop_staged(folder)  # of another stream
+    return _Unit(group, folder, workspace.root / "ingested" / f"{name}.json")
+
+
+def _split_known(workspace: Workspace, by_mark: dict[str, Path]) -> tuple[list[FileReport], dict[str, Path]]:
+    """The reports of files ingested before, and the other files by mark."""
+    records, ingested = dict[str, Path](), workspace.root / "ingested"
+    for record in sorted(ingested.glob(f"{BUNDLE_PREFIX}*.json")) if len(by_mark) else ():
+        records |= dict.fromkeys(read_json(record)["marks"], record)
+    known, new, names = dict[Path, FileReport | None](), dict[str, Path](), []
+    for mark, path in by_mark.items():
+        record = records.get(mark, ingested / f"{mark}.json")
+        if record not in known:
+            known[record] = _recorded(workspace, record)
+        if known[record] is None:
+            new[mark] = path
+        else:
+            names.append(path.name)
+            drop_staged(workspace.root / "staging" / record.stem)  # still there if a run was killed at its very end
+    for name in names[:LISTED]:
+        say(f"{shown(Path(name))} was ingested before with these filters; it is skipped.")
+    if len(names) > LISTED:
+        say(f"So were {len(names) - LISTED:,} more files.")
+    return [report for report in known.values() if report is not None], new
+
+
+def _mark(path: Path, filters: RowFilters, source: str) -> str:
+    return "stdin" if path == STDIN else _fingerprint(path, filters, source)
 
 
 def _fingerprint(path: Path, filters: RowFilters, source: str) -> str:
@@ -134,13 +179,14 @@ def _stage_locally(tasks: Sequence[dict[str, Any]]) -> list[StagedFile]:
     """Stage files on this machine, a few at a time."""
     if not tasks:
         return []
-    description = tasks[0]["path"].name if len(tasks) == 1 else f"{len(tasks)} files"
-    n_bytes = sum(task["path"].stat().st_size for task in tasks)
+    paths = [path for task in tasks for path in task["paths"]]
+    description = shown(Path(paths[0].name)) if len(paths) == 1 else f"{len(paths):,} files"
+    n_bytes = sum(path.stat().st_size for path in paths if path != STDIN)
     stop = threading.Event()
     stage = partial(_stage, held_bytes=HELD_BYTES // len(tasks), stop=stop)
     with (
         progress(f"Reading {description}", n_bytes, unit="bytes"),
-        ThreadPoolExecutor(_n_readers([task["path"] for task in tasks], _available_bytes())) as readers,
+        ThreadPoolExecutor(_n_readers([task["paths"][0] for task in tasks], _available_bytes())) as readers,
     ):
         # each thread needs a copy of the context to move the bar
         futures = [readers.submit(copy_context().run, partial(stage, **task)) for task in tasks]
@@ -173,26 +219,30 @@ def _available_bytes() -> int | None:
 def _stage_on_cluster(tasks: Sequence[dict[str, Any]], engine: Engine) -> list[StagedFile]:
     """Stage each file completely, as a task of the engine."""
     staged: dict[int, StagedFile] = {}
-    absolute = [{**task, "path": task["path"].resolve(), "folder": task["folder"].resolve()} for task in tasks]
+    absolute = [
+        {**task, "paths": [path.resolve() for path in task["paths"]], "folder": task["folder"].resolve()}
+        for task in tasks
+    ]
     with progress("Reading", len(tasks), unit="files") as advance:
         for index, outcome in run_tasks(_stage, absolute, engine=engine):
             file = outcome.result()
-            file.report.file = str(tasks[index]["path"])
+            file.report.file = bundle_name(tasks[index]["paths"])
             staged[index] = file
             advance(1)
     return [staged[index] for index in range(len(tasks))]
 
 
 def _stage(
-    path: Path, folder: Path, context: RowContext, held_bytes: int = 0, stop: threading.Event | None = None
+    paths: list[Path], folder: Path, context: RowContext, held_bytes: int = 0, stop: threading.Event | None = None
 ) -> StagedFile:
-    """Read every block of a file that is not staged yet, a few in parallel.
+    """Read every block of a file, or the one of a bundle, that is not staged yet, a few in parallel.
 
     Args:
         held_bytes: rows to hold in memory before staging.
         stop: set by another thread to end early.
     """
-    check_dump(path)
+    if absent := [path for path in paths if path != STDIN and not path.exists()]:
+        raise LurkerError(f"There is no file {shown(absent[0])} on {platform.node()}.", "Check the path of the dump.")
     folder.mkdir(parents=True, exist_ok=True)
     complete = {summary.stem: read_json(summary) for summary in sorted(folder.glob("*.json"))}
     for file in folder.iterdir():  # left by a killed run
@@ -201,12 +251,12 @@ def _stage(
     summaries = [*complete.values()]
     done = {block for summary in summaries for block in summary["blocks"]}
     n_workers = min(os.cpu_count() or 1, MAX_PARSERS)
-    report = FileReport(file=str(path))
+    report, parts = FileReport(file=bundle_name(paths), n_files=len(paths)), Parts()
     held = _HeldBatches(folder, held_bytes)
     running: deque[tuple[int, Future[Batch]]] = deque()
     with ThreadPoolExecutor(n_workers) as pool:
         try:
-            for block in _blocks_until_cut(path, report):
+            for block in _blocks_until_cut(paths, report, parts):
                 if block.index not in done:
                     running.append((block.index, pool.submit(_read_block, block, context)))
                 if len(running) > n_workers:
@@ -220,7 +270,7 @@ def _stage(
                 future.cancel()
     for name, total in sum_summaries(summaries).items():
         setattr(report, name, total)
-    return StagedFile(report, sorted_batch(concat_batches([batch for _, batch in held.batches])))
+    return StagedFile(report, sorted_batch(concat_batches([batch for _, batch in held.batches])), parts)
 
 
 @dataclass(slots=True)
@@ -246,11 +296,15 @@ class _HeldBatches:
         return batch.summary
 
 
-def _blocks_until_cut(path: Path, report: FileReport) -> Iterator[Block]:
-    try:
-        yield from blocks(path)
-    except CutShortError:
-        report.is_cut_short = True
+def _blocks_until_cut(paths: Sequence[Path], report: FileReport, parts: Parts) -> Iterator[Block]:
+    if len(paths) > 1:
+        yield from bundle_block(paths, report, parts)
+    else:
+        try:
+            yield from blocks(paths[0])
+        except CutShortError as error:
+            report.damage[shown(paths[0])] = str(error)
+    report.is_cut_short = bool(report.damage)
 
 
 def _read_block(block: Block, context: RowContext) -> Batch:
@@ -267,30 +321,58 @@ def _require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: S
             if name.lower() not in kept:
                 say(f"No row of r/{name} was kept.")
         return
-    for folder in folders:
-        drop_staged(folder)
+    drop_staged(*folders)
     n_rows = sum(report.n_rows for report in reports)
     dropped = sum((Counter(report.dropped) for report in reports), Counter[str]())
     n_malformed = sum(report.n_malformed for report in reports)
     reasons = [f"{n:,} {reason}" for reason, n in dropped.most_common()]
     reasons += [f"{n_malformed:,} malformed"] * (n_malformed > 0)
+    names = [Path(report.file).name for report in reports]
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
     raise LurkerError(
-        f"No row of {', '.join(Path(report.file).name for report in reports)} was kept. "
+        f"No row of {', '.join(names[:LISTED])}{more} was kept. "
         f"Rows read: {n_rows:,}; dropped: {', '.join(reasons) or 'none'}.",
-        "Loosen the filters: see `lurker ingest dump --help`.",
+        _advice(reports, FILTER_REASONS & dropped.keys()),
     )
 
 
-def _keep_malformed(workspace: Workspace, folder: Path, staged: StagedFile) -> str | None:
-    """Write the malformed lines of a file, with their line numbers, to one file; returns its path."""
-    parts = [part.read_text(encoding="utf-8").splitlines() for part in sorted(folder.glob("*.malformed"))]
-    records = [json.loads(line) for part in parts for line in part]
+def _advice(reports: Sequence[FileReport], by_filters: Set[str]) -> str:
+    """What helps when no row was kept: it depends on what took the rows."""
+    if by_filters:
+        return "Loosen the filters: see `lurker ingest dump --help`."
+    if bad := [(name, seen) for report in reports for name, seen in report.malformed.items()]:
+        name, seen = bad[0]
+        return f"Line {seen['line']:,} of {name} is no JSON object: {seen['problem']}. Mend the file, or leave it out."
+    if damage := [(name, how) for report in reports for name, how in report.damage.items()]:
+        return f"{damage[0][0]}: {damage[0][1]}. Download it again."
+    return (
+        "No filter took them. Posts need id, title, subreddit and created_utc (seconds since 1970), comments need id, "
+        "body, link_id, subreddit and created_utc."
+    )
+
+
+def _describe_malformed(folder: Path, staged: StagedFile) -> list[dict[str, Any]]:
+    """A record of each malformed line with its file and number; notes in the report how many each file has."""
+    lines = [part.read_text(encoding="utf-8").splitlines() for part in sorted(folder.glob("*.malformed"))]
+    records = [json.loads(line) for part in lines for line in part]
     records += malformed_records(staged.held)
+    report, parts = staged.report, staged.parts
+    n_rows = dict(zip(parts.files, parts.n_lines, strict=True)) or {report.file: report.n_rows}
+    located = [parts.located(record, report.file) for record in records]
+    for record in located:
+        name = record["file"]
+        first = {"n_rows": n_rows[name], "n_malformed": 0, "line": record["line"], "problem": record["problem"]}
+        report.malformed.setdefault(name, first)["n_malformed"] += 1
+    return located
+
+
+def _keep_malformed(
+    workspace: Workspace, folder: Path, report: FileReport, records: Sequence[dict[str, Any]]
+) -> str | None:
+    """Write the records of a file's malformed lines to one file; returns its path."""
     if not records:
         return None
-    file = staged.report.file
-    kept = workspace.root / "malformed" / f"{Path(file).name}-{folder.name}.ndjson"
-    lines = "".join(f"{json.dumps({'file': file, **record})}\n" for record in records)
+    kept = workspace.root / "malformed" / f"{Path(report.file).name[:MAX_NAME]}-{folder.name}.ndjson"
     with atomic_path(kept) as temporary:
-        temporary.write_text(lines, encoding="utf-8")
+        temporary.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
     return str(kept)

@@ -1,9 +1,12 @@
 """The report of `lurker ingest dump`: what became of the rows of each file."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ingest.dump_files.find import LISTED, Skipped
 from ingest.options import NEXT_COMMAND
 from ingest.report import IngestReport
 from lurker.errors import LurkerError
@@ -12,9 +15,10 @@ from lurker.report import ResultTable
 
 @dataclass(kw_only=True, slots=True)
 class FileReport:
-    """What became of the rows of one file."""
+    """What became of the rows of one file, or of many small ones."""
 
     file: str
+    n_files: int = 1
     n_rows: int = 0
     n_posts: int = 0
     n_comments: int = 0
@@ -26,6 +30,10 @@ class FileReport:
     subreddits: dict[str, int] = field(default_factory=dict)
     """Kept rows by subreddit, in lower case."""
     is_cut_short: bool = False
+    damage: dict[str, str] = field(default_factory=dict)
+    """How the file, or one of the small ones, is cut short or damaged."""
+    malformed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """For each file with malformed lines: n_rows, n_malformed, and line and problem of the first."""
     was_ingested_before: bool = False
 
     @property
@@ -36,7 +44,9 @@ class FileReport:
     @property
     def state(self) -> str:
         """ingested, ingested before, or cut short."""
-        return "cut short" if self.is_cut_short else "ingested before" if self.was_ingested_before else "ingested"
+        if self.is_cut_short:
+            return "cut short" if self.n_files == 1 else f"{len(self.damage):,} cut short"
+        return "ingested before" if self.was_ingested_before else "ingested"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,6 +55,10 @@ class DumpReport(IngestReport):
 
     workspace: Path
     files: list[FileReport]
+    skipped: list[Skipped] = field(default_factory=list)
+    """Files that are no dumps."""
+    max_malformed_share: float = 0.5
+    """Largest share of malformed lines with which a file counts as read."""
 
     @property
     def next_command(self) -> str:
@@ -54,41 +68,82 @@ class DumpReport(IngestReport):
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values."""
         files = [{**asdict(file), "n_kept": file.n_kept} for file in self.files]
-        return {"workspace": str(self.workspace), "files": files, "next": self.next_command}
+        skipped = [{"file": one.file, "reason": one.reason} for one in self.skipped]
+        return {"workspace": str(self.workspace), "files": files, "skipped": skipped, "next": self.next_command}
 
     def tables(self) -> list[ResultTable]:
-        """Rows per file, and rows dropped per file and reason."""
-        rows = [
-            {
-                "file": Path(file.file).name,
-                "read": file.n_rows,
-                "posts": file.n_posts,
-                "comments": file.n_comments,
-                "dropped": sum(file.dropped.values()),
-                "malformed": file.n_malformed,
-                "state": file.state,
-            }
-            for file in self.files
-        ]
-        dropped = [
-            {"file": Path(file.file).name, "dropped because": reason, "rows": n}
-            for file in self.files
-            for reason, n in sorted(file.dropped.items(), key=lambda item: -item[1])
-        ]
+        """Rows per file, the most troubled first if there are many, and rows dropped per reason."""
+        files = self.files
+        if len(files) > LISTED:
+            files = sorted(files, key=lambda file: (not file.is_cut_short, -file.n_malformed))
+        rows = [_table_row(Path(file.file).name, [file], file.state) for file in files[:LISTED]]
+        if rest := files[LISTED:]:
+            rows.append(_table_row(f"{sum(file.n_files for file in rest):,} more files", rest, "read"))
+        if len(files) > 1:
+            rows.append(_table_row("total", files, ""))
+        if len(files) > LISTED:
+            total = sum((Counter(file.dropped) for file in files), Counter[str]())
+            dropped = [{"dropped because": reason, "rows": n} for reason, n in total.most_common()]
+        else:
+            dropped = [
+                {"file": Path(file.file).name, "dropped because": reason, "rows": n}
+                for file in files
+                for reason, n in sorted(file.dropped.items(), key=lambda item: -item[1])
+            ]
         return [ResultTable("Rows", rows), ResultTable("Dropped", dropped)]
 
     def remarks(self) -> list[str]:
-        """Where malformed lines are kept."""
-        return [
-            f"The malformed lines of {file.file} are in {file.malformed_file}."
-            for file in self.files
-            if file.malformed_file
-        ]
+        """Where malformed lines are described."""
+        kept = [file for file in self.files if file.malformed_file]
+        if len(kept) > LISTED:
+            folder = Path(str(kept[0].malformed_file)).parent
+            return [f"The malformed lines of {len(kept):,} files are described in {folder}."]
+        return [f"The malformed lines of {file.file} are described in {file.malformed_file}." for file in kept]
 
     def require_complete(self) -> None:
-        """Raises: LurkerError when a file is cut short."""
-        if cut := [file for file in self.files if file.is_cut_short]:
-            names = ", ".join(f"{file.file} ({file.n_rows:,} complete rows were read)" for file in cut)
-            raise LurkerError(
-                f"Cut short: {names}.", "Download it again and ingest it: rows already in the tables are not doubled."
+        """Raises: LurkerError when a file is cut short, mostly malformed, or named and no dump."""
+        problems = []
+        if cut := [(name, how, file) for file in self.files for name, how in file.damage.items()]:
+            problems.append(
+                "Cut short: "
+                + _listed([f"{name}: {how} ({_complete(file)})" for name, how, file in cut])
+                + " Download it again and ingest it: rows already in the tables are not doubled."
             )
+        if bad := [(name, seen) for file in self.files for name, seen in file.malformed.items() if self._is_bad(seen)]:
+            lines = [
+                f"{seen['n_malformed']:,} of {seen['n_rows']:,} lines of {name} are malformed, "
+                f"the first is line {seen['line']:,}: {seen['problem']}"
+                for name, seen in bad
+            ]
+            problems.append(
+                f"{_listed(lines)} Mend the file and ingest it again; its other rows are in the tables."
+                " `--max-malformed-share 1` accepts any share."
+            )
+        if unread := [one for one in self.skipped if one.is_named and not one.is_empty]:
+            problems.append(f"Not read: {_listed([one.reason.rstrip('.') for one in unread])}")
+        if problems:
+            raise LurkerError(problems[0], " ".join(problems[1:]))
+
+    def _is_bad(self, seen: dict[str, Any]) -> bool:
+        return bool(seen["n_malformed"] > self.max_malformed_share * seen["n_rows"])
+
+
+def _complete(file: FileReport) -> str:
+    return f"{file.n_rows:,} complete rows were read" if file.n_files == 1 else "its complete rows were read"
+
+
+def _listed(texts: list[str]) -> str:
+    more = f"; and {len(texts) - LISTED:,} more" if len(texts) > LISTED else ""
+    return "; ".join(texts[:LISTED]) + more + "."
+
+
+def _table_row(name: str, files: Sequence[FileReport], state: str) -> dict[str, Any]:
+    return {
+        "file": name,
+        "read": sum(file.n_rows for file in files),
+        "posts": sum(file.n_posts for file in files),
+        "comments": sum(file.n_comments for file in files),
+        "dropped": sum(sum(file.dropped.values()) for file in files),
+        "malformed": sum(file.n_malformed for file in files),
+        "state": state,
+    }

@@ -177,8 +177,6 @@ def dump_line(data: Mapping[str, Any], retrieved_utc: int) -> bytes:
     Dumps hold texts with Reddit's escapes (&amp; &lt; &gt;), and PRAW requests them raw: they are escaped again here.
     """
     row = {name: data[name] for name in RAW_TYPES if name in data}
-    if data.get("hide_score") is True:  # a post's hidden score is shown as 1
-        row["score"] = row["ups"] = None
     for name in ("title", "selftext", "body", "link_flair_text"):
         if isinstance(text := row.get(name), str):
             row[name] = html.escape(text, quote=False)

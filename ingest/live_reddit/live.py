@@ -15,13 +15,13 @@ from ingest.live_reddit.api import RedditApi, is_subreddit
 from ingest.live_reddit.call import UnreadableError
 from ingest.live_reddit.listings import ListingName, TimeSpan, read_listing
 from ingest.live_reddit.threads import REREAD_SHORTFALL, Thread, read_thread
-from ingest.options import plain_name
 from ingest.tables.normalize import FILTER_REASONS, RowContext, RowFilters
 from ingest.tables.staging import STAGING_VERSION, drop_staged, merge_staged, stage_lines, staged_summary
 from lurker.authors import KNOWN_BOTS
 from lurker.config import fingerprint
 from lurker.errors import LurkerError
 from lurker.progress import progress, say
+from lurker.subreddits import plain_name
 from lurker.workspace import Workspace, read_json, write_json
 
 SOURCE = "reddit"

@@ -23,6 +23,7 @@ from lurker.errors import LurkerError
 from lurker.maturity import RIPE_AFTER_S, is_unripe
 from lurker.progress import progress
 from lurker.schema import COMMENTS, POSTS, Table
+from lurker.subreddits import plain_name
 from lurker.workspace import Workspace, read_json, write_parquet
 
 if TYPE_CHECKING:  # PRAW is imported only if there are items to fetch
@@ -128,7 +129,7 @@ def unripe_items(workspace: Workspace, config: RefreshConfig) -> pl.DataFrame:
 
 def _scans(workspace: Workspace, subreddits: Sequence[str]) -> Iterator[tuple[Table, pl.LazyFrame]]:
     """Posts and comments of the subreddits, or of all if there are none; a table without them is empty."""
-    wanted = {name.lower().removeprefix("r/") for name in subreddits}
+    wanted = {plain_name(name).lower() for name in subreddits}
     known = {table.name: workspace.subreddits(table) for table in (POSTS, COMMENTS)}
     if unknown := wanted - {name.lower() for names in known.values() for name in names}:
         workspace.files(COMMENTS, sorted(unknown))  # raises, with the subreddits that exist

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from lurker.schema import COMMENTS, POSTS
+from lurker.subreddits import plain_name
 from lurker.workspace import Workspace
 
 BANDS = ((0, "below 0"), (2, "0–1"), (5, "2–4"), (20, "5–19"), (100, "20–99"))
@@ -32,7 +33,7 @@ def count_present(
         subreddits: empty means all.
         before: earlier states of some items (kind, item_id, score, is_deleted), used instead of their current ones.
     """
-    wanted = [name.lower().removeprefix("r/") for name in subreddits]
+    wanted = [plain_name(name).lower() for name in subreddits]
     frames = [
         workspace.scan(table)
         .filter(pl.col("subreddit").str.to_lowercase().is_in(wanted) if wanted else pl.lit(True))

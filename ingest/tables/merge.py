@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from ingest.tables.moved_posts import keep_newest_of_moved_posts
 from ingest.tables.sorted_runs import Key, Run, in_order, key_ranges, limit_runs, read_run, rows_between, size_bytes
 from lurker.progress import progress
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
@@ -79,6 +80,8 @@ def merge(workspace: Workspace, staged: dict[str, list[Run]], scratch: Path) -> 
                 for (name, key), files in written.items():
                     if name == table.name:
                         workspace.commit_partition(table, names[key], files)
+            if POSTS in step:
+                keep_newest_of_moved_posts(workspace)
 
 
 def _merge_range(

@@ -84,7 +84,9 @@ def with_common_fields(raw: pl.DataFrame) -> pl.DataFrame:
         post_id=link,
         created=_seconds(pl.col("created_utc")),
         observed=pl.max_horizontal(_seconds(time) for time in _LOOKS.values()),
-        final_score=pl.coalesce("score", pl.col("ups") - pl.col("downs").fill_null(0)),
+        final_score=pl.when(~pl.col("hide_score").fill_null(False)).then(  # a post's hidden score is shown as 1
+            pl.coalesce("score", pl.col("ups") - pl.col("downs").fill_null(0))
+        ),
     )
 
 

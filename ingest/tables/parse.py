@@ -52,6 +52,7 @@ RAW_TYPES = {
     "parent_id": "VARCHAR",
     "body": "VARCHAR",
     "score_hidden": "BOOLEAN",
+    "hide_score": "BOOLEAN",
     "is_submitter": "BOOLEAN",
 }
 """Reddit's fields that are read, with DuckDB types; a value of another type becomes null, and its row is kept."""

@@ -22,13 +22,13 @@ from ingest.tables import normalize
 from ingest.tables.compiled_comments import normalize_comments
 from ingest.tables.merge import TABLES, merge
 from ingest.tables.normalize import RowContext
-from ingest.tables.parse import FIELDS, Malformed, parse_lines, with_odd_lines
+from ingest.tables.parse import FIELDS, RAW_TYPES, Malformed, parse_lines, with_odd_lines
 from ingest.tables.sorted_runs import Run, in_order, write_run
 from lurker.progress import say
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
 from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
-STAGING_VERSION = 7
+STAGING_VERSION = 8
 """Part of every fingerprint; raise it when the meaning of staged rows or of block numbers changes."""
 
 COUNTS = ("n_rows", "n_posts", "n_comments", "n_malformed")
@@ -36,9 +36,10 @@ COUNTS = ("n_rows", "n_posts", "n_comments", "n_malformed")
 
 DROPPED_PREFIX = ".dropped-"
 """Prefix of folders that are being deleted."""
-_MENTION = re.compile(r"\b[uU](?:ser)?/[A-Za-z0-9_-]{2,30}", re.ASCII)
-_NAME_FIELD = re.compile(r'("(?:author\w*|\w+_by|permalink|t)"\s*:\s*)"[^"]*"?')
-"""Reddit's fields that may hold a user's name; `t` is the text of a flair."""
+MAX_SHAPE_BYTES = 300
+FIELD_NAMES = frozenset({*RAW_TYPES, "data", "children", "comments", "replies", "kind"})
+_WORD = re.compile(r"[^\s{}\[\]:,\"']+")
+_JSON_NAMES = {list: "an array", str: "a text", int: "a number", float: "a number", bool: "a truth value"}
 
 
 def staged_summary(folder: Path, name: str) -> dict[str, Any] | None:
@@ -156,9 +157,9 @@ def write_batch(batch: Batch, folder: Path, name: str, notes: dict[str, Any] | N
 
 
 def malformed_records(batch: Batch) -> Iterator[dict[str, Any]]:
-    """The malformed lines of a batch for a file of them: `line` (its number) and `text`, without user names."""
+    """The malformed lines of a batch: `line` (its number), `problem`, and `text`, the line without its words."""
     for line in batch.malformed:
-        yield {"line": line.line, "text": _without_names(line.data.decode("utf-8", "backslashreplace"))}
+        yield {"line": line.line, "problem": problem_of(line.data), "text": _without_words(line.data)}
 
 
 def stage_rows(folder: Path, name: str, posts: pl.DataFrame, comments: pl.DataFrame) -> None:
@@ -227,6 +228,20 @@ def drop_staged(*folders: Path) -> None:
             shutil.rmtree(left_over, ignore_errors=True)
 
 
-def _without_names(line: str) -> str:
-    """A malformed line without anything that looks like a user name; its line number locates the original."""
-    return _MENTION.sub("u/[name]", _NAME_FIELD.sub(r'\1"[name]"', line))
+def problem_of(line: bytes) -> str:
+    """Why a line is no JSON object."""
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        return f"{error.msg} at character {error.pos + 1:,}"
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    except RecursionError:
+        return "nested too deeply"
+    return "not readable" if isinstance(value, dict) else f"not an object but {_JSON_NAMES.get(type(value), 'a value')}"
+
+
+def _without_words(line: bytes) -> str:
+    """The form of a malformed line: any word in it could be a name, so all but field names become x."""
+    start = line[:MAX_SHAPE_BYTES].decode("utf-8", "replace")
+    return _WORD.sub(lambda word: word[0] if word[0] in FIELD_NAMES else "x", start)

@@ -47,7 +47,7 @@ def add(x: int, y: int) -> int:
     return x + y
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_results_come_in_order_and_few_tasks_are_taken_ahead(engine: Engine) -> None:
     taken = []
 

@@ -74,7 +74,9 @@ def test_a_report_shows_itself_as_text_and_html_and_says_what_is_incomplete(tmp_
     assert "dropped because" in str(report)
     assert "<td>cut</td>" in report._repr_html_()
     assert report.to_dict()["files"][0]["n_kept"] == 2
-    with pytest.raises(LurkerError, match=r"Cut short: .*cut \(3 complete rows were read\)"):
+    with pytest.raises(
+        LurkerError, match=r"Cut short: .*cut: the file ends inside a line \(3 complete rows were read\)"
+    ):
         report.require_complete()
 
 

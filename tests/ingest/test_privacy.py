@@ -65,7 +65,7 @@ def everywhere(tmp_path, make, credentials, fake_clock, monkeypatch):
         for command in (["reddit", "emory"], ["refresh"]):
             assert run(["--workspace", root, "ingest", *command, "--reddit-url", server.url]) == 0
     with archive_double.served() as archive:
-        archive.posts = [make.post(author=AUTHORS[0], subreddit="rant", selftext=BODIES[1])]
+        archive.posts = [make.post("p9", author=AUTHORS[0], subreddit="rant", selftext=BODIES[1])]
         archive.comments = [make.comment(n, author=AUTHORS[1], subreddit="rant", body=BODIES[n]) for n in range(3)]
         assert run(["--workspace", root, "ingest", "archive", "rant", "--archive-url", archive.url]) == 0
     return open_workspace(tmp_path / "ws")

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lurker.cli import MOUNTED, run
+from lurker.workspace import open_workspace
 
 HEAVY = ("torch", "streamlit", "polars", "duckdb", "sklearn", "transformers")
 
@@ -49,10 +51,28 @@ def test_a_wrong_call_exits_with_2_and_one_sentence(capsys: pytest.CaptureFixtur
 
 
 def test_status_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from lurker.workspace import open_workspace
-
     open_workspace(tmp_path / "ws", create=True)
     assert run(["status", "--json", "--workspace", str(tmp_path / "ws")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["table"] for row in found["tables"]] == ["posts", "comments", "observations", "truth"]
     assert found["runs"] == []
+
+
+def _status(workspace: Path, stdout: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "lurker", "--workspace", str(workspace), "status"]
+    with stdout.open("wb") as output:
+        return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, env=os.environ | environment, check=False)
+
+
+def test_an_output_without_room_is_one_sentence(tmp_path: Path) -> None:
+    open_workspace(tmp_path, create=True)
+    done = _status(tmp_path, Path("/dev/full"))
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, b"error: No space left: where the output goes.")
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_terminal_of_ascii_shows_the_tables(tmp_path: Path) -> None:
+    open_workspace(tmp_path / "caf\u00e9", create=True)
+    done = _status(tmp_path / "caf\u00e9", tmp_path / "out", PYTHONIOENCODING="ascii", LC_ALL="C.UTF-8")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"caf\\xe9" in (tmp_path / "out").read_bytes() and (tmp_path / "out").read_bytes().isascii()

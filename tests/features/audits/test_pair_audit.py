@@ -108,11 +108,11 @@ def test_intervals_have_their_nominal_coverage_on_noise() -> None:
     order, trials = np.arange(n), 150
     for _ in range(trials):
         X, labels, folds = rng.normal(size=(n, 1)), rng.random(n) < 0.5, rng.integers(0, 5, n)
-        forward = predict_forward(_logistic(FAST), X, labels, np.ones(n), folds, order)
+        forward = predict_forward(_logistic(), X, labels, np.ones(n), folds, order)
         others = np.full(n, np.nan)
         for fold in range(5):
             parts = (folds == fold).astype(np.int64)
-            others[folds == fold] = predict_forward(_logistic(FAST), X, labels, np.ones(n), parts, order)[folds == fold]
+            others[folds == fold] = predict_forward(_logistic(), X, labels, np.ones(n), parts, order)[folds == fold]
         for way, p in (("forward", forward), ("all others", others)):
             judged = ~np.isnan(p)
             found = accuracy_interval(((p > 0.5) == labels)[judged], order[judged])

@@ -20,6 +20,7 @@ from features.recipes.recipe import Recipe
 from features.sets.build import build_pairs
 from features.sets.store import effective_size
 from lurker.config import override
+from lurker.engine import Engine
 from lurker.pair_sets import read_pairs
 from lurker.stats import accuracy_interval
 from lurker.workspace import Workspace, open_workspace
@@ -144,12 +145,13 @@ def test_the_log_odds_remove_a_planted_confounder_from_a_model(workspace: Worksp
     assert abs(adjusted) < 0.1 * abs(plain)
 
 
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_order_of_rows_files_memory_limit_and_engine_change_no_byte(
-    write_workspace: Callable[..., Workspace], simulate: Callable[..., Any]
+    write_workspace: Callable[..., Workspace], simulate: Callable[..., Any], engine: Engine
 ) -> None:
     posts, comments, _ = simulate(n_posts=40, n_comments=12, subreddits=("alpha", "beta"))
     contents = []
-    for n_files, options in ((1, BuildOptions()), (3, BuildOptions(memory_limit="100MB", engine="ray"))):
+    for n_files, options in ((1, BuildOptions()), (3, BuildOptions(memory_limit="100MB", engine=engine))):
         workspace = write_workspace(posts, comments, n_files=n_files)
         # Its held-out pairs are those of `balanced`.
         build_pairs(workspace, "adjusted", override(preset("adjusted"), ["min_chars=1"]), options=options)

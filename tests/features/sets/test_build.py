@@ -20,7 +20,7 @@ from lurker.engine import THREAD_VARIABLES
 from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import read_pairs
 from lurker.schema import PAIRS, check
-from lurker.workspace import Workspace, open_workspace
+from lurker.workspace import Workspace, open_workspace, write_json
 
 
 @pytest.fixture
@@ -200,3 +200,12 @@ def test_a_file_that_does_not_match_its_manifest_is_refused(workspace: Workspace
     pl.read_parquet(path).head(3).write_parquet(path)
     with pytest.raises(LurkerError, match="manifest"):
         read_pairs(workspace, "set")
+
+
+def test_a_build_says_what_ingest_left_out_as_over_18(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    build_pairs(workspace, "before", preset("naive"))
+    assert "over 18" not in capsys.readouterr().err
+    for name, n in (("a", 3), ("b", 4)):
+        write_json({"report": {"dropped": {"nsfw": n}}}, workspace.root / "ingested" / f"{name}.json")
+    build_pairs(workspace, "after", preset("naive"))
+    assert "7 rows marked over 18 are not in it: ingest left them out" in capsys.readouterr().err

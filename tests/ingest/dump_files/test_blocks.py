@@ -75,7 +75,7 @@ def test_a_plain_file_truncated_inside_a_line(tmp_path):
 @given(st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"")), max_size=40), st.integers(1, 64))
 def test_blocks_hold_complete_numbered_lines_for_any_block_size(tmp_path_factory, lines, block_bytes):
     path = tmp_path_factory.mktemp("blocks") / "dump"
-    path.write_bytes(b"x" + b"".join(line + b"\n" for line in lines))  # x: so that it never looks compressed
+    path.write_bytes(b"{}\n" * 40 + b"".join(line + b"\n" for line in lines))  # so that it looks like lines of JSON
     result = read(path, block_bytes=block_bytes) if lines else []
     assert b"".join(block.data for block in result) == (path.read_bytes() if lines else b"")
     next_line = 1
@@ -93,9 +93,12 @@ def test_blocks_hold_complete_numbered_lines_for_any_block_size(tmp_path_factory
         (b"\n \n", "is empty"),
         (gzip.compress(b"", mtime=0), "is empty"),
         (b"\x89PNG\r\n\x1a\n" + bytes(500), "not a dump"),
-        (b'[{"id": 1}]\n', "not a dump"),
+        (b'["id", 1]\n', "not a dump"),
+        (b"PAR1" + bytes(50), "a Parquet file"),
+        (b"PK\x03\x04" + bytes(50), "a zip archive"),
+        (b"<!doctype html>\n<p>{}", "a web page"),
         (b"\x28\xb5\x2f\xfd" + b"\xff" * 40, "cannot be decompressed"),
-        (b"id,score\n1,2\n", "not a dump"),
+        (b"id,score\n1,2\n", "lacks the columns created_utc, subreddit, title or body"),
     ],
 )
 def test_files_that_are_not_dumps_are_rejected(tmp_path, content, message):

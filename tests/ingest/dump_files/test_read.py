@@ -54,7 +54,9 @@ def test_rows_are_counted_and_kept_by_subreddit(workspace, tmp_path, make):
     assert workspace.subreddits(COMMENTS) == ["college", "emory"]
     assert table(workspace, COMMENTS)["subreddit"].to_list() == ["college", "emory", "emory", "emory"]
     (malformed,) = Path(report.malformed_file).read_text().splitlines()
-    assert json.loads(malformed) == {"file": str(tmp_path / "mixed"), "line": 8, "text": "{broken"}
+    problem = "Expecting property name enclosed in double quotes at character 2"
+    wanted = {"file": str(tmp_path / "mixed"), "line": 8, "problem": problem, "text": "{x"}
+    assert json.loads(malformed) == wanted
     assert list((workspace.root / "staging").iterdir()) == []
 
 
@@ -138,10 +140,13 @@ def test_rows_of_a_truncated_file_are_kept_and_the_exit_code_is_1(tmp_path, make
     ("arguments", "code", "message"),
     [
         (["absent.zst"], 1, "no file"),
-        (["."], 1, "is a folder"),
+        (["nothing"], 1, "a folder without files"),
+        (["*.zst"], 1, "No file matches"),
         (["empty"], 1, "is empty"),
         (["binary"], 1, "not a dump"),
-        (["good", "empty"], 1, "is empty"),
+        (["empty", "binary"], 1, "None of 2 files is a dump: empty is empty. binary is not a dump"),
+        (["good", "absent"], 1, "no file"),
+        (["good", "--max-malformed-share", "2"], 2, "less than or equal to 1"),
         (["good", "--since", "yesterday"], 2, "2020-01-31"),
         (["good", "--since", "2020-01-02", "--until", "2020-01-01"], 2, "empty"),
         (["good", "--min-score", "many"], 2, "integer"),
@@ -152,6 +157,7 @@ def test_wrong_calls_create_nothing(tmp_path, make, capsys, monkeypatch, argumen
     monkeypatch.chdir(tmp_path)
     make.file(tmp_path / "good", [make.comment(1)])
     (tmp_path / "empty").touch()
+    (tmp_path / "nothing").mkdir()
     (tmp_path / "binary").write_bytes(bytes(range(256)) * 9)
     assert run(["--workspace", "ws", "ingest", "dump", *arguments]) == code
     assert message in capsys.readouterr().err

@@ -273,7 +273,3 @@ def test_a_bare_429_waits_at_least_two_seconds_doubling(make_api, fake_clock):
         make_api(server).call(NEW, names)
     long = [wait_s for wait_s in fake_clock.slept if wait_s >= 1.0]
     assert [wait_s >= least for wait_s, least in zip(long, (2.0, 4.0, 8.0), strict=True)] == [True] * 3
-
-
-def test_a_hidden_score_of_a_post_is_no_score():
-    assert json.loads(dump_line({"id": "a", "score": 1, "hide_score": True}, 7))["score"] is None

@@ -277,7 +277,8 @@ def test_malformed_lines_lose_their_text_and_keep_their_number(full):
     (side_file,) = (full.root / "malformed").glob("*.ndjson")
     purge_texts(full)
     (row,) = pl.read_ndjson(side_file).to_dicts()
-    assert row == {"file": row["file"], "line": N_POSTS + N_COMMENTS + 1, "text": ""}
+    problem = "Expecting value at character 42"
+    assert row == {"file": row["file"], "line": N_POSTS + N_COMMENTS + 1, "problem": problem, "text": ""}
     assert row["file"].endswith("dump")
 
 

@@ -52,6 +52,11 @@ def posts_of(raw):
     return normalize.posts(raw, CONTEXT)
 
 
+def test_a_hidden_score_of_a_post_is_no_score(read):
+    rows = read(post(hide_score=True, score=1), post(id="p2", hide_score=False), post(id="p3", hide_score=True, ups=1))
+    assert posts_of(rows)["score"].to_list() == [None, 3, None]
+
+
 def test_posts_and_comments_are_recognised_by_content(read):
     raw = read(comment(), post(), {"id": "t5_x", "display_name": "college"})
     assert comments_of(raw)["comment_id"].to_list() == ["c1"]
@@ -226,7 +231,7 @@ JSON = st.one_of(
 
 
 @given(st.lists(st.tuples(st.booleans(), st.dictionaries(st.sampled_from(sorted(RAW_TYPES)), JSON)), max_size=6))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_any_row_is_kept_completely_or_dropped_with_a_reason(rows):
     """Every field may be of any type, or absent; a kept row keeps to the schema, and no row is lost."""
     raw = [{**(comment() if is_comment else post()), **fields} for is_comment, fields in rows]

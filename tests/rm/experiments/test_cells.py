@@ -102,6 +102,7 @@ def test_a_name_that_no_folder_can_have_is_refused_before_any_work(workspace: Wo
     assert not (workspace.root / "runs").exists()
 
 
+@pytest.mark.slow
 def test_the_same_experiment_twice_at_once_trains_each_cell_once(workspace: Workspace) -> None:
     call = [sys.executable, "-m", "lurker", "--workspace", str(workspace.root), *CALL.split()]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

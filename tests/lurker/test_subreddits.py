@@ -1,8 +1,8 @@
-"""Values of options are read as people write them."""
+"""Names of subreddits are read as people write them."""
 
 import pytest
 
-from ingest.options import plain_name
+from lurker.subreddits import plain_name
 
 
 @pytest.mark.parametrize(
