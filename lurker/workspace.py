@@ -114,18 +114,18 @@ class Workspace(Displayed):
         Raises:
             LurkerError: one of the subreddits has no rows.
         """
-        known = {name.lower(): name for name in self.subreddits(table)}
-        wanted = known if subreddits is None else [plain_name(name).lower() for name in subreddits]
-        if unknown := [name for name in wanted if name not in known]:
-            have = ", ".join(known.values()) or "none"
+        wanted = self.subreddits(table) if subreddits is None else subreddits
+        manifests = {name: self.manifest(table, name) for name in sorted({plain_name(one).lower() for one in wanted})}
+        if unknown := [name for name, manifest in manifests.items() if not manifest.get("n_rows")]:
+            have = ", ".join(self.subreddits(table)) or "none"
             raise LurkerError(
                 f"No {table.name} of r/{', r/'.join(unknown)} in {self.root} (it has: {have}).",
                 "Ingest them first: `lurker ingest dump FILE...`.",
             )
         return [
             self.partition(table, name) / file["name"]
-            for name in sorted(wanted)
-            for file in self.manifest(table, name)["files"]
+            for name, manifest in manifests.items()
+            for file in manifest["files"]
         ]
 
     def scan(self, table: Table, subreddits: Sequence[str] | None = None) -> pl.LazyFrame:
