@@ -129,12 +129,9 @@ def demo(
     print_table("\nIs that accuracy taste, or a shortcut?", rows)
     print_table("\nDoes accuracy grow with data, and faster for a larger model?", learning)
     say("Shortcut columns: how often a probe that never reads the text predicts the winner of the recipe's own pairs.")
-    say(
-        "Hard test: the same frozen pairs for every row of both tables, balanced in all shortcuts. 95 % intervals by post."
-    )
-    say(
-        "Truth: the simulator's quality; what it misses is luck. Most of it is in the order of words, hidden from TF-IDF."
-    )
+    say("Hard test: the same frozen pairs for every row of both tables, balanced in every shortcut.")
+    say("Intervals: 95 %, by post.")
+    say("Truth: the simulator's quality; what it misses is luck. Most of it is in the order of words, unseen by TF-IDF.")
     say(f"\nDone in {minutes} min {seconds} s. Explore the results:  [bold]lurker --workspace {ctx.obj} dashboard[/]")
 
 
