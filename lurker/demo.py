@@ -131,7 +131,7 @@ def demo(
     say("Shortcut columns: how often a probe that never reads the text predicts the winner of the recipe's own pairs.")
     say("Hard test: the same frozen pairs for every row of both tables, balanced in every shortcut.")
     say("Intervals: 95 %, by post.")
-    say("Truth: the simulator's quality; what it misses is luck. Most of it is in the order of words, unseen by TF-IDF.")
+    say("Truth: the simulator's quality; what it misses is luck. Most of it is in word order, unseen by TF-IDF.")
     say(f"\nDone in {minutes} min {seconds} s. Explore the results:  [bold]lurker --workspace {ctx.obj} dashboard[/]")
 
 
