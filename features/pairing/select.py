@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import reduce
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -19,6 +20,7 @@ from features.pairing.caps import ORDER
 from features.pairing.deconfound import adjust_pairs, balance_pairs
 from features.pairing.label_noise import VoteModel, VoteSums, fit_vote_model
 from features.pairing.matching import RESPONSE_COLUMNS, balance_by_mirror, match_pairs, signs_mirror
+from features.pairing.votes_cast import Ints, count_looks, look
 from features.recipes.presets import adjusted, balanced
 from features.recipes.recipe import Recipe
 from features.responses.exclusions import Exclusions
@@ -27,7 +29,7 @@ from features.text.formatting import FORMATTING_COUNTS
 
 COLUMNS = (
     *(*RESPONSE_COLUMNS, *FORMATTING_COUNTS, *CONTEXT_CONFOUNDERS, *POST_CONTEXT),
-    *("log_delay", "post_score", "first_score", "later_votes"),
+    *("log_delay", "post_score", "is_controversial", "first_score", "later_votes"),
 )
 """Columns of a response that pairing uses."""
 CALIPERS = ("max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
@@ -79,8 +81,8 @@ def select_pairs(
         exclusions=exclusions,
         own_records=own_records,
     )
-    response_ledger = add_up((ledger for ledger, _ in summaries), response_rules(recipe, exclusions))
-    vote_models = _fit_vote_models(responses, [sums for _, sums in summaries], recipe)
+    response_ledger = add_up((summary.ledger for summary in summaries), response_rules(recipe, exclusions))
+    vote_models = _fit_vote_models(responses, summaries, recipe)
 
     def match(rules: Recipe, match_context: BuildContext) -> tuple[Blocks, Ledger]:
         return match_pairs(responses, rules, vote_models, match_context)
@@ -102,6 +104,15 @@ def select_pairs(
     return SelectedPairs(pairs=pairs, ledgers=ledgers, rounds=rounds, differences_before=before)
 
 
+class _Selected(NamedTuple):
+    """What a block of selected responses adds to the whole."""
+
+    ledger: Ledger
+    sums: VoteSums
+    counts: Ints | None
+    """Of their looks, if the label model reads votes cast."""
+
+
 def _differences(pool: Blocks) -> list[dict[str, Any]]:
     sample = sample_pairs(pool, PropensityConfig().max_learned_pairs)
     return standardised_mean_differences(sample.with_columns(weight=pl.lit(1.0)))
@@ -109,25 +120,27 @@ def _differences(pool: Blocks) -> list[dict[str, Any]]:
 
 def _select_responses(
     block: pl.DataFrame, recipe: Recipe, exclusions: Exclusions, own_records: bool
-) -> tuple[pl.DataFrame, tuple[Ledger, VoteSums]]:
+) -> tuple[pl.DataFrame, _Selected]:
     if own_records:
         block = block.with_columns(pl.col(f"own_{name[7:]}").alias(name) for name in CONFOUNDERS["author"])
     kept, ledger = select_responses(block, recipe, exclusions)
     kept = kept.select(COLUMNS).with_columns(pl.col("post_created_utc").cast(pl.Float64))
-    return kept, (ledger, VoteSums.from_scores(kept["score"]))
+    reads_votes = recipe.label_model == "votes"
+    counts = count_looks(look(kept["score"], kept["is_controversial"])) if reads_votes else None
+    return kept, _Selected(ledger, VoteSums.from_scores(kept["score"]), counts)
 
 
-def _fit_vote_models(responses: Blocks, sums: list[VoteSums], recipe: Recipe) -> dict[str, VoteModel]:
+def _fit_vote_models(responses: Blocks, summaries: list[_Selected], recipe: Recipe) -> dict[str, VoteModel]:
     """The vote model of each subreddit that has responses."""
     models = {}
     for subreddit in dict.fromkeys(responses.subreddits):
-        total = VoteSums(0, 0, 0)
-        for name, block_sums in zip(responses.subreddits, sums, strict=True):
-            total = total.plus(block_sums) if name == subreddit else total
+        own = [summary for name, summary in zip(responses.subreddits, summaries, strict=True) if name == subreddit]
+        total = reduce(VoteSums.plus, (summary.sums for summary in own))
+        counts = [summary.counts for summary in own if summary.counts is not None]
         if total.n:
             is_equal = recipe.exposure == "equal"
             sample = pl.DataFrame() if is_equal else _exposure_sample(responses.for_subreddit(subreddit), total.n)
-            models[subreddit] = fit_vote_model(total, sample, recipe)
+            models[subreddit] = fit_vote_model(total, sum(counts) if counts else None, sample, recipe)  # type: ignore[arg-type]
     return models
 
 
@@ -137,7 +150,7 @@ def _exposure_sample(responses: Blocks, n: int) -> pl.DataFrame:
     for block in responses:
         posts = block.select(pl.col("post_id").unique())
         first = posts.filter(pl.Series(hash_ids(posts["post_id"], "voters")) / SPAN < MAX_EXPOSURE_RESPONSES / n)
-        columns = block.select("post_id", "score", "log_delay", "post_score")
+        columns = block.select("post_id", "score", "is_controversial", "log_delay", "post_score")
         parts.append(columns.join(first, on="post_id", how="semi", maintain_order="left"))
     return pl.concat(parts)
 

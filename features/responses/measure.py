@@ -41,7 +41,7 @@ class MeasuredComments:
       cleaned text; null for replies, whose text is not read
     - the columns of `add_thread_context`
     - the author's record: author_* within these subreddits, own_* within the comment's subreddit
-    - first_score and later_votes, if its score was observed at least twice
+    - first_score, first_is_controversial, first_retrieved_utc and later_votes, if its score was observed at least twice
     """
     inputs: list[dict[str, Any]]
     """For every subreddit: number of comments, and a SHA-256 of all that the rules see of them and their posts."""
@@ -135,6 +135,8 @@ def _observations_sql(workspace: Workspace) -> str:
     """Comments observed at least twice: the first score, and the votes that came later."""
     return (
         "SELECT item_id AS comment_id, arg_min(score, observed_utc) AS first_score, "
+        "arg_min_null(is_controversial, observed_utc) AS first_is_controversial, "
+        "min(observed_utc) AS first_retrieved_utc, "
         "arg_max(score, observed_utc) - arg_min(score, observed_utc) AS later_votes "
         f"FROM {_table_sql(workspace, OBSERVATIONS)} WHERE kind = 'comment' GROUP BY item_id HAVING count(*) > 1"
     )
