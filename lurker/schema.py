@@ -353,6 +353,22 @@ SEARCH = Table(
     key=("stage", "candidate"),
 )
 
+CEILING = Table(
+    "ceiling",
+    {
+        "estimator": Column(pl.String, "how it was estimated, or truth: the simulator's"),
+        "ceiling": Column(pl.String, "vote: accuracy of an oracle of the vote rates | text: of one of the texts alone"),
+        "value": Column(pl.Float64, "accuracy, 0–1; null for a bracket, or if it cannot tell", nullable=True),
+        "low": Column(pl.Float64, "lower end of the 95 % interval or of the bracket, clustered by post", nullable=True),
+        "high": Column(pl.Float64, "upper end, likewise", nullable=True),
+        "n_pairs": Column(pl.Int64, "pairs that it uses"),
+        "n_posts": Column(pl.Int64, "posts of these, the clusters"),
+        "assumption": Column(pl.String, "what must hold, and what happens otherwise"),
+        "reason": Column(pl.String, "why a value or an end is missing, and the next command", nullable=True),
+    },
+    key=("estimator", "ceiling"),
+)
+
 WORKSPACE_TABLES = (POSTS, COMMENTS, OBSERVATIONS, TRUTH)
 """Tables stored as Parquet by subreddit."""
 
