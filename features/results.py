@@ -122,13 +122,15 @@ class TwoLooks(Displayed):
     @property
     def verdict(self) -> str:
         """The conclusion in two sentences."""
-        one, losses = self.report["agreement"], self.report["log_loss"]
-        better = "votes" if losses["votes"] < losses["score"] else "score"
+        one, losses, flag = (self.report[name] for name in ("agreement", "log_loss", "flag_gain"))
+        claim = "the flag helps" if flag["low"] > 0 else "the flag harms" if flag["high"] < 0 else "no difference found"
+        luck, drift = self.report["exposure_luck"], self.report["controversial_drift"]
         return (
             f"Later votes agree with the first look's label in {_format_interval(one, 'agreement')} of "
-            f"{one['n_pairs']:,} pairs, a draw counting half. They are predicted best by exposure_luck="
-            f"{self.report['exposure_luck']:g} and controversial_drift={self.report['controversial_drift']:g}; log loss "
-            f"{losses['votes']:.4f} with label_model=votes, {losses['score']:.4f} without the flag: {better} is better."
+            f"{one['n_pairs']:,} pairs, a draw counting half. They are predicted best by exposure_luck={luck:g} and "
+            f"controversial_drift={drift:g}. Log loss {losses['votes']:.4f} with the flag, {losses['score']:.4f} "
+            f"without; on the {flag['n_pairs']:,} pairs with a flag it is lower by "
+            f"{_format_interval(flag, sign='+')} nats: {claim}."
         )
 
     def table(self) -> ResultTable:

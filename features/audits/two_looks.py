@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from features.hashing import hash_ids, salted
 from features.pairing.later_votes import later_vote_distributions, probability_of_more
 from features.pairing.votes_cast import (
-    NOT_FLAGGED,
+    FLAGGED,
     UNKNOWN,
     Look,
     VotesCast,
@@ -34,7 +34,7 @@ from lurker.errors import LurkerError
 from lurker.pair_sets import read_manifest
 from lurker.progress import progress
 from lurker.schema import COMMENTS, OBSERVATIONS
-from lurker.stats import accuracy_interval
+from lurker.stats import accuracy_interval, mean_interval
 from lurker.workspace import Workspace, write_json
 
 TWO_LOOKS = "two-looks.json"
@@ -213,31 +213,38 @@ def _calibration(responses: pl.DataFrame, pairs: _Pairs, config: TwoLooksConfig,
     windows = _window_lengths(responses)
     fitted = min(
         (replace(model, exposure_luck=luck) for luck in LUCKS),
-        key=lambda one: _log_loss(pairs, _predicted(pairs, one, windows)),
+        key=lambda one: float(_losses(pairs, _predicted(pairs, one, windows)).mean()),
     )
     advance(1)
     fitted = min(
         (replace(fitted, controversial_drift=drift) for drift in DRIFTS),
-        key=lambda one: _log_loss(pairs, _predicted(pairs, one, windows)),
+        key=lambda one: float(_losses(pairs, _predicted(pairs, one, windows)).mean()),
     )
     unflagged = _without_flags(pairs)
-    reliability, losses = [], {}
+    predicted = {"votes": _predicted(pairs, fitted, windows), "score": _predicted(unflagged, fitted, windows)}
+    reliability = []
     for label_model, read in (("votes", pairs), ("score", unflagged)):
-        predicted = _predicted(read, fitted, windows)
         confidence = confidence_from_votes(read.leader, read.other, fitted)
-        losses[label_model] = _log_loss(pairs, predicted)
-        reliability += [
-            {"label_model": label_model} | row for row in _reliability(pairs, predicted, confidence, config.n_bins)
-        ]
-    has_flag = (np.maximum(pairs.leader.flags, pairs.other.flags) > NOT_FLAGGED) & (pairs.leader.flags != UNKNOWN)
+        bins = _reliability(pairs, predicted[label_model], confidence, config.n_bins)
+        reliability += [{"label_model": label_model} | row for row in bins]
     advance(1)
     return {
         "exposure_luck": fitted.exposure_luck,
         "controversial_drift": fitted.controversial_drift,
-        "n_flagged_pairs": int(has_flag.sum()),
-        "log_loss": losses,
+        "log_loss": {name: float(_losses(pairs, p).mean()) for name, p in predicted.items()},
+        "flag_gain": _flag_gain(pairs, predicted),
         "reliability": reliability,
     }
+
+
+def _flag_gain(pairs: _Pairs, predicted: dict[str, Floats]) -> dict[str, Any]:
+    """How much lower the log loss is with the flag, nats per pair that has one."""
+    has_flag = (pairs.leader.flags == FLAGGED) | (pairs.other.flags == FLAGGED)
+    if not has_flag.any():
+        return {"n_pairs": 0, "value": 0.0, "low": 0.0, "high": 0.0}
+    gain = (_losses(pairs, predicted["score"]) - _losses(pairs, predicted["votes"]))[has_flag]
+    one = mean_interval(gain, pairs.posts.filter(pl.Series(has_flag)))
+    return {"n_pairs": one.n, "value": one.value, "low": one.low, "high": one.high}
 
 
 def _window_lengths(responses: pl.DataFrame) -> Floats:
@@ -260,9 +267,10 @@ def _predicted(pairs: _Pairs, model: VotesCast, windows: Floats) -> Floats:
     return probability_of_more(leader, other)
 
 
-def _log_loss(pairs: _Pairs, predicted: Floats) -> float:
+def _losses(pairs: _Pairs, predicted: Floats) -> Floats:
+    """Log loss of each pair, nats, shape [n]."""
     p = np.clip(predicted, 1e-3, 1 - 1e-3)
-    return float(-(pairs.agrees * np.log(p) + (1 - pairs.agrees) * np.log(1 - p)).mean())
+    return np.asarray(-(pairs.agrees * np.log(p) + (1 - pairs.agrees) * np.log(1 - p)))
 
 
 def _reliability(pairs: _Pairs, predicted: Floats, confidence: Floats, n_bins: int) -> list[dict[str, Any]]:
