@@ -41,6 +41,8 @@ PAIR_CAPS = (
 """Recipe fields: in how many pairs a response, or a post, may be."""
 Match = Callable[[Recipe, BuildContext], tuple[Blocks, Ledger]]
 """Candidate pairs of the build's responses by the rules of a recipe."""
+LEAST_WEIGHT = 0.01
+"""Weight of a pair whose label says nothing, with weight_by_confidence."""
 NOT_A_TEST_POST = "not a test post"
 MAX_EXPOSURE_RESPONSES = 500_000
 """About how many responses of a subreddit fitted exposure is learned from at most."""
@@ -87,6 +89,15 @@ def select_pairs(
     def match(rules: Recipe, match_context: BuildContext) -> tuple[Blocks, Ledger]:
         return match_pairs(responses, rules, vote_models, match_context)
 
+    selected = _deconfounded(recipe, match, response_ledger, context)
+    if not recipe.weight_by_confidence:
+        return selected
+    weighed, _ = map_blocks(_weigh_by_confidence, selected.pairs, context.subfolder("weighed"))
+    return dataclasses.replace(selected, pairs=weighed)
+
+
+def _deconfounded(recipe: Recipe, match: Match, response_ledger: Ledger, context: BuildContext) -> SelectedPairs:
+    """The matched pairs, deconfounded if the recipe says so."""
     pool, ledger = match(recipe, context.subfolder("pool"))
     if recipe.deconfound == "none" or pool.n_rows == 0:
         return SelectedPairs(pairs=pool, ledgers={"responses": response_ledger, "pairs": ledger})
@@ -178,6 +189,13 @@ def _balanced(
         pairs, counts = balance_by_mirror(mirror, pairs, recipe, {}, context.subfolder("signs"))
         ledger = ledger.drop(mirror.reason, sum(one[mirror.reason] for one in counts))
     return pairs, ledger, rounds
+
+
+def _weigh_by_confidence(block: pl.DataFrame) -> tuple[pl.DataFrame, None]:
+    """The pairs with weights that are 0 for a label that is a coin, but for a least weight, and 1 for a certain one."""
+    weight = pl.col("weight") if "weight" in block.columns else pl.lit(1.0)
+    confidence = (2 * pl.col("label_confidence") - 1).clip(LEAST_WEIGHT)
+    return block.with_columns(weight=weight * confidence), None
 
 
 def _keep_splits(block: pl.DataFrame, splits: tuple[str, ...]) -> tuple[pl.DataFrame, int]:

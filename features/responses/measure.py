@@ -26,7 +26,6 @@ UNREAD = ("parent_id", "source", "ups", "downs", "first_retrieved_utc")
 """Columns of a comment that no rule looks at."""
 NOT_IN_DIGEST = ("text_hash", "is_controversial", "first_is_controversial", "first_retrieved_utc")
 """Columns that frozen hard tests do not depend on: a digest stays when they become known."""
-"""Columns of comments that no rule looks at."""
 _NEWEST_FIRST = "retrieved_utc DESC NULLS LAST, subreddit"
 
 
