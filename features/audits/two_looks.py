@@ -249,9 +249,10 @@ def _flag_gain(pairs: _Pairs, predicted: dict[str, Floats]) -> dict[str, Any]:
 
 def _window_lengths(responses: pl.DataFrame) -> Floats:
     """Votes after the first look per vote before it, by bin of age, shape [n_ages]."""
-    bins = np.digitize(responses["age_h"].to_numpy(), AGES_H) - 1
-    early = np.bincount(bins, np.maximum(responses["score"].to_numpy() - 1, 0), len(AGES_H) - 1)
-    late = np.bincount(bins, responses["later_votes"].to_numpy(), len(AGES_H) - 1)
+    liked = responses.filter(pl.col("score") > 1)  # in others, ups and downs cancel
+    bins = np.digitize(liked["age_h"].to_numpy(), AGES_H) - 1
+    early = np.bincount(bins, liked["score"].to_numpy() - 1, len(AGES_H) - 1)
+    late = np.bincount(bins, liked["later_votes"].to_numpy(), len(AGES_H) - 1)
     return np.asarray(np.maximum(late, 0.01 * early) / np.maximum(early, 1.0))
 
 
@@ -262,9 +263,9 @@ def _without_flags(pairs: _Pairs) -> _Pairs:
 
 def _predicted(pairs: _Pairs, model: VotesCast, windows: Floats) -> Floats:
     """P(the later votes prefer the leader) + P(draw) / 2, shape [n]."""
-    leader = later_vote_distributions(pairs.leader, windows[pairs.ages[0]], model)
-    other = later_vote_distributions(pairs.other, windows[pairs.ages[1]], model)
-    return probability_of_more(leader, other)
+    scores, flags = (np.concatenate(sides) for sides in zip(pairs.leader[:2], pairs.other[:2], strict=True))
+    later = later_vote_distributions(Look(scores, flags), windows[np.concatenate(pairs.ages)], model)
+    return probability_of_more(*later.split(len(pairs.agrees)))
 
 
 def _losses(pairs: _Pairs, predicted: Floats) -> Floats:

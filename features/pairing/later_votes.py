@@ -16,7 +16,7 @@ from features.pairing.votes_cast import (
     votes_and_shares,
 )
 
-N_POINTS = 600
+N_POINTS = 400
 """Points per state that the distribution of later votes is computed from."""
 NET_VOTES = np.arange(-60, 301)
 """Net of later votes that are told apart; more extreme ones count as the ends."""

@@ -121,12 +121,16 @@ def confidence_from_votes(chosen: Look, rejected: Look, model: VotesCast) -> Flo
 
 
 class Rates(NamedTuple):
-    """Distributions of the net rate of votes, one per distinct state of a response."""
+    """Distributions of a rate or a count of votes, one per distinct state of a response."""
 
     distributions: Floats
     """Probability per bin of the rate, shape [n_states, n_bins]."""
     state: Ints
     """The state of each response, shape [n]."""
+
+    def split(self, n: int) -> tuple["Rates", "Rates"]:
+        """The first n responses, and the others."""
+        return Rates(self.distributions, self.state[:n]), Rates(self.distributions, self.state[n:])
 
 
 def confidence_from_states(chosen: Rates, rejected: Rates, exposure_luck: float) -> Floats:
