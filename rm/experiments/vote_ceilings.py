@@ -26,8 +26,10 @@ MIN_POSTS = 30
 FIRST_SHARE = (0.3, 0.6)
 """Share of the votes that the first look holds, for which two windows count as alike. In simulated votes the upper end
 of two looks falls below the vote ceiling outside of it."""
-MIN_FUZZ = 0.25
-"""Standard deviation of vote fuzz, votes, from which two looks are refused."""
+MAX_SHARE = 0.55
+"""Share of the votes up to which pairs seen early are taken."""
+MIN_FUZZ = 0.3
+"""Standard deviation of vote fuzz, in square roots of 1 + |score|, from which two looks are refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +107,7 @@ def two_looks(
         first_share: share of the votes that the first look holds, 0–1.
         min_gap: smallest difference of final scores that a pair was chosen for; 0 if it was chosen by something else
             that depends on scores, which leaves only the upper end.
-        fuzz: standard deviation of the noise that is added to shown scores, votes.
+        fuzz: standard deviation of the noise that is added to shown scores, in square roots of 1 + |score|.
 
     Source:
         The attenuation of an agreement by noise, Spearman 1904, "The proof and measurement of association between two
@@ -185,7 +187,7 @@ def _oracle_accuracy(agreement: float, share: float) -> float:
 
 
 def fuzz_spread(earlier: ArrayLike, later: ArrayLike) -> float:
-    """Standard deviation of the noise in shown scores, votes, from two looks at scores that have settled.
+    """The noise in shown scores, in square roots of 1 + |score|, from two looks at settled scores.
 
     Noise lowers a settled score as often as it raises it, and votes that still come mostly raise it. So only falls are
     counted: half of the variance 2·σ² of the difference of two noises.
@@ -193,8 +195,36 @@ def fuzz_spread(earlier: ArrayLike, later: ArrayLike) -> float:
     Args:
         earlier, later: scores of one response at two looks, both long after it was written, [n].
     """
-    change = floats(later) - floats(earlier)
-    return float(np.sqrt(np.mean(np.minimum(change, 0.0) ** 2))) if change.size else 0.0
+    before, after = floats(earlier), floats(later)
+    if not before.size:
+        return 0.0
+    return float(np.sqrt(np.mean(np.minimum(after - before, 0.0) ** 2 / (1 + np.abs(before)))))
+
+
+def early_enough(ages: ArrayLike, first_votes: ArrayLike, all_votes: ArrayLike) -> tuple[NDArray[np.bool_], float]:
+    """Which pairs were first seen so early that about half of their votes came later.
+
+    They are chosen by the age at their first look, never by their votes: a choice by votes would decide which window
+    wins.
+
+    Args:
+        ages: of the older response at its first look, [n].
+        first_votes, all_votes: of both responses, at the first and at the last look, [n].
+
+    Returns:
+        The pairs, [n], and the share of their votes that the first look holds, 0–1. All pairs if no age fits.
+    """
+    age, first, total = floats(ages), floats(first_votes), floats(all_votes)
+    if not age.size:
+        return np.zeros(0, dtype=np.bool_), 0.0
+    order = np.argsort(age, kind="stable")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = np.cumsum(first[order]) / np.cumsum(total[order])
+    fitting = np.flatnonzero(shares <= MAX_SHARE)
+    limit = age[order[fitting[-1]]] if fitting.size else np.inf
+    kept = age <= limit
+    share = float(first[kept].sum() / total[kept].sum()) if total[kept].sum() else 0.0
+    return kept, min(share, 1.0)
 
 
 POSTERIOR = (
@@ -228,4 +258,4 @@ def _agreement(before: Floats, after: Floats, posts: NDArray[np.generic]) -> Est
 def _fuzzed(fuzz: float) -> str | None:
     if fuzz < MIN_FUZZ:
         return None
-    return f"shown scores are noisy (standard deviation {fuzz:.2f} votes), and the noise of a look is in both windows"
+    return f"shown scores are noisy ({fuzz:.2f} · √(1 + score)), and the noise of the first look is in both windows"

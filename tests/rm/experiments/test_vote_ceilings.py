@@ -8,6 +8,7 @@ from lurker.stats import accuracy_interval
 from rm.experiments.vote_ceilings import (
     MIN_POSTS,
     accuracy_if_alike,
+    early_enough,
     fuzz_spread,
     posterior,
     reliability,
@@ -114,11 +115,21 @@ def test_windows_that_contradict_each_other_leave_chance() -> None:
 def test_fuzz_is_measured_from_falls_of_settled_scores() -> None:
     earlier = np.full(8, 10)
     assert fuzz_spread(earlier, earlier + np.array([0, 0, 1, 2, 5, 0, 0, 0])) == 0  # votes that still come
-    assert fuzz_spread(earlier, earlier + np.tile([1, -1], 4)) == pytest.approx(0.5**0.5)
+    assert fuzz_spread(earlier, earlier + np.tile([1, -1], 4)) == pytest.approx((0.5 / 11) ** 0.5)
     assert fuzz_spread([], []) == 0
     rng = np.random.default_rng(0)
-    looks = np.rint(30 + rng.normal(0, 2, (2, 50_000)))
-    assert fuzz_spread(*looks) == pytest.approx(2, rel=0.05)
+    looks = np.rint(35 + rng.normal(0, 0.3 * 6, (2, 50_000)))
+    assert fuzz_spread(*looks) == pytest.approx(0.3, rel=0.05)
+
+
+def test_pairs_seen_early_are_chosen_by_age() -> None:
+    ages, first, total = [3, 1, 2, 4], [9, 1, 5, 10], [10, 4, 10, 10]
+    # By age: 1/4, 6/14, 15/24 = .625, 25/34. The second is the last at .55 or below.
+    kept, share = early_enough(ages, first, total)
+    assert kept.tolist() == [False, True, True, False] and share == pytest.approx(6 / 14)
+    kept, share = early_enough(ages, total, total)
+    assert kept.all() and share == 1
+    assert early_enough([], [], [])[1] == 0
 
 
 def test_the_posterior_is_the_mean_confidence() -> None:
