@@ -24,7 +24,7 @@ from own_process import processor
 from features.pairing.label_noise import fit_prior, label_confidence
 from ingest.simulator.config import SimulationConfig
 from ingest.simulator.world import simulate
-from lurker.pairwise import fit_tfidf
+from lurker.pairwise import TextReward, fit_tfidf
 from lurker.progress import progress
 from lurker.report import print_json
 from rm.experiments.text_ceilings import bracket, calibrated_confidence, calibrated_margins, triad
@@ -43,6 +43,14 @@ WORLDS: dict[str, dict[str, float]] = {
     "many readers": {"readers": 1000},
     "equal exposure": {"delay_effect": 0, "size_effect": 0},
     "steep exposure": {"delay_effect": 2.2},
+    "hardly any signal": {
+        "quality_effect": 0.2,
+        "readers": 30,
+        "vote_spread": 20,
+        "delay_effect": 0,
+        "size_effect": 0,
+        "length_effect": 0,
+    },
     "herding": {"herding_effect": 0.4},
     "fuzz as on Reddit": {"vote_fuzzing": 0.2},
     "strong fuzz": {"vote_fuzzing": 1.0},
@@ -51,7 +59,7 @@ WORLDS: dict[str, dict[str, float]] = {
 }
 N_NEIGHBOURS = 3
 MAX_PAIRS_PER_POST = 30
-MAX_TRAINING_PAIRS = 6_000
+MAX_TRAINING_PAIRS = 5_000
 CLOSE_RATIO = 1.5
 """Largest ratio of delays, and of lengths, of `close` pairs."""
 
@@ -152,21 +160,18 @@ def estimates(pairs: pl.DataFrame, seed: int) -> list[Row]:
     margins = {name: difference(test, name) for name in READERS}
     held_out_margins = {name: difference(held_out, name) for name in READERS}
     for name, reward in text_models(training.head(MAX_TRAINING_PAIRS), held_out).items():
-        margins[name], held_out_margins[name] = (
-            np.asarray(reward(frame["chosen"].to_list()) - reward(frame["rejected"].to_list()))
-            for frame in (test, held_out)
-        )
+        margins[name], held_out_margins[name] = (text_margins(reward, frame) for frame in (test, held_out))
     correct = {name: (np.sign(values) + 1) / 2 for name, values in margins.items()}
     confidence = test["label_confidence"].to_numpy()
     first, later = windows(test)
     chosen, rejected = (test[f"{side}_first_score"].to_numpy() - 1 for side in ("chosen", "rejected"))
     final = test["chosen_score"].to_numpy() + test["rejected_score"].to_numpy() - 2
     share = float(np.maximum(chosen + rejected, 0).sum() / np.maximum(final, 1).sum())
-    looks = {"first_share": min(share, 1.0), "fuzz": float(test["fuzz"][0])}
+    fuzz, of_votes = float(test["fuzz"][0]), min(share, 1.0)
     found = [
         ("", posterior(confidence, posts)),
-        ("", two_looks(first, later, posts, **looks)),
-        ("", reliability(first, later, posts, **looks)),
+        ("", two_looks(first, later, posts, first_share=of_votes, fuzz=fuzz)),
+        ("", reliability(first, later, posts, first_share=of_votes, fuzz=fuzz)),
         ("", calibrated(test, held_out, rng)),
         ("TF-IDF, naive Bayes", bracket({name: correct[name] for name in ("tfidf", "bayes")}, confidence, posts)),
         ("TF-IDF, naive Bayes", triad(correct["tfidf"], correct["bayes"], posts)),
@@ -207,7 +212,7 @@ def calibrated(test: pl.DataFrame, held_out: pl.DataFrame, rng: np.random.Genera
     return calibrated_confidence(*columns, windows(held_out)[1], held_out["post"].to_numpy(), rng=rng)
 
 
-def text_models(training: pl.DataFrame, held_out: pl.DataFrame) -> dict[str, Any]:
+def text_models(training: pl.DataFrame, held_out: pl.DataFrame) -> dict[str, TextReward]:
     """Rewards of texts, [n], by model."""
     tfidf = fit_tfidf(training, held_out)
     if tfidf is None:
@@ -220,6 +225,17 @@ def text_models(training: pl.DataFrame, held_out: pl.DataFrame) -> dict[str, Any
         "tfidf": tfidf,
         "bayes": lambda texts: np.array([sum(weights.get(word, 0.0) for word in text.split()) for text in texts]),
     }
+
+
+def text_margins(reward: TextReward, pairs: pl.DataFrame) -> Floats:
+    """Reward of chosen minus that of rejected, [n]; each text is read once."""
+    texts = pl.concat([pairs["chosen"], pairs["rejected"]]).unique(maintain_order=True)
+    rewards = pl.DataFrame({"text": texts, "reward": reward(texts.to_list())})
+    chosen, rejected = (
+        pairs.select(text=side).join(rewards, on="text", how="left", maintain_order="left")["reward"].to_numpy()
+        for side in ("chosen", "rejected")
+    )
+    return np.asarray(chosen - rejected)
 
 
 def with_truth(rows: pl.DataFrame) -> pl.DataFrame:
