@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from features.pairing.votes_cast import Ints, VotesCast, confidence_from_votes, count_looks, fit_votes_cast, look
 from features.recipes.recipe import Recipe
 from lurker.stats import accuracy_interval
+from lurker.threads import single_threaded
 
 MIN_OVERDISPERSION = 1e-3
 """Excess of variance over mean, as a share of the mean, below which scores look like pure counting noise."""
@@ -129,7 +130,6 @@ def fit_exposure(responses: pl.DataFrame) -> Exposure:
     Source: Poisson pseudo-likelihood with a log link, Gourieroux, Monfort & Trognon 1984, Econometrica 52(3).
     """
     from sklearn.linear_model import PoissonRegressor
-    from threadpoolctl import threadpool_limits
 
     X = _exposure_features(responses)
     spread = X.std(axis=0)
@@ -138,7 +138,7 @@ def fit_exposure(responses: pl.DataFrame) -> Exposure:
     if counts.sum() == 0:
         return Exposure(centre, spread, None, 1.0)
     X = (X - centre) / spread
-    with threadpool_limits(1):
+    with single_threaded():
         model = PoissonRegressor(alpha=1e-6, max_iter=500).fit(X, counts)
         return Exposure(centre, spread, model, float(model.predict(X).mean()))
 

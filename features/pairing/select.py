@@ -26,6 +26,7 @@ from features.recipes.recipe import Recipe
 from features.responses.exclusions import Exclusions
 from features.responses.rules import response_rules, select_responses
 from features.text.formatting import FORMATTING_COUNTS
+from lurker.threads import single_threaded
 
 COLUMNS = (
     *(*RESPONSE_COLUMNS, *FORMATTING_COUNTS, *CONTEXT_CONFOUNDERS, *POST_CONTEXT),
@@ -105,12 +106,13 @@ def _deconfounded(recipe: Recipe, match: Match, response_ledger: Ledger, context
         pairs, n_dropped = map_blocks(_keep_splits, pool, context.subfolder("test"), splits=("test",))
         ledgers = {"responses": response_ledger, "pairs": ledger.drop(NOT_A_TEST_POST, sum(n_dropped))}
         return SelectedPairs(pairs=pairs, ledgers=ledgers)
-    before = _differences(pool)
-    if recipe.deconfound == "balance":
-        pairs, ledger, rounds = _balanced(pool, ledger, recipe, match, context)
-        ledgers = {"pairs": ledger}
-    else:
-        pairs, ledgers, rounds = _adjusted(pool, ledger, recipe, match, context)
+    with single_threaded():
+        before = _differences(pool)
+        if recipe.deconfound == "balance":
+            pairs, ledger, rounds = _balanced(pool, ledger, recipe, match, context)
+            ledgers = {"pairs": ledger}
+        else:
+            pairs, ledgers, rounds = _adjusted(pool, ledger, recipe, match, context)
     ledgers = {"responses": response_ledger} | ledgers
     return SelectedPairs(pairs=pairs, ledgers=ledgers, rounds=rounds, differences_before=before)
 
