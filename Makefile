@@ -1,5 +1,5 @@
-# make demo   a simulated Reddit through everything, then the dashboard (SERVE=0 stops before serving)
-# make test   lint, types, import layers, documentation, tests; offline, 13 minutes on 2 AVX2 cores
+# make demo   a simulated Reddit through every stage, then the dashboard: 3 minutes on 2 AVX2 cores (SERVE=0: no dashboard)
+# make test   lint, types, import layers, documentation, tests; offline
 # make docs   the documentation as a site in site/; broken links and anchors fail
 # make slow   tests that take minutes, among them the compiled reader under sanitizers
 PYTHON ?= python3

@@ -12,7 +12,9 @@ import polars as pl
 
 from lurker.errors import LurkerError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (2, 3)
+"""Versions of workspaces that can be read: columns that are newer than a workspace read as null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Column:
     nullable: bool = False
     default: float | None = None
     """value of the column in older tables that lack it"""
+    since: int = 1
+    """SCHEMA_VERSION that added the column; older tables that lack it read as null"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,22 @@ _ITEM = {
     "retrieved_utc": Column(pl.Int64, "time of the latest observation, seconds since 1970, or null", nullable=True),
 }
 
+_VOTES = {
+    "ups": Column(
+        pl.Int64, "upvotes, where the row tells both counts (Reddit did until 2014, with noise)", nullable=True, since=3
+    ),
+    "downs": Column(pl.Int64, "downvotes, where the row tells both counts", nullable=True, since=3),
+    "first_retrieved_utc": Column(
+        pl.Int64,
+        "time of the earlier retrieval that the text comes from, seconds since 1970; null if it is retrieved_utc",
+        nullable=True,
+        since=3,
+    ),
+}
+_IS_CONTROVERSIAL = (
+    "Reddit's mark of at least 7 votes of which 40–60 % are up, the author's own upvote among them; null if not known"
+)
+
 POSTS = Table(
     "posts",
     {
@@ -75,6 +95,22 @@ POSTS = Table(
         "crosspost_of": Column(pl.String, "post_id of the crossposted post; null if not a crosspost", nullable=True),
         "source": _ITEM["source"],
         "retrieved_utc": _ITEM["retrieved_utc"],
+        "is_contest": Column(
+            pl.Boolean,
+            "contest mode: comments in random order, scores hidden; null if not known",
+            nullable=True,
+            since=3,
+        ),
+        "suggested_sort": Column(
+            pl.String,
+            "order of comments that moderators set for the post: top | new | qa ...",
+            nullable=True,
+            since=3,
+        ),
+        "is_score_hidden": Column(
+            pl.Boolean, "Reddit hid the score at the latest observation; null if not known", nullable=True, since=3
+        ),
+        **_VOTES,
     },
     key=("post_id",),
 )
@@ -99,6 +135,8 @@ COMMENTS = Table(
         "is_by_op": Column(pl.Boolean, "written by the author of the post"),
         "source": _ITEM["source"],
         "retrieved_utc": _ITEM["retrieved_utc"],
+        "is_controversial": Column(pl.Boolean, _IS_CONTROVERSIAL, nullable=True, since=3),
+        **_VOTES,
     },
     key=("comment_id",),
 )
@@ -111,6 +149,9 @@ OBSERVATIONS = Table(
         "subreddit": Column(pl.String, "display name without r/"),
         "observed_utc": Column(pl.Int64, "time of the observation, seconds since 1970"),
         "score": Column(pl.Int64, "upvotes minus downvotes at that time"),
+        "is_controversial": Column(
+            pl.Boolean, "is_controversial of the comment at that time; null if not known", nullable=True, since=3
+        ),
     },
     key=("item_id", "kind", "observed_utc"),
 )
@@ -126,6 +167,12 @@ TRUTH = Table(
         "expected_score": Column(pl.Float64, "expected value of the drawn score, without herding and fuzz"),
         "log_herding": Column(pl.Float64, "log of the factor that early votes applied to later upvotes", default=0.0),
         "fuzz": Column(pl.Int64, "votes that fuzzing added to the displayed score", default=0),
+        "net_vote_rate": Column(
+            pl.Float64,
+            "expected score given readers, noise on its vote rates and herding; without counting noise and fuzz",
+            nullable=True,
+            since=3,
+        ),
     },
     key=("comment_id",),
 )
@@ -306,27 +353,51 @@ SEARCH = Table(
     key=("stage", "candidate"),
 )
 
+CEILING = Table(
+    "ceiling",
+    {
+        "estimator": Column(pl.String, "how it was estimated, or truth: the simulator's"),
+        "ceiling": Column(pl.String, "vote: accuracy of an oracle of the vote rates | text: of one of the texts alone"),
+        "value": Column(pl.Float64, "accuracy, 0–1; null for a bracket, or if it cannot tell", nullable=True),
+        "low": Column(pl.Float64, "lower end of the 95 % interval or of the bracket, clustered by post", nullable=True),
+        "high": Column(pl.Float64, "upper end, likewise", nullable=True),
+        "n_pairs": Column(pl.Int64, "pairs that it uses"),
+        "n_posts": Column(pl.Int64, "posts of these, the clusters"),
+        "assumption": Column(pl.String, "what must hold, and what happens otherwise"),
+        "reason": Column(pl.String, "why a value or an end is missing, and the next command", nullable=True),
+    },
+    key=("estimator", "ceiling"),
+)
+
 WORKSPACE_TABLES = (POSTS, COMMENTS, OBSERVATIONS, TRUTH)
 """Tables stored as Parquet by subreddit."""
 
 
 def check(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """Return `frame` with exactly the table's columns, in order; missing values of columns with a default are filled.
+    """Return `frame` with exactly the table's columns, in order; newer ones that it lacks get their default or null.
 
     Raises:
         LurkerError: a column is missing, has another type, or has nulls and may not.
     """
     defaults = {name: column.default for name, column in table.columns.items() if column.default is not None}
-    frame = frame.with_columns(
-        (pl.col(name).fill_null(value) if name in frame else pl.lit(value, table.columns[name].dtype)).alias(name)
-        for name, value in defaults.items()
-    )
+    frame = with_newer_columns(frame, table)
+    frame = frame.with_columns(pl.col(name).fill_null(value) for name, value in defaults.items())
     missing = [name for name in table.columns if name not in frame.columns]
     if missing:
         raise LurkerError(f"Table {table.name} lacks the columns {', '.join(missing)}.")
     if faults := column_faults(frame, table.columns):
         raise LurkerError(f"Table {table.name}: {faults[0]}.")
     return frame.select(list(table.columns))
+
+
+def with_newer_columns(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """Rows written by any readable version, with null in the columns that are newer; pure."""
+    newer = {
+        name: pl.lit(None, column.dtype)
+        for name, column in table.columns.items()
+        if name not in frame.columns and (column.since > 1 or column.default is not None)
+    }
+    return frame.with_columns(**newer) if newer else frame
 
 
 def column_faults(frame: pl.DataFrame, columns: Mapping[str, Column]) -> list[str]:

@@ -22,7 +22,7 @@ import polars as pl
 from lurker.arguments import as_path
 from lurker.errors import CallError, LurkerError
 from lurker.report import Displayed, ResultTable
-from lurker.schema import SCHEMA_VERSION, WORKSPACE_TABLES, Table
+from lurker.schema import READABLE_VERSIONS, SCHEMA_VERSION, WORKSPACE_TABLES, Table
 from lurker.subreddits import plain_name
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ PATTERN_CHARACTERS = "*?["
 """Characters that make Parquet readers treat a path as a glob pattern."""
 MAX_NAME_BYTES = 255 - len("..12345678.tmp")
 """Bytes of a file's name that leave room for the temporary name it is written under."""
+_SQL_TYPES = {"String": "VARCHAR", "Int64": "BIGINT", "Boolean": "BOOLEAN", "Float64": "DOUBLE"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 CACHE = "cache"
 """Folder of a workspace for what can be recomputed: it may be removed at any time."""
@@ -114,6 +115,14 @@ class Workspace(Displayed):
         Raises:
             LurkerError: one of the subreddits has no rows.
         """
+        return [
+            self.partition(table, name) / file["name"]
+            for name, manifest in self._manifests(table, subreddits).items()
+            for file in manifest["files"]
+        ]
+
+    def _manifests(self, table: Table, subreddits: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+        """The manifests by name in lower case; arguments and errors as of `files`."""
         wanted = self.subreddits(table) if subreddits is None else subreddits
         manifests = {name: self.manifest(table, name) for name in sorted({plain_name(one).lower() for one in wanted})}
         if unknown := [name for name, manifest in manifests.items() if not manifest.get("n_rows")]:
@@ -122,16 +131,27 @@ class Workspace(Displayed):
                 f"No {table.name} of r/{', r/'.join(unknown)} in {self.root} (it has: {have}).",
                 "Ingest them first: `lurker ingest dump FILE...`.",
             )
-        return [
-            self.partition(table, name) / file["name"]
-            for name, manifest in manifests.items()
-            for file in manifest["files"]
-        ]
+        return manifests
 
     def scan(self, table: Table, subreddits: Sequence[str] | None = None) -> pl.LazyFrame:
-        """The table as a lazy frame, empty if nothing was ingested."""
+        """The table as a lazy frame, empty if nothing was ingested; columns newer than a file are null."""
         files = self.files(table, subreddits)
-        return pl.scan_parquet(files) if files else table.empty().lazy()
+        return pl.scan_parquet(files, schema=table.schema, missing_columns="insert") if files else table.empty().lazy()
+
+    def sql(self, table: Table, subreddits: Sequence[str] | None = None) -> str:
+        """The table for DuckDB's FROM, empty if nothing was ingested; columns newer than a file are null.
+
+        Args:
+            subreddits: as of `files`.
+        """
+        manifests = self._manifests(table, subreddits)
+        paths = [self.partition(table, name) / file["name"] for name in manifests for file in manifests[name]["files"]]
+        files = f"read_parquet([{', '.join(sql_string(str(path)) for path in paths)}], union_by_name = true)"
+        if paths and all(manifest.get("schema_version") == SCHEMA_VERSION for manifest in manifests.values()):
+            return files.replace(", union_by_name = true)", ")")
+        nulls = ", ".join(f"NULL::{_SQL_TYPES[str(column.dtype)]} AS {name}" for name, column in table.columns.items())
+        older = f" UNION ALL BY NAME SELECT * FROM {files}" if paths else ""
+        return f"(SELECT {nulls} WHERE false{older})"
 
     def replace_partition(
         self, table: Table, subreddit: str, frames: Iterator[pl.DataFrame] | Sequence[pl.DataFrame], **notes: Any
@@ -168,13 +188,7 @@ class Workspace(Displayed):
         connection = duckdb.connect(config={"memory_limit": memory_limit} if memory_limit else {})
         connection.execute("SET TimeZone = 'UTC'")
         for table in WORKSPACE_TABLES:
-            if files := self.files(table):
-                names = ", ".join(sql_string(str(path)) for path in files)
-                connection.execute(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet([{names}])")
-            else:
-                empty = table.empty()
-                connection.register(f"_{table.name}", empty.to_arrow())
-                connection.execute(f"CREATE VIEW {table.name} AS SELECT * FROM _{table.name}")
+            connection.execute(f"CREATE VIEW {table.name} AS SELECT * FROM {self.sql(table)}")
         return connection
 
     # --- secrets and locks ---------------------------------------------------------------------------------------
@@ -217,6 +231,8 @@ class Workspace(Displayed):
             file.truncate()
             file.write(f"`lurker {purpose}` (process {os.getpid()})")
             file.flush()
+            if read_object(self.root / MARKER).get("schema_version") != SCHEMA_VERSION:
+                write_json({"schema_version": SCHEMA_VERSION}, self.root / MARKER)  # older Lurkers cannot read on
             for name in (*(table.name for table in WORKSPACE_TABLES), "ingested", "malformed"):
                 for left_over in (self.root / name).rglob(".*.tmp"):
                     left_over.unlink(missing_ok=True)
@@ -280,9 +296,10 @@ def _open(root: Path, *, create: bool) -> Workspace:
         raise CallError(f"{root} is a link that leads nowhere.", "Choose another folder with --workspace.")
     if marker.exists():
         version = read_object(marker).get("schema_version")
-        if version != SCHEMA_VERSION:
+        if version not in READABLE_VERSIONS:
             raise LurkerError(
-                f"{root} contains tables of version {version}; this Lurker reads version {SCHEMA_VERSION}.",
+                f"{root} contains tables of version {version}; this Lurker reads versions "
+                f"{' and '.join(map(str, READABLE_VERSIONS))}.",
                 "Ingest again into a new workspace: `lurker --workspace NEW ingest dump FILE...`.",
             )
         return Workspace(root)

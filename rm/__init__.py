@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rm.api import Run as Run
     from rm.api import average as average
+    from rm.api import ceiling as ceiling
     from rm.api import compare as compare
     from rm.api import diagnose as diagnose
     from rm.api import evaluate as evaluate
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Run",
     "average",
+    "ceiling",
     "compare",
     "diagnose",
     "evaluate",

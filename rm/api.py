@@ -23,6 +23,7 @@ from rm.evaluation.evaluate_run import Evaluation, accuracy_rows, evaluate_run
 from rm.evaluation.score import TextScorer, is_parquet, score_columns, score_file, text_scorer
 from rm.evaluation.texts import scored_columns
 from rm.evaluation.trained_run import load_trained
+from rm.experiments.ceiling import ceiling
 from rm.experiments.config import make_config, pair_set_names
 from rm.experiments.recipe_comparison import recipes
 from rm.experiments.scaling import scaling
@@ -50,6 +51,7 @@ from rm.training.trainable import train_config
 __all__ = [
     "Run",
     "average",
+    "ceiling",
     "compare",
     "diagnose",
     "evaluate",

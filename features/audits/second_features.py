@@ -39,8 +39,7 @@ def read_sides(
     )
     with duckdb.connect() as connection:
         for table in (POSTS, COMMENTS):
-            files = ", ".join(sql_string(str(path)) for path in workspace.files(table))
-            connection.execute(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet([{files}])")
+            connection.execute(f"CREATE VIEW {table.name} AS SELECT * FROM {workspace.sql(table)}")
         connection.execute(
             f"CREATE TABLE pairs AS SELECT * FROM read_parquet({sql_string(str(pairs_path))}) "
             "WHERE prompt <> '' AND chosen <> '' AND rejected <> '' "  # a purge leaves empty texts

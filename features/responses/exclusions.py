@@ -75,11 +75,9 @@ def _copied_posts(rule: DuplicateRule, context: BuildContext) -> pl.DataFrame:
 
 def _crossposts(context: BuildContext) -> pl.DataFrame:
     """Posts that show another post, which need not be in the workspace: id, copy_group (the id of the other)."""
-    if not (files := context.workspace.files(POSTS)):
-        return pl.DataFrame(schema={"id": pl.String, "copy_group": pl.String})
     with connect(context.options) as connection:
         crossposts: pl.DataFrame = connection.sql(
-            f"SELECT post_id AS id, crosspost_of AS copy_group FROM {parquet_sql(files)} "
+            f"SELECT post_id AS id, crosspost_of AS copy_group FROM {context.workspace.sql(POSTS)} "
             "WHERE crosspost_of IS NOT NULL AND NOT is_deleted"
         ).pl()
     return crossposts
@@ -129,19 +127,19 @@ def _join_columns(table: Table, rows: pl.DataFrame, columns: str, context: Build
     with connect(context.options) as connection:
         connection.register("_wanted", rows.to_arrow())
         items = connection.sql(
-            f"SELECT {key}, {columns} FROM {parquet_sql(context.workspace.files(table))} "
+            f"SELECT {key}, {columns} FROM {context.workspace.sql(table)} "
             f"WHERE {key} IN (SELECT {key} FROM _wanted) GROUP BY {key}"
         ).pl()
     return rows.join(items, on=key).sort(key)
 
 
 def _held_out_authors(recipe: Recipe, context: BuildContext) -> pl.DataFrame:
-    queries = []
-    if files := context.workspace.files(COMMENTS):
-        queries.append(f"SELECT author_hash, post_id FROM {parquet_sql(files)} WHERE is_top_level AND NOT is_deleted")
-    if files := context.workspace.files(POSTS):
-        queries.append(f"SELECT author_hash, post_id FROM {parquet_sql(files)}")
-    writers = f"SELECT DISTINCT * FROM ({' UNION ALL '.join(queries)}) WHERE author_hash IS NOT NULL"
+    comments, posts = context.workspace.sql(COMMENTS), context.workspace.sql(POSTS)
+    queries = (
+        f"SELECT author_hash, post_id FROM {comments} WHERE is_top_level AND NOT is_deleted "
+        f"UNION ALL SELECT author_hash, post_id FROM {posts}"
+    )
+    writers = f"SELECT DISTINCT * FROM ({queries}) WHERE author_hash IS NOT NULL"
     held = no_exclusions().held_out_authors
     with connect(context.options) as connection:
         for part in batches(connection, writers):
@@ -164,7 +162,7 @@ def _texts(
 ) -> Iterator[pl.DataFrame]:
     """The raw texts of all posts or responses that are not deleted, in batches: id, text, and the columns."""
     workspace = context.workspace
-    if not (files := workspace.files(table)):
+    if not workspace.subreddits(table):
         return
     text, rule = ("title || '\n\n' || body", "") if table is POSTS else ("body", "AND is_top_level")
     selected = ", ".join([f"{table.key[0]} AS id", f"{text} AS text", *columns])
@@ -173,6 +171,6 @@ def _texts(
         connect(context.options) as connection,
         progress(f"{description}: {table.name}", n_rows, table.name) as advance,
     ):
-        for part in batches(connection, f"SELECT {selected} FROM {parquet_sql(files)} WHERE NOT is_deleted {rule}"):
+        for part in batches(connection, f"SELECT {selected} FROM {workspace.sql(table)} WHERE NOT is_deleted {rule}"):
             yield part
             advance(part.height)

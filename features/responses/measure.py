@@ -18,11 +18,13 @@ from features.text.formatting import formatting_counts
 from lurker.digest import FrameDigest
 from lurker.engine import map_in_order
 from lurker.progress import advance
-from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
+from lurker.schema import COMMENTS, OBSERVATIONS, POSTS
 from lurker.workspace import Workspace, sql_string
 
 POST_COLUMNS = ("created_utc", "score", "is_self", "is_nsfw", "is_edited", "is_deleted", "author_hash", "subreddit")
 """Columns of a post that rules look at; post_* in the rows of its comments."""
+UNREAD = ("parent_id", "source", "is_controversial", "ups", "downs", "first_retrieved_utc")
+"""Columns of comments that no rule looks at."""
 _NEWEST_FIRST = "retrieved_utc DESC NULLS LAST, subreddit"
 
 
@@ -75,11 +77,11 @@ def measure_comments(subreddits: Sequence[str], context: BuildContext) -> Measur
 
 def _measure_texts(subreddits: Sequence[str], context: BuildContext) -> list[Path]:
     """Files of comments with measures instead of texts, in the order of the workspace's files."""
-    comment_files = parquet_sql(context.workspace.files(COMMENTS, subreddits))
-    columns = ", ".join(name for name in COMMENTS.columns if name not in ("parent_id", "source"))
+    comments = context.workspace.sql(COMMENTS, subreddits)
+    columns = ", ".join(name for name in COMMENTS.columns if name not in UNREAD)
 
     def tasks(connection: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
-        for rows in batches(connection, f"SELECT {columns} FROM {comment_files}"):
+        for rows in batches(connection, f"SELECT {columns} FROM {comments}"):
             yield {"comments": rows}
 
     folder = context.subfolder("texts").folder
@@ -114,20 +116,11 @@ def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None
     connection.execute(f"COPY ({query}) TO {sql_string(str(path))} (FORMAT parquet, COMPRESSION lz4)")
 
 
-def _table_sql(workspace: Workspace, table: Table) -> str:
-    """The table for DuckDB's FROM; an empty one if nothing was ingested."""
-    if files := workspace.files(table):
-        return parquet_sql(files)
-    types = {pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Boolean: "BOOLEAN", pl.Float64: "DOUBLE"}
-    nulls = ", ".join(f"NULL::{types[column.dtype]} AS {name}" for name, column in table.columns.items())  # type: ignore[index]
-    return f"(SELECT {nulls} WHERE false)"
-
-
 def _posts_sql(workspace: Workspace) -> str:
     """One row per post; if an id occurs in two subreddits, the row retrieved last."""
     columns = ", ".join(f"{name} AS post_{name}" for name in POST_COLUMNS)
     return (
-        f"SELECT post_id, {columns} FROM {_table_sql(workspace, POSTS)} "
+        f"SELECT post_id, {columns} FROM {workspace.sql(POSTS)} "
         f"QUALIFY row_number() OVER (PARTITION BY post_id ORDER BY {_NEWEST_FIRST}) = 1"
     )
 
@@ -137,7 +130,7 @@ def _observations_sql(workspace: Workspace) -> str:
     return (
         "SELECT item_id AS comment_id, arg_min(score, observed_utc) AS first_score, "
         "arg_max(score, observed_utc) - arg_min(score, observed_utc) AS later_votes "
-        f"FROM {_table_sql(workspace, OBSERVATIONS)} WHERE kind = 'comment' GROUP BY item_id HAVING count(*) > 1"
+        f"FROM {workspace.sql(OBSERVATIONS)} WHERE kind = 'comment' GROUP BY item_id HAVING count(*) > 1"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import duckdb
 import polars as pl
 
-from features.blocks import Blocks, parquet_sql
+from features.blocks import Blocks
 from features.build_context import BuildContext
 from features.databases import connect
 from features.recipes.recipe import Recipe
@@ -53,7 +53,7 @@ def _read_texts(
     for table, columns, wanted in ((COMMENTS, "comment_id, body", ids), (POSTS, "post_id, title, body", posts)):
         connection.register("_wanted", wanted.to_arrow())
         texts[table.name] = connection.sql(
-            f"SELECT {columns} FROM {parquet_sql(workspace.files(table, [subreddit]))} "
+            f"SELECT {columns} FROM {workspace.sql(table, [subreddit])} "
             f"WHERE post_id BETWEEN {first} AND {last} AND {table.key[0]} IN (SELECT id FROM _wanted)"
         ).pl()
         connection.unregister("_wanted")

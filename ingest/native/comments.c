@@ -28,6 +28,7 @@
     FIELD(retrieved_2nd_on, "_meta.retrieved_2nd_on", REAL) \
     FIELD(was_deleted_later, "_meta.was_deleted_later", FLAG) \
     FIELD(edited, "edited", LOOSE) \
+    FIELD(controversiality, "controversiality", LOOSE) \
     FIELD(over_18, "over_18", FLAG) \
     FIELD(stickied, "stickied", FLAG) \
     FIELD(distinguished, "distinguished", TEXT) \
@@ -54,7 +55,11 @@
     COLUMN(is_stickied, FLAG, REQUIRED) \
     COLUMN(is_distinguished, FLAG, REQUIRED) \
     COLUMN(is_by_op, FLAG, NULLABLE) \
-    COLUMN(retrieved_utc, WHOLE, NULLABLE)
+    COLUMN(retrieved_utc, WHOLE, NULLABLE) \
+    COLUMN(is_controversial, FLAG, NULLABLE) \
+    COLUMN(ups, WHOLE, NULLABLE) \
+    COLUMN(downs, WHOLE, NULLABLE) \
+    COLUMN(first_retrieved_utc, WHOLE, NULLABLE)
 
 /* integers of ingest.tables.normalize.RowFilters; without a limit, the least or largest integer */
 #define FILTERS(FILTER) \
@@ -161,8 +166,13 @@ static int is_subreddit(text t) {
     return 1;
 }
 
-/* Whether the row is a comment whose fields all have usual values; retrieved: when it was seen, -1 if unknown. */
-static int is_usual(const normaliser *n, int64_t row, int64_t *retrieved) {
+typedef struct {
+    int64_t first, last; /* when the text and when the score was seen, seconds since 1970; -1: not known */
+    int is_twice;        /* whether the row tells that the item was retrieved again later */
+} looks;
+
+/* Whether the row is a comment whose fields all have usual values; seen: when it was retrieved. */
+static int is_usual(const normaliser *n, int64_t row, looks *seen) {
     const inputs *in = &n->in;
     if (!has(in->body, row) || !has(in->link_id, row) || !has(in->parent_id, row) || !has(in->id, row)) return 0;
     if (!has(in->subreddit, row) || !has(in->created_utc, row)) return 0;
@@ -175,14 +185,17 @@ static int is_usual(const normaliser *n, int64_t row, int64_t *retrieved) {
     if (has(in->author, row) && !is_short_ascii(text_at(n, in->author, row))) return 0;
     double created = real(in->created_utc, row);
     if (!(created >= 0 && created <= MAX_TIME)) return 0;
-    *retrieved = -1;
+    *seen = (looks){-1, -1, 0};
     const column *times[] = {
         in->retrieved_on, in->retrieved_utc, in->updated_on, in->updated_utc, in->retrieved_2nd_on};
     for (int i = 0; i < 5; i++) {
         if (!has(times[i], row)) continue;
         double time = real(times[i], row);
         if (!(time >= 0 && time <= MAX_TIME)) return 0;
-        if ((int64_t)time > *retrieved) *retrieved = (int64_t)time;
+        int64_t seconds = (int64_t)time;
+        if (seconds > seen->last) seen->last = seconds;
+        if (i < 2 && (seen->first < 0 || seconds < seen->first)) seen->first = seconds;
+        if (i >= 2 && seen->first >= 0 && seconds > seen->first) seen->is_twice = 1;
     }
     return 1;
 }
@@ -227,12 +240,22 @@ static void put_flag(const column *c, int64_t i, int is_set) {
     if (is_set) set_bit(c->values, i);
 }
 
+/* Write what `controversiality` says, as `_FLAGS` of ingest.tables.normalize. */
+static void put_controversial(const normaliser *n, const column *from, int64_t row, const column *to, int64_t i) {
+    if (!has(from, row)) return;
+    text t = text_at(n, from, row);
+    int is_set = is(t, "1") || is(t, "1.0") || is(t, "true") || is(t, "True");
+    if (!is_set && !is(t, "0") && !is(t, "0.0") && !is(t, "false") && !is(t, "False")) return;
+    set_bit(to->valid, i);
+    put_flag(to, i, is_set);
+}
+
 static void copy_text(const column *from, int64_t row, const column *to, int64_t i) {
     memcpy(to->values + 16 * i, from->values + 16 * row, 16);
 }
 
 /* Write an input row as row i of the table. */
-static void put_comment(const normaliser *n, int64_t row, int64_t i, int64_t retrieved) {
+static void put_comment(const normaliser *n, int64_t row, int64_t i, looks seen) {
     const inputs *in = &n->in;
     const outputs *out = &n->out;
     text post = without(text_at(n, in->link_id, row), 3), parent = text_at(n, in->parent_id, row);
@@ -261,7 +284,12 @@ static void put_comment(const normaliser *n, int64_t row, int64_t i, int64_t ret
         set_bit(out->is_by_op->valid, i);
         put_flag(out->is_by_op, i, is_true(in->is_submitter, row));
     }
-    put_whole(out->retrieved_utc, i, retrieved, retrieved >= 0);
+    put_whole(out->retrieved_utc, i, seen.last, seen.last >= 0);
+    put_whole(out->first_retrieved_utc, i, seen.first, seen.is_twice);
+    put_controversial(n, in->controversiality, row, out->is_controversial, i);
+    int are_told = has(in->ups, row) && has(in->downs, row) && whole(in->downs, row) > 0 && whole(in->ups, row) >= 0;
+    put_whole(out->ups, i, are_told ? whole(in->ups, row) : 0, are_told);
+    put_whole(out->downs, i, are_told ? whole(in->downs, row) : 0, are_told);
 }
 
 /* Filter the input rows and write the comments among them. Returns the number of comments.
@@ -276,9 +304,9 @@ int64_t lurker_comments(
     normaliser n = {.in = *in, .out = *out, .wanted = wanted, .subreddits = subreddits, .bots = bots, .texts = texts};
     memset(counts, 0, N_OUTCOMES * sizeof *counts);
     for (int64_t row = 0; row < n_rows; row++) {
-        int64_t retrieved;
-        enum outcome outcome = is_usual(&n, row, &retrieved) ? outcome_of(&n, row) : LEFT;
-        if (outcome == KEPT) put_comment(&n, row, counts[KEPT], retrieved);
+        looks seen;
+        enum outcome outcome = is_usual(&n, row, &seen) ? outcome_of(&n, row) : LEFT;
+        if (outcome == KEPT) put_comment(&n, row, counts[KEPT], seen);
         if (outcome == LEFT) left[counts[LEFT]] = row;
         counts[outcome]++;
     }

@@ -22,14 +22,12 @@ from pathlib import Path
 import polars as pl
 
 from ingest.revisit.purge_pairs import PAIRS_FILE, count_predictions, out_of_reach, pair_files, purge_pairs
+from ingest.tables.looks import TEXTS
 from ingest.tables.sorted_runs import read_run, write_run
 from lurker.progress import progress
 from lurker.removed import is_removed
-from lurker.schema import COMMENTS, POSTS, Table
+from lurker.schema import COMMENTS, POSTS, Table, with_newer_columns
 from lurker.workspace import CACHE, Workspace, atomic_path
-
-TEXTS = {POSTS.name: ("title", "body"), COMMENTS.name: ("body",)}
-"""Columns set to the empty string; `author_hash` and `flair` become null with them."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -80,7 +78,7 @@ def purge_texts(workspace: Workspace) -> PurgeReport:
 
 
 def without_deleted_texts(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """Rows of posts or comments without the texts and author hashes of deleted items; pure.
+    """Rows of posts or comments without the texts, flairs and author hashes of deleted items; pure.
 
     A text that Reddit put there itself ("[removed]") stays.
     """
@@ -103,7 +101,7 @@ def _purge_table(workspace: Workspace, table: Table) -> int:
             files = workspace.manifest(table, name)["files"]
             n_here = sum(_n_changed(partition / file["name"], table) for file in files)
             if n_here:
-                frames = (without_deleted_texts(pl.read_parquet(partition / file["name"]), table) for file in files)
+                frames = (_erased_file(partition / file["name"], table) for file in files)
                 workspace.replace_partition(table, name, frames)
             n_purged += n_here
             advance(1)
@@ -116,6 +114,10 @@ def _delete_unlisted_files(workspace: Workspace, table: Table) -> None:
         listed = workspace.manifest(table, path.parent.name).get("files", [])
         if path.name not in {file["name"] for file in listed}:
             path.unlink()
+
+
+def _erased_file(path: Path, table: Table) -> pl.DataFrame:
+    return without_deleted_texts(with_newer_columns(pl.read_parquet(path), table), table)
 
 
 def _n_changed(path: Path, table: Table) -> int:
@@ -139,7 +141,7 @@ def _purge_staging(workspace: Workspace, gone: dict[str, pl.Series]) -> int:
     for table in (POSTS, COMMENTS):
         key = table.key[0]
         for path in sorted(staging.rglob(f"*.{table.name}.arrow")):
-            before = read_run(path)
+            before = with_newer_columns(read_run(path), table)
             is_gone = pl.col("is_deleted") | pl.col(key).is_in(gone[table.name].implode())
             after = without_deleted_texts(before.with_columns(is_deleted=is_gone), table)
             n_here = int((before.hash_rows() != after.hash_rows()).sum())

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ingest.revisit.purge import TEXTS
+from ingest.tables.looks import TEXTS, text_time
 from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.sorted_runs import read_run
 from ingest.tables.staging import drop_staged, merge_staged, stage_lines, stage_rows, staged_runs
 from lurker.errors import LurkerError
 from lurker.maturity import RIPE_AFTER_S, is_unripe
 from lurker.progress import progress
-from lurker.schema import COMMENTS, POSTS, Table
+from lurker.schema import COMMENTS, POSTS, Table, with_newer_columns
 from lurker.subreddits import plain_name
 from lurker.workspace import Workspace, read_json, write_parquet
 
@@ -174,7 +174,12 @@ def _merge_fetched(workspace: Workspace, folder: Path, config: RefreshConfig, re
     shutil.rmtree(updated, ignore_errors=True)
     runs = {table.name: staged_runs(folder, table) for table in (POSTS, COMMENTS)}
     fetched = [
-        (table, pl.concat([read_run(run) for run in runs[table.name]]).unique(table.key[0], keep="last"))
+        (
+            table,
+            pl.concat([with_newer_columns(read_run(run), table) for run in runs[table.name]]).unique(
+                table.key[0], keep="last"
+            ),
+        )
         for table in (POSTS, COMMENTS)
         if runs[table.name]
     ]
@@ -243,11 +248,19 @@ def updated_rows(old: pl.DataFrame, newest: pl.DataFrame, table: Table) -> pl.Da
     columns = {name: pl.col(f"{name}_new") for name in ("retrieved_utc", "source")}
     columns |= {name: pl.col(name) | pl.col(f"{name}_new") for name in ("is_edited", "is_deleted")}
     if table is POSTS:
-        columns |= {name: pl.coalesce(f"{name}_new", name) for name in ("score", "upvote_ratio", "n_comments")}
+        kept_if_unknown = ("score", "upvote_ratio", "n_comments", "is_contest", "is_score_hidden")
+        columns |= {name: pl.coalesce(f"{name}_new", name) for name in kept_if_unknown}
+        columns |= {"suggested_sort": pl.col("suggested_sort_new")}
+        is_counted = pl.col("score_new").is_not_null()
     else:
         is_visible = ~pl.col("is_score_hidden_new")  # a hidden score is shown as 1
-        columns |= {"score": pl.coalesce(pl.when(is_visible | pl.col("is_score_hidden")).then("score_new"), "score")}
+        is_counted = (is_visible | pl.col("is_score_hidden")) & pl.col("score_new").is_not_null()
+        columns |= {"score": pl.when(is_counted).then("score_new").otherwise("score")}
+        columns |= {"is_controversial": pl.coalesce("is_controversial_new", "is_controversial")}
         columns |= {"is_score_hidden": pl.col("is_score_hidden") & pl.col("is_score_hidden_new")}
         columns |= {f"is_{name}": pl.col(f"is_{name}_new") for name in ("stickied", "distinguished")}
+    columns |= {name: pl.when(is_counted).then(f"{name}_new").otherwise(name) for name in ("ups", "downs")}
     columns |= {name: pl.when(is_new_text).then(f"{name}_new").otherwise(name) for name in TEXTS[table.name]}
+    text_utc = pl.when(is_new_text).then(text_time("_new")).otherwise(text_time())
+    columns |= {"first_retrieved_utc": pl.when(text_utc < pl.col("retrieved_utc_new")).then(text_utc)}
     return joined.with_columns(**columns).select(*table.columns)

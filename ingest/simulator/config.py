@@ -85,6 +85,12 @@ class SimulationConfig:
     """Herding (voters follow the visible score): log later votes per log of early upvotes over their mean."""
     early_share: float = 0.1
     """Share of a comment's readers who vote before a score is visible, 0–1; used with herding only."""
+    contest_share: float = 0.0
+    """Share of posts in contest mode, whose comments are read in random order with hidden scores, 0–1."""
+    contest_delay_effect: float = 0.0
+    """`delay_effect` in contest mode; herding has no effect there."""
+    first_look_share: float = 0.0
+    """Share of a comment's readers who voted before a first look, 0–1; 0: every comment is seen once, at the end."""
     vote_fuzzing: float = 0.0
     """Standard deviation of the noise that Reddit adds to visible scores, in square roots of 1 + |score|."""
     deleted_share: float = 0.03
@@ -106,7 +112,8 @@ class SimulationConfig:
         """Raises: ValueError for a value outside the range of its field."""
         shares = ("word_share", "phrase_share", "uptake_share", "taste_shared", "taste_word_share", "reply_share")
         others = ("deleted_share", "no_author_share", "op_share", "early_share", "edited_share", "sticky_share")
-        for name in (*shares, *others, "nsfw_share"):
+        looks = ("contest_share", "first_look_share")
+        for name in (*shares, *others, *looks, "nsfw_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         for name in (

@@ -6,7 +6,8 @@ Source: the fields of submissions and comments in the monthly dumps of Pushshift
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +28,8 @@ COMMENT_ID_BASE = int("fa00000", 36)
 RETRIEVED_AFTER_S = 40 * 86_400
 COMPRESSION_LEVEL = 3
 AUTHOR_PREFIX = len("sim_user_")
+NEWER_FIELDS = ("contest_share", "contest_delay_effect", "first_look_share")
+"""Fields of SimulationConfig that version 3 of the tables added."""
 
 # <name> is replaced by the row's value; "=<name>" by a JSON value that is not a string.
 POST_TEMPLATE: dict[str, Any] = {
@@ -44,7 +47,7 @@ POST_TEMPLATE: dict[str, Any] = {
     "can_gild": True,
     "category": None,
     "content_categories": None,
-    "contest_mode": False,
+    "contest_mode": "=<contest_mode>",
     "created_utc": "=<created_utc>",
     "distinguished": None,
     "domain": "self.<subreddit>",
@@ -117,7 +120,7 @@ COMMENT_TEMPLATE: dict[str, Any] = {
     "collapsed_because_crowd_control": None,
     "collapsed_reason": None,
     "comment_type": None,
-    "controversiality": 0,
+    "controversiality": "=<controversiality>",
     "created_utc": "=<created_utc>",
     "distinguished": "=<distinguished>",
     "edited": "=<edited>",
@@ -152,10 +155,11 @@ COMMENT_TEMPLATE: dict[str, Any] = {
 def write_simulation(workspace: Workspace, config: SimulationConfig) -> list[Path]:
     """Write RS_sim.zst and RC_sim.zst to `simulated/`, and the truth about every comment and community.
 
+    With `first_look_share`, RC_sim_early.zst has the same comments as they were some hours after they were written.
     The same config produces the same lines, byte for byte.
 
     Returns:
-        The paths of the two dump files.
+        The paths of the dump files.
 
     Raises:
         LurkerError: the workspace holds another simulation, whose ids refer to different comments.
@@ -165,7 +169,7 @@ def write_simulation(workspace: Workspace, config: SimulationConfig) -> list[Pat
 
 
 def _write(workspace: Workspace, config: SimulationConfig) -> list[Path]:
-    world, config_fingerprint = make_world(config), fingerprint(config)
+    world, config_fingerprint = make_world(config), _fingerprint(config)
     for name in workspace.subreddits(TRUTH):
         if workspace.manifest(TRUTH, name).get("simulation") != config_fingerprint:
             raise LurkerError(
@@ -173,26 +177,43 @@ def _write(workspace: Workspace, config: SimulationConfig) -> list[Path]:
                 "Use another workspace: `lurker --workspace NEW ingest simulate ...`.",
             )
     folder = workspace.root / "simulated"
-    post_file, comment_file = folder / "RS_sim.zst", folder / "RC_sim.zst"
+    files = [folder / "RS_sim.zst", folder / "RC_sim.zst"]
+    if config.first_look_share:
+        files.append(folder / "RC_sim_early.zst")
     truths: list[pl.DataFrame] = []
-    with (
-        atomic_path(post_file) as post_path,
-        atomic_path(comment_file) as comment_path,
-        _zstd_writer(post_path) as post_writer,
-        _zstd_writer(comment_path) as comment_writer,
-        progress("Simulating", config.n_posts, unit="posts") as advance,
-    ):
+    with ExitStack() as stack, progress("Simulating", config.n_posts, unit="posts") as advance:
+        post_writer, comment_writer, *early_writers = [stack.enter_context(_dump_writer(file)) for file in files]
         for posts, comments in simulate(config):
             named_posts, named_comments = with_ids(posts, comments)
             post_writer.write(b"".join(post_lines(named_posts)))
             comment_writer.write(b"".join(comment_lines(named_comments)))
+            for early_writer in early_writers:
+                early_writer.write(b"".join(comment_lines(first_looks(named_comments))))
             truths.append(truth(named_comments))
             advance(min(posts.height, POSTS_PER_CHUNK))
     for name in world.subreddits:
         rows = pl.concat([part.filter(pl.col("subreddit") == name) for part in truths])
         workspace.replace_partition(TRUTH, name, [rows.sort("post_id", "comment_id")], simulation=config_fingerprint)
     write_parquet(tastes(world), workspace.root / "truth" / "tastes.parquet")
-    return [post_file, comment_file]
+    return files
+
+
+def _fingerprint(config: SimulationConfig) -> str:
+    """The fingerprint of a simulation: new fields at their defaults leave that of earlier versions unchanged."""
+    defaults = {field.name: field.default for field in fields(config)}
+    values = asdict(config)
+    unused = [name for name in NEWER_FIELDS if values[name] == defaults[name]]
+    return fingerprint({name: value for name, value in values.items() if name not in unused})
+
+
+def first_looks(comments: pl.DataFrame) -> pl.DataFrame:
+    """Comments as returned by `with_ids`, as they were at their first look: what is deleted later still has a text."""
+    return comments.with_columns(
+        score="first_score",
+        is_controversial="first_is_controversial",
+        removal=pl.lit(""),
+        retrieved_utc=pl.col("created_utc") + pl.col("first_look_s"),
+    )
 
 
 def with_ids(posts: pl.DataFrame, comments: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -224,6 +245,8 @@ def post_lines(posts: pl.DataFrame) -> Iterator[bytes]:
         id="post_id",
         num_comments="n_comments",
         over_18=_json_bool("is_nsfw"),
+        # Reddit hides the scores of comments while contest mode is on: the comments' last look is after its end.
+        contest_mode=_json_bool("is_contest"),
         retrieved_on=pl.col("created_utc") + RETRIEVED_AFTER_S,
         score="score",
         selftext="body",
@@ -235,7 +258,8 @@ def post_lines(posts: pl.DataFrame) -> Iterator[bytes]:
 
 
 def comment_lines(comments: pl.DataFrame) -> Iterator[bytes]:
-    """Yield comments as lines of JSON, in the order of the rows."""
+    """Yield comments as lines of JSON, in the order of the rows; retrieved at `retrieved_utc` if there is one."""
+    last_look_utc = pl.col("created_utc") - pl.col("delay_s") + RETRIEVED_AFTER_S
     is_gone = pl.col("author") == "[deleted]"
     rows = comments.select(
         author=pl.col("author"),
@@ -243,6 +267,7 @@ def comment_lines(comments: pl.DataFrame) -> Iterator[bytes]:
         .then(pl.lit("null"))
         .otherwise(pl.format('"t2_{}"', pl.col("author").str.slice(AUTHOR_PREFIX))),
         body=pl.when(pl.col("removal") == "").then("body").otherwise(pl.format("[{}]", "removal")),
+        controversiality=pl.col("is_controversial").cast(pl.Int64),
         created_utc="created_utc",
         distinguished=pl.when("is_sticky").then(pl.lit('"moderator"')).otherwise(pl.lit("null")),
         edited=pl.when("is_edited").then((pl.col("created_utc") + 300).cast(pl.String)).otherwise(pl.lit("false")),
@@ -250,7 +275,7 @@ def comment_lines(comments: pl.DataFrame) -> Iterator[bytes]:
         is_submitter=_json_bool("is_by_op"),
         post_id="post_id",
         parent_id="parent_id",
-        retrieved_on=pl.col("created_utc") - pl.col("delay_s") + RETRIEVED_AFTER_S,
+        retrieved_on="retrieved_utc" if "retrieved_utc" in comments.columns else last_look_utc,
         score="score",
         stickied=_json_bool("is_sticky"),
         subreddit="subreddit",
@@ -270,8 +295,10 @@ def _lines(template: dict[str, Any], rows: pl.DataFrame) -> Iterator[bytes]:
 
 
 @contextmanager
-def _zstd_writer(path: Path) -> Iterator[BinaryIO]:
-    with path.open("wb") as file, zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).stream_writer(file) as writer:
+def _dump_writer(path: Path) -> Iterator[BinaryIO]:
+    """A writer of a compressed file, which appears when it is complete."""
+    compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+    with atomic_path(path) as temporary, temporary.open("wb") as file, compressor.stream_writer(file) as writer:
         yield writer
 
 

@@ -11,7 +11,6 @@ Source: Muchnik, Aral & Taylor 2013, "Social Influence Bias: A Randomized Experi
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,11 +21,11 @@ from ingest.simulator.communities import World, make_world
 from ingest.simulator.config import SimulationConfig
 from ingest.simulator.draws import Floats, Ints, draw_authors, index_in_group, log_normal
 from ingest.simulator.texts import draw_prompts, draw_texts
+from ingest.simulator.votes import FIRST_LOOK_S, draw_votes
 
 POSTS_PER_CHUNK = 1_000
 FIRST_POST_UTC = 1_577_836_800  # 2020-01-01
 COMMENTS_PER_CHUNK = 1 << 20
-DELAY_SCALE_S = 600.0
 STICKY_TEXT = "Welcome. Please read the rules of this community before you answer."
 
 
@@ -34,12 +33,12 @@ def simulate(config: SimulationConfig) -> Iterator[tuple[pl.DataFrame, pl.DataFr
     """Yield (posts, comments) for a thousand posts at a time.
 
     Columns of posts: post (row number), post_number, subreddit, created_utc, subject (number), title, body, score,
-    upvote_ratio, n_comments, is_nsfw, author.
+    upvote_ratio, n_comments, is_nsfw, is_contest, author.
 
     Columns of comments, sorted by time: comment_number, post, thread_index, parent_index (thread_index of the parent
     comment, -1 for the post), subreddit, created_utc, delay_s, n_words, body, quality, log_exposure, expected_score,
     log_herding, fuzz, score, author ("[deleted]" if deleted), is_by_op, is_edited, removal ("", deleted or removed),
-    is_sticky.
+    is_sticky, and the columns of `ingest.simulator.votes.draw_votes`. Of these, pinned comments have only votes.
     """
     world = make_world(config)
     for chunk in range(-(-config.n_posts // POSTS_PER_CHUNK)):
@@ -56,11 +55,14 @@ def simulate_chunk(world: World, chunk: int) -> tuple[pl.DataFrame, pl.DataFrame
     size = log_normal(rng, POSTS_PER_CHUNK, config.median_comments, config.comments_sigma, 0, config.max_comments)
     part_rng = np.random.default_rng([config.seed, 3, chunk])
     posts = _draw_posts(world, rng, part_rng, number, size)
+    contest_rng = np.random.default_rng([config.seed, 4, chunk])
+    posts = posts.with_columns(is_contest=contest_rng.random(POSTS_PER_CHUNK) < config.contest_share)
     thread = _draw_threads(config, rng, posts, size)
     subject = posts["subject"].to_numpy()[thread["post"]]
     texts = draw_texts(world, rng, part_rng, thread["community"], subject)
-    votes = _draw_votes(config, rng, np.random.default_rng([config.seed, 2, chunk]), thread, texts, size)
     quality = np.asarray(texts["quality"], dtype=np.float64)
+    is_contest = posts["is_contest"].to_numpy()[thread["post"]]
+    votes = draw_votes(config, rng, chunk, thread, texts, size, is_contest)
     comments = pl.DataFrame(
         {**thread, **texts, **votes, **_draw_authors_and_deletions(config, rng, posts, thread, quality)}
     )
@@ -121,65 +123,6 @@ def _draw_threads(
     }
 
 
-def _draw_votes(
-    config: SimulationConfig,
-    rng: np.random.Generator,
-    crowd_rng: np.random.Generator,
-    thread: dict[str, Ints],
-    texts: dict[str, Any],
-    size: Ints,
-) -> dict[str, Floats | Ints]:
-    """Readers, then votes: score = 1 + ups − downs, each gamma–Poisson with mean readers × rate(quality, length).
-
-    Args:
-        crowd_rng: draws herding and fuzzing, so that these do not change any other draw.
-    """
-    quality = texts["quality"]
-    log_exposure = (
-        np.log(config.readers)
-        + config.size_effect * np.log(size[thread["post"]] / config.median_comments)
-        - config.delay_effect * np.log1p(thread["delay_s"] / DELAY_SCALE_S)
-        - config.reply_effect * (thread["parent_index"] >= 0)
-    )
-    log_votes_per_reader = config.length_effect * np.log(texts["n_words"] / config.median_words)
-    ups = config.up_rate * np.exp(log_exposure + log_votes_per_reader + config.quality_effect * quality)
-    downs = config.down_rate * np.exp(log_exposure + log_votes_per_reader - config.quality_effect * quality)
-    noise = rng.gamma(config.vote_spread, 1 / config.vote_spread, (2, len(quality)))
-    drawn_ups, drawn_downs = rng.poisson(ups * noise[0]), rng.poisson(downs * noise[1])
-    log_herding = np.zeros(len(quality))
-    if config.herding_effect:
-        drawn_ups, log_herding = _herd(config, crowd_rng, ups, noise[0], drawn_ups)
-    score = 1 + drawn_ups - drawn_downs
-    spread = config.vote_fuzzing * np.sqrt(1 + np.abs(score))
-    fuzz = np.rint(spread * crowd_rng.standard_normal(len(score))).astype(np.int64)
-    return {
-        "log_exposure": log_exposure,
-        "expected_score": 1 + ups - downs,
-        "log_herding": log_herding,
-        "fuzz": fuzz,
-        "score": score + fuzz,
-    }
-
-
-def _herd(
-    config: SimulationConfig, rng: np.random.Generator, ups: Floats, noise: Floats, drawn_ups: Ints
-) -> tuple[Ints, Floats]:
-    """Upvotes when later readers follow the early ones.
-
-    Args:
-        ups: expected upvotes.
-        noise: gamma noise on them.
-        drawn_ups: Poisson(ups × noise) counts without herding; a binomial share of them is a Poisson count too.
-
-    Returns:
-        Upvotes with herding, and the log of the factor on later votes.
-    """
-    early = rng.binomial(drawn_ups, config.early_share)
-    log_herding = config.herding_effect * np.log((1 + early) / (1 + config.early_share * ups))
-    late = rng.poisson((1 - config.early_share) * ups * noise * np.exp(log_herding))
-    return early + late, log_herding
-
-
 def _draw_authors_and_deletions(
     config: SimulationConfig, rng: np.random.Generator, posts: pl.DataFrame, thread: dict[str, Ints], quality: Floats
 ) -> dict[str, pl.Series | NDArray[np.bool_]]:
@@ -221,6 +164,13 @@ def _with_stickies(
         created_utc=pl.col("created_utc") + 1,
         body=pl.lit(STICKY_TEXT),
         score=pl.lit(1, dtype=pl.Int64),
+        ups=pl.lit(0, dtype=pl.Int64),
+        downs=pl.lit(0, dtype=pl.Int64),
+        is_controversial=pl.lit(False),
+        is_contest="is_contest",
+        first_score=pl.lit(1 if config.first_look_share else None, dtype=pl.Int64),
+        first_is_controversial=pl.lit(False if config.first_look_share else None, dtype=pl.Boolean),
+        first_look_s=pl.lit(FIRST_LOOK_S[0] if config.first_look_share else None, dtype=pl.Int64),
         author=pl.lit("ModTeam"),
         is_by_op=pl.lit(False),
         is_edited=pl.lit(False),

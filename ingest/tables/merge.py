@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from ingest.tables.looks import newest_flag, with_earlier_texts
 from ingest.tables.moved_posts import keep_newest_of_moved_posts
 from ingest.tables.sorted_runs import Key, Run, in_order, key_ranges, limit_runs, read_run, rows_between, size_bytes
 from lurker.progress import progress
@@ -48,7 +49,8 @@ only make ties deterministic."""
 def merge(workspace: Workspace, staged: dict[str, list[Run]], scratch: Path) -> None:
     """Merge runs of observations, posts and comments into the workspace's three tables.
 
-    The newest retrieval of each post and comment is kept, and every observation (a score seen at a known time).
+    The newest retrieval of each post and comment is kept, and every observation (a score seen at a known time). An item
+    deleted meanwhile keeps its last text and is marked.
     Comments of subreddits with new posts are merged again too, because their `is_by_op` may only now be known.
 
     Args:
@@ -136,7 +138,7 @@ def _display_names(workspace: Workspace, spellings: Counter[str]) -> dict[str, s
 
 
 def _newest_rows(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """One row per item, the newest."""
+    """One row per item: the newest, with the text of an earlier one if it was deleted since."""
     key = table.key[0]
     if rows[key].n_unique() == rows.height:
         return rows
@@ -144,18 +146,24 @@ def _newest_rows(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     others = [name for name in rows.columns if name not in NEWEST_FIRST]
     descending = [*NEWEST_FIRST.values(), *(False for _ in others)]
     doubles = rows.filter(is_double).sort(*NEWEST_FIRST, *others, descending=descending, nulls_last=True)
-    return pl.concat([rows.filter(~is_double), doubles.unique(key, keep="first", maintain_order=True)])
+    newest = doubles.unique(key, keep="first", maintain_order=True)
+    if table is COMMENTS:
+        newest = newest.drop("is_controversial").join(newest_flag(doubles), on=key, maintain_order="left")
+    newest = with_earlier_texts(newest, doubles, table)
+    return pl.concat([rows.filter(~is_double), newest.select(rows.columns)])
 
 
 def _unique_observations(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row per observation, from sorted rows; of two scores seen at the same time, the higher."""
+    """One row per observation, from sorted rows; of two seen at the same time, the higher score and any flag."""
     key = list(OBSERVATIONS.key)
     if not (rows["item_id"] == rows["item_id"].shift()).any():
         return rows
     is_double = rows.select(pl.struct(key).is_duplicated()).to_series()
     if not is_double.any():
         return rows
-    doubles = rows.filter(is_double).group_by(key).agg(pl.col("subreddit").min(), pl.col("score").max())
+    doubles = (
+        rows.filter(is_double).group_by(key).agg(pl.col("subreddit").min(), pl.col("score", "is_controversial").max())
+    )
     return pl.concat([rows.filter(~is_double), doubles.select(rows.columns)])
 
 

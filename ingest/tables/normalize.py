@@ -20,11 +20,17 @@ _UNCLEAN = ["&amp;", "&lt;", "&gt;", "\x00", "u/", "U/", "ser/"]
 """Every text that needs cleaning contains one of these; some clean texts do too."""
 MAX_TIME = 4_102_444_800
 """The year 2100 in seconds since 1970: a larger time is in another unit."""
-_LOOKS = {
-    **{name: pl.col(name) for name in ("retrieved_on", "retrieved_utc", "updated_on", "updated_utc")},
+_FIRST_LOOKS = {name: pl.col(name) for name in ("retrieved_on", "retrieved_utc")}
+"""Times at which the text may have been seen."""
+_LATER_LOOKS = {
+    **{name: pl.col(name) for name in ("updated_on", "updated_utc")},
     "_meta.retrieved_2nd_on": pl.col("_meta").struct.field("retrieved_2nd_on"),
 }
+"""Times at which an archive may have seen the item again."""
+_LOOKS = {**_FIRST_LOOKS, **_LATER_LOOKS}
 """Times at which the score may have been seen; the latest counts, as archives replace the score at each."""
+_FLAGS = {True: ("1", "1.0", "true", "True"), False: ("0", "0.0", "false", "False")}
+"""What `controversiality` is written as: Reddit returns 0 or 1, conversions between formats write it otherwise."""
 _UNITS = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 _SUBREDDIT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"  # r/reddit.com had a dot, r/u_name may have a dash
 
@@ -154,6 +160,9 @@ def posts(raw: pl.DataFrame, context: RowContext) -> pl.DataFrame:
             | _was_deleted_later(),
             flair=clean_text(pl.col("link_flair_text"), keep_mentions),
             crosspost_of=_filled(pl.col("crosspost_parent").str.strip_prefix("t3_")),
+            is_contest="contest_mode",
+            suggested_sort=_filled(pl.col("suggested_sort")),
+            is_score_hidden="hide_score",
             **_item_columns(context.source),
         )
         .select(*POSTS.columns)
@@ -177,6 +186,7 @@ def comments(raw: pl.DataFrame, context: RowContext) -> pl.DataFrame:
             comment_id="id",
             is_top_level=parent.str.strip_prefix("t3_") == pl.col("post_id"),
             parent_id=parent.str.replace(r"^t[13]_", ""),
+            is_controversial=_flag(pl.col("controversiality")),
             is_deleted=is_removed(pl.col("body")) | (pl.col("body") == "") | _was_deleted_later(),
             is_score_hidden=pl.col("score_hidden").fill_null(False),
             is_stickied=pl.col("stickied").fill_null(False),
@@ -212,7 +222,30 @@ def _item_columns(source: str) -> dict[str, pl.Expr]:
         "is_edited": ~pl.col("edited").fill_null("false").is_in(["false", "0", "0.0", ""]),
         "source": pl.lit(source),
         "retrieved_utc": pl.col("observed"),
+        **_both_counts(),
+        "first_retrieved_utc": _first_of_two_looks(),
     }
+
+
+def _both_counts() -> dict[str, pl.Expr]:
+    """Upvotes and downvotes, where the row tells them; null where `ups` repeats the score and `downs` is 0.
+
+    Source: `"downs": 0, "ups": item.score`, r2/r2/lib/jsontemplates.py of https://github.com/reddit-archive/reddit.
+    """
+    are_told = (pl.col("downs") > 0) & (pl.col("ups") >= 0)
+    return {name: pl.when(are_told).then(name) for name in ("ups", "downs")}
+
+
+def _first_of_two_looks() -> pl.Expr:
+    """When the item was retrieved first, if the row tells that it was retrieved again later; else null."""
+    first = pl.min_horizontal(_seconds(time) for time in _FIRST_LOOKS.values())
+    later = pl.max_horizontal(_seconds(time) for time in _LATER_LOOKS.values())
+    return pl.when(later > first).then(first)
+
+
+def _flag(text: pl.Expr) -> pl.Expr:
+    """The truth value that is written as one of `_FLAGS`; null for any other text."""
+    return pl.when(text.is_in(_FLAGS[True])).then(True).when(text.is_in(_FLAGS[False])).then(False)
 
 
 def _was_deleted_later() -> pl.Expr:

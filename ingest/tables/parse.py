@@ -36,6 +36,7 @@ RAW_TYPES = {
     "updated_utc": "DOUBLE",
     "_meta": "STRUCT(retrieved_2nd_on DOUBLE, was_deleted_later BOOLEAN)",
     "edited": "VARCHAR",
+    "controversiality": "VARCHAR",
     "over_18": "BOOLEAN",
     "stickied": "BOOLEAN",
     "distinguished": "VARCHAR",
@@ -54,6 +55,8 @@ RAW_TYPES = {
     "body": "VARCHAR",
     "score_hidden": "BOOLEAN",
     "hide_score": "BOOLEAN",
+    "contest_mode": "BOOLEAN",
+    "suggested_sort": "VARCHAR",
     "is_submitter": "BOOLEAN",
 }
 """Reddit's fields that are read, with DuckDB types; a value of another type becomes null, and its row is kept."""
@@ -66,7 +69,12 @@ _META = ("retrieved_2nd_on", "was_deleted_later")
 _KINDS = {"VARCHAR": "TEXT", "BIGINT": "WHOLE", "DOUBLE": "REAL", "BOOLEAN": "FLAG"}
 FIELDS = {
     **{name: _KINDS.get(dtype, "OBJECT") for name, dtype in RAW_TYPES.items()},
-    **{"edited": "LOOSE", "_meta.retrieved_2nd_on": "REAL", "_meta.was_deleted_later": "FLAG"},
+    **{
+        "edited": "LOOSE",
+        "controversiality": "LOOSE",
+        "_meta.retrieved_2nd_on": "REAL",
+        "_meta.was_deleted_later": "FLAG",
+    },
 }
 """The same fields with the types of the compiled reader."""
 

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from ingest.native.json_lines import array, frame_of
-from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
+from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, with_newer_columns
 from lurker.workspace import atomic_path
 
 Numbers = np.ndarray[tuple[int], np.dtype[Any]]
@@ -121,11 +121,11 @@ def key_ranges(runs: Sequence[Run], table: Table, n_ranges: int) -> list[tuple[K
 
 
 def rows_between(run: Run, table: Table, low: Key, high: Key | None) -> pl.DataFrame:
-    """The rows of a run whose key is in [low, high)."""
+    """The rows of a run whose key is in [low, high); columns newer than the run are null."""
     if isinstance(run, pl.DataFrame) or run.suffix == ".arrow":
         rows = read_run(run)
         start, end = _first_row(rows, table, low), rows.height if high is None else _first_row(rows, table, high)
-        return rows.slice(start, end - start)
+        return _completed(rows.slice(start, end - start), table)
     name, column = run.parent.name, pl.col(ORDER[table.name][0])
     if low[0] > name or (high is not None and high[0] < name):
         return table.empty()
@@ -134,7 +134,11 @@ def rows_between(run: Run, table: Table, low: Key, high: Key | None) -> pl.DataF
         rows_of_file = rows_of_file.filter(column >= low[1])
     if high is not None and high[0] == name:
         rows_of_file = rows_of_file.filter(column < high[1])
-    return rows_of_file.collect()
+    return _completed(rows_of_file.collect(), table)
+
+
+def _completed(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
+    return with_newer_columns(rows, table).select(*table.columns)
 
 
 def limit_runs(runs: Sequence[Run], table: Table, scratch: Path, memory_bytes: int) -> list[Run]:

@@ -28,7 +28,7 @@ from lurker.progress import say
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
 from lurker.workspace import Workspace, atomic_path, read_json, write_json
 
-STAGING_VERSION = 8
+STAGING_VERSION = 9
 """Part of every fingerprint; raise it when the meaning of staged rows or of block numbers changes."""
 
 COUNTS = ("n_rows", "n_posts", "n_comments", "n_malformed")
@@ -179,11 +179,12 @@ def _tables(posts: pl.DataFrame, comments: pl.DataFrame) -> dict[str, pl.DataFra
     observations = [
         rows.filter(has_time_and_score & is_shown).select(
             *(pl.col(table.key[0]).alias("item_id"), pl.lit(kind).alias("kind"), "subreddit"),
-            *(pl.col("retrieved_utc").alias("observed_utc"), "score"),
+            *(pl.col("retrieved_utc").alias("observed_utc"), "score", flag.alias("is_controversial")),
         )
-        for rows, table, kind, is_shown in (
-            (posts, POSTS, "post", pl.lit(True)),
-            (comments, COMMENTS, "comment", ~pl.col("is_score_hidden")),  # Reddit returns 1 for a hidden score
+        for rows, table, kind, is_shown, flag in (
+            (posts, POSTS, "post", pl.lit(True), pl.lit(None, dtype=pl.Boolean)),
+            # Reddit returns 1 for a hidden score
+            (comments, COMMENTS, "comment", ~pl.col("is_score_hidden"), pl.col("is_controversial")),
         )
     ]
     tables = ((OBSERVATIONS, pl.concat(observations)), (POSTS, posts), (COMMENTS, comments))

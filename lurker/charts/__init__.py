@@ -4,6 +4,7 @@ Accuracies are shares, 0–1, where 0.5 is chance. Baselines, confounders and mo
 """
 
 from lurker.charts.audit import ledger_waterfall, love_plot, probe_intervals
+from lurker.charts.ceiling import ceiling_intervals
 from lurker.charts.overview import reach
 from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
 from lurker.charts.scaling import accuracy_by_data, accuracy_by_parameters, scaling_curve
@@ -12,6 +13,7 @@ from lurker.charts.transfer import transfer_heatmap, transfer_matrix
 __all__ = [
     "accuracy_by_data",
     "accuracy_by_parameters",
+    "ceiling_intervals",
     "ledger_waterfall",
     "love_plot",
     "probe_intervals",

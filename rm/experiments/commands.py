@@ -1,4 +1,4 @@
-"""`lurker experiment`: data and model size, transfer across communities, recipes compared, settings searched."""
+"""`lurker experiment`: data and model size, transfer, recipes compared, settings searched, and what labels allow."""
 
 import sys
 from typing import Annotated
@@ -11,12 +11,12 @@ from lurker.progress import say
 from lurker.report import print_json, show
 from lurker.workspace import open_workspace
 from rm.experiments.results import ExperimentResult, failure_table
-from rm.options import AsJson, EngineName, Model, Seeds, Settings, Subreddits, Test, Title, Workers
+from rm.options import AsJson, EngineName, Model, Seeds, Settings, Split, Subreddits, Test, Title, Workers
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Data and model size, transfer across communities, recipes compared, settings searched.",
+    help="Data and model size, transfer, recipes compared, settings searched, and the ceilings of a pair set.",
 )
 PairsName = Annotated[str, typer.Argument(metavar="NAME", help="Pair set to train on.")]
 
@@ -176,6 +176,34 @@ def search_command(
     _finish(result, as_json)
     if not as_json:
         say(f"Best: `{result.train_command}`")
+
+
+@app.command("ceiling")
+def ceiling_command(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Pair set whose labels are judged.")],
+    split: Split = "test",
+    test: str | None = typer.Option(
+        None, "--test", help="Judge the labels of this pair set instead, with the runs that were trained on NAME."
+    ),
+    runs: str | None = typer.Option(
+        None, "--runs", help="Ids of runs, separated by commas; all that were evaluated on these pairs by default."
+    ),
+    experiment: str | None = typer.Option(None, "--name", help="Name of the experiment; NAME-ceiling by default."),
+    as_json: AsJson = False,
+) -> None:
+    """Estimate the accuracy that no predictor can exceed on a pair set's labels; nothing is trained."""
+    workspace = open_workspace(ctx.obj)
+    from rm.experiments.ceiling import ceiling
+
+    result = ceiling(
+        read_pair_set(workspace, name),
+        split=split,
+        test=test,
+        runs=None if runs is None else _names(runs),
+        name=experiment,
+    )
+    _finish(result, as_json)
 
 
 def _finish(result: ExperimentResult, as_json: bool) -> None:

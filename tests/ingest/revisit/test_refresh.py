@@ -72,7 +72,9 @@ def test_scores_are_updated_and_every_observation_is_kept(seen_once, world, serv
     assert (report.n_gone, report.n_ripe_now, report.n_calls) == (0, n_items, -(-n_items // 100))
     after = rows_of(seen_once, COMMENTS)
     for name, row in before.items():
-        assert after[name] == {**row, "score": row["score"] + 7, "retrieved_utc": LATER}
+        text_utc = None if row["is_edited"] else row["retrieved_utc"]  # an edited comment has its new text
+        seen_now = {"score": row["score"] + 7, "retrieved_utc": LATER, "first_retrieved_utc": text_utc}
+        assert after[name] == {**row, **seen_now}
     looks = seen_once.scan(OBSERVATIONS).collect()
     assert looks.height == 2 * n_items
     gained = (

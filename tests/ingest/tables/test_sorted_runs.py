@@ -25,6 +25,7 @@ def looks(n, start=0):
         "subreddit": [SUBREDDITS[number % len(SUBREDDITS)] for number in numbers],
         "observed_utc": [number % 3 for number in numbers],
         "score": list(numbers),
+        "is_controversial": [(None, True, False)[number % 3] for number in numbers],
     }
     return pl.DataFrame(columns, schema=OBSERVATIONS.schema)
 

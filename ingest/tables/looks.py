@@ -1,0 +1,66 @@
+"""Several looks at one item: which text and which flag its row keeps; pure functions of frames.
+
+The newest look wins, but for two things. An item that was deleted since keeps the text it had, and is marked as
+deleted. Of several looks at the same second, any may tell that the item is controversial.
+"""
+
+import polars as pl
+
+from lurker.removed import is_removed
+from lurker.schema import COMMENTS, POSTS, Table
+
+TEXTS = {POSTS.name: ("title", "body"), COMMENTS.name: ("body",)}
+"""Columns with texts; a purge sets those of deleted items to the empty string, `author_hash` and `flair` to null."""
+
+
+def text_time(suffix: str = "") -> pl.Expr:
+    """When the text of a row was retrieved, seconds since 1970.
+
+    Args:
+        suffix: of the columns' names.
+    """
+    return pl.coalesce(f"first_retrieved_utc{suffix}", f"retrieved_utc{suffix}")
+
+
+def with_earlier_texts(newest: pl.DataFrame, looks: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """The newest rows; those of deleted items that have no text get the latest one that any look has.
+
+    A text that a purge erased stays erased. `first_retrieved_utc` becomes the time of the look with the text.
+
+    Args:
+        newest: one row per item.
+        looks: all rows of these items; of texts retrieved at the same time, the first row's counts.
+    """
+    key, names = table.key[0], TEXTS[table.name]
+    is_missing = {name: is_removed(pl.col(name)) | (pl.col(name) == "") for name in names}
+    is_erased = pl.all_horizontal(pl.col(name) == "" for name in names) & pl.col("author_hash").is_null()
+    is_open = pl.col("is_deleted") & pl.any_horizontal(is_missing.values()) & ~is_erased
+    incomplete = newest.filter(is_open).select(key)
+    if incomplete.is_empty():
+        return newest
+    by_text = looks.join(incomplete, on=key, how="semi").with_columns(_text_utc=text_time())
+    by_text = by_text.sort("_text_utc", descending=True, nulls_last=True, maintain_order=True)
+    found = by_text.group_by(key).agg(
+        *(pl.col(name).filter(~is_missing[name]).first().alias(f"_{name}") for name in names),
+        *(pl.col("_text_utc").filter(~is_missing[name]).first().alias(f"_{name}_utc") for name in names),
+    )
+    joined = newest.join(found, on=key, how="left", maintain_order="left")
+    is_filled = {name: is_missing[name] & pl.col(f"_{name}").is_not_null() for name in names}
+    text_utc = pl.coalesce(pl.when(is_filled[name]).then(f"_{name}_utc") for name in reversed(names))
+    return joined.with_columns(
+        *(pl.when(is_filled[name]).then(f"_{name}").otherwise(name).alias(name) for name in names),
+        first_retrieved_utc=pl.coalesce(
+            pl.when(text_utc < pl.col("retrieved_utc")).then(text_utc), "first_retrieved_utc"
+        ),
+    ).select(newest.columns)
+
+
+def newest_flag(looks: pl.DataFrame) -> pl.DataFrame:
+    """comment_id and is_controversial: whether any of the newest looks at the comment says so.
+
+    Args:
+        looks: rows of the table comments.
+    """
+    newest = pl.col("retrieved_utc").max()
+    is_newest = pl.col("retrieved_utc").eq_missing(newest)
+    return looks.group_by(COMMENTS.key).agg(pl.col("is_controversial").filter(is_newest).max())

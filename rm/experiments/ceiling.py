@@ -1,0 +1,266 @@
+"""The ceilings of a pair set: what labels of noisy votes allow, by every estimator that its data permit."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lurker.arguments import as_names
+from lurker.errors import CallError
+from lurker.pair_sets import SPLITS, PairSet, pair_set_name, read_pair_set, require_pair_set, split_of
+from lurker.progress import progress
+from lurker.report import ResultTable
+from lurker.schema import CEILING, check
+from lurker.stats import Estimate, accuracy_interval
+from lurker.workspace import Workspace, write_json, write_parquet
+from rm.experiments.ceiling_inputs import (
+    Predictor,
+    chosen_gap,
+    finished_runs,
+    read_fuzz,
+    read_looks,
+    read_margins,
+    read_predictors,
+    read_truth,
+)
+from rm.experiments.config import Experiment
+from rm.experiments.results import ExperimentResult
+from rm.experiments.text_ceilings import CALIBRATED, TRIAD, bracket, calibrated_margins, triad
+from rm.experiments.vote_ceilings import Ceiling, Kind, nothing_yet, posterior, reliability, two_looks
+
+ORDER = ("truth", "bracket", "triad", "calibrated margins", "posterior", "two looks", "two-look reliability")
+"""Rows of the table, text ceiling first."""
+TRUTHS: dict[Kind, str] = {
+    "vote": "The simulator's truth: an oracle of each response's net vote rate, its luck included.",
+    "text": "The simulator's truth: an oracle of each response's quality.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The pairs whose labels are judged."""
+
+    pair_set: PairSet
+    split: str
+    pairs: pl.DataFrame
+    """PAIRS of the split"""
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where they are."""
+        return self.pair_set.workspace
+
+    @property
+    def name(self) -> str:
+        """Of the pair set."""
+        return self.pair_set.name
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CeilingResult(ExperimentResult):
+    """The CEILING table: one row per estimator and ceiling."""
+
+    judged: Judged
+    best: str | None
+    """the best model of texts, RUN or RUN:BASELINE; None without one"""
+    best_accuracy: Estimate | None
+
+    @property
+    def sentence(self) -> str:
+        """What can be said about the text ceiling."""
+        (row,) = self.frame.filter(ceiling="text", estimator="bracket").to_dicts()
+        on = f"on {row['n_pairs']:,} pairs of {row['n_posts']:,} posts"
+        if row["high"] is None:
+            return f"Text ceiling: cannot tell {on}."
+        if row["low"] is None or self.best_accuracy is None:
+            return f"Text ceiling at most {_ends(0.5, row['high'])[1]} {on}; no model of texts was evaluated on them."
+        low, high = _ends(row["low"], row["high"])
+        return f"Text ceiling between {low} and {high} {on}; best model {_shown(self.best_accuracy.value)}."
+
+    def table(self) -> ResultTable:
+        """Value, interval and pairs of each estimator; what it assumes is in `tables()`."""
+        rows = [
+            {
+                "ceiling": row["ceiling"],
+                "estimator": row["estimator"],
+                "value": row["value"],
+                "from": row["low"],
+                "to": row["high"],
+                "pairs": row["n_pairs"],
+                "posts": row["n_posts"],
+            }
+            for row in self.frame.to_dicts()
+        ]
+        return ResultTable(f"Ceilings of {self.judged.name} ({self.judged.split})", rows, self.sentence)
+
+    def result_tables(self) -> Sequence[ResultTable]:
+        """What each estimator assumes or lacks, then the figures."""
+        columns = ("ceiling", "estimator", "assumption", "reason")
+        rows = self.frame.filter(pl.col("estimator") != "truth").select(columns).to_dicts()
+        return [ResultTable("What they assume, and why a figure is missing", rows), self.table()]
+
+    def report(self) -> dict[str, Any]:
+        """The JSON object that the command prints."""
+        best = None if self.best_accuracy is None else {"model": self.best, "accuracy": self.best_accuracy.value}
+        return {**ExperimentResult.report(self), "sentence": self.sentence, "best_model": best}
+
+    def plot(self) -> Any:
+        """The estimators with their intervals, brackets as bars, and the best model."""
+        from lurker.charts import ceiling_intervals
+
+        best = None if self.best_accuracy is None else self.best_accuracy.value
+        return ceiling_intervals(self.frame, best)
+
+
+def ceiling(
+    pairs: PairSet,
+    *,
+    split: str = "test",
+    test: PairSet | str | None = None,
+    runs: Sequence[str] | str | None = None,
+    name: str | None = None,
+) -> CeilingResult:
+    """Estimate the accuracy that no predictor can exceed on the labels of a pair set.
+
+    Nothing is trained: models count if they were evaluated on these pairs. What cannot be told is named in the table's
+    column `reason`, with what to do; the rest is estimated.
+
+    Args:
+        pairs: pair set.
+        split: whose pairs are judged.
+        test: pair set whose labels are judged instead, with the runs that were trained on `pairs`.
+        runs: ids of finished runs; by default all that were evaluated on these pairs.
+        name: of the experiment; `<pairs>-ceiling` by default.
+
+    Raises:
+        CallError: there is no such split, pair set or run.
+        LurkerError: the split is empty.
+    """
+    require_pair_set(pairs)
+    if split not in SPLITS:
+        raise CallError(f"The split is one of {', '.join(SPLITS)}, got {split!r}.")
+    workspace = pairs.workspace
+    experiment = Experiment(workspace, name or f"{pairs.name}-ceiling")
+    judged_set = pairs if test is None else read_pair_set(workspace, pair_set_name(test))
+    judged = Judged(judged_set, split, split_of(judged_set.frame, judged_set.name, split))
+    chosen = finished_runs(workspace, None if test is None else pairs.name) if runs is None else as_names(runs, "runs")
+    return run_ceiling(experiment, judged, chosen)
+
+
+def run_ceiling(experiment: Experiment, judged: Judged, runs: Sequence[str]) -> CeilingResult:
+    """Read looks, predictions and truth; estimate; write CEILING, then the manifest."""
+    with progress("Estimating ceilings", 4, "steps") as advance:
+        predictors = read_predictors(judged.workspace, judged.pairs, judged.name, judged.split, runs)
+        advance(1)
+        rows = text_rows(judged, predictors)
+        advance(1)
+        rows += vote_rows(judged)
+        advance(1)
+        rows += truth_rows(judged)
+        advance(1)
+    rows.sort(key=lambda row: (row.ceiling != "text", ORDER.index(row.estimator)))
+    frame = check(pl.DataFrame([asdict(row) for row in rows], schema_overrides=CEILING.schema), CEILING)
+    best = predictors[0] if predictors else None
+    accuracy = accuracy_interval(best.is_correct, judged.pairs["post_id"].to_numpy()) if best else None
+    result = CeilingResult(experiment, frame, (), judged, best.name if best else None, accuracy)
+    write_parquet(frame, experiment.folder / "ceiling.parquet")
+    manifest = {
+        "kind": "ceiling",
+        "pairs": judged.name,
+        "pairs_sha256": judged.pair_set.manifest["pairs_sha256"],
+        "split": judged.split,
+        "models": {one.name: one.accuracy for one in predictors},
+        "sentence": result.sentence,
+    }
+    write_json(manifest, experiment.folder / "manifest.json")
+    return result
+
+
+def text_rows(judged: Judged, predictors: Sequence[Predictor]) -> list[Ceiling]:
+    """Estimates of the text ceiling, from the models of texts, the best first."""
+    pairs, posts = judged.pairs, judged.pairs["post_id"].to_numpy()
+    found = bracket({one.name: one.is_correct for one in predictors}, pairs["label_confidence"].to_numpy(), posts)
+    evaluate = f"`lurker rm evaluate RUN --pairs {judged.name} --split {judged.split}`"
+    if not predictors:
+        found = replace(found, reason=f"{found.reason}: {evaluate}")
+    return [found, _triad(predictors, posts, evaluate), _calibrated(judged, predictors, posts)]
+
+
+def _triad(predictors: Sequence[Predictor], posts: Any, evaluate: str) -> Ceiling:
+    """The triad of the two best models of different builds."""
+    first = predictors[0] if predictors else None
+    second = next((one for one in predictors if first and one.build != first.build), None)
+    if first is None or second is None:
+        missing = nothing_yet("triad", "text", posts, TRIAD)
+        reason = f"it needs two differently built models evaluated on these pairs, such as one of words: {evaluate}"
+        return replace(missing, reason=reason)
+    found = triad(first.is_correct, second.is_correct, posts)
+    return replace(found, assumption=f"{found.assumption} Models: {first.name} and {second.name}.")
+
+
+def _calibrated(judged: Judged, predictors: Sequence[Predictor], posts: Any) -> Ceiling:
+    """The calibrated margins of the best model, if it has predictions on validation."""
+    held_out = judged.pair_set.frame.filter(pl.col("split") == "validation").sort("pair_id")
+    best = predictors[0] if predictors else None
+    margins = None
+    if best and judged.split != "validation" and held_out.height:
+        margins = read_margins(judged.workspace, best, held_out, judged.name, "validation")
+    if best is None or margins is None:
+        run_id = best.run_id if best else "RUN"
+        command = f"`lurker rm evaluate {run_id} --pairs {judged.name} --split validation`"
+        empty = nothing_yet("calibrated margins", "text", posts, CALIBRATED)
+        return replace(empty, reason=f"it needs the best model's predictions on validation pairs: {command}")
+    rng = np.random.default_rng(0)
+    found = calibrated_margins(best.margins, posts, margins, held_out["post_id"].to_numpy(), rng=rng)
+    return replace(found, assumption=f"{found.assumption} Model: {best.name}.")
+
+
+def vote_rows(judged: Judged) -> list[Ceiling]:
+    """Estimates of the vote ceiling, from scores and from looks at them."""
+    posts = judged.pairs["post_id"].to_numpy()
+    looks = read_looks(judged.workspace, judged.pairs)
+    measured = read_fuzz(judged.workspace, judged.pair_set.frame)
+    told = float(judged.pair_set.manifest["recipe"].get("vote_fuzz", 0.0)) / _root_score(judged.pairs)
+    fuzz = max(measured or 0.0, told)
+    arrays = looks.pairs["first"].to_numpy(), looks.pairs["later"].to_numpy(), looks.pairs["post_id"].to_numpy()
+    gap = chosen_gap(judged.pair_set, judged.pairs)
+    twice = [
+        two_looks(*arrays, first_share=looks.first_share, min_gap=gap, fuzz=fuzz),
+        reliability(*arrays, first_share=looks.first_share, fuzz=fuzz),
+    ]
+    if looks.pairs.is_empty():
+        reason = "these scores were seen once; see them again with `lurker ingest refresh`, then build the pairs again"
+        twice = [replace(one, reason=reason) for one in twice]
+    elif measured is None:
+        unknown = " Fuzz is not measured: no score was seen twice at the age of a week."
+        twice = [replace(one, assumption=one.assumption + unknown) for one in twice]
+    return [posterior(judged.pairs["label_confidence"].to_numpy(), posts), *twice]
+
+
+def _root_score(pairs: pl.DataFrame) -> float:
+    """The square root of 1 + |score| of a typical response, the unit of fuzz, votes."""
+    return float(np.sqrt(1 + np.abs(pairs.select("chosen_score", "rejected_score").to_numpy()).mean()))
+
+
+def truth_rows(judged: Judged) -> list[Ceiling]:
+    """The true ceilings, where the pairs are simulated."""
+    rows = []
+    for kind, oracle in read_truth(judged.workspace, judged.pairs).items():
+        posts = oracle["post_id"].to_numpy()
+        estimate = accuracy_interval(oracle["is_correct"].to_numpy(), posts)
+        empty = nothing_yet("truth", kind, posts, TRUTHS[kind])
+        rows.append(replace(empty, value=estimate.value, low=estimate.low, high=estimate.high))
+    return rows
+
+
+def _shown(value: float) -> str:
+    """A share with three digits and no leading zero."""
+    return f"{value:.3f}".removeprefix("0")
+
+
+def _ends(low: float, high: float) -> tuple[str, str]:
+    """Both ends of a bracket with two digits, rounded outwards."""
+    down, up = np.floor(100 * low) / 100, np.ceil(100 * high) / 100
+    return f"{down:.2f}".removeprefix("0"), f"{up:.2f}".removeprefix("0")
