@@ -232,8 +232,9 @@ static void put_text(const normaliser *n, const column *c, int64_t i, text t) {
 }
 
 static void put_whole(const column *c, int64_t i, int64_t value, int is_known) {
-    ((int64_t *)(void *)c->values)[i] = is_known ? value : 0;
-    if (c->valid && is_known) set_bit(c->valid, i);
+    if (!is_known) return; /* memory that nothing is written to costs nothing */
+    ((int64_t *)(void *)c->values)[i] = value;
+    if (c->valid) set_bit(c->valid, i);
 }
 
 static void put_flag(const column *c, int64_t i, int is_set) {
@@ -294,8 +295,8 @@ static void put_comment(const normaliser *n, int64_t row, int64_t i, looks seen)
 
 /* Filter the input rows and write the comments among them. Returns the number of comments.
  *
- * texts: the texts of the input, which those of the output share. Bitmaps of `out` are zero, and so are texts of the
- * output that may be null. left: set to the numbers of the rows that are left to the caller. counts: set to the number
+ * texts: the texts of the input, which those of the output share. Bitmaps of `out` are zero, and so are texts and
+ * integers of the output that may be null. left: set to the numbers of the rows that are left to the caller. counts: set to the number
  * of rows per outcome.
  */
 int64_t lurker_comments(

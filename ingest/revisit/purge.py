@@ -7,7 +7,8 @@
 
 Predictions hold ids and margins, no text. Models and tokenizers trained on a text, and files exported from the
 workspace, are not changed: the report lists both. Ingesting a dump again with other filters may bring back texts that
-the archive itself kept; purge again afterwards.
+the archive itself kept, and an earlier look at an item that was first seen deleted brings its text, marked as deleted;
+purge again afterwards.
 
 Each partition, pair set and file is replaced atomically. Purging twice changes nothing, and the next run completes one
 that was killed.

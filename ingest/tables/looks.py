@@ -23,7 +23,7 @@ def text_time(suffix: str = "") -> pl.Expr:
 
 
 def with_earlier_texts(newest: pl.DataFrame, looks: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """The newest rows; those of deleted items that have no text get the latest one that any look has.
+    """The newest rows; those of deleted items get the text that was retrieved last.
 
     A text that a purge erased stays erased. `first_retrieved_utc` becomes the time of the look with the text.
 
@@ -32,27 +32,27 @@ def with_earlier_texts(newest: pl.DataFrame, looks: pl.DataFrame, table: Table) 
         looks: all rows of these items; of texts retrieved at the same time, the first row's counts.
     """
     key, names = table.key[0], TEXTS[table.name]
-    is_missing = {name: is_removed(pl.col(name)) | (pl.col(name) == "") for name in names}
     is_erased = pl.all_horizontal(pl.col(name) == "" for name in names) & pl.col("author_hash").is_null()
-    is_open = pl.col("is_deleted") & pl.any_horizontal(is_missing.values()) & ~is_erased
-    incomplete = newest.filter(is_open).select(key)
-    if incomplete.is_empty():
+    deleted = newest.filter(pl.col("is_deleted") & ~is_erased).select(key)
+    if deleted.is_empty():
         return newest
-    by_text = looks.join(incomplete, on=key, how="semi").with_columns(_text_utc=text_time())
+    by_text = looks.join(deleted, on=key, how="semi").with_columns(_text_utc=text_time())
     by_text = by_text.sort("_text_utc", descending=True, nulls_last=True, maintain_order=True)
+    has_text = {name: ~is_removed(pl.col(name)) & (pl.col(name) != "") for name in names}
     found = by_text.group_by(key).agg(
-        *(pl.col(name).filter(~is_missing[name]).first().alias(f"_{name}") for name in names),
-        *(pl.col("_text_utc").filter(~is_missing[name]).first().alias(f"_{name}_utc") for name in names),
+        *(pl.col(name).filter(has_text[name]).first().alias(f"_{name}") for name in names),
+        *(pl.col("_text_utc").filter(has_text[name]).first().alias(f"_{name}_utc") for name in names),
     )
-    joined = newest.join(found, on=key, how="left", maintain_order="left")
-    is_filled = {name: is_missing[name] & pl.col(f"_{name}").is_not_null() for name in names}
-    text_utc = pl.coalesce(pl.when(is_filled[name]).then(f"_{name}_utc") for name in reversed(names))
-    return joined.with_columns(
-        *(pl.when(is_filled[name]).then(f"_{name}").otherwise(name).alias(name) for name in names),
-        first_retrieved_utc=pl.coalesce(
-            pl.when(text_utc < pl.col("retrieved_utc")).then(text_utc), "first_retrieved_utc"
-        ),
-    ).select(newest.columns)
+    text_utc = pl.coalesce(f"_{name}_utc" for name in reversed(names))  # a post's text is its body, else its title
+    earlier_utc = pl.when(text_utc < pl.col("retrieved_utc")).then(text_utc)
+    return (
+        newest.join(found, on=key, how="left", maintain_order="left")
+        .with_columns(
+            *(pl.coalesce(f"_{name}", name).alias(name) for name in names),
+            first_retrieved_utc=pl.when(text_utc.is_null()).then("first_retrieved_utc").otherwise(earlier_utc),
+        )
+        .select(newest.columns)
+    )
 
 
 def newest_flag(looks: pl.DataFrame) -> pl.DataFrame:

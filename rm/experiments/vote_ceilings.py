@@ -98,7 +98,7 @@ def two_looks(
     Pairs are chosen by their final score, which the later votes are part of: pairs in which they contradict the first
     look fall out more often. The lower end therefore counts only pairs that would have been chosen too if the later
     votes had been the opposite; pairs without a leader in a window count half. The upper end counts all pairs with a
-    leader at the first look. Both choices make the bracket wider.
+    leader in both windows: a draw is no label, and few votes make many. Both choices make the bracket wider.
 
     Args:
         first: score of chosen minus that of rejected at the first look, [n].
@@ -127,8 +127,8 @@ def two_looks(
         low = _agreement(before[is_fair], after[is_fair], post[is_fair]).low
     if not FIRST_SHARE[0] <= first_share <= FIRST_SHARE[1]:
         reasons.append(f"no upper end: the first look holds {first_share:.0%} of the votes, so the windows differ")
-    elif (leads := before != 0).any():
-        high = accuracy_if_alike(_agreement(before[leads], after[leads], post[leads]).high)
+    elif (led := (before != 0) & (after != 0)).any():
+        high = accuracy_if_alike(_agreement(before[led], after[led], post[led]).high)
     return replace(empty, low=low, high=high, reason="; ".join(reasons) or None)
 
 

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
 import zstandard
 from praw.config import Config
@@ -12,7 +13,8 @@ from praw.config import Config
 from ingest.http.rate_limit import Clock
 from ingest.live_reddit.api import RedditApi
 from ingest.live_reddit.call import ApiConfig
-from lurker.workspace import open_workspace
+from lurker.schema import WORKSPACE_TABLES
+from lurker.workspace import MARKER, open_workspace, read_json, write_json
 from tests.ingest.reddit_double import CLIENT_ID, CLIENT_SECRET
 
 
@@ -63,6 +65,20 @@ def make():
 def row_maker():
     """How tests make dumps: make.comment(1), make.post(), make.file(path, rows), make.long_window_zstd(data)."""
     return SimpleNamespace(comment=comment_row, post=post_row, file=write_lines, long_window_zstd=long_window_zstd)
+
+
+NEWER = {table.name: [name for name, column in table.columns.items() if column.since > 2] for table in WORKSPACE_TABLES}
+"""Columns that version 3 added, by table."""
+
+
+def make_older(root):
+    """Rewrite a workspace's tables as version 2 had them."""
+    for table in WORKSPACE_TABLES:
+        for path in (root / table.name).glob("*/*.parquet"):
+            pl.read_parquet(path).drop(NEWER[table.name]).write_parquet(path)
+        for path in (root / table.name).glob("*/manifest.json"):
+            write_json(read_json(path) | {"schema_version": 2}, path)
+    write_json({"schema_version": 2}, root / MARKER)
 
 
 class FakeClock:

@@ -8,7 +8,7 @@ import pytest
 
 from ingest.dump_files.read import ingest_dumps
 from ingest.live_reddit.live import LiveConfig, ingest_reddit
-from ingest.revisit.refresh import RefreshConfig, refresh_items, unripe_items
+from ingest.revisit.refresh import RefreshConfig, refresh_items, unripe_items, updated_rows
 from ingest.revisit.survivorship import count_present, survivorship
 from ingest.tables.normalize import RowFilters
 from lurker.cli import run
@@ -17,6 +17,7 @@ from lurker.maturity import RIPE_AFTER_S
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
 from lurker.workspace import Workspace
 from tests.ingest import reddit_double as double
+from tests.ingest.conftest import make_older
 from tests.ingest.reddit_double import CREATED_UTC, Server, little_reddit
 
 FIRST_LOOK = CREATED_UTC + 20_000
@@ -82,6 +83,42 @@ def test_scores_are_updated_and_every_observation_is_kept(seen_once, world, serv
     )
     assert set(gained["score"]) == {7}
     assert list((seen_once.root / "staging").iterdir()) == []
+
+
+def test_a_workspace_of_version_2_is_refreshed(seen_once, world, server, make_api):
+    make_older(seen_once.root)
+    name, changed = next(iter(everything(world).items()))
+    changed["score"], changed["controversiality"] = 50, 1
+    report = refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
+    assert report.n_changed == 1
+    row = rows_of(seen_once, COMMENTS)[name]
+    assert (row["score"], row["is_controversial"]) == (50, True)
+
+
+def test_a_look_at_a_hidden_score_keeps_the_score_and_tells_the_flag():
+    """Reddit shows the mark even while it hides the score."""
+    seen = {"comment_id": "c1", "post_id": "p1", "parent_id": "p1", "is_top_level": True, "subreddit": "tea"}
+    seen |= {"body": "yes", "created_utc": 1, "source": "dump", "is_edited": False, "is_deleted": False}
+    seen |= {"is_stickied": False, "is_distinguished": False, "is_by_op": False}
+    old = {"score": 8, "is_score_hidden": False, "retrieved_utc": 5, "is_controversial": False, "ups": 9, "downs": 1}
+    new = {"score": 1, "is_score_hidden": True, "retrieved_utc": 9, "is_controversial": True}
+    (row,) = updated_rows(*(pl.DataFrame([seen | one], COMMENTS.schema) for one in (old, new)), COMMENTS).to_dicts()
+    assert (row["score"], row["ups"], row["downs"], row["is_controversial"]) == (8, 9, 1, True)
+    assert (row["retrieved_utc"], row["first_retrieved_utc"], row["is_score_hidden"]) == (9, 5, False)
+    (row,) = updated_rows(
+        *(pl.DataFrame([seen | old | one], COMMENTS.schema) for one in ({}, {"score": 9, "ups": None, "downs": None})),
+        COMMENTS,
+    ).to_dicts()
+    assert (row["score"], row["ups"], row["downs"]) == (9, None, None)
+
+
+@pytest.mark.parametrize(("before", "now", "kept"), [(True, False, False), (False, True, True), (True, None, True)])
+def test_contest_mode_is_that_of_the_newest_look_that_tells_it(before, now, kept):
+    seen = {"post_id": "p1", "subreddit": "tea", "title": "Which?", "body": "", "created_utc": 1, "is_self": True}
+    seen |= {"is_nsfw": False, "is_edited": False, "is_deleted": False, "source": "dump", "score": 3}
+    looks = ({"is_contest": before, "retrieved_utc": 5}, {"is_contest": now, "retrieved_utc": 9})
+    rows = updated_rows(*(pl.DataFrame([seen | look], POSTS.schema) for look in looks), POSTS)
+    assert rows["is_contest"].to_list() == [kept]
 
 
 def test_batches_of_a_hundred_youngest_first(seen_once, world, server, make_api):

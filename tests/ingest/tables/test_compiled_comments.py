@@ -110,7 +110,10 @@ _AUTHOR = st.one_of(
     st.sampled_from(["AutoModerator", "automoderator", "remindmebot", "Remind\u212aeBot", *KNOWN_BOTS]),
     st.text(st.characters(max_codepoint=0x7E), max_size=130),
 )
-_WHOLE = st.integers(-(10**17), 10**17)
+_WHOLE = st.integers(-(10**17), 10**17) | st.integers(-1, 3)
+_FLAG = (
+    st.booleans() | st.integers(-1, 2) | st.sampled_from([0.0, 1.0, 0.5, "", "0", "1", "1.0", "true", "False", "yes"])
+)
 _FIELDS = {
     "id": _ID,
     "link_id": _PREFIXED,
@@ -126,6 +129,7 @@ _FIELDS = {
     "_meta": st.fixed_dictionaries(
         {}, optional={"retrieved_2nd_on": _TIME, "was_deleted_later": st.booleans() | st.none()}
     ),
+    "controversiality": _FLAG,
     "edited": st.booleans() | st.sampled_from([0, 0.0, 1_500_000_300.0, "", "no"]),
     **dict.fromkeys(["over_18", "stickied", "score_hidden", "is_submitter"], st.booleans()),
     "distinguished": st.sampled_from(["moderator", "admin", "special", "gold", ""]),
@@ -153,10 +157,46 @@ _FILTERS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=_ROWS, filters=_FILTERS, salt=st.sampled_from([SALT, b"x", b"k" * 64]))
 def test_rows_equal_those_of_normalize(monkeypatch, rows, filters, salt):
     assert_same(*both_ways(monkeypatch, lines_of(rows), filters, salt))
+
+
+_TWO_LOOKS = {"retrieved_on": 7, "updated_on": 9}
+_SEEN_ONCE = {"retrieved_on": 7, "updated_on": 7}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"controversiality": 1}, {"is_controversial": True}),
+        ({"controversiality": 0}, {"is_controversial": False}),
+        ({"controversiality": True}, {"is_controversial": True}),
+        ({"controversiality": "False"}, {"is_controversial": False}),
+        ({"controversiality": 2}, {"is_controversial": None}),
+        ({"controversiality": None}, {"is_controversial": None}),
+        ({"ups": 5, "downs": 2}, {"ups": 5, "downs": 2}),
+        ({"ups": 0, "downs": 2}, {"ups": 0, "downs": 2}),
+        ({"ups": 5, "downs": 0}, {"ups": None, "downs": None}),
+        ({"ups": 5}, {"ups": None, "downs": None}),
+        ({"downs": 2}, {"ups": None, "downs": None}),
+        ({"ups": -1, "downs": 2}, {"ups": None, "downs": None}),
+        (_TWO_LOOKS, {"first_retrieved_utc": 7, "retrieved_utc": 9}),
+        (_SEEN_ONCE, {"first_retrieved_utc": None, "retrieved_utc": 7}),
+        ({"retrieved_on": 9, "updated_utc": 7}, {"first_retrieved_utc": None, "retrieved_utc": 9}),
+        ({"updated_utc": 7}, {"first_retrieved_utc": None, "retrieved_utc": 7}),
+        ({"retrieved_utc": 8} | _TWO_LOOKS, {"first_retrieved_utc": 7, "retrieved_utc": 9}),
+        ({"retrieved_on": 7.9, "updated_on": 7.95}, {"first_retrieved_utc": None, "retrieved_utc": 7}),
+        ({"retrieved_on": 7, "_meta": {"retrieved_2nd_on": 9}}, {"first_retrieved_utc": 7, "retrieved_utc": 9}),
+    ],
+)
+def test_what_a_row_tells_of_votes_and_looks(monkeypatch, fields, expected):
+    data = lines_of([_USUAL | fields])
+    assert rows_left([_USUAL | fields]) == []  # compiled code takes it
+    for batch in both_ways(monkeypatch, data, RowFilters()):
+        (row,) = batch.rows["comments"].select(*expected).to_dicts()
+        assert row == expected
 
 
 def test_many_authors_and_texts(monkeypatch):

@@ -141,6 +141,15 @@ def test_oddities_of_every_era(read, fields, expected):
         ({"crosspost_parent": 36}, {"crosspost_of": "10"}),
         ({"title": "Q &amp; A with /u/ann"}, {"title": "Q & A with /u/[name]"}),
         ({"upvote_ratio": 0.75, "num_comments": 4}, {"upvote_ratio": 0.75, "n_comments": 4}),
+        ({"contest_mode": True, "suggested_sort": "random"}, {"is_contest": True, "suggested_sort": "random"}),
+        ({"contest_mode": False, "suggested_sort": ""}, {"is_contest": False, "suggested_sort": None}),
+        ({}, {"is_contest": None, "suggested_sort": None, "is_score_hidden": None, "ups": None, "downs": None}),
+        ({"hide_score": True}, {"is_score_hidden": True, "score": None}),
+        ({"hide_score": False}, {"is_score_hidden": False, "score": 3}),
+        ({"ups": 12, "downs": 9}, {"ups": 12, "downs": 9}),
+        ({"ups": 3, "downs": 0}, {"ups": None, "downs": None}),
+        ({"retrieved_on": 7, "_meta": {"retrieved_2nd_on": 9}}, {"first_retrieved_utc": 7, "retrieved_utc": 9}),
+        ({"retrieved_on": 7}, {"first_retrieved_utc": None, "retrieved_utc": 7}),
     ],
 )
 def test_posts_of_every_era(read, fields, expected):
@@ -231,7 +240,7 @@ JSON = st.one_of(
 
 
 @given(st.lists(st.tuples(st.booleans(), st.dictionaries(st.sampled_from(sorted(RAW_TYPES)), JSON)), max_size=6))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_any_row_is_kept_completely_or_dropped_with_a_reason(rows):
     """Every field may be of any type, or absent; a kept row keeps to the schema, and no row is lost."""
     raw = [{**(comment() if is_comment else post()), **fields} for is_comment, fields in rows]

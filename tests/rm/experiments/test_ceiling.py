@@ -34,7 +34,7 @@ def responses(fuzz: float = 0.0) -> pl.DataFrame:
             "comment_id": [f"c{i:05}" for i in range(n)],
             "post_id": [f"p{i // 4:04}" for i in range(n)],
             "subreddit": "alpha",
-            "created_utc": 0,
+            "created_utc": np.zeros(n, dtype=np.int64),
             "quality": quality,
             "net_vote_rate": rate,
             "first": 1 + votes[0] + noise[0],

@@ -56,7 +56,7 @@ def test_two_looks_count_as_by_hand() -> None:
     # Fair are 2+3, 2+4, 3+0 (a draw later) and 0+2 (a draw at first); 1-1 would not be in a set of differing scores,
     # nor is it here: its final scores are equal.
     fair = accuracy_interval(np.tile([1, 1, 0.5, 0.5], 40), np.repeat(np.arange(40), 4))
-    led = accuracy_interval(np.tile([1, 1, 0.5, 0], 40), np.repeat(np.arange(40), 4))
+    led = accuracy_interval(np.tile([1, 1, 0], 40), np.repeat(np.arange(40), 3))  # 2 and 3, 2 and 4, 1 and -1
     found = two_looks(first, later, posts, first_share=0.5)
     assert found.low == pytest.approx(fair.low)
     assert found.high == pytest.approx(accuracy_if_alike(led.high))
