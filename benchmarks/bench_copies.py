@@ -33,8 +33,9 @@ def write_texts(path: Path, n_texts: int) -> None:
 
 def ours(path: Path, memory_limit: str) -> int:
     """Texts that have a near-duplicate, by `features.text.near_duplicates`."""
-    from features.blocks import batches, connect, parquet_sql
+    from features.blocks import batches, parquet_sql
     from features.build_context import BuildOptions
+    from features.databases import connect
     from features.text.near_duplicates import DuplicateRule, near_duplicate_groups
 
     options = BuildOptions(memory_limit=memory_limit, temp_folder=path.parent)

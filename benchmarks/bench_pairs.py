@@ -39,8 +39,9 @@ def write_responses(path: Path, n_comments: int, huge_threads: list[int]) -> Non
 
 def ours(path: Path, memory_limit: str) -> int:
     """Pairs found by `features.pairing.matching`, written next to the input."""
-    from features.blocks import batches, connect, parquet_sql, split_into_blocks
+    from features.blocks import batches, parquet_sql, split_into_blocks
     from features.build_context import BuildOptions
+    from features.databases import connect
     from features.pairing.label_noise import GammaPrior, VoteModel
     from features.pairing.matching import RESPONSE_COLUMNS, match_block
     from features.recipes.recipe import Recipe

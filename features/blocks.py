@@ -5,10 +5,7 @@ post ends. Every stage reads and writes a few blocks at a time, so its memory do
 block ends depends on the rows alone, not on the memory limit, the engine, the threads or the input files.
 """
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,9 +16,8 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from features.build_context import BuildContext, BuildOptions
+from features.build_context import BuildContext
 from lurker.engine import map_in_order
-from lurker.errors import LurkerError
 from lurker.progress import progress
 from lurker.workspace import sql_string
 
@@ -111,29 +107,6 @@ def write_block(rows: pl.DataFrame, target: Target) -> Target:
     """Write rows that are soon read again; not flushed to disk, since no other process needs them."""
     rows.write_parquet(target, compression="lz4", statistics=False)
     return target
-
-
-@contextmanager
-def connect(options: BuildOptions) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB within the memory limit.
-
-    Raises:
-        LurkerError: memory or disk is full.
-    """
-    parent = options.temp_parent
-    with tempfile.TemporaryDirectory(prefix=f"lurker-spill-{os.getpid()}-", dir=parent) as spill:
-        config: dict[str, Any] = {"temp_directory": spill, "preserve_insertion_order": False}
-        if options.memory_limit is not None:
-            config["memory_limit"] = options.memory_limit
-        try:
-            with duckdb.connect(config=config) as connection:
-                yield connection
-        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-            memory, reason = options.memory_limit or "this machine's memory", str(error).splitlines()[0]
-            raise LurkerError(
-                f"The responses cannot be sorted within {memory} and the free space of {parent}: {reason}.",
-                "Give more with --memory-limit, or name a larger disk in TMPDIR.",
-            ) from error
 
 
 def batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pl.DataFrame]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from features.databases import reuse_databases
 from lurker.engine import Engine
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace
@@ -61,13 +62,13 @@ class BuildContext:
 
 @contextmanager
 def open_context(workspace: Workspace, options: BuildOptions | None = None) -> Iterator[BuildContext]:
-    """A context whose folder is deleted at the end.
+    """A context whose folder is deleted at the end, and whose stages use each other's databases.
 
     Raises:
         LurkerError: the temporary folder cannot be written.
     """
     options = options or BuildOptions()
-    with temporary_folder(options) as folder:
+    with temporary_folder(options) as folder, reuse_databases():
         yield BuildContext(workspace, folder, options)
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from features.blocks import Blocks, connect, map_blocks
+from features.blocks import Blocks, map_blocks
 from features.build_context import BuildContext
+from features.databases import connect
 
 
 @dataclass(frozen=True, slots=True)

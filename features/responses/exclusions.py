@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from features.blocks import batches, connect, parquet_sql, write_block
+from features.blocks import batches, parquet_sql, write_block
 from features.build_context import BuildContext, temporary_folder
+from features.databases import connect
 from features.recipes.recipe import Recipe
 from features.responses.splits import held_out_authors, split_positions
 from features.text.clean import clean_text

@@ -8,10 +8,11 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from features.blocks import Blocks, batches, connect, parquet_sql, split_into_blocks, write_block
+from features.blocks import Blocks, batches, parquet_sql, split_into_blocks, write_block
 from features.build_context import BuildContext
 from features.confounders.context import add_thread_context, author_records
 from features.confounders.measures import CONFOUNDERS
+from features.databases import connect
 from features.text.clean import is_link_only, response_text, says_it_is_a_bot
 from features.text.formatting import formatting_counts
 from lurker.digest import FrameDigest
@@ -68,7 +69,7 @@ def measure_comments(subreddits: Sequence[str], context: BuildContext) -> Measur
         files["observations"] = [folder / "observations.parquet"]
         _copy(connection, _observations_sql(workspace), files["observations"][0])
         names = ", ".join(sql_string(name) for name in sorted(subreddits))
-        connection.execute(f"CREATE TYPE subreddit_word AS ENUM ({names})")  # sorted and spilled as a number
+        connection.execute(f"CREATE TEMP TYPE subreddit_word AS ENUM ({names})")  # sorted and spilled as a number
         ordered = split_into_blocks(batches(connection, _ordered_sql(files, subreddits)), "post_id", "subreddit")
         measured = _write_measured(ordered, context.subfolder("measured"))
     for path in (path for paths in files.values() for path in paths):

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import duckdb
 import polars as pl
 
-from features.blocks import Blocks, connect
+from features.blocks import Blocks
 from features.build_context import BuildContext
+from features.databases import connect
 from features.recipes.recipe import Recipe
 from features.text.clean import prompt_text, response_text
 from lurker.engine import map_in_order

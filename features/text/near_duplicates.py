@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from features.blocks import connect, parquet_sql, write_block
+from features.blocks import parquet_sql, write_block
 from features.build_context import BuildOptions, temporary_folder
+from features.databases import connect
 from features.hashing import quick_hashes
 from lurker.engine import map_in_order
 from lurker.workspace import sql_string

@@ -9,7 +9,8 @@ read by the standard library, so no line that `json.loads` can read is lost.
 import json
 import os
 import tempfile
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -77,7 +78,7 @@ FIELDS = {
 }
 """The same fields with the types of the compiled reader."""
 
-_local = threading.local()
+_idle_readers: list[tuple["duckdb.DuckDBPyConnection", BinaryIO]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +138,11 @@ def _parse_odd(data: bytes | memoryview, first_line: int) -> tuple[pl.DataFrame,
 
 def _read_json(data: bytes | memoryview) -> pl.DataFrame:
     """One row per line, in order (DuckDB with one thread keeps it); nulls where DuckDB cannot read the line."""
-    connection, scratch = _reader()
-    os.pwrite(scratch.fileno(), data, 0)
-    scratch.truncate(len(data))
-    result = connection.sql(_QUERY, params=[f"/dev/fd/{scratch.fileno()}", max(len(data), 1 << 20)])
-    return pl.DataFrame(result.to_arrow_table())
+    with _reader() as (connection, scratch):
+        os.pwrite(scratch.fileno(), data, 0)
+        scratch.truncate(len(data))
+        result = connection.sql(_QUERY, params=[f"/dev/fd/{scratch.fileno()}", max(len(data), 1 << 20)])
+        return pl.DataFrame(result.to_arrow_table())
 
 
 def _id_of(name: str) -> str:
@@ -177,20 +178,23 @@ _QUERY = (
 )
 
 
-def _reader() -> tuple["duckdb.DuckDBPyConnection", BinaryIO]:
-    """A single-threaded DuckDB connection per thread, and the file it reads from.
+@contextmanager
+def _reader() -> Iterator[tuple["duckdb.DuckDBPyConnection", BinaryIO]]:
+    """A single-threaded DuckDB connection and the file it reads from, for the caller alone until it is done.
 
+    Connections are used again, by any thread: opening one takes 40 ms, many times what a small batch takes.
     The file has no name and, on Linux, is in memory: lines hold author names, which must not reach a disk.
     """
-    if not hasattr(_local, "reader"):
+    try:
+        reader = _idle_readers.pop()
+    except IndexError:
         import duckdb
 
         connection = duckdb.connect(config={"threads": 1, "produce_arrow_string_view": True})
         connection.execute("SET arrow_output_version = '1.4'")
-        file = os.fdopen(_unnamed_file(), "r+b", buffering=0)
-        _local.reader = connection, file
-    reader: tuple[duckdb.DuckDBPyConnection, BinaryIO] = _local.reader
-    return reader
+        reader = connection, os.fdopen(_unnamed_file(), "r+b", buffering=0)
+    yield reader
+    _idle_readers.append(reader)  # not after an exception: a query may be under way
 
 
 def _unnamed_file() -> int:

@@ -18,7 +18,7 @@ PAGES = ("overview", "scaling", "transfer", "recipes", "audit", "reader")
 def open_page(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
     def run(root: Path, page: str, **query: str) -> AppTest:
         monkeypatch.setenv("LURKER_WORKSPACE", str(root))
-        app = AppTest.from_file(str(APP), default_timeout=30).run()
+        app = AppTest.from_file(str(APP), default_timeout=30)
         for name, value in query.items():
             app.query_params[name] = value
         if page != "overview":

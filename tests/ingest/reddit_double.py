@@ -6,7 +6,6 @@ spoil the answer or leave it alone.
 """
 
 import contextlib
-import copy
 import gzip
 import json
 import random
@@ -230,11 +229,11 @@ class Server:
 
     def more(self, query):
         comments = self.world.comments[query["link_id"][3:]]
-        things = []
+        things, replies_to = [], replies_by_parent(comments)
         for name in query["children"].split(","):
             if name in comments:
                 things.append(thing("t1", {**comments[name], "replies": ""}))
-                if below := [key for key, one in comments.items() if one["parent_id"] == f"t1_{name}"]:
+                if below := replies_to.get(f"t1_{name}"):
                     things.append(stub(f"t1_{name}", [] if self.depth(comments, name) > SHOWN_DEPTH else below))
         return things
 
@@ -268,7 +267,7 @@ def listing(children, after=None):
 
 
 def thing(kind, data):
-    return {"kind": kind, "data": copy.deepcopy(data)}
+    return {"kind": kind, "data": dict(data)}
 
 
 def stub(parent_id, ids):
@@ -278,11 +277,21 @@ def stub(parent_id, ids):
     return {"kind": "more", "data": data}
 
 
+def replies_by_parent(comments):
+    """The ids of the comments directly below each comment or post, by its full name."""
+    found = {}
+    for name, one in comments.items():
+        found.setdefault(one["parent_id"], []).append(name)
+    return found
+
+
 def tree(comments, post_id, root, depth):
     """The children Reddit shows at once, below the post or (one item) from a comment down."""
 
+    replies_to = replies_by_parent(comments)
+
     def below(fullname, level):
-        names = [key for key, one in comments.items() if one["parent_id"] == fullname]
+        names = replies_to.get(fullname, [])
         if names and level > depth:
             return [stub(fullname, [] if level > SHOWN_DEPTH else names)]
         shown = [nested(name, level) for name in names[:SHOWN_SIBLINGS]]

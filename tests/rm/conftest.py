@@ -112,16 +112,22 @@ def planted() -> Callable[..., pl.DataFrame]:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """A workspace with the pair set `planted` of two communities and their `hard-test`."""
-    opened = open_workspace(tmp_path / "workspace", create=True)
+    return planted_workspace(tmp_path / "workspace")
+
+
+def planted_workspace(root: Path) -> Workspace:
+    """A new workspace with the pair set `planted` of two communities and their `hard-test`."""
+    opened = open_workspace(root, create=True)
     frame = planted_pairs(60, ("alpha", "beta"))
     save_pairs(opened, "planted", frame)
     save_pairs(opened, "hard-test", frame.filter(pl.col("split") == "test"))
     return opened
 
 
-@pytest.fixture
-def pretrained(tmp_path: Path) -> Path:
-    """The folder of a small "pretrained" decoder that knows the words of the planted pairs."""
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small "pretrained" decoder that knows the words of the planted pairs; read-only."""
+    folder = tmp_path_factory.mktemp("pretrained") / "small"
     frame = planted_pairs(60)
     tokenizer = train_tokenizer(texts(frame), 400)
     torch.manual_seed(0)
@@ -135,6 +141,6 @@ def pretrained(tmp_path: Path) -> Path:
         pad_token_id=tokenizer.pad_token_id,
         initializer_range=0.2,
     )
-    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "small")
-    tokenizer.save_pretrained(tmp_path / "small")
-    return tmp_path / "small"
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

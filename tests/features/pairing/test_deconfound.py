@@ -29,6 +29,14 @@ WIDE = ["max_log_delay_difference=none", "n_neighbours=23"]
 """Simulated delays range over five nats: a caliper of one would leave too few pairs."""
 
 
+@pytest.fixture(scope="module")
+def adjusted(frozen_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The simulated workspace with the pair set `adjusted`; read-only."""
+    workspace = open_workspace(Path(shutil.copytree(frozen_workspace, tmp_path_factory.mktemp("adjusted") / "copy")))
+    build_pairs(workspace, "adjusted", preset("adjusted"))
+    return workspace
+
+
 @pytest.fixture
 def workspace(frozen_workspace: Path, tmp_path: Path) -> Workspace:
     return open_workspace(Path(shutil.copytree(frozen_workspace, tmp_path / "copy")))
@@ -113,11 +121,12 @@ def test_the_ledgers_of_both_recipes_add_up(workspace: Workspace) -> None:
         assert sum(manifest["ledger"][stage]["kept"] for stage in stages) == manifest["n_pairs"]
 
 
-def test_adjusted_publishes_calibrated_log_odds_and_holds_out_balanced_pairs(workspace: Workspace) -> None:
-    build_pairs(workspace, "adjusted", preset("adjusted"))
+def test_adjusted_publishes_calibrated_log_odds_and_holds_out_balanced_pairs(
+    adjusted: Workspace, workspace: Workspace
+) -> None:
     build_pairs(workspace, "balanced", preset("balanced"))
-    adjusted, balanced = (read_pairs(workspace, name) for name in ("adjusted", "balanced"))
-    train, held_out = adjusted.filter(split="train"), adjusted.filter(pl.col("split") != "train")
+    pairs, balanced = read_pairs(adjusted, "adjusted"), read_pairs(workspace, "balanced")
+    train, held_out = pairs.filter(split="train"), pairs.filter(pl.col("split") != "train")
     assert (held_out["confounder_log_odds"] == 0).all()
     same = balanced.filter(pl.col("split") != "train")
     assert held_out["pair_id"].to_list() == same["pair_id"].to_list()
@@ -127,12 +136,11 @@ def test_adjusted_publishes_calibrated_log_odds_and_holds_out_balanced_pairs(wor
     assert named.mean() == pytest.approx(p_right.mean(), abs=0.02) and named.mean() > 0.7
 
 
-def test_the_log_odds_remove_a_planted_confounder_from_a_model(workspace: Workspace) -> None:
+def test_the_log_odds_remove_a_planted_confounder_from_a_model(adjusted: Workspace) -> None:
     """Logistic regression of the winner on the difference of log delay, without and with the offset."""
     from scipy.optimize import minimize_scalar
 
-    build_pairs(workspace, "adjusted", preset("adjusted"))
-    train = read_pairs(workspace, "adjusted").filter(split="train")
+    train = read_pairs(adjusted, "adjusted").filter(split="train")
     difference = (train["chosen_delay_s"].log1p() - train["rejected_delay_s"].log1p()).to_numpy()
 
     def coefficient(offset: np.ndarray) -> float:
@@ -140,9 +148,9 @@ def test_the_log_odds_remove_a_planted_confounder_from_a_model(workspace: Worksp
         return float(minimize_scalar(lambda b: np.logaddexp(0, -(b * difference + offset)).sum(), (-2, 2)).x)
 
     plain = coefficient(np.zeros(train.height))
-    adjusted = coefficient(train["confounder_log_odds"].to_numpy())
+    with_offset = coefficient(train["confounder_log_odds"].to_numpy())
     assert plain < -0.5
-    assert abs(adjusted) < 0.1 * abs(plain)
+    assert abs(with_offset) < 0.1 * abs(plain)
 
 
 @pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])

@@ -15,11 +15,32 @@ from features.sets.build import build_pairs
 from lurker.pair_sets import read_manifest, read_pairs
 from lurker.schema import COMMENTS, PAIRS
 from lurker.workspace import Workspace, open_workspace
+from tests.features.conftest import write_rows
+
+
+@pytest.fixture(scope="module")
+def small_root(simulate: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of two subreddits without pairs; read-only."""
+    root = tmp_path_factory.mktemp("small") / "workspace"
+    return write_rows(root, *simulate(n_posts=70, n_comments=24, subreddits=("alpha", "beta"))).root
+
+
+@pytest.fixture(scope="module")
+def built_root(small_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the naive pair set `set` and the hard test; read-only."""
+    root = Path(shutil.copytree(small_root, tmp_path_factory.mktemp("built") / "workspace"))
+    build_pairs(open_workspace(root), "set", preset("naive"))
+    return root
 
 
 @pytest.fixture
-def workspace(simulated_workspace: Path, tmp_path: Path) -> Workspace:
-    return open_workspace(Path(shutil.copytree(simulated_workspace, tmp_path / "copy")))
+def workspace(small_root: Path, tmp_path: Path) -> Workspace:
+    return open_workspace(Path(shutil.copytree(small_root, tmp_path / "copy")))
+
+
+@pytest.fixture
+def built(built_root: Path, tmp_path: Path) -> Workspace:
+    return open_workspace(Path(shutil.copytree(built_root, tmp_path / "built")))
 
 
 def change_scores(workspace: Workspace, subreddit: str) -> None:
@@ -29,9 +50,9 @@ def change_scores(workspace: Workspace, subreddit: str) -> None:
     workspace.replace_partition(COMMENTS, subreddit, [comments.with_columns(score=more)])
 
 
-def test_the_hard_test_satisfies_its_rules(workspace: Workspace) -> None:
-    manifest = build_pairs(workspace, "set", preset("naive"))
-    pairs, own = read_pairs(workspace, "hard-test"), read_manifest(workspace, "hard-test")
+def test_the_hard_test_satisfies_its_rules(built: Workspace) -> None:
+    manifest = read_manifest(built, "set")
+    pairs, own = read_pairs(built, "hard-test"), read_manifest(built, "hard-test")
     rules = hard_test_recipe()
     assert pairs.height >= 40
     assert (pairs["split"] == "test").all()
@@ -45,26 +66,26 @@ def test_the_hard_test_satisfies_its_rules(workspace: Workspace) -> None:
     assert own["hard_test"] == manifest["hard_test"] and set(own["hard_test"]) == {"alpha", "beta"}
     ledger = own["ledger"]["pairs"]
     assert ledger["input"] == pairs.height + sum(line["n"] for line in ledger["dropped"])
-    train = read_pairs(workspace, "set").filter(pl.col("split") != "test")
+    train = read_pairs(built, "set").filter(pl.col("split") != "test")
     assert train.join(pairs, on="post_id", how="semi").is_empty()
 
 
-def test_new_votes_do_not_change_a_frozen_test(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    first = build_pairs(workspace, "set", preset("naive"))["hard_test"]
-    frozen = (workspace.root / "pairs/hard-test/pairs.parquet").read_bytes()
+def test_new_votes_do_not_change_a_frozen_test(built: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    first = build_pairs(built, "set", preset("naive"))["hard_test"]
+    frozen = (built.root / "pairs/hard-test/pairs.parquet").read_bytes()
     assert "frozen" not in capsys.readouterr().err
-    change_scores(workspace, "alpha")
-    assert build_pairs(workspace, "set", preset("naive"))["hard_test"] == first
-    assert (workspace.root / "pairs/hard-test/pairs.parquet").read_bytes() == frozen
+    change_scores(built, "alpha")
+    assert build_pairs(built, "set", preset("naive"))["hard_test"] == first
+    assert (built.root / "pairs/hard-test/pairs.parquet").read_bytes() == frozen
     assert "The hard test of r/alpha stays frozen" in capsys.readouterr().err
 
 
-def test_refreeze_replaces_what_changed_and_deletes_its_audit(workspace: Workspace) -> None:
-    first = build_pairs(workspace, "set", preset("naive"))["hard_test"]
-    audit = workspace.root / "pairs/hard-test/audit.json"
+def test_refreeze_replaces_what_changed_and_deletes_its_audit(built: Workspace) -> None:
+    first = read_manifest(built, "set")["hard_test"]
+    audit = built.root / "pairs/hard-test/audit.json"
     audit.write_text("{}")
-    change_scores(workspace, "alpha")
-    second = build_pairs(workspace, "set", preset("naive"), refreeze=True)["hard_test"]
+    change_scores(built, "alpha")
+    second = build_pairs(built, "set", preset("naive"), refreeze=True)["hard_test"]
     assert second["alpha"] != first["alpha"] and second["beta"] == first["beta"]
     assert not audit.exists()
 
@@ -79,9 +100,9 @@ def test_a_new_subreddit_is_appended(workspace: Workspace) -> None:
     assert set(manifest["hard_test"]) == {"beta"} and set(own["hard_test"]) == {"alpha", "beta"}
 
 
-def test_another_recipe_shares_the_same_test(workspace: Workspace) -> None:
-    naive = build_pairs(workspace, "naive", preset("naive"))["hard_test"]
-    assert build_pairs(workspace, "matched", preset("matched"))["hard_test"] == naive
+def test_another_recipe_shares_the_same_test(built: Workspace) -> None:
+    naive = read_manifest(built, "set")["hard_test"]
+    assert build_pairs(built, "matched", preset("matched"))["hard_test"] == naive
 
 
 def test_it_is_built_again_only_if_its_input_changed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,9 +142,8 @@ def test_a_subreddit_that_is_too_small_is_reported(
     assert "Too few comments for a hard test in r/alpha" in capsys.readouterr().err
 
 
-def test_the_frozen_file_is_a_pairs_table(workspace: Workspace) -> None:
-    build_pairs(workspace, "set", preset("naive"))
-    manifest = json.loads((workspace.root / "pairs/hard-test/manifest.json").read_text())
-    frame = pl.read_parquet(workspace.root / "pairs/hard-test/pairs.parquet")
+def test_the_frozen_file_is_a_pairs_table(built: Workspace) -> None:
+    manifest = json.loads((built.root / "pairs/hard-test/manifest.json").read_text())
+    frame = pl.read_parquet(built.root / "pairs/hard-test/pairs.parquet")
     assert frame.schema == PAIRS.schema
     assert manifest["recipe"]["name"] == "hard-test" and manifest["n_pairs"] == frame.height

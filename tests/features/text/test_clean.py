@@ -87,7 +87,7 @@ SCORE_TALK = (
 PLAIN = st.text(alphabet="abc XY*_>`#[]()-\n\t’é", max_size=60)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(PLAIN, st.sampled_from(SCORE_TALK), st.text(max_size=20)), max_size=6))
 def test_cleaning_is_idempotent_and_adds_no_word(parts: list[str]) -> None:
     written = "\n".join(parts)
@@ -96,7 +96,7 @@ def test_cleaning_is_idempotent_and_adds_no_word(parts: list[str]) -> None:
     assert once == once.strip(" \n\t") and "\n\n\n" not in once and "\r" not in once
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(PLAIN, st.sampled_from(SCORE_TALK), PLAIN)
 def test_score_talk_on_its_own_line_is_removed_and_other_lines_are_kept(
     before: str, score_talk: str, after: str
@@ -106,7 +106,7 @@ def test_score_talk_on_its_own_line_is_removed_and_other_lines_are_kept(
     assert with_it == without
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(PLAIN, st.sampled_from(SCORE_TALK))
 def test_prompts_are_cleaned_of_score_talk_too(text: str, score_talk: str) -> None:
     prompt = prompt_text(pl.col("title"), pl.col("body"))
@@ -115,7 +115,7 @@ def test_prompts_are_cleaned_of_score_talk_too(text: str, score_talk: str) -> No
     assert with_it == without
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(["**bold**", "`code`", "> quote", "[a](http://b.c)", "- item", "    x = 1", "word"])))
 def test_markup_is_kept_as_written(lines: list[str]) -> None:
     written = "\n".join(["start", *lines])

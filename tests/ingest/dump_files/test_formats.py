@@ -165,7 +165,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.dictionaries(st.sampled_from(["body", "score", "title"]), st.integers() | st.text())), st.integers(1, 9)
 )
@@ -177,7 +177,7 @@ def test_arrays_survive_any_size_of_reads(rows, n_bytes):
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(JSON, st.integers(0, 400))
 def test_no_json_and_no_cut_of_it_is_an_error_other_than_cut_short(value, n_bytes):
     file = io.BytesIO(json.dumps(value).encode()[:n_bytes])

@@ -9,7 +9,7 @@ from ingest.live_reddit.threads import read_thread
 from tests.ingest import reddit_double as double
 from tests.ingest.reddit_double import Server, little_reddit, thing
 
-WORLD = little_reddit(n_posts=1, n_comments=300)
+WORLD = little_reddit(n_posts=1, n_comments=120)
 POST = WORLD.listings["college"][0]
 COMMENTS = WORLD.comments[POST]
 TOP = {name for name, one in COMMENTS.items() if one["parent_id"].startswith("t3_")}
@@ -279,7 +279,7 @@ def test_a_refused_part_keeps_the_tree_and_is_noted(make_api, kind, code):
 
 
 def test_a_thread_of_thousands_of_comments_is_complete(make_api):
-    world = little_reddit(n_posts=1, n_comments=2_000)
+    world = little_reddit(n_posts=1, n_comments=1_500)
     name = world.listings["college"][0]
     with Server(world) as server:
         thread = read_thread(make_api(server), name, is_top_level_only=False, accept_partial=False)

@@ -132,7 +132,7 @@ def test_rows_equal_those_of_duckdb(rows):
         assert_frame_equal(frame, parse._read_json(data))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(_ROW, st.data())
 def test_a_damaged_line_is_read_only_if_it_is_json(row, data):
     """Bytes are changed, inserted and removed: no line is read that the standard library refuses."""

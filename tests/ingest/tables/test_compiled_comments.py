@@ -157,7 +157,7 @@ _FILTERS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=_ROWS, filters=_FILTERS, salt=st.sampled_from([SALT, b"x", b"k" * 64]))
 def test_rows_equal_those_of_normalize(monkeypatch, rows, filters, salt):
     assert_same(*both_ways(monkeypatch, lines_of(rows), filters, salt))

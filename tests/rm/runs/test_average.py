@@ -1,6 +1,7 @@
 """Averaging seeds: the weights, the rewards of a linear head, and which runs are rejected."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,25 +23,29 @@ from rm.runs.export import export_run
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
 from rm.training.run_folder import RunConfig, predictions_file
-from tests.rm.conftest import planted_pairs, save_pairs
+from tests.rm.conftest import planted_pairs, planted_workspace, save_pairs
 
 TRAIN = TrainConfig(learning_rate=1e-2, trained="head", min_steps=20, epochs=1, max_tokens=64)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(pretrained: Path) -> RunConfig:
     return RunConfig(pairs="planted", model=str(pretrained), train=TRAIN, test_pairs=("planted",))
 
 
-@pytest.fixture
-def runs(workspace: Workspace, config: RunConfig) -> list[str]:
+@pytest.fixture(scope="module")
+def trained(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a run of three seeds; read-only."""
+    workspace = planted_workspace(tmp_path_factory.mktemp("trained") / "workspace")
     for seed in range(3):
-        train_run(
-            workspace,
-            f"seed-{seed}",
-            replace(config, train=replace(TRAIN, seed=seed)),
-            resume=False,
-        )
+        train_run(workspace, f"seed-{seed}", replace(config, train=replace(TRAIN, seed=seed)), resume=False)
+    return workspace.root
+
+
+@pytest.fixture
+def runs(trained: Path, workspace: Workspace) -> list[str]:
+    """The runs, copied into the workspace of this test."""
+    shutil.copytree(trained / "runs", workspace.root / "runs")
     return [f"seed-{seed}" for seed in range(3)]
 
 

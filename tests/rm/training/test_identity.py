@@ -39,13 +39,14 @@ def change_tokenizer(folder: Path) -> None:
 
 @pytest.mark.parametrize("change", [change_weights, change_tokenizer])
 def test_a_changed_folder_is_another_model(workspace: Workspace, pretrained: Path, tmp_path: Path, change) -> None:
-    spec = str(pretrained)
+    folder = Path(shutil.copytree(pretrained, tmp_path / "own"))
+    spec = str(folder)
     config = RunConfig(pairs="planted", model=spec, train=TRAIN, test_pairs=("planted",))
     cell = make_cell("e", config, 10, "d")
     frame = planted_pairs(1)
     before = Embedder(spec, TRAIN, tmp_path / "cache")(frame)
     train_run(workspace, "a", config, resume=False)
-    change(pretrained)
+    change(folder)
     assert make_cell("e", config, 10, "d").run_id != cell.run_id
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
     after = Embedder(spec, TRAIN, tmp_path / "cache")(frame)
