@@ -9,7 +9,7 @@ Confidence is the probability that a fresh, equally long window of votes would h
 the chosen response. Readers differ between windows by chance (`exposure_luck`), and the votes after a flag are less
 favourable than those before it (`controversial_drift`).
 
-Source: `Comment._is_controversial` in r2/r2/models/link.py of reddit-archive/reddit (the flag); Laird 1978,
+Source: `Builder._is_controversial` in r2/r2/models/builder.py of reddit-archive/reddit (the flag); Laird 1978,
 "Nonparametric maximum likelihood estimation of a mixing distribution", JASA 73 (the fit).
 """
 
