@@ -168,12 +168,14 @@ def estimates(pairs: pl.DataFrame, seed: int) -> list[Row]:
     final = test["chosen_score"].to_numpy() + test["rejected_score"].to_numpy() - 2
     share = float(np.maximum(chosen + rejected, 0).sum() / np.maximum(final, 1).sum())
     fuzz, of_votes = float(test["fuzz"][0]), min(share, 1.0)
+    looks = two_looks(first, later, posts, first_share=of_votes, fuzz=fuzz)
+    texts = {name: correct[name] for name in ("tfidf", "bayes")}
     found = [
         ("", posterior(confidence, posts)),
-        ("", two_looks(first, later, posts, first_share=of_votes, fuzz=fuzz)),
+        ("", looks),
         ("", reliability(first, later, posts, first_share=of_votes, fuzz=fuzz)),
         ("", calibrated(test, held_out, rng)),
-        ("TF-IDF, naive Bayes", bracket({name: correct[name] for name in ("tfidf", "bayes")}, confidence, posts)),
+        ("TF-IDF, naive Bayes", bracket(texts, confidence, posts, looks.high)),
         ("TF-IDF, naive Bayes", triad(correct["tfidf"], correct["bayes"], posts)),
         ("independent readers", triad(correct["lone_1"], correct["lone_2"], posts)),
         ("readers that share errors", triad(correct["twin_1"], correct["twin_2"], posts)),

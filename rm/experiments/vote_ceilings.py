@@ -228,8 +228,8 @@ def early_enough(ages: ArrayLike, first_votes: ArrayLike, all_votes: ArrayLike) 
 
 
 POSTERIOR = (
-    "The vote model behind label_confidence holds: scores are counts around gamma-distributed rates. Herding, and fuzz "
-    "that it was not told of, make it too high."
+    "The vote model behind label_confidence holds: scores are counts around gamma-distributed rates. Fuzz that it was "
+    "not told of makes it too high; few votes per response, too low."
 )
 
 
