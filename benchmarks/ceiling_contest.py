@@ -68,7 +68,7 @@ def main() -> None:
     """Run all worlds and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--posts", type=int, default=2_000, help="Posts of each world and seed.")
-    parser.add_argument("--seeds", type=int, default=5, help="Seeds of each world.")
+    parser.add_argument("--seeds", type=int, default=3, help="Seeds of each world.")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), help="Only these worlds.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     arguments = parser.parse_args()
