@@ -47,11 +47,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.core: pyproject.toml constraints.txt hatch_build.py ingest/native/build.py $(wildcard ingest/native/*.[ch]) | $(VENV)/bin/python
-	@echo "Installing (about a minute, 1 GB)..."
+	@echo "Installing (2 GB)..."
 	$(PIP) -e .
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt hatch_build.py ingest/native/build.py $(wildcard ingest/native/*.[ch]) | $(VENV)/bin/python
-	@echo "Installing (about a minute, 1.4 GB)..."
+	@echo "Installing (2.7 GB)..."
 	$(PIP) -e '.[dev,docs]'
 	@touch $(VENV)/.core $@

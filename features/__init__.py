@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from features.api import describe as describe
     from features.api import export as export
     from features.api import load as load
+    from features.api import natural_experiments as natural_experiments
     from features.api import presets as presets
     from features.api import rehydrate as rehydrate
     from features.api import second_opinion as second_opinion
+    from features.api import two_looks as two_looks
     from features.recipes.recipe import Recipe as Recipe
 
 __all__ = [
@@ -29,9 +31,11 @@ __all__ = [
     "describe",
     "export",
     "load",
+    "natural_experiments",
     "presets",
     "rehydrate",
     "second_opinion",
+    "two_looks",
 ]
 
 

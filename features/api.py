@@ -12,7 +12,7 @@ import polars as pl
 from features.build_context import BuildOptions
 from features.recipes.presets import PRESETS, preset
 from features.recipes.recipe import Recipe
-from features.results import Audit, Comparison, Description, Export, SecondOpinion
+from features.results import Audit, Comparison, Description, Export, NaturalExperiments, SecondOpinion, TwoLooks
 from lurker.arguments import as_list, as_names, as_path, require_kind
 from lurker.config import override, to_dict, typed_values
 from lurker.engine import Engine
@@ -138,6 +138,40 @@ def second_opinion(pairs: PairSet, *, n_resplits: int | None = None) -> SecondOp
     except ValueError as error:
         raise CallError(f"{error}.") from error
     return SecondOpinion(write_second_opinion(pairs.workspace, pairs.name, config))
+
+
+def two_looks(pairs: PairSet) -> TwoLooks:
+    """Do the votes cast after a first look prefer the response that led then? Writes two-looks.json.
+
+    Every thread of the set's subreddits counts whose responses were observed twice, in the set or not.
+
+    Raises:
+        LurkerError: too few responses were observed twice.
+    """
+    from features.audits.two_looks import two_looks as write_two_looks
+
+    require_pair_set(pairs)
+    return TwoLooks(write_two_looks(pairs.workspace, pairs.name))
+
+
+def natural_experiments(pairs: PairSet, *, naive: PairSet | str | None = None) -> NaturalExperiments:
+    """Does time foretell less where Reddit drew the order of comments by lot? Writes natural.json.
+
+    Args:
+        naive: a pair set by the recipe naive, to compare contest threads of; the workspace's when None.
+
+    Raises:
+        CallError: there is no such set.
+    """
+    from features.audits.natural import naive_set, natural_experiments
+
+    one = require_pair_set(pairs)
+    name = naive_set(one) if naive is None else pair_set_name(naive)
+    if name is None:
+        raise CallError(
+            "There is no pair set by the recipe naive.", "Build one: `lurker pairs build naive --recipe naive`."
+        )
+    return NaturalExperiments(natural_experiments(one.workspace, one.name, name))
 
 
 def compare(ws: AnyWorkspace, names: Sequence[PairSet | str]) -> Comparison:

@@ -82,6 +82,12 @@ def audit(
         False, "--second-opinion", help="Use an auditor that shares no code with the first; takes minutes."
     ),
     cuts: int | None = typer.Option(None, min=1, help="With --second-opinion: number of random re-splits."),
+    looks: bool = typer.Option(
+        False, "--looks", help="Judge labels of first looks by the votes cast later, where comments were seen twice."
+    ),
+    natural: bool = typer.Option(
+        False, "--natural", help="Compare with threads in contest mode, whose order Reddit draws by lot."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Measure how well confounders alone name the winner, without reading the text."""
@@ -89,7 +95,24 @@ def audit(
 
     if cuts is not None and not second_opinion:
         raise CallError(f"--cuts {cuts} only applies to the second opinion.", "Add --second-opinion.")
+    if (n_chosen := second_opinion + looks + natural) > 1:
+        raise CallError(f"One audit at a time, got {n_chosen}.", "Give one of --second-opinion, --looks, --natural.")
     pairs = api.load(open_workspace(ctx.obj), name)
+    if looks:
+        seen = api.two_looks(pairs)
+        if as_json:
+            print_json(seen.report)
+            return
+        for table in seen.details():
+            show(table)
+        return
+    if natural:
+        contrast = api.natural_experiments(pairs)
+        if as_json:
+            print_json(contrast.report)
+        else:
+            show(contrast.table())
+        return
     if second_opinion:
         opinion = api.second_opinion(pairs, n_resplits=cuts)
         if as_json:

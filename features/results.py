@@ -113,6 +113,81 @@ class SecondOpinion(Displayed):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class TwoLooks(Displayed):
+    """What the votes cast after a first look say about its labels."""
+
+    report: dict[str, Any]
+    """The content of two-looks.json."""
+
+    @property
+    def verdict(self) -> str:
+        """The conclusion in two sentences."""
+        one, losses, flag = (self.report[name] for name in ("agreement", "log_loss", "flag_gain"))
+        claim = "the flag helps" if flag["low"] > 0 else "the flag harms" if flag["high"] < 0 else "no difference found"
+        luck, drift = self.report["exposure_luck"], self.report["controversial_drift"]
+        return (
+            f"Later votes agree with the first look's label in {_format_interval(one, 'agreement')} of "
+            f"{one['n_pairs']:,} pairs, a draw counting half. They are predicted best by exposure_luck={luck:g} and "
+            f"controversial_drift={drift:g}. Log loss {losses['votes']:.4f} with the flag, {losses['score']:.4f} "
+            f"without; on the {flag['n_pairs']:,} pairs with a flag it is lower by "
+            f"{_format_interval(flag, sign='+')} nats: {claim}."
+        )
+
+    def table(self) -> ResultTable:
+        """Agreement by gap and age at the first look, with the verdict."""
+        ages = list(dict.fromkeys(row["age"] for row in self.report["by_gap_and_age"]))
+        rows = []
+        for gap in dict.fromkeys(row["gap"] for row in self.report["by_gap_and_age"]):
+            own = {row["age"]: row for row in self.report["by_gap_and_age"] if row["gap"] == gap}
+            cells = {f"first seen at {age}": _format_interval(own.get(age), "agreement") for age in ages}
+            rows.append({"gap": gap, "pairs": sum(row["n_pairs"] for row in own.values())} | cells)
+        title = f"How often later votes agree with the first look, subreddits of {self.report['pairs']}"
+        return ResultTable(title, rows, self.verdict)
+
+    def details(self) -> list[ResultTable]:
+        """Agreement by flags, the reliability of label_confidence, and `table()`."""
+        flags = [
+            {"flags": row["flags"], "gap": row["gap"], "pairs": row["n_pairs"]}
+            | {"agreement": _format_interval(row, "agreement"), "draws": row["draws"]}
+            for row in self.report["by_flags"]
+        ]
+        bins = [
+            {"label_model": row["label_model"], "pairs": row["n_pairs"], "predicted agreement": row["predicted"]}
+            | {"agreement": _format_interval(row, "agreement"), "mean label_confidence": row["label_confidence"]}
+            for row in self.report["reliability"]
+        ]
+        return [
+            ResultTable("Agreement by Reddit's controversial flag at the first look", flags),
+            ResultTable("Reliability: agreement that label_confidence predicts, and agreement seen", bins),
+            self.table(),
+        ]
+
+    def plot(self) -> Any:
+        """The reliability diagram."""
+        from lurker.charts import reliability
+
+        return reliability(self.report["reliability"])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NaturalExperiments(Displayed):
+    """What time foretells in threads whose order was drawn by lot, and in ordinary ones."""
+
+    report: dict[str, Any]
+    """The content of natural.json."""
+
+    def table(self) -> ResultTable:
+        """How often the earlier response wins in each kind of thread, with the contrasts in words."""
+        rows = [
+            {"pairs": row["pairs"], "threads": row["threads"], "n": row["n_pairs"], "posts": row["n_posts"]}
+            | {"earlier wins": _format_interval(row, "earlier_wins")}
+            for row in self.report["threads"]
+        ]
+        title = f"Natural experiments: {self.report['pairs']} and threads whose order was drawn by lot"
+        return ResultTable(title, rows, self.report["verdict"])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison(Displayed):
     """Pair sets side by side."""
 
@@ -192,6 +267,6 @@ def _audit_row(one: dict[str, Any]) -> dict[str, Any]:
 def _format_interval(interval: Mapping[str, float] | None, name: str = "value", sign: str = "") -> str | None:
     if interval is None:
         return None
-    ends = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
+    ends = (f"{name}_low", f"{name}_high") if f"{name}_low" in interval else ("low", "high")
     value, low, high = (format(interval[key], f"{sign}.3f") for key in (name, *ends))
     return f"{value} [{low}, {high}]"

@@ -205,7 +205,9 @@ PAIRS = Table(
         "rejected_delay_s": Column(pl.Int64, "seconds from post to rejected"),
         "chosen_chars": Column(pl.Int64, "length of chosen in characters"),
         "rejected_chars": Column(pl.Int64, "length of rejected in characters"),
-        "label_confidence": Column(pl.Float64, "P(chosen is truly liked more | both scores), 0.5–1"),
+        "label_confidence": Column(
+            pl.Float64, "P(chosen is truly liked more | scores), 0.5–1; with label_model=votes also given flags, 0–1"
+        ),
         "weight": Column(pl.Float64, "weight in training and audits, > 0"),
         "confounder_log_odds": Column(
             pl.Float64,

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from features.audits.pair_audit import audit_pairs
 from features.sets.store import effective_size
@@ -16,6 +15,7 @@ from lurker.pair_sets import AUDIT_FILE, HARD_TEST, PairSet, read_pair_set, read
 from lurker.pairwise import fit_tfidf
 from lurker.progress import progress
 from lurker.stats import Estimate, accuracy_interval, mean_interval
+from lurker.threads import single_threaded
 from lurker.workspace import Workspace, read_json
 
 Correct = NDArray[np.float64]
@@ -90,7 +90,7 @@ def tfidf_correct(pairs: pl.DataFrame, hard: pl.DataFrame, name: str) -> Correct
                 "Build it again with a test_fraction no smaller than the default.",
             )
     is_adjusted = bool((parts["train"]["confounder_log_odds"] != 0).any())
-    with threadpool_limits(1):  # sums run in one order: the same results on every machine
+    with single_threaded():  # sums run in one order: the same results on every machine
         reward = fit_tfidf(parts["train"], parts["validation"], is_adjusted=is_adjusted)
     if reward is None:
         return np.full(hard.height, 0.5)

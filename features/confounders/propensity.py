@@ -89,7 +89,7 @@ class Propensity:
         Args:
             pairs: with the columns of `add_confounders`.
         """
-        with threadpool_limits(1):
+        with threadpool_limits(1):  # of a task on another machine; here the build holds a limit already
             probabilities = [self._predict_slice(part) for part in pairs.iter_slices(SLICE_ROWS)]
         return np.concatenate(probabilities) if probabilities else np.empty(0)
 

@@ -1,8 +1,9 @@
 """Label confidence: both scores are noisy counts of how much a response is liked.
 
-Model: score ~ Poisson(exposure · rate of liking), rate ~ Gamma(shape, rate) of the subreddit. Exposure, the number of
-readers a response had, is taken as equal, or as what delay, the post's score and the thread's size predict of scores.
-Reddit adds noise to the scores it shows (vote fuzzing): votes then count for less.
+Model, unless the recipe reads votes cast (`features.pairing.votes_cast`): score ~ Poisson(exposure · rate of liking),
+rate ~ Gamma(shape, rate) of the subreddit. Exposure, the number of readers a response had, is taken as equal, or as
+what delay, the post's score and the thread's size predict of scores. Reddit adds noise to the scores it shows (vote
+fuzzing): votes then count for less.
 
 With equal exposure the confidence is a function of the two scores alone, so a filter on it cannot select by time. With
 fitted exposure a later winner is more certain, and a filter (unlike a weight or a soft label) makes time predict the
@@ -16,8 +17,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from features.pairing.votes_cast import Ints, VotesCast, confidence_from_votes, count_looks, fit_votes_cast, look
 from features.recipes.recipe import Recipe
 from lurker.stats import accuracy_interval
+from lurker.threads import single_threaded
 
 MIN_OVERDISPERSION = 1e-3
 """Excess of variance over mean, as a share of the mean, below which scores look like pure counting noise."""
@@ -127,7 +130,6 @@ def fit_exposure(responses: pl.DataFrame) -> Exposure:
     Source: Poisson pseudo-likelihood with a log link, Gourieroux, Monfort & Trognon 1984, Econometrica 52(3).
     """
     from sklearn.linear_model import PoissonRegressor
-    from threadpoolctl import threadpool_limits
 
     X = _exposure_features(responses)
     spread = X.std(axis=0)
@@ -136,7 +138,7 @@ def fit_exposure(responses: pl.DataFrame) -> Exposure:
     if counts.sum() == 0:
         return Exposure(centre, spread, None, 1.0)
     X = (X - centre) / spread
-    with threadpool_limits(1):
+    with single_threaded():
         model = PoissonRegressor(alpha=1e-6, max_iter=500).fit(X, counts)
         return Exposure(centre, spread, model, float(model.predict(X).mean()))
 
@@ -195,19 +197,37 @@ class VoteModel:
     prior: GammaPrior
     exposure: Exposure | None = None
     """None if taken as equal."""
+    votes_cast: VotesCast | None = None
+    """None if confidence rests on the scores alone."""
 
 
-def fit_vote_model(sums: VoteSums, sample: pl.DataFrame, recipe: Recipe) -> VoteModel:
+def fit_vote_model(sums: VoteSums, counts: Ints | None, sample: pl.DataFrame, recipe: Recipe) -> VoteModel:
     """Fit the vote model of a community.
 
     Args:
         sums: of all its responses.
+        counts: of all their looks, at equal exposure; None if the recipe's label model reads scores alone.
         sample: complete posts that fitted exposure is learned from; not used with equal exposure.
     """
     if recipe.exposure == "equal":
-        return VoteModel(prior_from_sums(sums, recipe.vote_fuzz))
+        return VoteModel(prior_from_sums(sums, recipe.vote_fuzz), None, _fit_votes_cast(counts, recipe))
     exposure = fit_exposure(sample)
-    return VoteModel(fit_prior(sample["score"], exposure.predict(sample), recipe.vote_fuzz), exposure)
+    readers = exposure.predict(sample)
+    if counts is not None:
+        counts = count_looks(look(sample["score"], sample["is_controversial"], readers))
+    prior = fit_prior(sample["score"], readers, recipe.vote_fuzz)
+    return VoteModel(prior, exposure, _fit_votes_cast(counts, recipe))
+
+
+def _fit_votes_cast(counts: Ints | None, recipe: Recipe) -> VotesCast | None:
+    if counts is None:
+        return None
+    return fit_votes_cast(
+        counts,
+        vote_fuzz=recipe.vote_fuzz,
+        exposure_luck=recipe.exposure_luck,
+        controversial_drift=recipe.controversial_drift,
+    )
 
 
 def add_label_confidence(
@@ -217,7 +237,8 @@ def add_label_confidence(
 
     Args:
         pairs: subreddit, chosen_id, rejected_id and their scores.
-        block: their responses, of complete posts; fitted exposure needs comment_id, post_id, log_delay, post_score.
+        block: their responses, of complete posts; fitted exposure needs comment_id, post_id, log_delay, post_score,
+            and votes cast need comment_id, is_controversial.
         vote_models: one per subreddit.
     """
     confidence = np.full(pairs.height, 0.5)
@@ -227,13 +248,27 @@ def add_label_confidence(
         part, model = pairs[rows], vote_models[name]
         exposures = None
         if model.exposure is not None:
-            readers = dict(zip(block["comment_id"], model.exposure.predict(block), strict=True))
-            chosen, rejected = ([readers[item] for item in part[f"{side}_id"]] for side in ("chosen", "rejected"))
-            exposures = np.array(chosen), np.array(rejected)
-        confidence[rows] = label_confidence(
-            part["chosen_score"], part["rejected_score"], model.prior, exposures, recipe.vote_fuzz
-        )
+            exposures = _of_both_sides(part, block, pl.Series(model.exposure.predict(block)))
+        if model.votes_cast is None:
+            confidence[rows] = label_confidence(
+                part["chosen_score"], part["rejected_score"], model.prior, exposures, recipe.vote_fuzz
+            )
+        else:
+            flags = _of_both_sides(part, block, block["is_controversial"])
+            readers = exposures or (None, None)
+            chosen = look(part["chosen_score"], flags[0], readers[0])
+            rejected = look(part["rejected_score"], flags[1], readers[1])
+            confidence[rows] = confidence_from_votes(chosen, rejected, model.votes_cast)
     return pairs.with_columns(label_confidence=pl.Series(confidence, dtype=pl.Float64))
+
+
+def _of_both_sides(pairs: pl.DataFrame, block: pl.DataFrame, values: pl.Series) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The block's values for the chosen and the rejected responses of the pairs, shape [n] each."""
+    of_response = dict(zip(block["comment_id"], values, strict=True))
+    chosen, rejected = (
+        np.array([of_response[item] for item in pairs[f"{side}_id"]]) for side in ("chosen", "rejected")
+    )
+    return chosen, rejected
 
 
 def ceiling(sums: dict[str, tuple[float, float]]) -> dict[str, Any]:

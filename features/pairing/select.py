@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import reduce
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -19,15 +20,17 @@ from features.pairing.caps import ORDER
 from features.pairing.deconfound import adjust_pairs, balance_pairs
 from features.pairing.label_noise import VoteModel, VoteSums, fit_vote_model
 from features.pairing.matching import RESPONSE_COLUMNS, balance_by_mirror, match_pairs, signs_mirror
+from features.pairing.votes_cast import Ints, count_looks, look
 from features.recipes.presets import adjusted, balanced
 from features.recipes.recipe import Recipe
 from features.responses.exclusions import Exclusions
 from features.responses.rules import response_rules, select_responses
 from features.text.formatting import FORMATTING_COUNTS
+from lurker.threads import single_threaded
 
 COLUMNS = (
     *(*RESPONSE_COLUMNS, *FORMATTING_COUNTS, *CONTEXT_CONFOUNDERS, *POST_CONTEXT),
-    *("log_delay", "post_score", "first_score", "later_votes"),
+    *("log_delay", "post_score", "is_controversial", "first_score", "later_votes"),
 )
 """Columns of a response that pairing uses."""
 CALIPERS = ("max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
@@ -39,6 +42,8 @@ PAIR_CAPS = (
 """Recipe fields: in how many pairs a response, or a post, may be."""
 Match = Callable[[Recipe, BuildContext], tuple[Blocks, Ledger]]
 """Candidate pairs of the build's responses by the rules of a recipe."""
+LEAST_WEIGHT = 0.01
+"""Weight of a pair whose label says nothing, with weight_by_confidence."""
 NOT_A_TEST_POST = "not a test post"
 MAX_EXPOSURE_RESPONSES = 500_000
 """About how many responses of a subreddit fitted exposure is learned from at most."""
@@ -79,12 +84,21 @@ def select_pairs(
         exclusions=exclusions,
         own_records=own_records,
     )
-    response_ledger = add_up((ledger for ledger, _ in summaries), response_rules(recipe, exclusions))
-    vote_models = _fit_vote_models(responses, [sums for _, sums in summaries], recipe)
+    response_ledger = add_up((summary.ledger for summary in summaries), response_rules(recipe, exclusions))
+    vote_models = _fit_vote_models(responses, summaries, recipe)
 
     def match(rules: Recipe, match_context: BuildContext) -> tuple[Blocks, Ledger]:
         return match_pairs(responses, rules, vote_models, match_context)
 
+    selected = _deconfounded(recipe, match, response_ledger, context)
+    if not recipe.weight_by_confidence:
+        return selected
+    weighed, _ = map_blocks(_weigh_by_confidence, selected.pairs, context.subfolder("weighed"))
+    return dataclasses.replace(selected, pairs=weighed)
+
+
+def _deconfounded(recipe: Recipe, match: Match, response_ledger: Ledger, context: BuildContext) -> SelectedPairs:
+    """The matched pairs, deconfounded if the recipe says so."""
     pool, ledger = match(recipe, context.subfolder("pool"))
     if recipe.deconfound == "none" or pool.n_rows == 0:
         return SelectedPairs(pairs=pool, ledgers={"responses": response_ledger, "pairs": ledger})
@@ -92,14 +106,24 @@ def select_pairs(
         pairs, n_dropped = map_blocks(_keep_splits, pool, context.subfolder("test"), splits=("test",))
         ledgers = {"responses": response_ledger, "pairs": ledger.drop(NOT_A_TEST_POST, sum(n_dropped))}
         return SelectedPairs(pairs=pairs, ledgers=ledgers)
-    before = _differences(pool)
-    if recipe.deconfound == "balance":
-        pairs, ledger, rounds = _balanced(pool, ledger, recipe, match, context)
-        ledgers = {"pairs": ledger}
-    else:
-        pairs, ledgers, rounds = _adjusted(pool, ledger, recipe, match, context)
+    with single_threaded():
+        before = _differences(pool)
+        if recipe.deconfound == "balance":
+            pairs, ledger, rounds = _balanced(pool, ledger, recipe, match, context)
+            ledgers = {"pairs": ledger}
+        else:
+            pairs, ledgers, rounds = _adjusted(pool, ledger, recipe, match, context)
     ledgers = {"responses": response_ledger} | ledgers
     return SelectedPairs(pairs=pairs, ledgers=ledgers, rounds=rounds, differences_before=before)
+
+
+class _Selected(NamedTuple):
+    """What a block of selected responses adds to the whole."""
+
+    ledger: Ledger
+    sums: VoteSums
+    counts: Ints | None
+    """Of their looks, if the label model reads votes cast."""
 
 
 def _differences(pool: Blocks) -> list[dict[str, Any]]:
@@ -109,25 +133,27 @@ def _differences(pool: Blocks) -> list[dict[str, Any]]:
 
 def _select_responses(
     block: pl.DataFrame, recipe: Recipe, exclusions: Exclusions, own_records: bool
-) -> tuple[pl.DataFrame, tuple[Ledger, VoteSums]]:
+) -> tuple[pl.DataFrame, _Selected]:
     if own_records:
         block = block.with_columns(pl.col(f"own_{name[7:]}").alias(name) for name in CONFOUNDERS["author"])
     kept, ledger = select_responses(block, recipe, exclusions)
     kept = kept.select(COLUMNS).with_columns(pl.col("post_created_utc").cast(pl.Float64))
-    return kept, (ledger, VoteSums.from_scores(kept["score"]))
+    reads_votes = recipe.label_model == "votes"
+    counts = count_looks(look(kept["score"], kept["is_controversial"])) if reads_votes else None
+    return kept, _Selected(ledger, VoteSums.from_scores(kept["score"]), counts)
 
 
-def _fit_vote_models(responses: Blocks, sums: list[VoteSums], recipe: Recipe) -> dict[str, VoteModel]:
+def _fit_vote_models(responses: Blocks, summaries: list[_Selected], recipe: Recipe) -> dict[str, VoteModel]:
     """The vote model of each subreddit that has responses."""
     models = {}
     for subreddit in dict.fromkeys(responses.subreddits):
-        total = VoteSums(0, 0, 0)
-        for name, block_sums in zip(responses.subreddits, sums, strict=True):
-            total = total.plus(block_sums) if name == subreddit else total
+        own = [summary for name, summary in zip(responses.subreddits, summaries, strict=True) if name == subreddit]
+        total = reduce(VoteSums.plus, (summary.sums for summary in own))
+        counts = [summary.counts for summary in own if summary.counts is not None]
         if total.n:
             is_equal = recipe.exposure == "equal"
             sample = pl.DataFrame() if is_equal else _exposure_sample(responses.for_subreddit(subreddit), total.n)
-            models[subreddit] = fit_vote_model(total, sample, recipe)
+            models[subreddit] = fit_vote_model(total, sum(counts) if counts else None, sample, recipe)  # type: ignore[arg-type]
     return models
 
 
@@ -137,7 +163,7 @@ def _exposure_sample(responses: Blocks, n: int) -> pl.DataFrame:
     for block in responses:
         posts = block.select(pl.col("post_id").unique())
         first = posts.filter(pl.Series(hash_ids(posts["post_id"], "voters")) / SPAN < MAX_EXPOSURE_RESPONSES / n)
-        columns = block.select("post_id", "score", "log_delay", "post_score")
+        columns = block.select("post_id", "score", "is_controversial", "log_delay", "post_score")
         parts.append(columns.join(first, on="post_id", how="semi", maintain_order="left"))
     return pl.concat(parts)
 
@@ -165,6 +191,13 @@ def _balanced(
         pairs, counts = balance_by_mirror(mirror, pairs, recipe, {}, context.subfolder("signs"))
         ledger = ledger.drop(mirror.reason, sum(one[mirror.reason] for one in counts))
     return pairs, ledger, rounds
+
+
+def _weigh_by_confidence(block: pl.DataFrame) -> tuple[pl.DataFrame, None]:
+    """The pairs with weights that are 0 for a label that is a coin, but for a least weight, and 1 for a certain one."""
+    weight = pl.col("weight") if "weight" in block.columns else pl.lit(1.0)
+    confidence = (2 * pl.col("label_confidence") - 1).clip(LEAST_WEIGHT)
+    return block.with_columns(weight=weight * confidence), None
 
 
 def _keep_splits(block: pl.DataFrame, splits: tuple[str, ...]) -> tuple[pl.DataFrame, int]:

@@ -51,6 +51,8 @@ class Recipe:
     when: edits before and after the votes are treated alike."""
     exclude_distinguished: bool = True
     """Leave out responses written as moderator or admin."""
+    exclude_controversial: bool = False
+    """Leave out responses that Reddit flags as controversial: at least 7 votes of which 40-60 % are up."""
     exclude_stickied: bool = True
     """Leave out responses pinned to the top of the thread."""
     exclude_deleted_authors: bool = False
@@ -93,13 +95,29 @@ class Recipe:
     """Caliper: largest |difference| of log(characters), nats."""
     newer_must_win: bool = False
     """Keep only pairs whose chosen response was written no earlier than the rejected one."""
+    label_look: Literal["last", "first"] = "last"
+    """Look at a response that gives its score and its flag. first: of responses seen twice, so that the votes cast
+    afterwards judge the labels (`second_window` of the manifest)."""
+    require_agreeing_looks: bool = False
+    """Keep only pairs of which the first and the last look prefer the same response."""
+    label_model: Literal["score", "votes"] = "score"
+    """What label_confidence reads. score: the two scores. votes: the scores and Reddit's controversial flag, which says
+    how many votes were cast."""
+    exposure_luck: float = 0.0
+    """label_model=votes: standard deviation of the log of readers from one window of votes to the next, nats; 1.0 was
+    measured on r/LocalLLaMA."""
+    controversial_drift: float = 0.0
+    """label_model=votes: how much less favourable votes are after a flag than before it, log-odds of an upvote; 0.25
+    was measured on r/LocalLLaMA."""
     exposure: Literal["equal", "fitted"] = "equal"
     """Readers of a response, for label_confidence: equal for all, or as predicted by delay, post score and thread size
     (use that as weight or soft label; a filter on it makes time predict the winner)."""
     vote_fuzz: float = 0.0
     """Noise that Reddit adds to the scores it shows, standard deviation, votes."""
     min_label_confidence: float = 0.5
-    """Smallest P(chosen is truly liked more | both scores), 0.5-1."""
+    """Smallest label_confidence, 0.5-1."""
+    weight_by_confidence: bool = False
+    """Weigh pairs by 2 · label_confidence - 1, at least 0.01: a label that is a coin counts for nothing."""
     length_symmetric: bool = False
     """Thin until chosen is longer as often as shorter, at every size of the length difference."""
     balance_signs: bool = False
@@ -155,7 +173,7 @@ class Recipe:
         _require_at_least(self, 0, "max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")
         _require_at_least(self, 0, "min_words", "min_maturity_s", "min_held_out_rank_gap", "validation_fraction")
         _require_at_least(self, 0, "max_words", "max_chars", "validation_from_utc", "test_from_utc", "vote_fuzz")
-        _require_at_least(self, 0, "n_balance_rounds")
+        _require_at_least(self, 0, "n_balance_rounds", "exposure_luck", "controversial_drift")
         _require_at_least(self, MIN_COPY_SIMILARITY, "min_copy_similarity")
         _require_at_least(self, 0.5, "min_label_confidence", "max_confounder_probability", "min_language_probability")
         _require_at_least(self, MIN_TEST_FRACTION, "test_fraction")

@@ -23,8 +23,10 @@ from lurker.workspace import Workspace, sql_string
 
 POST_COLUMNS = ("created_utc", "score", "is_self", "is_nsfw", "is_edited", "is_deleted", "author_hash", "subreddit")
 """Columns of a post that rules look at; post_* in the rows of its comments."""
-UNREAD = ("parent_id", "source", "is_controversial", "ups", "downs", "first_retrieved_utc")
-"""Columns of comments that no rule looks at."""
+UNREAD = ("parent_id", "source", "ups", "downs", "first_retrieved_utc")
+"""Columns of a comment that no rule looks at."""
+NOT_IN_DIGEST = ("text_hash", "is_controversial", "first_is_controversial", "first_retrieved_utc")
+"""Columns that frozen hard tests do not depend on: a digest stays when they become known."""
 _NEWEST_FIRST = "retrieved_utc DESC NULLS LAST, subreddit"
 
 
@@ -44,7 +46,7 @@ class MeasuredComments:
       cleaned text; null for replies, whose text is not read
     - the columns of `add_thread_context`
     - the author's record: author_* within these subreddits, own_* within the comment's subreddit
-    - first_score and later_votes, if its score was observed at least twice
+    - first_score, first_is_controversial, first_retrieved_utc and later_votes, if its score was observed at least twice
     """
     inputs: list[dict[str, Any]]
     """For every subreddit: number of comments, and a SHA-256 of all that the rules see of them and their posts."""
@@ -129,6 +131,8 @@ def _observations_sql(workspace: Workspace) -> str:
     """Comments observed at least twice: the first score, and the votes that came later."""
     return (
         "SELECT item_id AS comment_id, arg_min(score, observed_utc) AS first_score, "
+        "arg_min_null(is_controversial, observed_utc) AS first_is_controversial, "
+        "min(observed_utc) AS first_retrieved_utc, "
         "arg_max(score, observed_utc) - arg_min(score, observed_utc) AS later_votes "
         f"FROM {workspace.sql(OBSERVATIONS)} WHERE kind = 'comment' GROUP BY item_id HAVING count(*) > 1"
     )
@@ -193,7 +197,7 @@ def _write_measured(ordered: Iterable[pl.DataFrame], context: BuildContext) -> M
         files.append(write_block(block, context.folder / f"{number:06}.parquet"))
         subreddits.append(subreddit)
         times.append(block.unique("post_id")["post_created_utc"].drop_nulls())
-        digests.setdefault(subreddit, FrameDigest()).update(block.drop("text_hash"))
+        digests.setdefault(subreddit, FrameDigest()).update(block.drop(NOT_IN_DIGEST))
     inputs = [
         {"subreddit": subreddit, "n_comments": digest.n_rows, "sha256": digest.hexdigest()}
         for subreddit, digest in digests.items()

@@ -7,6 +7,8 @@ from features.recipes.recipe import Recipe
 from features.responses.exclusions import Exclusions, no_exclusions
 from features.responses.splits import FEEDS_HARD_TEST, HELD_OUT_COPY, assign_splits, is_by_held_out_author
 
+FIRST_LOOK = ("score", "is_controversial", "retrieved_utc")
+"""Columns of a comment's last look that have a twin, first_*, for its first look."""
 DUPLICATE_ID = "id seen twice"
 REPLY = "reply to a comment"
 
@@ -24,6 +26,8 @@ def select_responses(
         The responses in their order, with their split, and the ledger of every other comment.
     """
     exclusions = exclusions or no_exclusions()
+    if recipe.label_look == "first":
+        block = block.with_columns(pl.coalesce(f"first_{name}", name).alias(name) for name in FIRST_LOOK)
     posts = block.select("post_id", created_utc="post_created_utc")
     splits = assign_splits(posts, recipe, exclusions.copied_posts)
     comments = block.join(splits, on="post_id", how="left", maintain_order="left")
@@ -57,6 +61,7 @@ def _optional_rules(recipe: Recipe, exclusions: Exclusions) -> dict[str, pl.Expr
     col = pl.col
     maturity_s = col("retrieved_utc") - col("created_utc")
     rules: dict[str, pl.Expr | bool] = {
+        "seen once": (recipe.label_look == "first" or recipe.require_agreeing_looks) and col("first_score").is_null(),
         "post deleted or removed": recipe.exclude_deleted_posts and col("post_is_deleted"),
         "post is a link": recipe.require_self_post and ~col("post_is_self"),
         "post marked over 18": recipe.exclude_nsfw and col("post_is_nsfw"),
@@ -66,6 +71,7 @@ def _optional_rules(recipe: Recipe, exclusions: Exclusions) -> dict[str, pl.Expr
         "author deleted": recipe.exclude_deleted_authors and col("author_hash").is_null(),
         "post's author deleted": recipe.exclude_deleted_authors and col("post_author_hash").is_null(),
         "written by a bot": recipe.exclude_bots and _is_bot(exclusions),
+        "controversial": recipe.exclude_controversial and col("is_controversial").fill_null(False),
         "distinguished": recipe.exclude_distinguished and col("is_distinguished"),
         "stickied": recipe.exclude_stickied and col("is_stickied"),
         # Deconfounding learns from the other posts first, and drops them at the end.

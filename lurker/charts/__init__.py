@@ -5,6 +5,7 @@ Accuracies are shares, 0–1, where 0.5 is chance. Baselines, confounders and mo
 
 from lurker.charts.audit import ledger_waterfall, love_plot, probe_intervals
 from lurker.charts.ceiling import ceiling_intervals
+from lurker.charts.looks import reliability
 from lurker.charts.overview import reach
 from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
 from lurker.charts.scaling import accuracy_by_data, accuracy_by_parameters, scaling_curve
@@ -21,6 +22,7 @@ __all__ = [
     "recipe_accuracy",
     "recipe_correlations",
     "recipe_figures",
+    "reliability",
     "scaling_curve",
     "transfer_heatmap",
     "transfer_matrix",

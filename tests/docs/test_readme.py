@@ -1,5 +1,6 @@
 """The README's commands run, on dumps of a simulated Reddit; those that need an account or a browser are parsed."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -44,5 +45,5 @@ def test_readme_fits_on_a_screen_and_links_to_existing_files() -> None:
 
 def test_citation_and_changelog_name_this_version() -> None:
     assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    newest = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("## ")[1]
-    assert newest.startswith(__version__)
+    versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert next(version for version in versions if version != "Unreleased") == __version__

@@ -1,4 +1,7 @@
 import json
+import shutil
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import polars as pl
@@ -6,17 +9,27 @@ import pytest
 
 from lurker.cli import run
 from lurker.schema import EVALUATIONS, PREDICTIONS, check
-from lurker.workspace import Workspace
+from lurker.workspace import Workspace, open_workspace
+from tests.rm.conftest import planted_workspace
 
 QUICK = ["--set", "epochs=1", "--set", "min_steps=8", "--set", "max_tokens=64", "--set", "vocabulary_size=400"]
 
 
-@pytest.fixture
-def trained(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> tuple[Workspace, dict[str, object]]:
-    """A workspace with the run `first`, trained on alpha by the command, and what the command printed."""
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    """A workspace with the run `first`, trained on alpha by the command, and what it printed; read-only."""
+    root = planted_workspace(tmp_path_factory.mktemp("first") / "workspace").root
     arguments = ["rm", "train", "planted", "--model", "scratch-10k", "--run", "first", "--subreddit", "Alpha", "--json"]
-    assert run(["--workspace", str(workspace.root), *arguments, *QUICK]) == 0
-    return workspace, json.loads(capsys.readouterr().out)
+    with redirect_stdout(StringIO()) as printed:
+        assert run(["--workspace", str(root), *arguments, *QUICK]) == 0
+    return root, json.loads(printed.getvalue())
+
+
+@pytest.fixture
+def trained(first: tuple[Path, dict[str, object]], tmp_path: Path) -> tuple[Workspace, dict[str, object]]:
+    """A copy of the workspace with the run `first`, and what the command printed."""
+    root, printed = first
+    return open_workspace(Path(shutil.copytree(root, tmp_path / "trained"))), printed
 
 
 def call(workspace: Workspace, *arguments: str) -> int:

@@ -100,7 +100,7 @@ def gap(spread: float, fuzz: float = 0.0, **fields: Any) -> float:
     """The ceiling minus the share of pairs whose chosen response is truly liked more."""
     responses, pairs = simulated(spread=spread, fuzz=fuzz)
     rules = Recipe(name="test", **fields)
-    vote_models = {"alpha": fit_vote_model(VoteSums.from_scores(responses["score"]), responses, rules)}
+    vote_models = {"alpha": fit_vote_model(VoteSums.from_scores(responses["score"]), None, responses, rules)}
     judged = add_label_confidence(pairs, responses, vote_models, rules)
     truth = float((judged["chosen_rate"] > judged["rejected_rate"]).mean() or 0.0)
     return float(ceiling({"train": (judged["label_confidence"].sum(), judged.height)})["accuracy"]) - truth

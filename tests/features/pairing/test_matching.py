@@ -63,7 +63,7 @@ def match_pairs(
         ordered = batches(connection, "SELECT * FROM responses ORDER BY subreddit, post_id, delay_s, comment_id")
         staged = stage(ordered, folder / "responses")
         vote_models = {
-            str(name): fit_vote_model(VoteSums.from_scores(group["score"]), group, rules)
+            str(name): fit_vote_model(VoteSums.from_scores(group["score"]), None, group, rules)
             for (name,), group in responses.group_by("subreddit")
         }
         pairs, ledger = matching.match_pairs(

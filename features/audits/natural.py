@@ -1,0 +1,113 @@
+"""What time foretells where Reddit drew the order of comments by lot, and where it did not.
+
+In contest mode comments stand in random order with hidden scores, so readers are spread by lot. Threads that suggest
+the sorting "random" or "new" are weaker contrasts. If a recipe removes what time does to scores, its pairs of ordinary
+threads look like plain pairs of contest threads: being earlier predicts nothing more in one than in the other.
+
+A comment that was written earlier is read longer even when the order is random, so contest threads bound the effect of
+ranking, not of presence.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lurker.pair_sets import PairSet, read_manifest, read_pairs
+from lurker.schema import POSTS
+from lurker.stats import Estimate, mean_interval
+from lurker.workspace import Workspace, write_json
+
+NATURAL = "natural.json"
+KINDS = ("contest", "random", "new", "ordinary")
+"""Kinds of threads: contest mode; suggested sorting random or new; all others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NaturalConfig:
+    """When a comparison says something."""
+
+    max_half_width: float = 0.03
+    """Half-width of the interval of a difference above which it is called underpowered, share of pairs."""
+
+
+def natural_experiments(
+    workspace: Workspace, name: str, naive: str, config: NaturalConfig | None = None
+) -> dict[str, Any]:
+    """Compare a pair set's ordinary threads with plain pairs of contest threads, and write its natural.json.
+
+    Args:
+        name: pair set, such as one of the recipe balanced.
+        naive: pair set by the recipe naive, whose pairs nothing deconfounded.
+    """
+    config = config or NaturalConfig()
+    rows = {one: _by_kind(workspace, one) for one in dict.fromkeys((name, naive))}
+    table = [
+        {"pairs": one, "threads": kind} | _shown(frame)
+        for one, by_kind in rows.items()
+        for kind, frame in by_kind.items()
+    ]
+    contrasts = [
+        _contrast(f"{name}, ordinary threads", rows[name].get("ordinary"), kind, rows[naive].get(kind), config)
+        for kind in KINDS[:-1]
+    ]
+    report = {"pairs": name, "naive": naive, "threads": table, "contrasts": contrasts}
+    report |= {"verdict": " ".join(str(one["sentence"]) for one in contrasts)}
+    write_json(report, workspace.folder("pairs", name) / NATURAL)
+    return report
+
+
+def naive_set(pairs: PairSet) -> str | None:
+    """The pair set of the workspace by the recipe naive, if there is one."""
+    names = (row["name"] for row in pairs.workspace.pairs() if row["recipe"] == "naive")
+    return next(iter(names), None)
+
+
+def _by_kind(workspace: Workspace, name: str) -> dict[str, pl.DataFrame]:
+    """The pairs of each kind of thread: post_id, weight, is_earlier (1 if chosen is earlier, 0.5 for a draw)."""
+    subreddits = read_manifest(workspace, name)["subreddits"]
+    kind = (
+        pl.when(pl.col("is_contest").fill_null(False))
+        .then(pl.lit("contest"))
+        .when(pl.col("suggested_sort").is_in(["random", "new"]))
+        .then("suggested_sort")
+        .otherwise(pl.lit("ordinary"))
+    )
+    posts = workspace.scan(POSTS, subreddits).select("post_id", kind=kind).collect().unique("post_id")
+    pairs = read_pairs(workspace, name)
+    sign = (pl.col("rejected_delay_s") - pl.col("chosen_delay_s")).sign()
+    rows = pairs.select("post_id", "weight", is_earlier=(sign.cast(pl.Float64) + 1) / 2).join(posts, on="post_id")
+    return {kind: part for kind in KINDS if not (part := rows.filter(pl.col("kind") == kind)).is_empty()}
+
+
+def _shown(rows: pl.DataFrame) -> dict[str, Any]:
+    one = _earlier_wins(rows)
+    counts = {"n_pairs": one.n, "n_posts": one.n_clusters}
+    return counts | {"earlier_wins": one.value, "low": one.low, "high": one.high}
+
+
+def _earlier_wins(rows: pl.DataFrame) -> Estimate:
+    return mean_interval(rows["is_earlier"], rows["post_id"], rows["weight"])
+
+
+def _contrast(
+    label: str, ordinary: pl.DataFrame | None, kind: str, lottery: pl.DataFrame | None, config: NaturalConfig
+) -> dict[str, Any]:
+    """The difference in how often the earlier response wins, in words."""
+    other = f"naive pairs of {kind} threads"
+    if ordinary is None or lottery is None or min(part["post_id"].n_unique() for part in (ordinary, lottery)) < 2:
+        return {"threads": kind, "difference": None, "sentence": f"There are no {other} to compare with."}
+    first, second = _earlier_wins(ordinary), _earlier_wins(lottery)
+    difference = first.value - second.value
+    half = float(np.hypot(first.high - first.value, second.high - second.value))  # other posts, so independent
+    low, high = difference - half, difference + half
+    interval = f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+    if half > config.max_half_width:
+        said = f"underpowered: {interval} is wider than ±{config.max_half_width:g}"
+    elif low <= 0 <= high:
+        said = f"no difference found: {interval}"
+    else:
+        said = f"they differ: {interval}"
+    sentence = f"How often the earlier response wins, {label} less {other}: {said}."
+    return {"threads": kind, "difference": difference, "low": low, "high": high, "sentence": sentence}
