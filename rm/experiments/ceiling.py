@@ -224,18 +224,24 @@ def _calibrated(judged: Judged, predictors: Sequence[Predictor], posts: Any) -> 
 
 def vote_rows(judged: Judged) -> list[Ceiling]:
     """Estimates of the vote ceiling, from scores and from looks at them."""
-    posts = judged.pairs["post_id"].to_numpy()
-    looks = read_looks(judged.workspace, judged.pairs)
+    posts, recipe = judged.pairs["post_id"].to_numpy(), judged.pair_set.manifest["recipe"]
+    gap = chosen_gap(recipe, judged.pairs)
+    looks = read_looks(judged.workspace, judged.pairs, "first" if gap is None else "last")
     measured = read_fuzz(judged.workspace, judged.pair_set.frame)
-    told = float(judged.pair_set.manifest["recipe"].get("vote_fuzz", 0.0)) / _root_score(judged.pairs)
+    told = float(recipe.get("vote_fuzz", 0.0)) / _root_score(judged.pairs)
     fuzz = max(measured or 0.0, told)
     arrays = looks.pairs["first"].to_numpy(), looks.pairs["later"].to_numpy(), looks.pairs["post_id"].to_numpy()
-    gap = chosen_gap(judged.pair_set, judged.pairs)
     twice = [
         two_looks(*arrays, first_share=looks.first_share, min_gap=gap, fuzz=fuzz),
         reliability(*arrays, first_share=looks.first_share, fuzz=fuzz),
     ]
-    if looks.pairs.is_empty():
+    if gap is None:  # a window's label, not that of both
+        reason = "it is of labels by all votes, and these are labels of the first look"
+        twice[1] = replace(twice[1], value=None, low=None, high=None, reason=reason)
+    if recipe.get("require_agreeing_looks"):
+        reason = "these pairs were chosen because two looks agree; judge a set without require_agreeing_looks"
+        twice = [replace(one, value=None, low=None, high=None, reason=reason) for one in twice]
+    elif looks.pairs.is_empty():
         reason = "these scores were seen once; see them again with `lurker ingest refresh`, then build the pairs again"
         twice = [replace(one, reason=reason) for one in twice]
     elif measured is None:
