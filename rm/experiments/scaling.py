@@ -194,7 +194,7 @@ def _with_earlier_grid(
     kept = [cell for cell in cells if cell.run_id in known and has_result(experiment.workspace, cell)]
     if not kept:
         return config, []
-    say(f"{len(kept)} finished cells of the earlier, larger grid stay in the table.")
+    say(f"The table keeps {len(kept)} {'cell' if len(kept) == 1 else 'cells'} of an earlier grid.")
     return both, kept
 
 
