@@ -86,7 +86,7 @@ def two_looks(
     posts: ArrayLike,
     *,
     first_share: float,
-    min_gap: int = 1,
+    min_gap: int | None = 1,
     fuzz: float = 0.0,
 ) -> Ceiling:
     """The vote ceiling between how often two windows of votes agree, and the accuracy that this agreement implies.
@@ -106,7 +106,8 @@ def two_looks(
         posts: [n].
         first_share: share of the votes that the first look holds, 0–1.
         min_gap: smallest difference of final scores that a pair was chosen for; 0 if it was chosen by something else
-            that depends on scores, which leaves only the upper end.
+            that depends on them, which leaves only the upper end; None if pairs and labels are of the first look, which
+            later votes have no part in.
         fuzz: standard deviation of the noise that is added to shown scores, in square roots of 1 + |score|.
 
     Source:
@@ -118,8 +119,9 @@ def two_looks(
     if problem := too_few(empty, "pairs seen twice") or _fuzzed(fuzz):
         return replace(empty, reason=problem)
     reasons, low, high = [], None, None
-    is_fair = (np.abs(before + after) >= min_gap) & (np.abs(before - after) >= min_gap)
-    if not min_gap:
+    gap = min_gap or 0
+    is_fair = (np.abs(before + after) >= gap) & (np.abs(before - after) >= gap)
+    if min_gap == 0:
         reasons.append("no lower end: these pairs were chosen by a rule on both scores, which agrees with itself")
     elif np.unique(post[is_fair]).size < MIN_POSTS:
         reasons.append("no lower end: too few pairs would have been chosen whatever the later votes")
@@ -228,8 +230,8 @@ def early_enough(ages: ArrayLike, first_votes: ArrayLike, all_votes: ArrayLike) 
 
 
 POSTERIOR = (
-    "The vote model behind label_confidence holds: scores are counts around gamma-distributed rates. Herding, and fuzz "
-    "that it was not told of, make it too high."
+    "The vote model behind label_confidence holds: scores are counts around gamma-distributed rates. Fuzz that it was "
+    "not told of makes it too high; few votes per response, too low."
 )
 
 

@@ -236,6 +236,31 @@ def test_pairs_seen_late_first_or_seen_again_since_are_left_out(judged: PairSet)
     assert missing["post_id"].sort().to_list() == ["p0001"]  # late looks hold most of the votes
 
 
+def test_labels_of_the_first_look_are_judged_by_all_later_votes(judged: PairSet) -> None:
+    comments = responses()
+    early = comments.with_columns(score="first")
+    save_pairs(judged.workspace, "early", pairs_of(early))
+    store(judged.workspace, comments, looks_of(comments))
+    judged.workspace.replace_partition(TRUTH, "alpha", [truth_of(comments)])
+    set_recipe(judged.workspace, "early", label_look="first")
+    result = rm.ceiling(read_pair_set(judged.workspace, "early"))
+    looks, truth = row(result.frame, "two looks", "vote"), row(result.frame, "truth", "vote")
+    assert looks["n_pairs"] == truth["n_pairs"]
+    assert looks["low"] < truth["value"] < looks["high"]  # type: ignore[operator]
+    assert "labels of the first look" in str(row(result.frame, "two-look reliability", "vote")["reason"])
+    set_recipe(judged.workspace, "early", label_look="first", require_agreeing_looks=True)
+    agreeing = rm.ceiling(read_pair_set(judged.workspace, "early")).frame
+    assert "two looks agree" in str(row(agreeing, "two looks", "vote")["reason"])
+    assert row(agreeing, "two looks", "vote")["low"] is None
+
+
+def set_recipe(workspace: Workspace, name: str, **fields: object) -> None:
+    """Write fields of a set's recipe into its manifest."""
+    path = workspace.folder("pairs", name) / "manifest.json"
+    manifest = read_json(path)
+    write_json(manifest | {"recipe": manifest["recipe"] | fields}, path)
+
+
 def test_the_command_prints_a_sentence_or_one_json_object(
     modelled: PairSet, capsys: pytest.CaptureFixture[str]
 ) -> None:
