@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from lurker.arguments import as_names
-from lurker.errors import CallError
+from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import SPLITS, PairSet, pair_set_name, read_pair_set, require_pair_set, split_of
 from lurker.progress import progress
 from lurker.report import ResultTable
@@ -28,7 +28,15 @@ from rm.experiments.ceiling_inputs import (
 from rm.experiments.config import Experiment
 from rm.experiments.results import ExperimentResult
 from rm.experiments.text_ceilings import CALIBRATED, TRIAD, bracket, calibrated_margins, triad
-from rm.experiments.vote_ceilings import Ceiling, Kind, nothing_yet, posterior, reliability, two_looks
+from rm.experiments.vote_ceilings import (
+    POSTERIOR_OF_VOTES,
+    Ceiling,
+    Kind,
+    nothing_yet,
+    posterior,
+    reliability,
+    two_looks,
+)
 
 ORDER = ("truth", "bracket", "triad", "calibrated margins", "posterior", "two looks", "two-look reliability")
 """Rows of the table, text ceiling first."""
@@ -107,9 +115,16 @@ class CeilingResult(ExperimentResult):
         return {**ExperimentResult.report(self), "sentence": self.sentence, "best_model": best}
 
     def plot(self) -> Any:
-        """The estimators with their intervals, brackets as bars, and the best model."""
+        """The estimators with their intervals, brackets as bars, and the best model.
+
+        Raises:
+            LurkerError: nothing could be estimated.
+        """
         from lurker.charts import ceiling_intervals
 
+        if not self.frame.select(pl.any_horizontal(pl.col("value", "low", "high").is_not_null()).any()).item():
+            reasons = "; ".join(self.frame["reason"].unique(maintain_order=True).drop_nulls())
+            raise LurkerError(f"There is nothing to plot, as nothing could be estimated: {reasons}.")
         best = None if self.best_accuracy is None else self.best_accuracy.value
         return ceiling_intervals(self.frame, best)
 
@@ -220,23 +235,31 @@ def _calibrated(judged: Judged, predictors: Sequence[Predictor], posts: Any) -> 
 def vote_rows(judged: Judged) -> list[Ceiling]:
     """Estimates of the vote ceiling, from scores and from looks at them."""
     posts = judged.pairs["post_id"].to_numpy()
-    looks = read_looks(judged.workspace, judged.pairs)
+    recipe = judged.pair_set.manifest["recipe"]
+    label_look = recipe.get("label_look", "last")
+    looks = read_looks(judged.workspace, judged.pairs, label_look)
     measured = read_fuzz(judged.workspace, judged.pair_set.frame)
-    told = float(judged.pair_set.manifest["recipe"].get("vote_fuzz", 0.0)) / _root_score(judged.pairs)
+    told = float(recipe.get("vote_fuzz", 0.0)) / _root_score(judged.pairs)
     fuzz = max(measured or 0.0, told)
     arrays = looks.pairs["first"].to_numpy(), looks.pairs["later"].to_numpy(), looks.pairs["post_id"].to_numpy()
     gap = chosen_gap(judged.pair_set, judged.pairs)
     twice = [
-        two_looks(*arrays, first_share=looks.first_share, min_gap=gap, fuzz=fuzz),
-        reliability(*arrays, first_share=looks.first_share, fuzz=fuzz),
+        two_looks(*arrays, first_share=looks.first_share, min_gap=gap, fuzz=fuzz, label_look=label_look),
+        reliability(*arrays, first_share=looks.first_share, fuzz=fuzz, label_look=label_look),
     ]
-    if looks.pairs.is_empty():
+    if recipe.get("require_agreeing_looks", False):
+        reason = "these pairs were chosen because their looks agree (require_agreeing_looks)"
+        twice = [replace(one, value=None, low=None, high=None, reason=reason) for one in twice]
+    elif looks.pairs.is_empty():
         reason = "these scores were seen once; see them again with `lurker ingest refresh`, then build the pairs again"
         twice = [replace(one, reason=reason) for one in twice]
     elif measured is None:
         unknown = " Fuzz is not measured: no score was seen twice at the age of a week."
         twice = [replace(one, assumption=one.assumption + unknown) for one in twice]
-    return [posterior(judged.pairs["label_confidence"].to_numpy(), posts), *twice]
+    found = posterior(judged.pairs["label_confidence"].to_numpy(), posts)
+    if recipe.get("label_model", "score") == "votes":
+        found = replace(found, assumption=POSTERIOR_OF_VOTES.format(luck=recipe["exposure_luck"]))
+    return [found, *twice]
 
 
 def _root_score(pairs: pl.DataFrame) -> float:

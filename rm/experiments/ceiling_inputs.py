@@ -9,7 +9,7 @@ import polars as pl
 from lurker.pair_sets import PairSet
 from lurker.schema import COMMENTS, OBSERVATIONS, TRUTH
 from lurker.workspace import Workspace, read_json
-from rm.experiments.vote_ceilings import Floats, Kind, early_enough, fuzz_spread
+from rm.experiments.vote_ceilings import Floats, Kind, LabelLook, early_enough, fuzz_spread
 from rm.models.ladder import LADDER
 from rm.training.run_folder import MODEL, RESULT, finished_run, predictions_file, run_config
 
@@ -21,7 +21,7 @@ TEXT_BASELINES = ("tfidf", "embeddings")
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """The pairs whose responses were both seen twice, first early; the last look gave the label."""
+    """The pairs whose responses were both seen twice, first early."""
 
     pairs: pl.DataFrame
     """post_id, first (score of chosen minus rejected at the first look), later (votes after it, likewise)"""
@@ -54,11 +54,12 @@ class Predictor:
         return float(self.is_correct.mean())
 
 
-def read_looks(workspace: Workspace, pairs: pl.DataFrame) -> Looks:
+def read_looks(workspace: Workspace, pairs: pl.DataFrame, label_look: LabelLook = "last") -> Looks:
     """The looks at the responses of these pairs, of pairs that were first seen early enough.
 
     Args:
-        pairs: PAIRS. A pair whose scores have been seen again since it was made is left out.
+        pairs: PAIRS. A pair whose label came from other looks, because more were ingested since, is left out.
+        label_look: look that the labels came from.
     """
     twice = _observations(workspace, pairs).filter(pl.len().over("item_id") > 1)
     ends = _first_and_last(twice).with_columns(age=pl.col("first_utc") - pl.col("created_utc"))
@@ -66,7 +67,7 @@ def read_looks(workspace: Workspace, pairs: pl.DataFrame) -> Looks:
     for side in ("chosen", "rejected"):
         columns = ends.select(pl.all().name.prefix(f"{side}_")).rename({f"{side}_item_id": f"{side}_id"})
         joined = joined.join(columns, on=f"{side}_id", how="inner", maintain_order="left")
-        joined = joined.filter(pl.col(f"{side}_last") == pl.col(f"{side}_score"))
+        joined = joined.filter(pl.col(f"{side}_{label_look}") == pl.col(f"{side}_score"))
     votes = joined.select(  # without the author's own, which is the first
         first=sum((pl.col(f"{side}_first") - 1).clip(0) for side in ("chosen", "rejected")),
         last=sum((pl.col(f"{side}_last") - 1).clip(0) for side in ("chosen", "rejected")),

@@ -7,7 +7,7 @@ import pytest
 
 import rm
 from lurker.cli import run
-from lurker.errors import CallError
+from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import PairSet, read_pair_set
 from lurker.schema import CEILING, COMMENTS, OBSERVATIONS, PAIRS, TRUTH, check
 from lurker.workspace import Workspace, open_workspace, read_json, write_json, write_parquet
@@ -258,3 +258,57 @@ def test_the_chart_draws_brackets_as_bars_and_values_as_points(modelled: PairSet
     assert bars["transform"] == [{"filter": "!isValid(datum.value)"}]
     rows = bars["encoding"]["y"]["sort"]
     assert rows == ["text · bracket", "text · triad", "text · calibrated margins", "vote · posterior"]
+
+
+def test_without_an_estimate_there_is_no_chart(tmp_path: Path) -> None:
+    workspace = open_workspace(tmp_path, create=True)
+    few = pairs_of(responses()).filter(pl.col("post_id").str.slice(1).cast(pl.Int64) < 40)
+    save_pairs(workspace, "few", few.filter(pl.col("split") == "test").head(20))
+    with pytest.raises(LurkerError, match="30 posts are needed"):
+        rm.ceiling(read_pair_set(workspace, "few")).plot()
+
+
+def test_labels_of_the_first_look_are_judged_by_all_later_votes(tmp_path: Path) -> None:
+    comments = responses()
+    workspace = open_workspace(tmp_path, create=True)
+    store(workspace, comments, looks_of(comments))
+    save_pairs(workspace, "first", pairs_of(comments.with_columns(score="first")))
+    set_recipe(workspace, "first", label_look="first")
+    truth = comments.with_columns(log_exposure=pl.lit(0.0), expected_score=pl.lit(0.0), log_herding=pl.lit(0.0))
+    absent = {name: pl.lit(None, one.dtype) for name, one in TRUTH.columns.items() if name not in truth.columns}
+    workspace.replace_partition(TRUTH, "alpha", [truth.with_columns(**absent).select(list(TRUTH.columns))])
+    result = rm.ceiling(read_pair_set(workspace, "first"))
+    true, bracket, extended = (
+        row(result.frame, estimator, "vote") for estimator in ("truth", "two looks", "two-look reliability")
+    )
+    assert bracket["n_pairs"] == true["n_pairs"]  # no pair is left out
+    assert bracket["low"] < true["value"] < bracket["high"]  # type: ignore[operator]
+    assert extended["value"] == pytest.approx(true["value"], abs=0.02)
+
+
+def test_pairs_chosen_by_the_agreement_of_their_looks_say_nothing_about_it(tmp_path: Path) -> None:
+    comments = responses()
+    workspace = open_workspace(tmp_path, create=True)
+    store(workspace, comments, looks_of(comments))
+    save_pairs(workspace, "agreeing", pairs_of(comments))
+    set_recipe(workspace, "agreeing", require_agreeing_looks=True)
+    result = rm.ceiling(read_pair_set(workspace, "agreeing"))
+    for estimator in ("two looks", "two-look reliability"):
+        found = row(result.frame, estimator, "vote")
+        assert (found["value"], found["low"], found["high"]) == (None, None, None)
+        assert "require_agreeing_looks" in str(found["reason"])
+
+
+def test_the_posterior_of_votes_names_its_own_model(tmp_path: Path) -> None:
+    workspace = open_workspace(tmp_path, create=True)
+    save_pairs(workspace, "votes", pairs_of(responses()))
+    set_recipe(workspace, "votes", label_model="votes", exposure_luck=0.75)
+    found = row(rm.ceiling(read_pair_set(workspace, "votes")).frame, "posterior", "vote")
+    assert "exposure_luck=0.75" in str(found["assumption"])
+
+
+def set_recipe(workspace: Workspace, name: str, **fields: object) -> None:
+    """Write the fields into the manifest's recipe."""
+    path = workspace.folder("pairs", name) / "manifest.json"
+    manifest = read_json(path)
+    write_json(manifest | {"recipe": manifest["recipe"] | fields}, path)
