@@ -6,7 +6,8 @@ pairs of all seeds. Prints Markdown: bias and coverage of each estimator, then t
 
 Models: TF-IDF, and naive Bayes on the same words, which share errors; and readers that are told the quality plus noise,
 either independent of each other or mostly shared. Pairs: `naive`, of any two responses to a post, and `close`, alike in
-delay and length. Labels are displayed final scores, and `label_confidence` is that of equal exposure without fuzz.
+delay and length. Labels are displayed final scores, and `label_confidence` is that of equal exposure without fuzz, from
+scores alone or from scores and the controversial flag.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from own_process import processor
 
 from features.pairing.label_noise import fit_prior, label_confidence
+from features.pairing.votes_cast import confidence_from_votes, count_looks, fit_votes_cast, look
 from ingest.simulator.config import SimulationConfig
 from ingest.simulator.world import simulate
 from lurker.pairwise import TextReward, fit_tfidf
@@ -68,7 +70,7 @@ def main() -> None:
     """Run all worlds and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--posts", type=int, default=2_000, help="Posts of each world and seed.")
-    parser.add_argument("--seeds", type=int, default=5, help="Seeds of each world.")
+    parser.add_argument("--seeds", type=int, default=3, help="Seeds of each world.")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), help="Only these worlds.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     arguments = parser.parse_args()
@@ -115,12 +117,13 @@ def simulated(world: str, seed: int, n_posts: int) -> pl.DataFrame:
 
 
 READERS = ("lone_1", "lone_2", "twin_1", "twin_2")
-SIDES = ("body", "score", "first_score", "quality", "net_vote_rate", *READERS, "delay_s", "n_words")
+SIDES = ("body", "score", "is_controversial", "first_score", "quality", "net_vote_rate", *READERS, "delay_s", "n_words")
 
 
 def pair_sets(responses: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
     """The pairs of each kind, with label_confidence, oriented from chosen to rejected by displayed score."""
     prior = fit_prior(responses["score"])
+    votes = fit_votes_cast(count_looks(look(responses["score"], responses["is_controversial"])))
     fuzz = fuzz_spread(responses["score"], responses["score_again"])
     for kind, order in (("naive", "order"), ("close", "delay_s")):
         ordered = responses.sort("post", order).select("post", *SIDES)
@@ -140,16 +143,12 @@ def pair_sets(responses: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
             *(pl.when(wins).then(f"{name}_other").otherwise(name).alias(f"rejected_{name}") for name in SIDES),
         )
         confidence = label_confidence(oriented["chosen_score"], oriented["rejected_score"], prior)
-        yield (
-            kind,
-            oriented.with_columns(
-                label_confidence=pl.Series(confidence),
-                chosen="chosen_body",
-                rejected="rejected_body",
-                weight=1.0,
-                fuzz=fuzz,
-            ),
+        chosen, rejected = (
+            look(oriented[f"{side}_score"], oriented[f"{side}_is_controversial"]) for side in ("chosen", "rejected")
         )
+        from_votes = pl.Series(confidence_from_votes(chosen, rejected, votes))
+        judged = oriented.with_columns(label_confidence=pl.Series(confidence), from_votes=from_votes)
+        yield kind, judged.with_columns(chosen="chosen_body", rejected="rejected_body", weight=1.0, fuzz=fuzz)
 
 
 def estimates(pairs: pl.DataFrame, seed: int) -> list[Row]:
@@ -168,12 +167,15 @@ def estimates(pairs: pl.DataFrame, seed: int) -> list[Row]:
     final = test["chosen_score"].to_numpy() + test["rejected_score"].to_numpy() - 2
     share = float(np.maximum(chosen + rejected, 0).sum() / np.maximum(final, 1).sum())
     fuzz, of_votes = float(test["fuzz"][0]), min(share, 1.0)
+    looks = two_looks(first, later, posts, first_share=of_votes, fuzz=fuzz)
+    texts = {name: correct[name] for name in ("tfidf", "bayes")}
     found = [
-        ("", posterior(confidence, posts)),
-        ("", two_looks(first, later, posts, first_share=of_votes, fuzz=fuzz)),
+        ("scores", posterior(confidence, posts)),
+        ("scores and flag", posterior(test["from_votes"].to_numpy(), posts)),
+        ("", looks),
         ("", reliability(first, later, posts, first_share=of_votes, fuzz=fuzz)),
         ("", calibrated(test, held_out, rng)),
-        ("TF-IDF, naive Bayes", bracket({name: correct[name] for name in ("tfidf", "bayes")}, confidence, posts)),
+        ("TF-IDF, naive Bayes", bracket(texts, confidence, posts, looks.high)),
         ("TF-IDF, naive Bayes", triad(correct["tfidf"], correct["bayes"], posts)),
         ("independent readers", triad(correct["lone_1"], correct["lone_2"], posts)),
         ("readers that share errors", triad(correct["twin_1"], correct["twin_2"], posts)),

@@ -43,6 +43,7 @@ def build(
     """Turn responses into pairs by a recipe, and freeze the hard test of new subreddits."""
     from features import api
     from features.recipes.presets import preset
+    from features.results import second_window_table
     from lurker.config import from_toml, override
 
     rules = preset(recipe)
@@ -72,6 +73,7 @@ def build(
             f"Later votes agree with the labels of the first observation in {windows['agreement']:.3f} "
             f"[{windows['agreement_low']:.3f}, {windows['agreement_high']:.3f}] of {windows['n_pairs']:,} pairs."
         )
+        show(second_window_table(windows))
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Results of the library functions: they show themselves as tables, in a terminal and in a notebook."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,12 +141,7 @@ class TwoLooks(Displayed):
 
     def table(self) -> ResultTable:
         """Agreement by gap and age at the first look, with the verdict."""
-        ages = list(dict.fromkeys(row["age"] for row in self.report["by_gap_and_age"]))
-        rows = []
-        for gap in dict.fromkeys(row["gap"] for row in self.report["by_gap_and_age"]):
-            own = {row["age"]: row for row in self.report["by_gap_and_age"] if row["gap"] == gap}
-            cells = {f"first seen at {age}": _format_interval(own.get(age), "agreement") for age in ages}
-            rows.append({"gap": gap, "pairs": sum(row["n_pairs"] for row in own.values())} | cells)
+        rows = _by_gap_and_age(self.report["by_gap_and_age"])
         title = f"How often later votes agree with the first look, subreddits of {self.report['pairs']}"
         return ResultTable(title, rows, self.verdict)
 
@@ -237,6 +232,31 @@ class Export(Displayed):
         name = self.report["pairs"]
         note = f"The card says that {name} was not audited: run `lurker pairs audit {name}`, then export again."
         return ResultTable(title, [self.report["n_pairs"]], "" if self.report["is_audited"] else note)
+
+
+def second_window_table(windows: Mapping[str, Any]) -> ResultTable:
+    """How often later votes agree with the first look, by gap and age, over the pairs of a set.
+
+    Args:
+        windows: second_window of the manifest.
+    """
+    note = (
+        "A pair is in a set only if its last scores differ, which favours agreement: `lurker pairs audit NAME --looks` "
+        "judges all neighbours."
+    )
+    rows = _by_gap_and_age(windows["by_gap_and_age"])
+    return ResultTable("Agreement of later votes, by gap and age at the first look", rows, note)
+
+
+def _by_gap_and_age(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per gap, one column per age."""
+    ages = list(dict.fromkeys(row["age"] for row in cells))
+    rows = []
+    for gap in dict.fromkeys(row["gap"] for row in cells):
+        own = {row["age"]: row for row in cells if row["gap"] == gap}
+        shown = {f"first seen at {age}": _format_interval(own.get(age), "agreement") for age in ages}
+        rows.append({"gap": gap, "pairs": sum(row["n_pairs"] for row in own.values())} | shown)
+    return rows
 
 
 def _probe_row(row: Mapping[str, Any]) -> dict[str, Any]:

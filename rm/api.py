@@ -20,6 +20,7 @@ from rm.evaluation.baselines import BASELINES, Which
 from rm.evaluation.compare import Comparison, compare_runs, read_predictions
 from rm.evaluation.diagnose import Diagnosis, diagnose_run
 from rm.evaluation.evaluate_run import Evaluation, accuracy_rows, evaluate_run
+from rm.evaluation.external import ExternalEvaluation, evaluate_external
 from rm.evaluation.score import TextScorer, is_parquet, score_columns, score_file, text_scorer
 from rm.evaluation.texts import scored_columns
 from rm.evaluation.trained_run import load_trained
@@ -165,6 +166,20 @@ class Run(Displayed):
         """Evaluate the model and its baselines on a split of any pair set, by subreddit."""
         return evaluate(self, pairs, split, baselines=baselines)
 
+    def external(self, path: str | Path, *, baselines: Which = "all") -> ExternalEvaluation:
+        """Judge the model on judgements from outside: a file, folder or archive of prompt, chosen and rejected.
+
+        Args:
+            path: JSON, JSONL, CSV, TSV or Parquet, also with the columns of SHP or UKPConvArg1.
+            baselines: "none" for lengths only, "cheap" also for TF-IDF, or "all".
+
+        Raises:
+            CallError: the file cannot be read.
+            LurkerError: a row cannot be used, or no prompt is left that the run has not read.
+        """
+        require_which(baselines)
+        return evaluate_external(self.workspace, self.run_id, as_path(path, "path"), baselines)
+
     def table(self) -> ResultTable:
         """Accuracies of the model and its baselines on the tests."""
         result = self.result
@@ -199,8 +214,8 @@ def train(
 
     Args:
         pairs: pair set trained on.
-        model: SPEC: "scratch-10k" to "scratch-16m", a Hugging Face id, a local folder, or a run to continue from (its
-            id or folder).
+        model: SPEC: "scratch-10k" to "scratch-16m", a Hugging Face id, a local folder, or a run to start from:
+            "run:ID", its id or its folder.
         seed: of the subset, initial weights and order.
         max_pairs: training pairs; all by default.
         validation: pair set whose validation split chooses the best step; `pairs` by default.

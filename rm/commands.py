@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from lurker.errors import CallError
 from lurker.pair_sets import read_pair_set
 from lurker.report import ResultTable, print_json, show
 from lurker.workspace import open_workspace
-from rm.options import AsJson, Baselines, Model, Pairs, RunId, Settings, Split, Subreddits
+from rm.options import AsJson, Baselines, External, Model, Pairs, RunId, Settings, Split, Subreddits
 
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Train, evaluate and apply reward models.")
 
@@ -86,15 +87,28 @@ def train_command(
 def evaluate_command(
     ctx: typer.Context,
     run: RunId,
-    pairs: Pairs,
+    pairs: str | None = typer.Option(None, "--pairs", help="Pair set to evaluate on."),
+    external: External = None,
     split: Split = "test",
     baselines: Baselines = "all",
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a run, next to its baselines, on a split of any pair set, by subreddit."""
+    """Evaluate a run, next to its baselines, on a split of any pair set, or on judgements from outside."""
     workspace = open_workspace(ctx.obj)
     from rm import api
 
+    if (pairs is None) == (external is None):
+        given = "neither" if pairs is None else "both"
+        raise CallError(f"One of --pairs and --external is needed, got {given}.", "Name a pair set or a file.")
+    if external is not None:
+        judged = api.load(workspace, run).external(external, baselines=baselines)
+        if as_json:
+            print_json(judged.report)
+            return
+        for table in judged.tables():
+            show(table)
+        return
+    assert pairs is not None
     evaluation = api.evaluate(api.load(workspace, run), pairs, split, baselines=baselines)
     if as_json:
         rows = evaluation.frame.drop("run_id").to_dicts()

@@ -1,5 +1,6 @@
 """Command-line options that `lurker rm` and `lurker experiment` share."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -17,7 +18,7 @@ Baselines = Annotated[
 ]
 Subreddits = Annotated[list[str] | None, typer.Option("--subreddit", help="Only this community. Repeatable.")]
 Model = Annotated[
-    str, typer.Option("--model", help="scratch-10k to scratch-16m, a Hugging Face id, a local folder or a run.")
+    str, typer.Option("--model", help="scratch-10k to scratch-16m, a Hugging Face id, a local folder, or run:ID.")
 ]
 Test = Annotated[str | None, typer.Option("--test", help="Pair set to test on; hard-test by default, if it exists.")]
 EngineName = Annotated[
@@ -34,4 +35,13 @@ Title = Annotated[
 ]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a finished run.")]
 Pairs = Annotated[str, typer.Option("--pairs", help="Pair set to evaluate on.")]
+External = Annotated[
+    Path | None,
+    typer.Option(
+        "--external",
+        metavar="FILE",
+        help="Judge on a file, folder or archive of prompt, chosen, rejected, in place of --pairs; also SHP's and "
+        "UKPConvArg1's columns.",
+    ),
+]
 Split = Annotated[str, typer.Option("--split", help="Its split: train | validation | test.")]

@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from features.pairing.votes_cast import Ints, VotesCast, confidence_from_votes, count_looks, fit_votes_cast, look
 from features.recipes.recipe import Recipe
-from lurker.stats import accuracy_interval
 from lurker.threads import single_threaded
 
 MIN_OVERDISPERSION = 1e-3
@@ -283,48 +282,6 @@ def ceiling(sums: dict[str, tuple[float, float]]) -> dict[str, Any]:
     total, weight = (sum(one) for one in zip(*sums.values(), strict=True)) if sums else (0.0, 0.0)
     by_split = {split: float(confident / w) for split, (confident, w) in sorted(sums.items())}
     return {"accuracy": float(total / weight) if weight else None, "by_split": by_split, "is": CEILING}
-
-
-def second_window(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Whether the votes after the first observation prefer the response that led at the first.
-
-    Args:
-        pairs: post_id, weight, {chosen,rejected}_first_score and _later_votes; null if a response was observed once.
-
-    Returns:
-        post_id, agrees (1, 0, or 0.5 for a draw), weight: of pairs whose responses were both observed at least twice,
-        with different first scores.
-    """
-    lead = pl.col("chosen_first_score") - pl.col("rejected_first_score")
-    gain = (pl.col("chosen_later_votes") - pl.col("rejected_later_votes")).sign() * lead.sign()
-    seen = pairs.filter(lead != 0, gain.is_not_null())
-    return seen.select("post_id", agrees=(gain.cast(pl.Float64) + 1) / 2, weight="weight")
-
-
-def check_second_window(seen: pl.DataFrame) -> dict[str, Any] | None:
-    """How often the later votes agree with the first observation.
-
-    Args:
-        seen: as returned by `second_window`.
-
-    Returns:
-        None if `seen` is empty. Otherwise counts; agreement with its interval, where a draw counts half; and
-        accuracy_if_alike = (1 + √(2·agreement − 1)) / 2, the accuracy of either window's labels if both are equally
-        noisy with independent noise; an upper bound on the mean if pairs differ in noise (Jensen).
-    """
-    if seen.is_empty():
-        return None
-    agreement = accuracy_interval(seen["agrees"], seen["post_id"], seen["weight"])
-    accuracy = (1 + np.sqrt(2 * agreement.value - 1)) / 2 if agreement.value >= 0.5 else None
-    return {
-        "n_pairs": agreement.n,
-        "n_posts": agreement.n_clusters,
-        "agreement": agreement.value,
-        "agreement_low": agreement.low,
-        "agreement_high": agreement.high,
-        "draws": float((seen["agrees"].to_numpy() == 0.5).mean()),
-        "accuracy_if_alike": accuracy,
-    }
 
 
 def _counts(scores: ArrayLike) -> NDArray[np.float64]:

@@ -116,7 +116,7 @@ def _join_sides(
     """Pairs of the chosen and rejected rows of the block, with pair_id and pair_hash."""
     posts = block.select("post_id", pl.col("subreddit", "split").cast(pl.String))[chosen]
     names = {"comment_id": "id", "score": "score", "delay_s": "delay_s", "n_chars": "chars"}
-    names |= {name: name for name in ("first_score", "later_votes") if name in block.columns}
+    names |= {name: name for name in ("first_score", "first_age_s", "later_votes") if name in block.columns}
     sides = [
         block.select(pl.col(name).alias(f"{side}_{new}") for name, new in names.items())[rows]
         for side, rows in (("chosen", chosen), ("rejected", rejected))

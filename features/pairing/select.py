@@ -30,7 +30,7 @@ from lurker.threads import single_threaded
 
 COLUMNS = (
     *(*RESPONSE_COLUMNS, *FORMATTING_COUNTS, *CONTEXT_CONFOUNDERS, *POST_CONTEXT),
-    *("log_delay", "post_score", "is_controversial", "first_score", "later_votes"),
+    *("log_delay", "post_score", "is_controversial", "first_score", "first_age_s", "later_votes"),
 )
 """Columns of a response that pairing uses."""
 CALIPERS = ("max_delay_difference_s", "max_log_delay_difference", "max_log_length_difference")

@@ -25,7 +25,7 @@ POST_COLUMNS = ("created_utc", "score", "is_self", "is_nsfw", "is_edited", "is_d
 """Columns of a post that rules look at; post_* in the rows of its comments."""
 UNREAD = ("parent_id", "source", "ups", "downs", "first_retrieved_utc")
 """Columns of a comment that no rule looks at."""
-NOT_IN_DIGEST = ("text_hash", "is_controversial", "first_is_controversial", "first_retrieved_utc")
+NOT_IN_DIGEST = ("text_hash", "is_controversial", "first_is_controversial", "first_retrieved_utc", "first_age_s")
 """Columns that frozen hard tests do not depend on: a digest stays when they become known."""
 _NEWEST_FIRST = "retrieved_utc DESC NULLS LAST, subreddit"
 
@@ -46,7 +46,8 @@ class MeasuredComments:
       cleaned text; null for replies, whose text is not read
     - the columns of `add_thread_context`
     - the author's record: author_* within these subreddits, own_* within the comment's subreddit
-    - first_score, first_is_controversial, first_retrieved_utc and later_votes, if its score was observed at least twice
+    - first_score, first_is_controversial, first_retrieved_utc, first_age_s (its age then, seconds) and later_votes, if
+      its score was observed at least twice
     """
     inputs: list[dict[str, Any]]
     """For every subreddit: number of comments, and a SHA-256 of all that the rules see of them and their posts."""
@@ -211,6 +212,7 @@ def _add_thread_measures(block: pl.DataFrame) -> pl.DataFrame:
         pl.col("subreddit").cast(pl.String),
         delay_s=delay_s,
         log_delay=pl.when(delay_s >= 0).then(delay_s).cast(pl.Float64).log1p(),
+        first_age_s=pl.col("first_retrieved_utc") - pl.col("created_utc"),
         log_chars=pl.when(pl.col("n_chars") > 0).then("n_chars").cast(pl.Float64).log(),
     )
     return add_thread_context(timed).with_columns(pl.col("^(author|own)_.*_earlier$").fill_null(0.0))

@@ -8,7 +8,7 @@ import polars as pl
 from features.blocks import Blocks
 from features.build_context import BuildOptions, open_context
 from features.ledger import Ledger
-from features.pairing.label_noise import check_second_window, second_window
+from features.pairing.second_window import check_second_window, second_window
 from features.pairing.select import SelectedPairs, select_pairs
 from features.recipes.presets import PRESETS
 from features.recipes.recipe import Recipe

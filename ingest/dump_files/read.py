@@ -12,8 +12,8 @@ import json
 import os
 import platform
 import threading
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence, Set
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
@@ -26,8 +26,8 @@ from ingest.dump_files.blocks import STDIN, Block, blocks, shown, window_bytes
 from ingest.dump_files.bundles import Parts, bundle_block, bundle_name, bundled
 from ingest.dump_files.decompress import CutShortError
 from ingest.dump_files.find import LISTED
-from ingest.dump_files.report import DumpReport, FileReport
-from ingest.tables.normalize import FILTER_REASONS, RowContext, RowFilters
+from ingest.dump_files.report import DumpReport, FileReport, require_rows
+from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.sorted_runs import size_bytes
 from ingest.tables.staging import (
     STAGING_VERSION,
@@ -101,7 +101,7 @@ def ingest_dumps(
         malformed = [_describe_malformed(unit.folder, file) for unit, file in zip(units, staged, strict=True)]
         reports += [file.report for file in staged]
         folders = [unit.folder for unit in units]
-        _require_rows(reports, filters, folders)
+        require_rows(reports, filters, folders)
         if folders:
             merge_staged(workspace, folders, [file.held for file in staged])
         for unit, file, records in zip(units, staged, malformed, strict=True):
@@ -311,44 +311,6 @@ def _read_block(block: Block, context: RowContext) -> Batch:
     batch = read_batch(block.data, context, first_line=block.first_line, n_lines=block.n_lines)
     block.release()
     return batch
-
-
-def _require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: Sequence[Path]) -> None:
-    """Raises: LurkerError when no row was kept, after the staged rows are deleted."""
-    kept = {name for report in reports for name in report.subreddits}
-    if kept:
-        for name in filters.subreddits:
-            if name.lower() not in kept:
-                say(f"No row of r/{name} was kept.")
-        return
-    drop_staged(*folders)
-    n_rows = sum(report.n_rows for report in reports)
-    dropped = sum((Counter(report.dropped) for report in reports), Counter[str]())
-    n_malformed = sum(report.n_malformed for report in reports)
-    reasons = [f"{n:,} {reason}" for reason, n in dropped.most_common()]
-    reasons += [f"{n_malformed:,} malformed"] * (n_malformed > 0)
-    names = [Path(report.file).name for report in reports]
-    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    raise LurkerError(
-        f"No row of {', '.join(names[:LISTED])}{more} was kept. "
-        f"Rows read: {n_rows:,}; dropped: {', '.join(reasons) or 'none'}.",
-        _advice(reports, FILTER_REASONS & dropped.keys()),
-    )
-
-
-def _advice(reports: Sequence[FileReport], by_filters: Set[str]) -> str:
-    """What helps when no row was kept: it depends on what took the rows."""
-    if by_filters:
-        return "Loosen the filters: see `lurker ingest dump --help`."
-    if bad := [(name, seen) for report in reports for name, seen in report.malformed.items()]:
-        name, seen = bad[0]
-        return f"Line {seen['line']:,} of {name} is no JSON object: {seen['problem']}. Mend the file, or leave it out."
-    if damage := [(name, how) for report in reports for name, how in report.damage.items()]:
-        return f"{damage[0][0]}: {damage[0][1]}. Download it again."
-    return (
-        "No filter took them. Posts need id, title, subreddit and created_utc (seconds since 1970), comments need id, "
-        "body, link_id, subreddit and created_utc."
-    )
 
 
 def _describe_malformed(folder: Path, staged: StagedFile) -> list[dict[str, Any]]:

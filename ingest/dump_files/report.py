@@ -1,7 +1,7 @@
 """The report of `lurker ingest dump`: what became of the rows of each file."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,10 @@ from typing import Any
 from ingest.dump_files.find import LISTED, Skipped
 from ingest.options import NEXT_COMMAND
 from ingest.report import IngestReport
+from ingest.tables.normalize import FILTER_REASONS, RowFilters
+from ingest.tables.staging import drop_staged
 from lurker.errors import LurkerError
+from lurker.progress import say
 from lurker.report import ResultTable
 
 
@@ -147,3 +150,41 @@ def _table_row(name: str, files: Sequence[FileReport], state: str) -> dict[str, 
         "malformed": sum(file.n_malformed for file in files),
         "state": state,
     }
+
+
+def require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: Sequence[Path]) -> None:
+    """Raises: LurkerError when no row was kept, after the staged rows are deleted."""
+    kept = {name for report in reports for name in report.subreddits}
+    if kept:
+        for name in filters.subreddits:
+            if name.lower() not in kept:
+                say(f"No row of r/{name} was kept.")
+        return
+    drop_staged(*folders)
+    n_rows = sum(report.n_rows for report in reports)
+    dropped = sum((Counter(report.dropped) for report in reports), Counter[str]())
+    n_malformed = sum(report.n_malformed for report in reports)
+    reasons = [f"{n:,} {reason}" for reason, n in dropped.most_common()]
+    reasons += [f"{n_malformed:,} malformed"] * (n_malformed > 0)
+    names = [Path(report.file).name for report in reports]
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    raise LurkerError(
+        f"No row of {', '.join(names[:LISTED])}{more} was kept. "
+        f"Rows read: {n_rows:,}; dropped: {', '.join(reasons) or 'none'}.",
+        _advice(reports, FILTER_REASONS & dropped.keys()),
+    )
+
+
+def _advice(reports: Sequence[FileReport], by_filters: Set[str]) -> str:
+    """What helps when no row was kept: it depends on what took the rows."""
+    if by_filters:
+        return "Loosen the filters: see `lurker ingest dump --help`."
+    if bad := [(name, seen) for report in reports for name, seen in report.malformed.items()]:
+        name, seen = bad[0]
+        return f"Line {seen['line']:,} of {name} is no JSON object: {seen['problem']}. Mend the file, or leave it out."
+    if damage := [(name, how) for report in reports for name, how in report.damage.items()]:
+        return f"{damage[0][0]}: {damage[0][1]}. Download it again."
+    return (
+        "No filter took them. Posts need id, title, subreddit and created_utc (seconds since 1970), comments need id, "
+        "body, link_id, subreddit and created_utc."
+    )

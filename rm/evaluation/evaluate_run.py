@@ -130,7 +130,7 @@ def evaluate_model(run: TrainedRun, pairs: RunPairs, split: str = "test") -> pl.
         pairs: the test pairs by name of their set.
         split: the split that the test pairs are of.
     """
-    margins = _model_margins(run, pairs.test) if pairs.test else {}
+    margins = model_margins_of_tests(run, pairs.test) if pairs.test else {}
     return _evaluated(run.folder, run.run_id, pairs, split, {MODEL: margins})
 
 
@@ -171,7 +171,7 @@ def _evaluated(
     return pl.concat(tables)
 
 
-def _model_margins(run: TrainedRun, tests: dict[str, pl.DataFrame]) -> dict[str, Margins]:
+def model_margins_of_tests(run: TrainedRun, tests: dict[str, pl.DataFrame]) -> dict[str, Margins]:
     """Margins of the run's model on each test, [n_pairs]; a response in several tests is scored once.
 
     Models of the ladder score tests one by one: that costs little, and keeps their figures to the last digit.

@@ -20,7 +20,9 @@ ALL = "all"
 """`subreddit` of the rows over all pairs."""
 BATCHES_PER_BLOCK = 8
 """Batches laid out together when pairs are scored: memory does not grow with the number of pairs."""
-WITHOUT_PROBABILITY = ("length", "time")
+SHORTER = "shorter"
+"""Predictor that the shorter response wins."""
+WITHOUT_PROBABILITY = ("length", "time", SHORTER)
 """Predictors that only rank, so they have no log loss."""
 
 

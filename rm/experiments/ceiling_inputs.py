@@ -1,15 +1,15 @@
 """What ceilings are estimated from: looks at scores, predictions of runs, and the simulator's truth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from lurker.pair_sets import PairSet
 from lurker.schema import COMMENTS, OBSERVATIONS, TRUTH
 from lurker.workspace import Workspace, read_json
-from rm.experiments.vote_ceilings import Floats, Kind, LabelLook, early_enough, fuzz_spread
+from rm.experiments.vote_ceilings import Floats, Kind, early_enough, fuzz_spread
 from rm.models.ladder import LADDER
 from rm.training.run_folder import MODEL, RESULT, finished_run, predictions_file, run_config
 
@@ -54,12 +54,12 @@ class Predictor:
         return float(self.is_correct.mean())
 
 
-def read_looks(workspace: Workspace, pairs: pl.DataFrame, label_look: LabelLook = "last") -> Looks:
+def read_looks(workspace: Workspace, pairs: pl.DataFrame, label: Literal["first", "last"] = "last") -> Looks:
     """The looks at the responses of these pairs, of pairs that were first seen early enough.
 
     Args:
-        pairs: PAIRS. A pair whose label came from other looks, because more were ingested since, is left out.
-        label_look: look that the labels came from.
+        pairs: PAIRS. A pair whose label is of another look is left out, such as one seen again since it was made.
+        label: look that gave the labels.
     """
     twice = _observations(workspace, pairs).filter(pl.len().over("item_id") > 1)
     ends = _first_and_last(twice).with_columns(age=pl.col("first_utc") - pl.col("created_utc"))
@@ -67,7 +67,7 @@ def read_looks(workspace: Workspace, pairs: pl.DataFrame, label_look: LabelLook 
     for side in ("chosen", "rejected"):
         columns = ends.select(pl.all().name.prefix(f"{side}_")).rename({f"{side}_item_id": f"{side}_id"})
         joined = joined.join(columns, on=f"{side}_id", how="inner", maintain_order="left")
-        joined = joined.filter(pl.col(f"{side}_{label_look}") == pl.col(f"{side}_score"))
+        joined = joined.filter(pl.col(f"{side}_{label}") == pl.col(f"{side}_score"))
     votes = joined.select(  # without the author's own, which is the first
         first=sum((pl.col(f"{side}_first") - 1).clip(0) for side in ("chosen", "rejected")),
         last=sum((pl.col(f"{side}_last") - 1).clip(0) for side in ("chosen", "rejected")),
@@ -114,9 +114,18 @@ def _observations(workspace: Workspace, pairs: pl.DataFrame) -> pl.DataFrame:
     return dated.select("item_id", "created_utc", "observed_utc", "score").collect()
 
 
-def chosen_gap(pair_set: PairSet, pairs: pl.DataFrame) -> int:
-    """The smallest score gap that these pairs were chosen for; 0 if the recipe has other rules on the two scores."""
-    recipe = pair_set.manifest["recipe"]
+def chosen_gap(recipe: Mapping[str, Any], pairs: pl.DataFrame) -> int | None:
+    """The smallest score gap that these pairs were chosen for.
+
+    Args:
+        recipe: of the pair set's manifest.
+        pairs: PAIRS.
+
+    Returns:
+        0 if the recipe has other rules on the two scores; None if labels are of the first look.
+    """
+    if recipe.get("label_look", "last") == "first":
+        return None
     has_other_rules = (
         recipe.get("min_label_confidence", 0.5) > 0.5
         or recipe.get("min_score_ratio", 1.0) > 1

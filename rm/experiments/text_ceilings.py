@@ -18,32 +18,38 @@ N_RESAMPLES = 100
 """Resamples of the validation posts, for the uncertainty of a calibration."""
 
 BRACKET = (
-    "The models read texts alone, so the best one is below the text ceiling; the vote model holds, so the posterior is "
-    "above it. A model that gains from length or time can exceed the text ceiling."
+    "The models read texts alone, so the best one is below the text ceiling; the posterior, or two looks where there "
+    "are any, is above it. A model that gains from length or time can exceed the text ceiling."
 )
 
 
-def bracket(correct: Mapping[str, ArrayLike], confidence: ArrayLike, posts: ArrayLike) -> Ceiling:
-    """The text ceiling between the accuracy of the best model and the posterior: what one score per response can tell.
+def bracket(
+    correct: Mapping[str, ArrayLike], confidence: ArrayLike, posts: ArrayLike, vote_ceiling: float | None = None
+) -> Ceiling:
+    """The text ceiling between the accuracy of the best model and the vote ceiling.
 
     Args:
         correct: is_correct of each model of texts, 0, 0.5 or 1, [n] each.
         confidence: label_confidence, [n].
         posts: [n].
+        vote_ceiling: upper end of two looks; the higher of it and the posterior's upper end counts, as the posterior
+            alone is too low where votes are few.
 
     Returns:
-        low is the lower end of the best model's interval, at a level that allows for having chosen it among all.
+        low is the lower end of the best model's interval, at a level that allows for having chosen it among all; at
+        least 0.5, which a coin reaches.
     """
     post = np.asarray(posts)
     empty = nothing_yet("bracket", "text", post, BRACKET)
     if problem := too_few(empty, "pairs"):
         return replace(empty, reason=problem)
-    high = posterior(confidence, post).high
+    ends = (posterior(confidence, post).high, vote_ceiling)
+    high = max(one for one in ends if one is not None)
     if not correct:
         return replace(empty, high=high, reason="no lower end: no model was evaluated on these pairs")
     level = 1 - 0.05 / len(correct)
     estimates = [accuracy_interval(values, post, level=level) for values in correct.values()]
-    return replace(empty, low=max(one.low for one in estimates), high=high)
+    return replace(empty, low=max(0.5, *(one.low for one in estimates)), high=high)
 
 
 TRIAD = (

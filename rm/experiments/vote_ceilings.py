@@ -20,8 +20,6 @@ from lurker.stats import Estimate, accuracy_interval
 
 Floats = NDArray[np.float64]
 Kind = Literal["vote", "text"]
-LabelLook = Literal["last", "first"]
-"""The look that labels come from: all votes, or those of the first window alone."""
 
 MIN_POSTS = 30
 """Fewer clusters give no interval worth printing."""
@@ -88,9 +86,8 @@ def two_looks(
     posts: ArrayLike,
     *,
     first_share: float,
-    min_gap: int = 1,
+    min_gap: int | None = 1,
     fuzz: float = 0.0,
-    label_look: LabelLook = "last",
 ) -> Ceiling:
     """The vote ceiling between how often two windows of votes agree, and the accuracy that this agreement implies.
 
@@ -101,8 +98,7 @@ def two_looks(
     Pairs are chosen by their final score, which the later votes are part of: pairs in which they contradict the first
     look fall out more often. The lower end therefore counts only pairs that would have been chosen too if the later
     votes had been the opposite; pairs without a leader in a window count half. The upper end counts all pairs with a
-    leader in both windows: a draw is no label, and few votes make many. Both choices make the bracket wider. Labels of
-    the first look were chosen without the later votes, so all their pairs count at the lower end.
+    leader in both windows: a draw is no label, and few votes make many. Both choices make the bracket wider.
 
     Args:
         first: score of chosen minus that of rejected at the first look, [n].
@@ -110,9 +106,9 @@ def two_looks(
         posts: [n].
         first_share: share of the votes that the first look holds, 0–1.
         min_gap: smallest difference of final scores that a pair was chosen for; 0 if it was chosen by something else
-            that depends on scores, which leaves only the upper end.
+            that depends on them, which leaves only the upper end; None if pairs and labels are of the first look, which
+            later votes have no part in.
         fuzz: standard deviation of the noise that is added to shown scores, in square roots of 1 + |score|.
-        label_look: look that the labels come from.
 
     Source:
         The attenuation of an agreement by noise, Spearman 1904, "The proof and measurement of association between two
@@ -123,10 +119,9 @@ def two_looks(
     if problem := too_few(empty, "pairs seen twice") or _fuzzed(fuzz):
         return replace(empty, reason=problem)
     reasons, low, high = [], None, None
-    is_fair = (np.abs(before + after) >= min_gap) & (np.abs(before - after) >= min_gap)
-    if label_look == "first":
-        low = _agreement(before, after, post).low
-    elif not min_gap:
+    gap = min_gap or 0
+    is_fair = (np.abs(before + after) >= gap) & (np.abs(before - after) >= gap)
+    if min_gap == 0:
         reasons.append("no lower end: these pairs were chosen by a rule on both scores, which agrees with itself")
     elif np.unique(post[is_fair]).size < MIN_POSTS:
         reasons.append("no lower end: too few pairs would have been chosen whatever the later votes")
@@ -151,23 +146,17 @@ RELIABILITY = (
 
 
 def reliability(
-    first: ArrayLike,
-    later: ArrayLike,
-    posts: ArrayLike,
-    *,
-    first_share: float,
-    fuzz: float = 0.0,
-    label_look: LabelLook = "last",
+    first: ArrayLike, later: ArrayLike, posts: ArrayLike, *, first_share: float, fuzz: float = 0.0
 ) -> Ceiling:
     """The vote ceiling from the reliability of two windows of votes, extended to both together (Spearman–Brown).
 
     The windows' score differences correlate by ρ = sin(π (g − 1/2)), g being how often their signs agree. With shares f
     and 1 − f of the votes and x the ratio of signal to noise of all votes, ρ² = f (1 − f) x² / ((f x + 1)((1 − f) x +
-    1)); the reliability of the final score is x / (1 + x), that of the first look f x / (1 + f x), and the sign of the
-    true rate agrees with a label of reliability r with probability 1/2 + asin(√r) / π.
+    1)); the reliability of the final score is x / (1 + x), and the sign of the true rate agrees with its label with
+    probability 1/2 + asin(√(x / (1 + x))) / π.
 
     Args:
-        first, later, posts, first_share, fuzz, label_look: as for `two_looks`.
+        first, later, posts, first_share, fuzz: as for `two_looks`.
 
     Source:
         Spearman 1910 and Brown 1910 for tests of two lengths; raters in place of tests: Wong & Paritosh 2022, "k-Rater
@@ -181,14 +170,12 @@ def reliability(
     if not leads.any() or not 0 < first_share < 1:
         return replace(empty, reason=f"the first look holds {first_share:.0%} of the votes: one window is empty")
     agreement = _agreement(before[leads], after[leads], post[leads])
-    agreements = (agreement.value, agreement.low, agreement.high)
-    label_share = first_share if label_look == "first" else 1.0
-    value, low, high = (_oracle_accuracy(one, first_share, label_share) for one in agreements)
+    value, low, high = (_oracle_accuracy(g, first_share) for g in (agreement.value, agreement.low, agreement.high))
     return replace(empty, value=value, low=low, high=high)
 
 
-def _oracle_accuracy(agreement: float, share: float, label_share: float) -> float:
-    """Accuracy of the true rate on a label of some share of the votes, from two windows; see `reliability`."""
+def _oracle_accuracy(agreement: float, share: float) -> float:
+    """Accuracy of the true rate on the final label, from the agreement of two windows; see `reliability`."""
     correlation = np.sin(np.pi * (min(agreement, 1.0) - 0.5))
     if correlation <= 0:
         return 0.5
@@ -197,7 +184,7 @@ def _oracle_accuracy(agreement: float, share: float, label_share: float) -> floa
     both = share * (1 - share)
     squared = correlation**2
     a, b, c = (1 - squared) * both, -squared, -squared  # a·x² + b·x + c = 0
-    ratio = label_share * (-b + np.sqrt(b**2 - 4 * a * c)) / (2 * a)
+    ratio = (-b + np.sqrt(b**2 - 4 * a * c)) / (2 * a)
     return float(0.5 + np.arcsin(np.sqrt(ratio / (1 + ratio))) / np.pi)
 
 
@@ -243,13 +230,13 @@ def early_enough(ages: ArrayLike, first_votes: ArrayLike, all_votes: ArrayLike) 
 
 
 POSTERIOR = (
-    "The vote model behind label_confidence holds: scores are counts around gamma-distributed rates. Herding, and fuzz "
-    "that it was not told of, make it too high."
+    "The vote model behind label_confidence holds: scores are counts around gamma-distributed rates. Fuzz that it was "
+    "not told of makes it too high; few votes per response, too low."
 )
 POSTERIOR_OF_VOTES = (
-    "The vote model behind label_confidence holds: votes and upvote shares as fitted to scores and flags, "
-    "and readers that differ between windows with exposure_luck={luck:g}. With luck it is nearer to the text ceiling, "
-    "as luck of readers counts as noise. Herding, and fuzz that it was not told of, make it too high."
+    "The vote model behind label_confidence holds: votes and upvote shares as fitted to scores and flags, and readers "
+    "that differ between windows with exposure_luck={luck:g}, which count as noise: luck makes it lower than the vote "
+    "ceiling. Herding, and fuzz that it was not told of, make it too high."
 )
 
 

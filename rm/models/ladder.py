@@ -119,7 +119,9 @@ def check_spec(spec: str) -> None:
         raise CallError(f"Unknown model {spec!r}.", _known_models())
 
 
-def build(spec: str, texts: Sequence[str], vocabulary_size: int, seed: int, tokenizer: Any = None) -> RewardModel:
+def build(
+    spec: str, texts: Sequence[str], vocabulary_size: int, seed: int, tokenizer: Any = None, *, head: str = "random"
+) -> RewardModel:
     """Build an untrained reward model: a model with a new head, and its tokenizer.
 
     Args:
@@ -128,16 +130,19 @@ def build(spec: str, texts: Sequence[str], vocabulary_size: int, seed: int, toke
         vocabulary_size: Size of that tokenizer.
         seed: Seed of the initial weights (of a pretrained model: of its new layers), which depend on nothing else.
         tokenizer: A trained tokenizer to share between models, in place of a new one (ladder only).
+        head: The initial head, as in TrainConfig: "kept" needs the model's own, "fresh" draws it anew.
 
     Raises:
-        CallError: The SPEC is neither on the ladder nor loads.
+        CallError: The SPEC is neither on the ladder nor loads, or it has no head to keep.
     """
     check_spec(spec)
     torch.manual_seed(seed)
     if spec in LADDER:
+        if head == "kept":
+            raise _no_head(spec)
         tokenizer = tokenizer or train_tokenizer(texts, vocabulary_size)
         return RewardModel(_from_scratch(LADDER[spec], tokenizer), tokenizer)
-    return _from_pretrained(str(locate(spec)) if spec in PACKAGED else spec)
+    return _from_pretrained(str(locate(spec)) if spec in PACKAGED else spec, head)
 
 
 def load(folder: Path) -> RewardModel:
@@ -207,8 +212,12 @@ def _from_scratch(rung: Rung, tokenizer: Any) -> Any:
     return model
 
 
-def _from_pretrained(spec: str) -> RewardModel:
-    """A pretrained model and its tokenizer; a head that is missing or has several outputs is drawn anew."""
+def _from_pretrained(spec: str, head: str = "random") -> RewardModel:
+    """A pretrained model and its tokenizer; a head that is missing or has several outputs is drawn anew.
+
+    Raises:
+        CallError: The model does not load, or has no head where head is "kept".
+    """
     tokenizer = _tokenizer(spec)
     model, fresh = _classifier(spec)
     ensure_pad_token(tokenizer)
@@ -217,7 +226,11 @@ def _from_pretrained(spec: str) -> RewardModel:
     model.config.pad_token_id = tokenizer.pad_token_id
     for name, module in model.named_modules():
         if name in fresh and isinstance(module, nn.Linear) and module.out_features == 1:
+            if head == "kept":
+                raise _no_head(spec)
             _initialise_head(module)
+    if head == "fresh" and not fresh & _heads(model):
+        _initialise_head(reward_head(model))
     return RewardModel(model, tokenizer)
 
 
@@ -313,8 +326,15 @@ def _initialise_head(head: nn.Linear) -> None:
         nn.init.zeros_(head.bias)
 
 
+def _no_head(spec: str) -> CallError:
+    return CallError(
+        f"head=kept needs a model with a reward head of one output, and {spec} has none.",
+        "Start from a run: `--model run:ID`; or use `--set head=probe`.",
+    )
+
+
 def _known_models() -> str:
-    return f"Choose {', '.join((*LADDER, *PACKAGED))}, a Hugging Face id that loads here, or a local folder."
+    return f"Choose {', '.join((*LADDER, *PACKAGED))}, a Hugging Face id that loads here, a local folder, or run:ID."
 
 
 def slug(spec: str) -> str:

@@ -18,6 +18,18 @@ POOLER_SCALE = 0.5
 """Factor on the normalised mean before the pooler's tanh, which is then nearly linear and does not saturate."""
 
 
+def is_mean_pooled(model: Any) -> bool:
+    """Whether `add_mean_pooling` made the last layer of a model, as in a run that this one starts from.
+
+    Its attention's output starts at MEAN_WEIGHT times the identity, from which training moves it little.
+    """
+    classifier = classifier_of(model)
+    if classifier.config.model_type != "bert":
+        return False
+    weight = layers_of(classifier)[-1].attention.output.dense.weight
+    return float(weight.diagonal().mean()) > MEAN_WEIGHT / 2
+
+
 @torch.no_grad()
 def add_mean_pooling(model: Any) -> None:
     """Append a layer whose first token is the normalised mean of all tokens, which the pooler then passes on.

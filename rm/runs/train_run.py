@@ -29,7 +29,7 @@ from rm.models.frozen_pass import Outputs, Wanted
 from rm.models.ladder import LADDER, RewardModel, build, reward_head, save
 from rm.models.layer_cache import freeze_below, use_cached_states
 from rm.models.limits import most_tokens
-from rm.models.mean_pooling import add_mean_pooling
+from rm.models.mean_pooling import add_mean_pooling, is_mean_pooled
 from rm.models.scorer import Scorer, describe_device, move_to_device, training_dtype
 from rm.pairs.subsets import texts
 from rm.pairs.tokenised import TokenisedPairs, with_delays
@@ -38,7 +38,14 @@ from rm.training.checkpoint import delete_checkpoint, has_checkpoint, trained_we
 from rm.training.config import TrainConfig
 from rm.training.distributed import current_processes, is_sharded, join_processes
 from rm.training.head_only import MeansFile, embed_for_head, keep_outputs, start_from_probe
-from rm.training.identity import embedding_file, model_digest, require_unseen, seen_posts, write_seen_posts
+from rm.training.identity import (
+    embedding_file,
+    lineage,
+    model_digest,
+    require_unseen,
+    seen_posts,
+    write_seen_posts,
+)
 from rm.training.loop import Trained
 from rm.training.reward_step import tokenise_for_model, train_rewards
 from rm.training.run_folder import RESULT, RunConfig, RunPairs, describe_run, read_run_pairs, run_lock
@@ -98,7 +105,8 @@ def _train(
     reward_model = _build(workspace, config, pairs.training)
     processes.wait()  # until every process has checked the folder
     if processes.is_first:
-        write_json(described, folder / "config.json")  # after loading: a model that does not load leaves no folder
+        parents = lineage(config.model)  # written after loading: a model that does not load leaves no folder
+        write_json(described | ({"parents": parents} if parents else {}), folder / "config.json")
     device = move_to_device(reward_model.model, reward_model.n_parameters)
     dtype = training_dtype(config.train.precision, device, reward_model.n_parameters)
     device_name = describe_device(device, dtype)
@@ -140,7 +148,7 @@ def conclude(
     """
     folder = workspace.folder("runs", run_id)
     save(reward_model, folder / "model")
-    write_seen_posts(folder / "model", config.model, pairs.training, pairs.validation)
+    write_seen_posts(folder / "model", run_id, config, pairs)
     (folder / "evaluations.parquet").unlink(missing_ok=True)
     add_evaluations(folder, evaluate_model(TrainedRun(workspace, run_id, config, reward_model), pairs))
     result = {**facts, "evaluations": result_rows(folder, config), "baselines": "none"}
@@ -205,14 +213,16 @@ def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> R
     seed = config.train.seed
     if config.model not in LADDER and config.train.head_seed is not None:
         seed = config.train.head_seed
-    reward_model = build(config.model, texts(frame), config.train.vocabulary_size, seed, tokenizer)
+    reward_model = build(
+        config.model, texts(frame), config.train.vocabulary_size, seed, tokenizer, head=config.train.head
+    )
     most = most_tokens(reward_model.model)
     if most is not None and config.train.max_tokens > most:
         raise CallError(
             f"{config.model} reads at most {most:,} tokens, and max_tokens is {config.train.max_tokens:,}.",
             f"Add `--set max_tokens={most}`.",
         )
-    if config.train.pooling == "mean":
+    if config.train.pooling == "mean" and not is_mean_pooled(reward_model.model):
         add_mean_pooling(reward_model.model)
     return reward_model
 
@@ -244,6 +254,8 @@ def _means_file(scorer: Scorer, config: RunConfig, cache: Path) -> MeansFile | N
     if config.model in LADDER or config.train.reads == "both" or config.train.with_delay:
         return None
     is_mean = config.train.pooling == "mean"
+    if is_mean and lineage(config.model):
+        return None  # its layers may include an earlier run's pooling, which the baseline would count otherwise
     n_frozen = frozen_layers(scorer, config.train, has_pooling_layer=is_mean)
     return MeansFile(embedding_file(cache, config.model, str(scorer.dtype), n_frozen), is_mean)
 

@@ -79,8 +79,10 @@ class TrainConfig:
     pooling: Literal["own", "mean"] = "own"
     """what the head reads: own: as the model's classifier does; mean: the mean of all tokens (BERT only), through one
     extra layer, which always trains"""
-    head: Literal["random", "probe"] = "random"
-    """initial reward head: random weights, or the best linear reward on the untrained model's embeddings"""
+    head: Literal["random", "probe", "kept", "fresh"] = "random"
+    """initial reward head: random: the model's own if it has one with one output, as a run's model has, else random
+    weights; kept: the model's own, and an error where it has none; fresh: random weights in any case; probe: the best
+    linear reward on the untrained model's embeddings"""
     lora_rank: int = 16
     """rank of LoRA's adapters; alpha is twice the rank"""
     is_checkpointed: bool = False

@@ -10,13 +10,15 @@ import polars as pl
 
 from lurker.config import fingerprint
 from lurker.errors import CallError, LurkerError
+from lurker.judgements.read import prompt_key
 from lurker.workspace import open_workspace, read_json, write_json
 from rm.models.ladder import LADDER
 from rm.models.pretrained import PACKAGED, locate
-from rm.training.run_folder import read_run_pairs, run_config
+from rm.training.run_folder import RunConfig, RunPairs, read_run_pairs, run_config
 
 SEEN = "lurker_posts.json"
-"""In a model's folder, kept by exports: hashes of the posts that trained it or selected its best step."""
+"""In a model's folder, kept by exports: hashes of the posts and prompts that trained it or selected its best step, and
+the runs it comes from."""
 IGNORED = (".md", ".tmp", ".lock")
 
 
@@ -65,10 +67,16 @@ def _files_digest(files: tuple[tuple[str, int, int, int], ...]) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_seen_posts(folder: Path, spec: str, *frames: pl.DataFrame) -> None:
-    """Write into a model's folder which posts trained it, and which trained the model that it started from."""
-    own = sorted({_hash(post) for frame in frames for post in frame["post_id"].unique()})
-    write_json({"posts": own, "ancestors": sorted(seen_posts(spec))}, folder / SEEN)
+def write_seen_posts(folder: Path, run_id: str, config: RunConfig, pairs: RunPairs) -> None:
+    """Write into a model's folder which posts and prompts trained it and its ancestors, and its lineage."""
+    own = {"run": run_id, "pairs": config.pairs, "model": _short_spec(config.model)}
+    content = {
+        "posts": sorted(_posts(pairs)),
+        "ancestors": sorted(seen_posts(config.model)),
+        "prompts": sorted(_prompts(pairs) | seen_prompts(config.model)),
+        "lineage": [own, *lineage(config.model)],
+    }
+    write_json(content, folder / SEEN)
 
 
 def copy_seen_posts(source: Path, target: Path) -> None:
@@ -89,19 +97,80 @@ def seen_posts(spec: str) -> set[str]:
     if (folder / SEEN).exists():
         content = read_json(folder / SEEN)
         return {*content["posts"], *content["ancestors"]}
-    run = folder.resolve().parent
-    described: dict[str, Any] = read_json(run / "config.json") if (run / "config.json").exists() else {}
-    if "data_digest" not in described:
+    if not (described := _described(folder)):
         return set()
-    config = run_config(described)
+    return _posts(_pairs_of_run(folder, described, spec)) | seen_posts(described["model"])
+
+
+def seen_prompts(spec: str) -> set[str]:
+    """Hashes of the prompts that a model and its ancestors have read, by which judgements from outside are known.
+
+    Runs of earlier versions kept no prompts: theirs are read from their pairs, if those are as they were.
+    """
+    folder = Path(spec)
+    if spec in LADDER or spec in PACKAGED or not folder.is_dir():
+        return set()
+    if (folder / SEEN).exists() and "prompts" in (content := read_json(folder / SEEN)):
+        return set(content["prompts"])
+    if not (described := _described(folder)):
+        return set()
     try:
-        pairs = read_run_pairs(open_workspace(run.parents[1]), config)
+        own = _prompts(_pairs_of_run(folder, described, spec))
+    except CallError:
+        own = set()
+    return own | seen_prompts(described["model"])
+
+
+def lineage(spec: str) -> list[dict[str, str]]:
+    """The runs that a model comes from, the last one first: run, pairs and model of each; empty if no run made it."""
+    folder = Path(spec)
+    if spec in LADDER or spec in PACKAGED or not folder.is_dir():
+        return []
+    if (folder / SEEN).exists() and "lineage" in (content := read_json(folder / SEEN)):
+        return list(content["lineage"])
+    if not (described := _described(folder)):
+        return []
+    own = {"run": folder.resolve().parent.name, "pairs": described["pairs"], "model": _short_spec(described["model"])}
+    return [own, *lineage(described["model"])]
+
+
+def _described(model: Path) -> dict[str, Any]:
+    """The config.json of the run whose model this is; empty if it is no run's."""
+    path = model.resolve().parent / "config.json"
+    described: dict[str, Any] = read_json(path) if path.exists() else {}
+    return described if "data_digest" in described else {}
+
+
+def _pairs_of_run(model: Path, described: dict[str, Any], spec: str) -> RunPairs:
+    """The pairs of the run whose model this is, if they are as they were.
+
+    Raises:
+        CallError: They are not.
+    """
+    try:
+        pairs = read_run_pairs(open_workspace(model.resolve().parents[2]), run_config(described))
     except LurkerError as error:
         raise _unknown(spec) from error
     if pairs.digest != described["data_digest"]:
         raise _unknown(spec)
-    posts = {_hash(post) for frame in (pairs.training, pairs.validation) for post in frame["post_id"].unique()}
-    return posts | seen_posts(config.model)
+    return pairs
+
+
+def _posts(pairs: RunPairs) -> set[str]:
+    return {_hash(post) for frame in (pairs.training, pairs.validation) for post in frame["post_id"].unique()}
+
+
+def _prompts(pairs: RunPairs) -> set[str]:
+    frames = (pairs.training, pairs.validation)
+    return {_hash(prompt_key(prompt)) for frame in frames for prompt in frame["prompt"].unique()}
+
+
+def _short_spec(spec: str) -> str:
+    """A SPEC without the folders of this machine; the model of a run is named by its run."""
+    folder = Path(spec)
+    if not folder.is_dir():
+        return spec
+    return f"run:{folder.resolve().parent.name}" if _described(folder) else folder.name
 
 
 def ancestor_posts(model_folder: Path, spec: str) -> set[str]:
@@ -109,6 +178,23 @@ def ancestor_posts(model_folder: Path, spec: str) -> set[str]:
     if (model_folder / SEEN).exists():
         return set(read_json(model_folder / SEEN)["ancestors"])
     return seen_posts(spec)
+
+
+def is_unseen(model_folder: Path, spec: str, test: pl.DataFrame) -> pl.Series:
+    """Whether neither a model nor its ancestors have read the post or the prompt, for each row, [n].
+
+    Args:
+        model_folder: Folder of a run's own model.
+        spec: SPEC that the run started from.
+        test: Columns post_id and prompt.
+
+    Raises:
+        CallError: What they have read is not known any more.
+    """
+    posts = seen_posts(str(model_folder)) | ancestor_posts(model_folder, spec)
+    prompts = seen_prompts(str(model_folder))
+    rows = test.select("post_id", "prompt").iter_rows()
+    return pl.Series([not (_hash(post) in posts or _hash(prompt_key(prompt)) in prompts) for post, prompt in rows])
 
 
 def require_unseen(posts: set[str], spec: str, test: pl.DataFrame, name: str) -> None:
@@ -138,4 +224,4 @@ def _unknown(spec: str) -> CallError:
 
 
 def _hash(post_id: str) -> str:
-    return hashlib.blake2b(post_id.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(post_id.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

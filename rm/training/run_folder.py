@@ -21,6 +21,8 @@ RESULT = "result.json"
 """Written last: a run folder that holds it is finished."""
 MAX_NAME = 100
 """Characters of a run's name."""
+RUN_PREFIX = "run:"
+"""A SPEC that starts with it names the model of a run in the same workspace."""
 LOCKS = ".locks"
 """Folder of a workspace for the locks of runs."""
 MODEL = "model"
@@ -34,7 +36,7 @@ class RunConfig:
     pairs: str
     """name of the pair set to train on"""
     model: str
-    """SPEC: a name on the ladder, a Hugging Face id or a local folder"""
+    """SPEC: a name on the ladder, a Hugging Face id or a local folder, such as a run's model"""
     train: TrainConfig
     """how to train"""
     subreddits: tuple[str, ...] = ()
@@ -112,12 +114,17 @@ def short_name(name: str) -> str:
 
 
 def model_of_run(workspace: Workspace, spec: str) -> str:
-    """The SPEC of a model that is named by its run: the run's folder, its id, or `runs/ID`; any other as it is.
+    """The SPEC of a model that is named by its run (`run:ID`, its folder, its id, or `runs/ID`); any other as it is.
 
-    A folder of that name, relative to the current one, comes first.
+    Without `run:`, a folder of that name, relative to the current one, comes first.
+
+    Raises:
+        CallError: there is no finished run of the ID after `run:`; the message lists those that exist.
     """
     if not isinstance(spec, str):
         return spec  # what is no text is refused where the config is made
+    if spec.startswith(RUN_PREFIX):
+        return str(finished_run(workspace, spec.removeprefix(RUN_PREFIX).strip()) / "model")
     path = Path(spec)
     candidates = [path] if path.is_dir() else [workspace.root / path]
     if not path.is_absolute() and len(path.parts) == 1 and spec.strip():

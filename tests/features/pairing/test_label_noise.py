@@ -9,12 +9,11 @@ from features.pairing.label_noise import (
     VoteSums,
     add_label_confidence,
     ceiling,
-    check_second_window,
     fit_prior,
     fit_vote_model,
     label_confidence,
-    second_window,
 )
+from features.pairing.second_window import check_second_window, second_window
 from features.recipes.recipe import Recipe
 
 
@@ -134,7 +133,8 @@ def test_with_more_readers_the_same_votes_mean_less() -> None:
 def judge(pairs: pl.DataFrame, first: dict[str, int], last: dict[str, int]) -> dict[str, Any] | None:
     """The second-window check of pairs whose responses had these scores at two observations."""
     later = {item: score - first[item] for item, score in last.items()}
-    seen = {"first_score": {item: first[item] for item in later}, "later_votes": later}
+    ages = dict.fromkeys(later, 7_200)
+    seen = {"first_score": {item: first[item] for item in later}, "first_age_s": ages, "later_votes": later}
     columns = {
         f"{side}_{name}": pl.Series([values.get(item) for item in pairs[f"{side}_id"]], dtype=pl.Int64)
         for side in ("chosen", "rejected")
@@ -154,6 +154,7 @@ def test_labels_of_the_first_observation_are_checked_by_later_votes() -> None:
     assert result is not None and result["n_pairs"] == 2
     assert (result["agreement"], result["draws"]) == (0.75, 0.5)
     assert result["accuracy_if_alike"] == pytest.approx((1 + 0.5**0.5) / 2)
+    assert [(row["gap"], row["age"], row["n_pairs"]) for row in result["by_gap_and_age"]] == [("1-2", "under 6 h", 2)]
     assert judge(pairs, first, {}) is None
 
 

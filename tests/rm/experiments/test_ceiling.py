@@ -236,6 +236,31 @@ def test_pairs_seen_late_first_or_seen_again_since_are_left_out(judged: PairSet)
     assert missing["post_id"].sort().to_list() == ["p0001"]  # late looks hold most of the votes
 
 
+def test_labels_of_the_first_look_are_judged_by_all_later_votes(judged: PairSet) -> None:
+    comments = responses()
+    early = comments.with_columns(score="first")
+    save_pairs(judged.workspace, "early", pairs_of(early))
+    store(judged.workspace, comments, looks_of(comments))
+    judged.workspace.replace_partition(TRUTH, "alpha", [truth_of(comments)])
+    set_recipe(judged.workspace, "early", label_look="first")
+    result = rm.ceiling(read_pair_set(judged.workspace, "early"))
+    looks, truth = row(result.frame, "two looks", "vote"), row(result.frame, "truth", "vote")
+    assert looks["n_pairs"] == truth["n_pairs"]
+    assert looks["low"] < truth["value"] < looks["high"]  # type: ignore[operator]
+    assert "labels of the first look" in str(row(result.frame, "two-look reliability", "vote")["reason"])
+    set_recipe(judged.workspace, "early", label_look="first", require_agreeing_looks=True)
+    agreeing = rm.ceiling(read_pair_set(judged.workspace, "early")).frame
+    assert "two looks agree" in str(row(agreeing, "two looks", "vote")["reason"])
+    assert row(agreeing, "two looks", "vote")["low"] is None
+
+
+def set_recipe(workspace: Workspace, name: str, **fields: object) -> None:
+    """Write fields of a set's recipe into its manifest."""
+    path = workspace.folder("pairs", name) / "manifest.json"
+    manifest = read_json(path)
+    write_json(manifest | {"recipe": manifest["recipe"] | fields}, path)
+
+
 def test_the_command_prints_a_sentence_or_one_json_object(
     modelled: PairSet, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,47 +293,9 @@ def test_without_an_estimate_there_is_no_chart(tmp_path: Path) -> None:
         rm.ceiling(read_pair_set(workspace, "few")).plot()
 
 
-def test_labels_of_the_first_look_are_judged_by_all_later_votes(tmp_path: Path) -> None:
-    comments = responses()
-    workspace = open_workspace(tmp_path, create=True)
-    store(workspace, comments, looks_of(comments))
-    save_pairs(workspace, "first", pairs_of(comments.with_columns(score="first")))
-    set_recipe(workspace, "first", label_look="first")
-    truth = comments.with_columns(log_exposure=pl.lit(0.0), expected_score=pl.lit(0.0), log_herding=pl.lit(0.0))
-    absent = {name: pl.lit(None, one.dtype) for name, one in TRUTH.columns.items() if name not in truth.columns}
-    workspace.replace_partition(TRUTH, "alpha", [truth.with_columns(**absent).select(list(TRUTH.columns))])
-    result = rm.ceiling(read_pair_set(workspace, "first"))
-    true, bracket, extended = (
-        row(result.frame, estimator, "vote") for estimator in ("truth", "two looks", "two-look reliability")
-    )
-    assert bracket["n_pairs"] == true["n_pairs"]  # no pair is left out
-    assert bracket["low"] < true["value"] < bracket["high"]  # type: ignore[operator]
-    assert extended["value"] == pytest.approx(true["value"], abs=0.02)
-
-
-def test_pairs_chosen_by_the_agreement_of_their_looks_say_nothing_about_it(tmp_path: Path) -> None:
-    comments = responses()
-    workspace = open_workspace(tmp_path, create=True)
-    store(workspace, comments, looks_of(comments))
-    save_pairs(workspace, "agreeing", pairs_of(comments))
-    set_recipe(workspace, "agreeing", require_agreeing_looks=True)
-    result = rm.ceiling(read_pair_set(workspace, "agreeing"))
-    for estimator in ("two looks", "two-look reliability"):
-        found = row(result.frame, estimator, "vote")
-        assert (found["value"], found["low"], found["high"]) == (None, None, None)
-        assert "require_agreeing_looks" in str(found["reason"])
-
-
 def test_the_posterior_of_votes_names_its_own_model(tmp_path: Path) -> None:
     workspace = open_workspace(tmp_path, create=True)
     save_pairs(workspace, "votes", pairs_of(responses()))
     set_recipe(workspace, "votes", label_model="votes", exposure_luck=0.75)
     found = row(rm.ceiling(read_pair_set(workspace, "votes")).frame, "posterior", "vote")
     assert "exposure_luck=0.75" in str(found["assumption"])
-
-
-def set_recipe(workspace: Workspace, name: str, **fields: object) -> None:
-    """Write the fields into the manifest's recipe."""
-    path = workspace.folder("pairs", name) / "manifest.json"
-    manifest = read_json(path)
-    write_json(manifest | {"recipe": manifest["recipe"] | fields}, path)

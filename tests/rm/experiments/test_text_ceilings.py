@@ -55,8 +55,11 @@ def test_the_bracket_reaches_from_the_best_model_to_the_posterior() -> None:
     right, wrong = np.tile([1.0, 1.0, 1.0, 0.0], N // 4), np.tile([1.0, 0.0], N // 2)
     one, two = bracket({"good": right}, confidence, POSTS), bracket({"good": right, "bad": wrong}, confidence, POSTS)
     assert one.high == posterior(confidence, POSTS).high
+    assert bracket({"good": right}, confidence, POSTS, 0.97).high == 0.97
+    assert bracket({"good": right}, confidence, POSTS, 0.8).high == one.high
     assert one.low is not None and two.low is not None
     assert 0.73 < two.low < one.low < 0.75  # the best of two is chosen, which costs width
+    assert bracket({"worse than a coin": 1 - right}, confidence, POSTS).low == 0.5
     nothing = bracket({}, confidence, POSTS)
     assert nothing.low is None and nothing.high is not None and "no model" in str(nothing.reason)
     assert "posts are needed" in str(bracket({}, [0.9], ["p"]).reason)

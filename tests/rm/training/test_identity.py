@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
-from transformers import AutoModelForSequenceClassification
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
 from lurker.errors import CallError, LurkerError
 from lurker.workspace import Workspace, read_json
@@ -14,11 +16,13 @@ from rm.evaluation.diagnose import diagnose_run
 from rm.evaluation.embeddings import Embedder
 from rm.evaluation.evaluate_run import evaluate_run
 from rm.experiments.cells import make_cell
-from rm.models.ladder import check_spec
+from rm.models.ladder import build, check_spec, reward_head
+from rm.models.mean_pooling import add_mean_pooling, is_mean_pooled
+from rm.pairs.tokens import load_tokenizer
 from rm.runs.export import export_run
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
-from rm.training.identity import SEEN
+from rm.training.identity import SEEN, is_unseen, lineage
 from rm.training.run_folder import RunConfig, model_of_run
 from tests.rm.conftest import planted_pairs, save_pairs
 
@@ -89,11 +93,64 @@ def test_test_posts_are_refused_through_any_chain_of_models(
 def test_a_model_can_be_named_by_its_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     train_run(workspace, "a", RunConfig(pairs="planted", model="scratch-10k", train=TRAIN), resume=False)
     folder = workspace.folder("runs", "a")
-    for name in ("a", "runs/a", str(folder), str(folder / "model")):
+    for name in ("a", "run:a", "runs/a", str(folder), str(folder / "model")):
         assert model_of_run(workspace, name) == str(folder / "model")
     assert model_of_run(workspace, "minilm") == "minilm" and model_of_run(workspace, "") == ""
     monkeypatch.chdir(workspace.root)
     assert model_of_run(workspace, "runs/a") == "runs/a/model"
+    with pytest.raises(CallError, match=r"no finished run 'b' .*finished runs: a"):
+        model_of_run(workspace, "run:b")
     (folder / "result.json").unlink()
     with pytest.raises(CallError, match="a run that is not finished"):
         check_spec(model_of_run(workspace, str(folder)))
+
+
+def test_a_run_records_all_runs_it_comes_from(workspace: Workspace, pretrained: Path, tmp_path: Path) -> None:
+    frame = planted_pairs(60, ("alpha", "beta"))
+    halves = {"one": frame.filter(pl.col("subreddit") == "alpha"), "two": frame.filter(pl.col("subreddit") == "beta")}
+    for name, half in halves.items():
+        save_pairs(workspace, name, half)
+    first = RunConfig(pairs="one", model=str(pretrained), train=TRAIN)
+    train_run(workspace, "first", first, resume=False, baselines="none")
+    export_run(workspace, "first", tmp_path / "exported")
+    own = {"run": "first", "pairs": "one", "model": pretrained.name}
+    assert lineage(str(tmp_path / "exported")) == [own] and lineage("minilm") == lineage(str(pretrained)) == []
+    second = replace(first, pairs="two", model=model_of_run(workspace, "run:first"))
+    train_run(workspace, "second", second, resume=False, baselines="none")
+    folder = workspace.folder("runs", "second")
+    assert read_json(folder / "config.json")["parents"] == [own]
+    assert lineage(str(folder / "model")) == [{"run": "second", "pairs": "two", "model": "run:first"}, own]
+    assert train_run(workspace, "second", second, resume=True, baselines="none")["run_id"] == "second"
+    (workspace.folder("runs", "first") / "model" / SEEN).unlink()  # as in a run of an earlier version
+    assert lineage(second.model) == [own]
+    seen = halves["one"].filter(pl.col("split") == "train").head(4)
+    new = seen.with_columns(post_id=pl.lit("x1"), prompt=pl.lit("Quite another question"))
+    assert is_unseen(folder / "model", second.model, pl.concat([seen, new])).to_list() == [False] * 4 + [True] * 4
+    renamed = seen.with_columns(post_id=pl.lit("x1"))
+    assert not is_unseen(folder / "model", second.model, renamed).any()
+
+
+def test_the_head_of_a_run_is_kept_or_drawn_anew(workspace: Workspace, pretrained: Path, tmp_path: Path) -> None:
+    train_run(workspace, "a", RunConfig(pairs="planted", model="scratch-10k", train=TRAIN), resume=False)
+    spec = model_of_run(workspace, "run:a")
+    random, kept, fresh, other = (
+        reward_head(build(spec, [], 0, seed, head=head).model).weight
+        for seed, head in ((0, "random"), (0, "kept"), (0, "fresh"), (1, "fresh"))
+    )
+    assert torch.equal(random, kept) and not torch.equal(fresh, kept) and not torch.equal(fresh, other)
+    assert float(fresh.detach().std()) == pytest.approx(33**-0.5, rel=0.5)
+    AutoModel.from_pretrained(pretrained).save_pretrained(tmp_path / "body")
+    load_tokenizer(pretrained).save_pretrained(tmp_path / "body")
+    for other_spec in ("scratch-10k", str(tmp_path / "body")):
+        with pytest.raises(CallError, match="head=kept needs a model with a reward head"):
+            build(other_spec, ["the road"], 300, 0, head="kept")
+
+
+def test_mean_pooling_is_added_once(tmp_path: Path, pretrained: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = BertForSequenceClassification(BertConfig(vocab_size=400, num_labels=1, **sizes))
+    assert not is_mean_pooled(model) and not is_mean_pooled(build(str(pretrained), [], 0, 0).model)
+    add_mean_pooling(model)
+    model.save_pretrained(tmp_path / "pooled")
+    assert is_mean_pooled(BertForSequenceClassification.from_pretrained(tmp_path / "pooled"))

@@ -1,0 +1,228 @@
+"""What a fitted scaling curve says: gains, what one more point costs, where time is better spent, and predictions.
+
+Every figure has an interval over the bootstrap draws of the fit, or the reason why it cannot be told.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rm.experiments.curves import (
+    LEVEL,
+    N_DRAWS,
+    Curve,
+    CurveFit,
+    Floats,
+    Points,
+    cannot_fit,
+    fit_curve,
+    post_noise,
+    run_noise,
+)
+
+ONE_POINT = 0.01
+"""One point of accuracy."""
+MIN_TIME_EXPONENT = 0.1
+"""Below it the measured time hardly depends on a size: a doubling costs less than 7 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One figure with its 95 % interval, or the reason why it cannot be told."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+    @property
+    def is_above_zero(self) -> bool:
+        """Whether the interval excludes 0 from above."""
+        return self.low is not None and self.low > 0
+
+    @property
+    def is_below_zero(self) -> bool:
+        """Whether the interval excludes 0 from below."""
+        return self.high is not None and self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The loss of the largest size or model, predicted from all others, against what came."""
+
+    predicted: Finding
+    """with the interval of what should come, noise of the held-out runs included"""
+    came: float | None
+    """mean loss of the held-out runs"""
+
+
+def unknown(reason: str) -> Finding:
+    """A figure that cannot be told."""
+    return Finding(None, None, None, reason)
+
+
+def parameters(fit: CurveFit) -> dict[str, Finding]:
+    """E, A, alpha, and B and beta if there is a term for model size."""
+    for_both = "; ".join(filter(None, (fit.data_reason, fit.parameter_reason)))
+    wanted = [("E", "asymptote", for_both), ("A", "data_factor", fit.data_reason)]
+    wanted += [("alpha", "data_exponent", fit.data_reason)]
+    if fit.points.has_parameter_term:
+        wanted += [
+            ("B", "parameter_factor", fit.parameter_reason),
+            ("beta", "parameter_exponent", fit.parameter_reason),
+        ]
+    return {
+        symbol: unknown(reason) if reason else _finding(getattr(fit.curve, name), getattr(fit.draws, name))
+        for symbol, name, reason in wanted
+    }
+
+
+def data_gain(fit: CurveFit) -> Finding:
+    """How far the loss falls when the data are doubled from the largest size, at the largest model."""
+    return _finding(_gain(fit.curve, fit.points, 2, 1), _gain(fit.draws, fit.points, 2, 1))
+
+
+def parameter_gain(fit: CurveFit) -> Finding:
+    """How far the loss falls when the parameters are doubled from the largest model, at the largest data size."""
+    if not fit.points.has_parameter_term:
+        return unknown(_few_models(fit.points))
+    return _finding(_gain(fit.curve, fit.points, 1, 2), _gain(fit.draws, fit.points, 1, 2))
+
+
+def pairs_for(fit: CurveFit, gain: float = ONE_POINT) -> Finding:
+    """Training pairs beyond the largest size that lower the loss by `gain`, at the largest model."""
+    value = _pairs_for(fit.curve, fit.points, gain)
+    finding = _finding(value, _pairs_for(fit.draws, fit.points, gain))
+    if finding.high is None or not np.isfinite(finding.high):
+        low = f"; at least {finding.low:,.0f} pairs" if finding.low is not None and np.isfinite(finding.low) else ""
+        return unknown(f"the curve may end before that gain{low}")
+    return finding
+
+
+def time_exponents(points: Points, seconds: Floats) -> tuple[float, float]:
+    """Exponents u, v of the training time T ~ N^u·P^v, by least squares of its logarithm.
+
+    Args:
+        seconds: of each run, > 0, [n_runs].
+    """
+    columns = np.stack([np.ones(seconds.size), np.log(points.n_pairs), np.log(points.n_parameters)], axis=1)
+    _, of_data, of_parameters = np.linalg.lstsq(columns, np.log(seconds), rcond=None)[0]
+    return float(of_data), float(of_parameters)
+
+
+def data_over_parameters(fit: CurveFit, seconds: Floats) -> Finding:
+    """Gain of a doubled training time spent on data minus that of the same time spent on parameters.
+
+    At the largest size and model, to first order: the gain of a doubling over the doublings of time that it costs.
+
+    Args:
+        seconds: training time of each run, [n_runs].
+    """
+    if not fit.points.has_parameter_term:
+        return unknown(_few_models(fit.points))
+    if not (np.isfinite(seconds) & (seconds > 0)).all():
+        return unknown("a run has no training time")
+    of_data, of_parameters = time_exponents(fit.points, seconds)
+    for name, exponent in (("data", of_data), ("parameters", of_parameters)):
+        if exponent < MIN_TIME_EXPONENT:
+            return unknown(f"twice the {name} took {2**exponent:.2f} times the training time")
+
+    def difference(curve: Curve) -> Floats:
+        return _gain(curve, fit.points, 2, 1) / of_data - _gain(curve, fit.points, 1, 2) / of_parameters
+
+    return _finding(difference(fit.curve), difference(fit.draws))
+
+
+def held_out_size(points: Points, rng: np.random.Generator, n_draws: int = N_DRAWS) -> HeldOut:
+    """Predict the largest data size at the largest model from all smaller data sizes."""
+    return _held_out(points, points.n_pairs == points.n_pairs.max(), rng, n_draws)
+
+
+def held_out_model(points: Points, rng: np.random.Generator, n_draws: int = N_DRAWS) -> HeldOut:
+    """Predict the largest model at its largest data size from all smaller models."""
+    is_largest = points.n_parameters == points.n_parameters.max()
+    if not points.take(~is_largest).has_parameter_term:
+        n_models = np.unique(points.n_parameters).size
+        reason = f"{n_models} model {'size' if n_models == 1 else 'sizes'}, and 4 are needed to hold one out"
+        return HeldOut(unknown(reason), None)
+    return _held_out(points, is_largest, rng, n_draws)
+
+
+def _held_out(points: Points, is_held_out: NDArray[np.bool_], rng: np.random.Generator, n_draws: int) -> HeldOut:
+    """Predict the largest of the held-out runs, at the largest model and its largest data size, from the others."""
+    others, held = points.take(~is_held_out), points.take(is_held_out)
+    if reason := cannot_fit(others):
+        return HeldOut(unknown(f"without it {reason}"), None)
+    held = held.take(held.n_parameters == held.n_parameters.max())
+    held = held.take(held.n_pairs == held.n_pairs.max())
+    fit = fit_curve(others, rng, n_draws)
+    sizes = float(held.n_pairs[0]), float(held.n_parameters[0])
+    noise = run_noise(fit.residuals, held, rng, n_draws) + post_noise(held, fit.post_counts)
+    predicted = fit.curve.loss(*sizes)
+    # Resampled posts move the prediction and what comes together, so their noise mostly cancels.
+    errors = noise.mean(axis=1) + predicted - fit.draws.loss(*sizes)
+    return HeldOut(_finding(predicted, predicted + errors), float(held.loss.mean()))
+
+
+def _gain(curve: Curve, points: Points, of_data: float, of_parameters: float) -> Floats:
+    """Fall of the loss when the largest sizes are multiplied by these factors."""
+    n_pairs, n_parameters = float(points.n_pairs.max()), float(points.n_parameters.max())
+    return curve.loss(n_pairs, n_parameters) - curve.loss(of_data * n_pairs, of_parameters * n_parameters)
+
+
+def _pairs_for(curve: Curve, points: Points, gain: float) -> Floats:
+    n_pairs = float(points.n_pairs.max())
+    term = np.atleast_1d(curve.data_factor * n_pairs**-curve.data_exponent)
+    more = np.full(term.shape, np.inf)
+    is_possible = term > gain
+    exponents = np.broadcast_to(curve.data_exponent, term.shape)[is_possible]
+    with np.errstate(over="ignore"):
+        more[is_possible] = n_pairs * ((term[is_possible] / (term[is_possible] - gain)) ** (1 / exponents) - 1)
+    return more.reshape(np.shape(curve.data_exponent))
+
+
+def _finding(value: Floats, draws: Floats) -> Finding:
+    """The interval of a figure over its draws; ends are draws themselves, as some may be infinite."""
+    ends = np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], method="nearest")
+    return Finding(float(value), float(ends[0]), float(ends[1]))
+
+
+def _few_models(points: Points) -> str:
+    n_models = np.unique(points.n_parameters).size
+    return f"{n_models} model {'size' if n_models == 1 else 'sizes'}, and 3 are needed"
+
+
+def sentence(loss_gain: Finding, data: Finding, model: Finding, time: Finding, sizes: Sequence[str]) -> str:
+    """What may be claimed: an effect is named only if its interval excludes 0.
+
+    Args:
+        loss_gain: fall of the log loss in nats for a doubling of data.
+        data: gain in accuracy for a doubling of data.
+        model: gain in accuracy for a doubling of parameters.
+        time: gain of time spent on data minus that of time spent on parameters.
+        sizes: the largest data size and model, in words.
+    """
+    pairs, largest = sizes
+    if data.is_above_zero:
+        parts = [f"Doubling the data from {pairs} pairs adds {_points(data)} of accuracy"]
+    elif loss_gain.is_above_zero:
+        in_nats = f"{loss_gain.value:.3f} nats [{loss_gain.low:.3f}, {loss_gain.high:.3f}]"
+        parts = [f"Doubling the data from {pairs} pairs lowers the log loss by {in_nats}; no gain in accuracy shows"]
+    else:
+        parts = [f"No gain from doubling {pairs} pairs shows"]
+    if model.is_above_zero:
+        parts.append(f"doubling the parameters of {largest} adds {_points(model)}")
+    elif model.value is not None:
+        parts.append(f"no gain from doubling the parameters of {largest} shows")
+    if time.is_above_zero or time.is_below_zero:
+        parts.append(f"the next hour is better spent on {'data' if time.is_above_zero else 'parameters'}")
+    elif time.value is not None:
+        parts.append("whether the next hour is better spent on data or parameters cannot be told")
+    return "; ".join(parts) + "."
+
+
+def _points(finding: Finding) -> str:
+    value, low, high = (100 * float(number or 0.0) for number in (finding.value, finding.low, finding.high))
+    return f"{value:.1f} points [{low:.1f}, {high:.1f}]"
