@@ -7,7 +7,9 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
+from lurker.stats import clustered_standard_error
 from rm.experiments.curves import (
     LEVEL,
     MIN_MODEL_SIZES,
@@ -24,6 +26,8 @@ from rm.experiments.curves import (
 
 ONE_POINT = 0.01
 """One point of accuracy."""
+MIN_EFFECT = 0.0005
+"""Below it an end of an interval is shown as 0. A falling curve never has a gain of exactly 0."""
 MIN_TIME_EXPONENT = 0.1
 """Below it the measured time hardly depends on a size: a doubling costs less than 7 %."""
 
@@ -38,9 +42,10 @@ class Finding:
     reason: str = ""
 
     @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval is above 0 or below it."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+    def is_named(self) -> bool:
+        """Whether the interval is above 0 or below it, by no less than what is shown of it."""
+        ends = (self.low, self.high)
+        return None not in ends and (float(ends[0] or 0) >= MIN_EFFECT or float(ends[1] or 0) <= -MIN_EFFECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,34 @@ def parameter_gain(fit: CurveFit) -> Finding:
     if not fit.points.has_parameter_term:
         return unknown(_few_models(fit.points))
     return _finding(_gain(fit.curve, fit.points, 1, 2), _gain(fit.draws, fit.points, 1, 2))
+
+
+def last_step(points: Points) -> Finding:
+    """How far the loss fell from the second largest data size to the largest, at the largest model, without a curve.
+
+    The interval holds the posts, paired, and the seeds, whose variance is pooled over all sizes with two runs or more.
+    """
+    largest = points.take(points.n_parameters == points.n_parameters.max())
+    smaller, most = (largest.take(largest.n_pairs == size) for size in np.unique(largest.n_pairs)[-2:])
+    groups = [points.loss[(points.n_pairs == n) & (points.n_parameters == p)] for n, p in _sizes(points)]
+    repeated = [group for group in groups if group.size > 1]
+    freedom = sum(group.size - 1 for group in repeated)
+    if not freedom or points.post_losses is None or points.post_pairs is None:
+        return unknown("it needs two seeds of a size, and the losses of posts")
+    of_seeds = sum(float(np.sum((group - group.mean()) ** 2)) for group in repeated) / freedom
+    of_posts = [part.post_losses.mean(axis=0) / points.post_pairs for part in (smaller, most)]  # type: ignore[union-attr]
+    posts = np.arange(points.post_pairs.size)
+    error = clustered_standard_error(of_posts[0] - of_posts[1], posts, points.post_pairs)
+    fall = float(smaller.loss.mean() - most.loss.mean())
+    half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * float(
+        np.sqrt(error**2 + of_seeds * (1 / smaller.loss.size + 1 / most.loss.size))
+    )
+    return Finding(fall, fall - half, fall + half)
+
+
+def _sizes(points: Points) -> list[tuple[float, float]]:
+    """The distinct pairs of data size and model size."""
+    return sorted(set(zip(points.n_pairs.tolist(), points.n_parameters.tolist(), strict=True)))
 
 
 def pairs_for(fit: CurveFit, gain: float = ONE_POINT) -> Finding:

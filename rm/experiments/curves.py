@@ -17,7 +17,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, nnls
-from scipy.special import stdtrit
+from scipy.special import fdtrc, stdtrit
 
 Floats = NDArray[np.float64]
 EXPONENTS = np.geomspace(0.03, 3.0, 33)
@@ -29,7 +29,7 @@ MIN_MODEL_SIZES = 3
 N_DRAWS = 400
 """Bootstrap draws of each fit."""
 LEVEL = 0.95
-"""Coverage of intervals."""
+"""Coverage of intervals, and 1 minus the level of the test of misfit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,48 @@ def cannot_fit(points: Points) -> str:
     return ""
 
 
+def misfit(points: Points) -> float | None:
+    """P value of the test that the curve misses the mean of each size by no more than runs of one size differ.
+
+    Args:
+        points: as many as `cannot_fit` asks for.
+
+    Returns:
+        None without two runs of one size, or without more sizes than parameters of the curve.
+
+    Source:
+        The F test of lack of fit, Draper & Smith 1998, "Applied regression analysis", section 2.1.
+    """
+    groups = np.unique(np.stack([points.n_pairs, points.n_parameters]), axis=1, return_inverse=True)[1].reshape(-1)
+    n_groups = int(groups.max()) + 1
+    of_groups, of_runs = n_groups - (points.loss.size - points.degrees_of_freedom), points.loss.size - n_groups
+    if of_groups < 1 or of_runs < 1:
+        return None
+    weights = _weight(points) ** 2
+    means = np.bincount(groups, weights * points.loss) / np.bincount(groups, weights)
+    within = float(np.sum(weights * (points.loss - means[groups]) ** 2))
+    (curve, *_), _ = _fit_all(points, points.loss[None] * _weight(points))
+    beyond = max(float(np.sum(weights * (points.loss - _fitted(curve, points)) ** 2)) - within, 0.0)
+    return float(fdtrc(of_groups, of_runs, beyond / of_groups / max(within / of_runs, 1e-30)))
+
+
+def first_fitting_size(points: Points) -> float:
+    """The smallest data size from which the curve fits; the smallest of all if leaving sizes out does not help.
+
+    A model near chance learns nothing from its first pairs, and a power law has no such start.
+
+    Args:
+        points: as many as `cannot_fit` asks for.
+    """
+    sizes = np.unique(points.n_pairs)
+    for size in sizes[: sizes.size - MIN_DATA_SIZES + 1]:
+        kept = points.take(points.n_pairs >= size)
+        p_value = None if cannot_fit(kept) else misfit(kept)
+        if p_value is not None and p_value >= 1 - LEVEL:
+            return float(size)
+    return float(sizes[0])
+
+
 def fit_curve(points: Points, rng: np.random.Generator, n_draws: int = N_DRAWS) -> CurveFit:
     """Fit the curve and its bootstrap draws.
 
@@ -132,7 +174,7 @@ def fit_curve(points: Points, rng: np.random.Generator, n_draws: int = N_DRAWS) 
     """
     weight = _weight(points)
     (curve, *_), profiles = _fit_all(points, points.loss[None] * weight)
-    fitted = np.array([curve.loss(*sizes) for sizes in zip(points.n_pairs, points.n_parameters, strict=True)])
+    fitted = _fitted(curve, points)
     freedom = points.degrees_of_freedom
     widened = float(stdtrit(freedom, 0.5 + LEVEL / 2) / stdtrit(np.inf, 0.5 + LEVEL / 2))
     residuals = (points.loss - fitted) * weight * np.sqrt(points.loss.size / freedom) * widened
@@ -143,6 +185,11 @@ def fit_curve(points: Points, rng: np.random.Generator, n_draws: int = N_DRAWS) 
     draws = Curve(*(np.array([getattr(one, name) for one in drawn]) for name in names))
     reasons = [_undetermined(profile, freedom) for profile in profiles]
     return CurveFit(points, curve, draws, residuals, counts, reasons[0], reasons[1] if len(reasons) > 1 else "")
+
+
+def _fitted(curve: Curve, points: Points) -> Floats:
+    """The curve at the sizes of the runs, [n_runs]."""
+    return np.array([curve.loss(*sizes) for sizes in zip(points.n_pairs, points.n_parameters, strict=True)])
 
 
 def _weight(points: Points) -> Floats:

@@ -16,11 +16,12 @@ from rm.experiments.curve_findings import (
     data_over_parameters,
     held_out_model,
     held_out_size,
+    last_step,
     pairs_for,
     parameter_gain,
     parameters,
 )
-from rm.experiments.curves import MIN_MODEL_SIZES, Curve, CurveFit, Points, cannot_fit, fit_curve
+from rm.experiments.curves import MIN_MODEL_SIZES, Curve, CurveFit, Points, cannot_fit, first_fitting_size, fit_curve
 from rm.models.ladder import LADDER
 from rm.training.run_folder import predictions_file
 
@@ -52,7 +53,7 @@ class ScalingFit:
     models: tuple[str, ...]
     """SPECs of the models in the fit"""
     left_out: str
-    """the other models and why; empty if there are none"""
+    """models and data sizes that are not in the fit, and why; empty if there are none"""
     figures: tuple[dict[str, Any], ...]
     """measure, figure, value, low, high, note: every parameter, gain and prediction"""
     curve: pl.DataFrame
@@ -101,6 +102,12 @@ def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame) -
     if reason := cannot_fit(points[LOG_LOSS]):
         sentence = f"Cannot tell how accuracy grows: {reason}."
         return ScalingFit(sentence, reason, models, left_out, (), pl.DataFrame(schema=CURVE_SCHEMA))
+    first = max(first_fitting_size(part) for part in points.values())
+    fitted, left_out = (
+        fitted.filter(pl.col("n_train_pairs") >= first),
+        f"{left_out}{_sizes_left_out(fitted, first)}".strip(),
+    )
+    points = {measure: part.take(part.n_pairs >= first) for measure, part in points.items()}
     seconds = fitted["train_time_s"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     rng = np.random.default_rng(0)
     fits = {measure: fit_curve(points[measure], rng) for measure in points}
@@ -136,6 +143,15 @@ def comparable_models(runs: pl.DataFrame) -> tuple[pl.DataFrame, str]:
         reasons.append(f"{smaller}: a comparison needs {MIN_MODEL_SIZES} model sizes")
         kept = kept.filter(is_largest)
     return kept, f"Not in the fit: {'; '.join(reasons)}." if reasons else ""
+
+
+def _sizes_left_out(runs: pl.DataFrame, first: float) -> str:
+    """A sentence on the data sizes below the first that fits; empty if there are none."""
+    sizes = runs.filter(pl.col("n_train_pairs") < first)["n_train_pairs"].unique().sort()
+    if sizes.is_empty():
+        return ""
+    named = ", ".join(f"{size:,}" for size in sizes)
+    return f" Not in the fit: {named} pairs, where the curve misses the runs by more than seeds differ."
 
 
 def read_points(workspace: Workspace, runs: pl.DataFrame, test: pl.DataFrame, measure: str) -> Points:
@@ -182,7 +198,7 @@ def claims(loss: Gains, error: Gains, pairs: str, model: str) -> str:
         _claim(f"doubling the parameters of {model}", error.model, loss.model),
     ]
     for finding, by in ((error.time, ""), (loss.time, ", by log loss")):
-        if finding.excludes_zero:
+        if finding.is_named:
             better = "data" if float(finding.value or 0) > 0 else "parameters"
             parts.append(f"the next hour is better spent on {better}{by}")
             break
@@ -197,9 +213,9 @@ def _claim(what: str, error: Finding, loss: Finding) -> str:
     if error.value is None or loss.value is None:
         return ""
     value, low, high = (100 * float(number or 0) for number in (error.value, error.low, error.high))
-    if error.excludes_zero:
+    if error.is_named:
         return f"{what} adds {value:.1f} points of accuracy [{low:.1f}, {high:.1f}]"
-    if loss.excludes_zero:
+    if loss.is_named:
         gain = f"{loss.value:.3f} nats [{loss.low:.3f}, {loss.high:.3f}]"
         return f"{what} lowers the log loss by {gain}, but no gain in accuracy shows (at most {high:.1f} points)"
     return f"no gain from {what} shows (at most {high:.1f} points of accuracy)"
@@ -208,6 +224,7 @@ def _claim(what: str, error: Finding, loss: Finding) -> str:
 def _figures(measure: str, fit: CurveFit, gains: Gains, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Rows of the table for one measure."""
     rows = list(parameters(fit).items())
+    rows += [("gain of the last data size, measured", last_step(fit.points))]
     rows += [("gain of twice the data", gains.data), ("gain of twice the parameters", gains.model)]
     rows += [("gain of time on data over time on parameters", gains.time)]
     if measure == ERROR:

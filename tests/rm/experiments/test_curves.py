@@ -8,12 +8,13 @@ from rm.experiments.curve_findings import (
     data_over_parameters,
     held_out_model,
     held_out_size,
+    last_step,
     pairs_for,
     parameter_gain,
     parameters,
     time_exponents,
 )
-from rm.experiments.curves import EXPONENTS, Curve, Points, cannot_fit, fit_curve
+from rm.experiments.curves import EXPONENTS, Curve, Points, cannot_fit, first_fitting_size, fit_curve, misfit
 
 SIZES = (500, 1000, 2000, 4000, 8000, 16_000)
 MODELS = (1e4, 5e4, 2e5, 1e6)
@@ -94,7 +95,7 @@ def test_flat_curves_rarely_show_a_gain() -> None:
     n_named = 0
     for seed in range(30):
         fit = fit_curve(simulated(seed, flat, models=MODELS[:1]), np.random.default_rng(seed), 80)
-        n_named += data_gain(fit).excludes_zero
+        n_named += data_gain(fit).is_named
         assert fit.data_reason
     assert n_named <= 5  # P(more than 5 of 30) is 0.003 at 5 %
 
@@ -123,6 +124,33 @@ def test_too_few_sizes_are_refused() -> None:
     assert parameter_gain(two).reason == "2 model sizes in the fit, and 3 are needed"
 
 
+def test_sizes_before_learning_begins_are_left_out() -> None:
+    n_whole, n_found = 0, 0
+    for seed in range(20):
+        points = simulated(seed, DATA_ALONE, models=MODELS[:1])
+        n_whole += first_fitting_size(points) == SIZES[0]
+        points.loss[points.n_pairs == SIZES[0]] = DATA_ALONE.loss(1000, MODELS[0]) + 0.1  # far above the curve
+        n_found += first_fitting_size(points) == SIZES[1]
+    assert n_whole >= 15 and n_found >= 15  # P(fewer of 20) is 0.0003 at 95 %
+
+
+def test_misfit_needs_repeated_runs_and_is_uniform_where_the_curve_holds() -> None:
+    assert misfit(simulated(0, DATA_ALONE, models=MODELS[:1], n_seeds=1)) is None
+    values = [misfit(simulated(seed, DATA_ALONE, models=MODELS[:1], n_seeds=3)) for seed in range(40)]
+    assert 0.3 < float(np.mean([value for value in values if value is not None])) < 0.7
+
+
+def test_the_measured_gain_of_the_last_size_covers_the_truth() -> None:
+    gain = float(TRUE.loss(8000, MODELS[-1]) - TRUE.loss(16_000, MODELS[-1]))
+    n_covered = 0
+    for seed in range(40):
+        measured = last_step(on_posts(seed, simulated(seed), 0.2))  # posts are paired: their hardness cancels
+        assert measured.low is not None and measured.high is not None and measured.high - measured.low < 0.006
+        n_covered += measured.low <= gain <= measured.high
+    assert n_covered >= 33  # P(fewer of 40) is 0.001 at 95 %
+    assert "two seeds" in last_step(simulated(0, n_seeds=1)).reason
+
+
 def test_pairs_for_a_gain_bring_that_gain() -> None:
     fit = fit_curve(simulated(5, noise=1e-5), np.random.default_rng(0), 50)
     more = pairs_for(fit, 0.003)
@@ -140,7 +168,7 @@ def test_the_next_hour_goes_where_a_doubling_of_time_brings_more() -> None:
     gains = [float(data_gain(fit).value or 0), float(parameter_gain(fit).value or 0)]
     difference = data_over_parameters(fit, seconds)
     assert difference.value == pytest.approx(gains[0] - gains[1] / 0.8)
-    assert difference.excludes_zero
+    assert difference.is_named
     assert "times the training time" in data_over_parameters(fit, np.full(points.loss.size, 9.0)).reason
 
 

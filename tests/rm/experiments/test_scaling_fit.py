@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.special import ndtri
 
 from lurker.charts import accuracy_by_data, scaling_curve
 from lurker.schema import PREDICTIONS, SCALING, check
@@ -18,9 +19,9 @@ TEST = pl.DataFrame(
 
 
 def write_runs(
-    workspace: Workspace, models: dict[str, int], sizes: tuple[int, ...] = SIZES, growth: float = 0.4
+    workspace: Workspace, models: dict[str, int], sizes: tuple[int, ...] = SIZES, grows: bool = True
 ) -> pl.DataFrame:
-    """SCALING of runs whose margins grow with the data, and their predictions."""
+    """SCALING of runs whose errors are a power law of the data, and their predictions."""
     rng = np.random.default_rng(0)
     hardness = rng.normal(0, 1, TEST.height)
     rows = []
@@ -28,7 +29,9 @@ def write_runs(
         for size in sizes:
             for seed in (0, 1):
                 run_id = f"{model}-{size}-{seed}"
-                margin = growth * np.log2(size / 100) + hardness + rng.normal(0, 0.1, TEST.height)
+                error = 0.1 + 0.9 * size**-0.25 if grows else 0.3
+                taught = -ndtri(error) + rng.normal(0, 0.03)  # a run's own share of luck
+                margin = taught + hardness + rng.normal(0, 0.1, TEST.height)
                 columns = {"pair_id": TEST["pair_id"], "margin": margin, "is_correct": (margin > 0).astype(float)}
                 predictions = check(pl.DataFrame(columns, schema=PREDICTIONS.schema), PREDICTIONS)
                 write_parquet(predictions, predictions_file(workspace.folder("runs", run_id), "hard-test", "test"))
@@ -79,7 +82,7 @@ def test_a_gain_is_named_tabulated_and_drawn(empty: Workspace) -> None:
 
 
 def test_no_growth_is_not_named(empty: Workspace) -> None:
-    fit = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, growth=0.0), TEST)
+    fit = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, grows=False), TEST)
     assert fit.sentence.startswith("No gain from doubling the data from 4,000 pairs shows (at most ")
 
 
@@ -108,6 +111,7 @@ def test_only_intervals_that_exclude_zero_become_claims() -> None:
     def said(loss: Gains, error: Gains) -> str:
         return claims(loss, error, "4,000 pairs", "scratch-1m")
 
+    assert not Finding(0.0003, 0.0001, 0.004).is_named  # its lower end is shown as 0.000
     both = said(Gains(sure, sure, worse), Gains(sure, sure, worse))
     assert both == (
         "Doubling the data from 4,000 pairs adds 2.0 points of accuracy [1.0, 3.0]; doubling the parameters of "
