@@ -7,7 +7,6 @@ truth: does an accuracy come from taste, and how does it grow with data and with
 import contextlib
 import sys
 import time
-from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -39,61 +38,35 @@ SETTINGS = "--set epochs=2 --set max_validation_pairs=500"
 """A third pass over these pairs overfits, and validation on more of them would take longer than training."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sizes:
-    """How much the demo simulates and trains."""
-
-    posts: int
-    model: str
-    """SPEC that is trained on each recipe, and on each community"""
-    train_pairs: int
-    """training pairs of each recipe"""
-    community_pairs: int
-    """training pairs of each community"""
-    recipe_pairs: str
-    """training pairs of TF-IDF on each recipe, or all"""
-    models: tuple[str, ...]
-    """SPECs compared on growing data"""
-    data: tuple[int, ...]
-    """numbers of training pairs they are compared on"""
+N_POSTS = 8_000
+MODEL = "scratch-50k"
+"""SPEC that is trained on each recipe, and on each community."""
+TRAIN_PAIRS = 3_200
+"""Training pairs of each recipe."""
+TFIDF_PAIRS = 12_000
+"""Training pairs of TF-IDF on each recipe, at most."""
+COMMUNITY_PAIRS = 1_200
+"""Training pairs of each community."""
+MODELS = "scratch-10k,scratch-200k"
+DATA = "800,1600,3200"
+"""Models and numbers of training pairs that are compared."""
 
 
-QUICK = Sizes(
-    posts=8_000,
-    model="scratch-50k",
-    train_pairs=3_200,
-    community_pairs=1_200,
-    recipe_pairs="12000",
-    models=("scratch-10k", "scratch-200k"),
-    data=(800, 1_600, 3_200),
-)
-FULL = Sizes(
-    posts=16_000,
-    model="scratch-200k",
-    train_pairs=6_400,
-    community_pairs=3_200,
-    recipe_pairs="all",
-    models=("scratch-10k", "scratch-50k", "scratch-200k"),
-    data=(400, 800, 1_600, 3_200, 6_400, 12_800),
-)
-
-
-def plan(seed: int, sizes: Sizes) -> list[str]:
+def plan(seed: int, n_posts: int) -> list[str]:
     """The command lines of the demo, in order."""
     world = " ".join(f"--set {name}={value}" for name, value in WORLD.items())
-    models, data = ",".join(sizes.models), ",".join(map(str, sizes.data))
     return [
-        f"ingest simulate --seed {seed} --posts {sizes.posts} {world}",
+        f"ingest simulate --seed {seed} --posts {n_posts} {world}",
         *(f"pairs build {recipe} --recipe {recipe}" for recipe in RECIPES),
         *(f"pairs audit {name}" for name in (*RECIPES, HARD_TEST)),
         *(
-            f"rm train {recipe} --model {sizes.model} --max-pairs {sizes.train_pairs} --run demo-{recipe} --resume "
+            f"rm train {recipe} --model {MODEL} --max-pairs {TRAIN_PAIRS} --run demo-{recipe} --resume "
             f"--baselines cheap {SETTINGS}"
             for recipe in RECIPES
         ),
-        f"experiment recipes {' '.join(RECIPES)} --models tfidf --sizes {sizes.recipe_pairs} --seeds 1",
-        f"experiment scaling balanced --models {models} --sizes {data} --seeds 1 {SETTINGS}",
-        f"experiment transfer balanced --model {sizes.model} --max-pairs {sizes.community_pairs} {SETTINGS}",
+        f"experiment recipes {' '.join(RECIPES)} --models tfidf --sizes {TFIDF_PAIRS} --seeds 1",
+        f"experiment scaling balanced --models {MODELS} --sizes {DATA} --seeds 1 {SETTINGS}",
+        f"experiment transfer balanced --model {MODEL} --max-pairs {COMMUNITY_PAIRS} {SETTINGS}",
     ]
 
 
@@ -101,16 +74,12 @@ def plan(seed: int, sizes: Sizes) -> list[str]:
 def demo(
     ctx: typer.Context,
     seed: int = typer.Option(0, help="Seed of the simulated Reddit."),
-    posts: int | None = typer.Option(
-        None, min=300, help=f"Posts to simulate; {QUICK.posts:,} by default, {FULL.posts:,} with --full."
-    ),
-    full: bool = typer.Option(False, "--full", help="Larger models and more data: a quarter of an hour on 2 cores."),
+    posts: int = typer.Option(N_POSTS, min=300, help="Posts to simulate."),
     as_json: bool = typer.Option(False, "--json", help="Print the closing tables as one JSON object on stdout."),
 ) -> None:
     """Run every stage on a simulated Reddit: ingest, pairs, audits, reward models, recipes, scaling, transfer."""
     started = time.monotonic()
-    sizes = FULL if full else QUICK
-    commands = plan(seed, replace(sizes, posts=posts or sizes.posts))
+    commands = plan(seed, posts)
     for number, command in enumerate(commands, start=1):
         say(f"\n[bold cyan]({number}/{len(commands)}) lurker {command}[/]")
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
@@ -118,7 +87,7 @@ def demo(
         if code:
             raise LurkerError(f"The demo stopped at `lurker {command}` (exit code {code}).", "Fix it, then run again.")
     workspace = open_workspace(ctx.obj)
-    rows = [closing_row(workspace, recipe, sizes.model) for recipe in RECIPES]
+    rows = [closing_row(workspace, recipe, MODEL) for recipe in RECIPES]
     learning = learning_rows(workspace)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     if as_json:

@@ -16,7 +16,7 @@ from features.pairing.votes_cast import (
     votes_and_shares,
 )
 
-N_POINTS = 400
+N_POINTS = 600
 """Points per state that the distribution of later votes is computed from."""
 NET_VOTES = np.arange(-60, 301)
 """Net of later votes that are told apart; more extreme ones count as the ends."""
@@ -47,9 +47,10 @@ def probability_of_more(first: Rates, second: Rates) -> Floats:
 def _later_votes(score: int, flag: int, window: float, model: VotesCast) -> Floats:
     """The distribution of one state, from equally likely points of (votes, share, luck) and one draw of votes at each.
 
-    The draws come from a generator seeded by the state, so they depend on nothing else.
+    The draws come from a generator seeded by score and window, so that two models, and a look with and without its
+    flag, differ by what they expect and not by chance.
     """
-    rng = np.random.default_rng([score - NET_VOTES[0] + 100_000, flag, int(window * 1e6)])
+    rng = np.random.default_rng([score - NET_VOTES[0] + 100_000, int(window * 1e6)])
     votes, shares = votes_and_shares()
     cdf = np.cumsum(posterior(score, flag, model))
     points = np.minimum(np.searchsorted(cdf, (np.arange(N_POINTS) + 0.5) / N_POINTS * cdf[-1]), len(cdf) - 1)

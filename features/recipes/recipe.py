@@ -117,7 +117,8 @@ class Recipe:
     min_label_confidence: float = 0.5
     """Smallest label_confidence, 0.5-1."""
     weight_by_confidence: bool = False
-    """Weigh pairs by 2 · label_confidence - 1, at least 0.01: a label that is a coin counts for nothing."""
+    """Weigh pairs by 2 · label_confidence - 1, at least 0.01: a label that is a coin counts for nothing. The weights
+    come after balancing and favour wide gaps, which the earlier response wins more often: audit such a set."""
     length_symmetric: bool = False
     """Thin until chosen is longer as often as shorter, at every size of the length difference."""
     balance_signs: bool = False
