@@ -33,6 +33,11 @@ _PROBES = pl.Schema(
 )
 
 
+_FITTED = pl.Schema(
+    {"predictor": pl.String, "n_parameters": pl.Int64, "n_train_pairs": pl.Float64, "accuracy": pl.Float64}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
     """The audit of one pair set."""
@@ -83,6 +88,18 @@ class RunResult:
     subreddits: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class ScalingFit:
+    """The fitted curve of a scaling experiment, as the command wrote it."""
+
+    sentence: str
+    """what may be claimed"""
+    left_out: str
+    """models that are not in the fit, and why; empty if all are"""
+    curve: pl.DataFrame
+    """predictor, n_parameters, n_train_pairs, accuracy"""
+
+
 def run_result(workspace: Workspace, run_id: str) -> RunResult:
     """The result of a run.
 
@@ -100,6 +117,21 @@ def run_result(workspace: Workspace, run_id: str) -> RunResult:
             n_train_pairs=int(content["n_train_pairs"]),
             subreddits=[str(name) for name in content["subreddits"]],
         )
+
+
+def scaling_fit(workspace: Workspace, name: str) -> ScalingFit | None:
+    """The fit of a scaling experiment; None if the experiment is of a version that wrote none.
+
+    Raises:
+        LurkerError: the file is damaged or lacks an entry.
+    """
+    path = workspace.root / "experiments" / name / "fit.json"
+    if not path.exists():
+        return None
+    content = read_json(path)
+    with _report_damage(path):
+        curve = pl.DataFrame(content["curve"], schema=_FITTED)
+        return ScalingFit(str(content["sentence"]), str(content["left_out"]), curve)
 
 
 def pair_set(workspace: Workspace, name: str) -> PairSetSummary:

@@ -124,14 +124,20 @@ class TwoLooks(Displayed):
     def verdict(self) -> str:
         """The conclusion in two sentences."""
         one, losses, flag = (self.report[name] for name in ("agreement", "log_loss", "flag_gain"))
-        claim = "the flag helps" if flag["low"] > 0 else "the flag harms" if flag["high"] < 0 else "no difference found"
-        luck, drift = self.report["exposure_luck"], self.report["controversial_drift"]
-        return (
+        luck = self.report["exposure_luck"]
+        said = (
             f"Later votes agree with the first look's label in {_format_interval(one, 'agreement')} of "
-            f"{one['n_pairs']:,} pairs, a draw counting half. They are predicted best by exposure_luck={luck:g} and "
-            f"controversial_drift={drift:g}. Log loss {losses['votes']:.4f} with the flag, {losses['score']:.4f} "
-            f"without; on the {flag['n_pairs']:,} pairs with a flag it is lower by "
-            f"{_format_interval(flag, sign='+')} nats: {claim}."
+            f"{one['n_pairs']:,} pairs, a draw counting half."
+        )
+        if flag is None:
+            best = f"They are predicted best by exposure_luck={luck:g}, with a log loss of {losses['score']:.4f}."
+            return f"{said} {best} Hardly any comment was flagged at its first look, so nothing is known of the flag."
+        claim = "the flag helps" if flag["low"] > 0 else "the flag harms" if flag["high"] < 0 else "no difference found"
+        return (
+            f"{said} They are predicted best by exposure_luck={luck:g} and "
+            f"controversial_drift={self.report['controversial_drift']:g}. Log loss of all pairs {losses['votes']:.4f} "
+            f"with the flag, {losses['score']:.4f} without; of the {flag['n_pairs']:,} pairs with a flagged comment it "
+            f"is lower by {_format_interval(flag, sign='+')} nats with the flag: {claim}."
         )
 
     def table(self) -> ResultTable:

@@ -28,6 +28,7 @@ def render() -> None:
         file = version(experiments.experiment_file(workspace, name, "scaling"))
         curve = experiments.scaling_curve(file)
         cells = experiments.scaling_cells(file)
+        fit = documents.scaling_fit(workspace, name)
     except LurkerError as error:
         layout.show_errors([error])
         return
@@ -39,10 +40,13 @@ def render() -> None:
     if curve.filter(~pl.col("is_baseline")).is_empty():
         st.info("Choose at least one model and one data size.")
         return
+    if fit is not None:
+        st.markdown(f"**{layout.escape(fit.sentence)}** {layout.escape(fit.left_out)}")
     left, right = st.columns(2, gap="large")
-    left.altair_chart(charts.accuracy_by_data(curve, truth), width="stretch", key="accuracy_by_data")
+    by_data = charts.accuracy_by_data(curve, truth, None if fit is None else fit.curve)
+    left.altair_chart(by_data, width="stretch", key="accuracy_by_data")
     right.altair_chart(charts.accuracy_by_parameters(curve), width="stretch", key="accuracy_by_parameters")
-    st.caption(_reading_note(curve, cells))
+    st.caption(_reading_note(curve, cells, is_fitted=fit is not None and not fit.curve.is_empty()))
     _table(curve, name)
 
 
@@ -76,13 +80,14 @@ def _truth(workspace: Workspace, curve: pl.DataFrame) -> float | None:
     return truth[0] if shown else None
 
 
-def _reading_note(curve: pl.DataFrame, cells: pl.DataFrame) -> str:
+def _reading_note(curve: pl.DataFrame, cells: pl.DataFrame, *, is_fitted: bool) -> str:
     test_pairs, train_pairs = layout.escape(cells["test_pairs"][0]), layout.escape(cells["pairs"][0])
     n_test_pairs, n_seeds = curve.select(pl.col("n_test_pairs", "n_seeds").max()).row(0)
     return (
         f"Trained on **{train_pairs}**, tested on **{test_pairs}** ({n_test_pairs:,} pairs). "
         f"Points are means over up to {n_seeds} seeds; bands are the mean of the seeds' 95 % intervals, clustered by "
-        "post. All seeds are tested on the same pairs, so more seeds do not narrow them. Dashed lines are baselines."
+        "post. All seeds are tested on the same pairs, so more seeds do not narrow them. Grey lines are baselines"
+        f"{', dashed lines in the colour of a model its fitted curve' if is_fitted else ''}."
     )
 
 

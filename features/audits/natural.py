@@ -8,6 +8,7 @@ A comment that was written earlier is read longer even when the order is random,
 ranking, not of presence.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import polars as pl
 
 from lurker.pair_sets import PairSet, read_manifest, read_pairs
 from lurker.schema import POSTS
-from lurker.stats import Estimate, mean_interval
+from lurker.stats import Estimate, accuracy_interval
 from lurker.workspace import Workspace, write_json
 
 NATURAL = "natural.json"
@@ -42,7 +43,8 @@ def natural_experiments(
         naive: pair set by the recipe naive, whose pairs nothing deconfounded.
     """
     config = config or NaturalConfig()
-    rows = {one: _by_kind(workspace, one) for one in dict.fromkeys((name, naive))}
+    subreddits = read_manifest(workspace, name)["subreddits"]
+    rows = {one: _by_kind(workspace, one, subreddits) for one in dict.fromkeys((name, naive))}
     table = [
         {"pairs": one, "threads": kind} | _shown(frame)
         for one, by_kind in rows.items()
@@ -53,9 +55,19 @@ def natural_experiments(
         for kind in KINDS[:-1]
     ]
     report = {"pairs": name, "naive": naive, "threads": table, "contrasts": contrasts}
-    report |= {"verdict": " ".join(str(one["sentence"]) for one in contrasts)}
+    report |= {"verdict": _verdict(contrasts, naive)}
     write_json(report, workspace.folder("pairs", name) / NATURAL)
     return report
+
+
+def _verdict(contrasts: list[dict[str, Any]], naive: str) -> str:
+    """The contrasts in words; what cannot be compared is named once."""
+    said = [str(one["sentence"]) for one in contrasts if one["difference"] is not None]
+    missing = [str(one["threads"]) for one in contrasts if one["difference"] is None]
+    if missing:
+        kinds = " or ".join(missing) if len(missing) < 3 else f"{', '.join(missing[:-1])} or {missing[-1]}"
+        said.append(f"Too few pairs of {naive} are of {kinds} threads to compare with.")
+    return " ".join(said)
 
 
 def naive_set(pairs: PairSet) -> str | None:
@@ -64,9 +76,8 @@ def naive_set(pairs: PairSet) -> str | None:
     return next(iter(names), None)
 
 
-def _by_kind(workspace: Workspace, name: str) -> dict[str, pl.DataFrame]:
+def _by_kind(workspace: Workspace, name: str, subreddits: Sequence[str]) -> dict[str, pl.DataFrame]:
     """The pairs of each kind of thread: post_id, weight, is_earlier (1 if chosen is earlier, 0.5 for a draw)."""
-    subreddits = read_manifest(workspace, name)["subreddits"]
     kind = (
         pl.when(pl.col("is_contest").fill_null(False))
         .then(pl.lit("contest"))
@@ -88,7 +99,7 @@ def _shown(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def _earlier_wins(rows: pl.DataFrame) -> Estimate:
-    return mean_interval(rows["is_earlier"], rows["post_id"], rows["weight"])
+    return accuracy_interval(rows["is_earlier"], rows["post_id"], rows["weight"])
 
 
 def _contrast(
@@ -96,8 +107,11 @@ def _contrast(
 ) -> dict[str, Any]:
     """The difference in how often the earlier response wins, in words."""
     other = f"naive pairs of {kind} threads"
-    if ordinary is None or lottery is None or min(part["post_id"].n_unique() for part in (ordinary, lottery)) < 2:
-        return {"threads": kind, "difference": None, "sentence": f"There are no {other} to compare with."}
+    for which, part in ((f"pairs of {label}", ordinary), (other, lottery)):
+        if (n := 0 if part is None else part["post_id"].n_unique()) < 2:
+            sentence = f"There are no {which} to compare." if not n else f"The {which} are all of one thread."
+            return {"threads": kind, "difference": None, "sentence": sentence}
+    assert ordinary is not None and lottery is not None
     first, second = _earlier_wins(ordinary), _earlier_wins(lottery)
     difference = first.value - second.value
     half = float(np.hypot(first.high - first.value, second.high - second.value))  # other posts, so independent

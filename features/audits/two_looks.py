@@ -53,6 +53,7 @@ FLAGS = {
     (1, 1): "both flagged",
 }
 """(flag of the leader, flag of the other) -> how people read it."""
+_SEE_AGAIN = "Look again later: `lurker ingest refresh`, or ingest an earlier dump of the same comments."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +105,10 @@ def two_looks(workspace: Workspace, name: str, config: TwoLooksConfig | None = N
             raise LurkerError(
                 f"Only {len(pairs.agrees):,} pairs of {name}'s subreddits were seen twice, at least "
                 f"{config.min_hours_between:g} hours apart; {config.min_pairs:,} are needed.",
-                "Look again later: `lurker ingest refresh`, or ingest an earlier dump of the same comments.",
+                _SEE_AGAIN,
             )
+        if pairs.posts.n_unique() < 2:
+            raise LurkerError(f"All pairs of {name}'s subreddits that were seen twice are of one post.", _SEE_AGAIN)
         advance(1)
         report = _describe(pairs) | _calibration(responses, pairs, config, advance)
     report = {"pairs": name, "n_responses": responses.height, **report}
@@ -114,7 +117,7 @@ def two_looks(workspace: Workspace, name: str, config: TwoLooksConfig | None = N
 
 
 def read_looks(workspace: Workspace, subreddits: Sequence[str], config: TwoLooksConfig) -> pl.DataFrame:
-    """Top-level comments seen twice: comment_id, post_id, score, flag and age_h at the first look, later_votes."""
+    """Comments seen twice: comment_id, post_id, score, flag and age_h at the first look, later_votes."""
     first, last = pl.col("observed_utc").arg_min(), pl.col("observed_utc").arg_max()
     looks = (
         workspace.scan(OBSERVATIONS, subreddits)
@@ -129,7 +132,9 @@ def read_looks(workspace: Workspace, subreddits: Sequence[str], config: TwoLooks
         )
         .filter(pl.col("between_s") >= config.min_hours_between * HOUR_S)
     )
-    comments = workspace.scan(COMMENTS, subreddits).filter("is_top_level", ~pl.col("is_stickied"))
+    # A comment gets no votes once it is deleted: its later votes would be a draw or a defeat, whoever led.
+    is_response = pl.col("is_top_level") & ~pl.col("is_stickied") & ~pl.col("is_deleted")
+    comments = workspace.scan(COMMENTS, subreddits).filter(is_response)
     joined = comments.select("comment_id", "post_id", "created_utc").join(looks, on="comment_id")
     age_h = (pl.col("seen_utc") - pl.col("created_utc")) / HOUR_S
     rows = joined.with_columns(age_h=age_h).filter(pl.col("age_h").is_between(0, config.max_first_age_h, closed="left"))
@@ -237,13 +242,14 @@ def _calibration(responses: pl.DataFrame, pairs: _Pairs, config: TwoLooksConfig,
     }
 
 
-def _flag_gain(pairs: _Pairs, predicted: dict[str, Floats]) -> dict[str, Any]:
-    """How much lower the log loss is with the flag, nats per pair that has one."""
+def _flag_gain(pairs: _Pairs, predicted: dict[str, Floats]) -> dict[str, Any] | None:
+    """How much lower the log loss is with the flag, nats per pair that has one; None if fewer than two posts do."""
     has_flag = (pairs.leader.flags == FLAGGED) | (pairs.other.flags == FLAGGED)
-    if not has_flag.any():
-        return {"n_pairs": 0, "value": 0.0, "low": 0.0, "high": 0.0}
+    posts = pairs.posts.filter(pl.Series(has_flag))
+    if posts.n_unique() < 2:
+        return None
     gain = (_losses(pairs, predicted["score"]) - _losses(pairs, predicted["votes"]))[has_flag]
-    one = mean_interval(gain, pairs.posts.filter(pl.Series(has_flag)))
+    one = mean_interval(gain, posts)
     return {"n_pairs": one.n, "value": one.value, "low": one.low, "high": one.high}
 
 

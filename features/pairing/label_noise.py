@@ -24,6 +24,9 @@ from lurker.threads import single_threaded
 MIN_OVERDISPERSION = 1e-3
 """Excess of variance over mean, as a share of the mean, below which scores look like pure counting noise."""
 
+HIGHEST_COUNT = 1_000_000
+"""Scores above it, which no comment has, count as it: the squares of damaged ones would not fit into 64 bits, votes."""
+
 CEILING = (
     "mean label_confidence: an upper bound on the accuracy of any model on these labels, not an estimate; "
     "differences in readership that the vote model does not account for put it above the truth"
@@ -48,7 +51,7 @@ class VoteSums(NamedTuple):
     @classmethod
     def from_scores(cls, scores: pl.Series) -> "VoteSums":
         """The sums of these scores."""
-        counts = scores.cast(pl.Int64).clip(0)
+        counts = scores.cast(pl.Int64).clip(0, HIGHEST_COUNT)
         return cls(counts.len(), int(counts.sum()), int((counts**2).sum()))
 
     def plus(self, other: "VoteSums") -> "VoteSums":
@@ -72,7 +75,7 @@ def fit_prior(scores: ArrayLike, exposures: ArrayLike | None = None, vote_fuzz: 
 
     Source: method of moments for the negative binomial, such as Anscombe 1950, Biometrika 37.
     """
-    counts = np.maximum(np.asarray(scores, dtype=np.int64), 0)
+    counts = np.clip(np.asarray(scores, dtype=np.int64), 0, HIGHEST_COUNT)
     if counts.size == 0:
         raise ValueError("no scores to fit")
     if exposures is None:
@@ -133,7 +136,7 @@ def fit_exposure(responses: pl.DataFrame) -> Exposure:
     X = _exposure_features(responses)
     spread = X.std(axis=0)
     centre, spread = X.mean(axis=0), np.where(spread > 0, spread, 1)
-    counts = np.maximum(responses["score"].to_numpy(), 0)
+    counts = np.clip(responses["score"].to_numpy(), 0, HIGHEST_COUNT)
     if counts.sum() == 0:
         return Exposure(centre, spread, None, 1.0)
     X = (X - centre) / spread

@@ -50,7 +50,7 @@ def _later_votes(score: int, flag: int, window: float, model: VotesCast) -> Floa
     The draws come from a generator seeded by score and window, so that two models, and a look with and without its
     flag, differ by what they expect and not by chance.
     """
-    rng = np.random.default_rng([score - NET_VOTES[0] + 100_000, int(window * 1e6)])
+    rng = np.random.default_rng([max(score - int(NET_VOTES[0]) + 100_000, 0), int(window * 1e6)])
     votes, shares = votes_and_shares()
     cdf = np.cumsum(posterior(score, flag, model))
     points = np.minimum(np.searchsorted(cdf, (np.arange(N_POINTS) + 0.5) / N_POINTS * cdf[-1]), len(cdf) - 1)

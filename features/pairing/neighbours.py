@@ -70,7 +70,10 @@ def _columns(block: pl.DataFrame, recipe: Recipe) -> dict[str, NDArray[Any]]:
     columns["log_chars"] = block["n_chars"].log().to_numpy()
     columns["is_train"] = (block["split"] == "train").to_numpy()
     if recipe.require_agreeing_looks:
-        columns["first_score"] = block["first_score"].to_numpy()
+        other = pl.col("first_score")
+        if recipe.label_look == "first":
+            other = other + pl.col("later_votes")
+        columns["score_at_other_look"] = block.select(other).to_series().to_numpy()
     if recipe.min_held_out_rank_gap > 0:
         # Rank among the post's distinct scores, as in DialogRPT's match_time: 0 the lowest, 1 the highest.
         rank = (pl.col("score").rank("dense").over("post_id") - 1) / (
@@ -98,7 +101,7 @@ def pair_rules(recipe: Recipe) -> dict[str, Rule]:
         "texts equal": lambda c, r: c("text_hash") == r("text_hash"),
     }
     if recipe.require_agreeing_looks:
-        rules["looks disagree"] = lambda c, r: gap(c, r, "first_score") <= 0
+        rules["looks disagree"] = lambda c, r: gap(c, r, "score_at_other_look") <= 0
     if recipe.newer_must_win:
         rules["older response won"] = lambda c, r: c("delay_s") < r("delay_s")
     if recipe.min_score_gap > 1:

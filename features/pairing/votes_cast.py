@@ -187,7 +187,7 @@ def after_flag(share: Floats, drift: float) -> Floats:
 
 def _around(rate: float) -> Floats:
     """A Poisson rate known from its own count: normal in the log, with standard deviation 1 / √rate."""
-    size = max(abs(rate), 1.0)
+    size = min(max(abs(rate), 1.0), float(np.exp(_LOG_RATES[-1])))  # larger ones count as the largest of the grid
     density = np.exp(-0.5 * (_LOG_RATES - np.log(size)) ** 2 * size)
     half, none = density / density.sum(), np.zeros_like(density)
     return np.concatenate([none, half] if rate > 0 else [half[::-1], none])

@@ -196,6 +196,9 @@ class Recipe:
         for name in ("validation_from_utc", "test_from_utc"):
             if getattr(self, name) is not None and self.split_by != "time":
                 raise ValueError(f"{name} needs split_by=time, got split_by={self.split_by}")
+        for name in ("exposure_luck", "controversial_drift"):
+            if getattr(self, name) > 0 and self.label_model != "votes":
+                raise ValueError(f"{name} needs label_model=votes, got label_model={self.label_model}")
         if self.validation_fraction + self.test_fraction >= 1 and not self.test_posts_only:
             held_out = self.validation_fraction + self.test_fraction
             raise ValueError(f"validation_fraction + test_fraction must leave posts to train on, got {held_out:g}")

@@ -27,7 +27,11 @@ def select_responses(
     """
     exclusions = exclusions or no_exclusions()
     if recipe.label_look == "first":
-        block = block.with_columns(pl.coalesce(f"first_{name}", name).alias(name) for name in FIRST_LOOK)
+        is_seen_twice = pl.col(
+            "first_score"
+        ).is_not_null()  # an unknown flag stays unknown: the last one is of later votes
+        first = (pl.when(is_seen_twice).then(f"first_{name}").otherwise(name).alias(name) for name in FIRST_LOOK)
+        block = block.with_columns(first)
     posts = block.select("post_id", created_utc="post_created_utc")
     splits = assign_splits(posts, recipe, exclusions.copied_posts)
     comments = block.join(splits, on="post_id", how="left", maintain_order="left")

@@ -43,12 +43,15 @@ def scaling_curve(cells: pl.DataFrame) -> pl.DataFrame:
     return curve.sort(order, nulls_last=True).select(*first, pl.exclude(first))
 
 
-def accuracy_by_data(curve: pl.DataFrame, ceiling: float | None = None) -> alt.LayerChart:
+def accuracy_by_data(
+    curve: pl.DataFrame, ceiling: float | None = None, fit: pl.DataFrame | None = None
+) -> alt.LayerChart:
     """Accuracy against training pairs (log): one line per model with its 95 % band, baselines dashed and labelled.
 
     Args:
         curve: as returned by `scaling_curve`.
         ceiling: accuracy of the simulator's truth on the same test pairs.
+        fit: predictor, n_train_pairs, accuracy of a fitted curve, drawn dashed in the colour of its model.
     """
     models = curve.filter(~pl.col("is_baseline")).sort("n_parameters", "predictor", "n_train_pairs")
     sizes = sorted(curve["n_train_pairs"].unique())
@@ -67,6 +70,7 @@ def accuracy_by_data(curve: pl.DataFrame, ceiling: float | None = None) -> alt.L
             tooltip=["line:N", alt.Tooltip("accuracy:Q", format=".3f")],
         ),
         *_model_lines(models, "predictor", "model", x, domain),
+        *_fitted_lines(models, fit, x, domain),
         labels.encode(x=x, y=_accuracy_axis("accuracy", domain), text="label:N"),
     ).properties(height=HEIGHT_PX, title="Accuracy against data")
 
@@ -94,9 +98,8 @@ def _model_lines(
 ) -> list[alt.Chart]:
     """Band, line and points per value of `column`, in the frame's order."""
     names = models[column].unique(maintain_order=True).to_list()
-    legend = alt.Legend(orient="top", title=title, columns=2, symbolOpacity=1)
-    colour = alt.Color(f"{column}:N", sort=names, scale=colours(names), legend=legend)
-    shape = alt.Shape(f"{column}:N", sort=names, scale=shapes(names), legend=legend)
+    colour = _colour(column, names, title)
+    shape = alt.Shape(f"{column}:N", sort=names, scale=shapes(names), legend=_legend(title))
     tooltips = [
         alt.Tooltip("predictor:N", title="model"),
         alt.Tooltip("n_train_pairs:Q", title="training pairs", format=","),
@@ -113,6 +116,31 @@ def _model_lines(
         base.mark_area(opacity=0.13).encode(y=_accuracy_axis("accuracy_low", domain), y2="accuracy_high:Q"),
         base.mark_line(strokeWidth=2.5).encode(y=y),
         base.mark_point(filled=True, size=80, opacity=1).encode(y=y, shape=shape, tooltip=tooltips),
+    ]
+
+
+def _colour(column: str, names: list[str], title: str) -> alt.Color:
+    return alt.Color(f"{column}:N", sort=names, scale=colours(names), legend=_legend(title))
+
+
+def _legend(title: str) -> alt.Legend:
+    return alt.Legend(orient="top", title=title, columns=2, symbolOpacity=1)
+
+
+def _fitted_lines(
+    models: pl.DataFrame, fit: pl.DataFrame | None, x: alt.X, domain: tuple[float, float]
+) -> list[alt.Chart]:
+    """The fitted curve of each model that is drawn; none without a fit."""
+    names = models["predictor"].unique(maintain_order=True).to_list()
+    drawn = None if fit is None else fit.filter(pl.col("predictor").is_in(names))
+    if drawn is None or drawn.is_empty():
+        return []
+    tooltip = ["predictor:N", alt.Tooltip("accuracy:Q", title="fitted accuracy", format=".3f")]
+    line = alt.Chart(drawn).mark_line(strokeWidth=1.4, strokeDash=[5, 4], clip=True)
+    return [
+        line.encode(
+            x=x, y=_accuracy_axis("accuracy", domain), color=_colour("predictor", names, "model"), tooltip=tooltip
+        )
     ]
 
 

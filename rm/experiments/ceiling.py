@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from lurker.arguments import as_names
-from lurker.errors import CallError
+from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import SPLITS, PairSet, pair_set_name, read_pair_set, require_pair_set, split_of
 from lurker.progress import progress
 from lurker.report import ResultTable
@@ -28,7 +28,15 @@ from rm.experiments.ceiling_inputs import (
 from rm.experiments.config import Experiment
 from rm.experiments.results import ExperimentResult
 from rm.experiments.text_ceilings import CALIBRATED, TRIAD, bracket, calibrated_margins, triad
-from rm.experiments.vote_ceilings import Ceiling, Kind, nothing_yet, posterior, reliability, two_looks
+from rm.experiments.vote_ceilings import (
+    POSTERIOR_OF_VOTES,
+    Ceiling,
+    Kind,
+    nothing_yet,
+    posterior,
+    reliability,
+    two_looks,
+)
 
 ORDER = ("truth", "bracket", "triad", "calibrated margins", "two looks", "two-look reliability", "posterior")
 """Rows of the table, text ceiling first. Of each ceiling, the one comes first that contains the truth in at least nine
@@ -108,9 +116,16 @@ class CeilingResult(ExperimentResult):
         return {**ExperimentResult.report(self), "sentence": self.sentence, "best_model": best}
 
     def plot(self) -> Any:
-        """The estimators with their intervals, brackets as bars, and the best model."""
+        """The estimators with their intervals, brackets as bars, and the best model.
+
+        Raises:
+            LurkerError: nothing could be estimated.
+        """
         from lurker.charts import ceiling_intervals
 
+        if not self.frame.select(pl.any_horizontal(pl.col("value", "low", "high").is_not_null()).any()).item():
+            reasons = "; ".join(self.frame["reason"].unique(maintain_order=True).drop_nulls())
+            raise LurkerError(f"There is nothing to plot, as nothing could be estimated: {reasons}.")
         best = None if self.best_accuracy is None else self.best_accuracy.value
         return ceiling_intervals(self.frame, best)
 
@@ -247,7 +262,10 @@ def vote_rows(judged: Judged) -> list[Ceiling]:
     elif measured is None:
         unknown = " Fuzz is not measured: no score was seen twice at the age of a week."
         twice = [replace(one, assumption=one.assumption + unknown) for one in twice]
-    return [posterior(judged.pairs["label_confidence"].to_numpy(), posts), *twice]
+    found = posterior(judged.pairs["label_confidence"].to_numpy(), posts)
+    if recipe.get("label_model", "score") == "votes":
+        found = replace(found, assumption=POSTERIOR_OF_VOTES.format(luck=recipe["exposure_luck"]))
+    return [found, *twice]
 
 
 def _root_score(pairs: pl.DataFrame) -> float:

@@ -3,14 +3,14 @@
 Every figure has an interval over the bootstrap draws of the fit, or the reason why it cannot be told.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rm.experiments.curves import (
     LEVEL,
+    MIN_MODEL_SIZES,
     N_DRAWS,
     Curve,
     CurveFit,
@@ -38,14 +38,9 @@ class Finding:
     reason: str = ""
 
     @property
-    def is_above_zero(self) -> bool:
-        """Whether the interval excludes 0 from above."""
-        return self.low is not None and self.low > 0
-
-    @property
-    def is_below_zero(self) -> bool:
-        """Whether the interval excludes 0 from below."""
-        return self.high is not None and self.high < 0
+    def excludes_zero(self) -> bool:
+        """Whether the interval is above 0 or below it."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +51,12 @@ class HeldOut:
     """with the interval of what should come, noise of the held-out runs included"""
     came: float | None
     """mean loss of the held-out runs"""
+
+    @property
+    def is_as_predicted(self) -> bool:
+        """Whether it came within the interval."""
+        low, high = self.predicted.low, self.predicted.high
+        return self.came is not None and low is not None and high is not None and low <= self.came <= high
 
 
 def unknown(reason: str) -> Finding:
@@ -93,11 +94,12 @@ def parameter_gain(fit: CurveFit) -> Finding:
 
 def pairs_for(fit: CurveFit, gain: float = ONE_POINT) -> Finding:
     """Training pairs beyond the largest size that lower the loss by `gain`, at the largest model."""
-    value = _pairs_for(fit.curve, fit.points, gain)
-    finding = _finding(value, _pairs_for(fit.draws, fit.points, gain))
-    if finding.high is None or not np.isfinite(finding.high):
-        low = f"; at least {finding.low:,.0f} pairs" if finding.low is not None and np.isfinite(finding.low) else ""
-        return unknown(f"the curve may end before that gain{low}")
+    finding = _finding(_pairs_for(fit.curve, fit.points, gain), _pairs_for(fit.draws, fit.points, gain))
+    value, low, high = (float("inf") if number is None else number for number in astuple(finding)[:3])
+    if np.isinf(low):
+        return unknown("the curve ends before that gain")
+    if np.isinf([value, high]).any():
+        return unknown(f"the curve may end before that gain, which takes {low:,.0f} pairs or more")
     return finding
 
 
@@ -144,9 +146,7 @@ def held_out_model(points: Points, rng: np.random.Generator, n_draws: int = N_DR
     """Predict the largest model at its largest data size from all smaller models."""
     is_largest = points.n_parameters == points.n_parameters.max()
     if not points.take(~is_largest).has_parameter_term:
-        n_models = np.unique(points.n_parameters).size
-        reason = f"{n_models} model {'size' if n_models == 1 else 'sizes'}, and 4 are needed to hold one out"
-        return HeldOut(unknown(reason), None)
+        return HeldOut(unknown(f"{_few_models(points.take(~is_largest))} without it"), None)
     return _held_out(points, is_largest, rng, n_draws)
 
 
@@ -154,7 +154,7 @@ def _held_out(points: Points, is_held_out: NDArray[np.bool_], rng: np.random.Gen
     """Predict the largest of the held-out runs, at the largest model and its largest data size, from the others."""
     others, held = points.take(~is_held_out), points.take(is_held_out)
     if reason := cannot_fit(others):
-        return HeldOut(unknown(f"without it {reason}"), None)
+        return HeldOut(unknown(f"{reason} without it"), None)
     held = held.take(held.n_parameters == held.n_parameters.max())
     held = held.take(held.n_pairs == held.n_pairs.max())
     fit = fit_curve(others, rng, n_draws)
@@ -191,38 +191,4 @@ def _finding(value: Floats, draws: Floats) -> Finding:
 
 def _few_models(points: Points) -> str:
     n_models = np.unique(points.n_parameters).size
-    return f"{n_models} model {'size' if n_models == 1 else 'sizes'}, and 3 are needed"
-
-
-def sentence(loss_gain: Finding, data: Finding, model: Finding, time: Finding, sizes: Sequence[str]) -> str:
-    """What may be claimed: an effect is named only if its interval excludes 0.
-
-    Args:
-        loss_gain: fall of the log loss in nats for a doubling of data.
-        data: gain in accuracy for a doubling of data.
-        model: gain in accuracy for a doubling of parameters.
-        time: gain of time spent on data minus that of time spent on parameters.
-        sizes: the largest data size and model, in words.
-    """
-    pairs, largest = sizes
-    if data.is_above_zero:
-        parts = [f"Doubling the data from {pairs} pairs adds {_points(data)} of accuracy"]
-    elif loss_gain.is_above_zero:
-        in_nats = f"{loss_gain.value:.3f} nats [{loss_gain.low:.3f}, {loss_gain.high:.3f}]"
-        parts = [f"Doubling the data from {pairs} pairs lowers the log loss by {in_nats}; no gain in accuracy shows"]
-    else:
-        parts = [f"No gain from doubling {pairs} pairs shows"]
-    if model.is_above_zero:
-        parts.append(f"doubling the parameters of {largest} adds {_points(model)}")
-    elif model.value is not None:
-        parts.append(f"no gain from doubling the parameters of {largest} shows")
-    if time.is_above_zero or time.is_below_zero:
-        parts.append(f"the next hour is better spent on {'data' if time.is_above_zero else 'parameters'}")
-    elif time.value is not None:
-        parts.append("whether the next hour is better spent on data or parameters cannot be told")
-    return "; ".join(parts) + "."
-
-
-def _points(finding: Finding) -> str:
-    value, low, high = (100 * float(number or 0.0) for number in (finding.value, finding.low, finding.high))
-    return f"{value:.1f} points [{low:.1f}, {high:.1f}]"
+    return f"{n_models} model {'size' if n_models == 1 else 'sizes'} in the fit, and {MIN_MODEL_SIZES} are needed"

@@ -1,14 +1,16 @@
 """Accuracy against data and model size: a grid of models x sizes x seeds on one test."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import polars as pl
 
 from lurker.config import to_dict
 from lurker.engine import Engine
+from lurker.errors import LurkerError
 from lurker.pair_sets import PairSet, pair_set_name, read_pairs, require_pair_set, split_of
+from lurker.progress import say
 from lurker.report import ResultTable
 from lurker.schema import SCALING, check
 from lurker.workspace import Workspace, read_json, write_json, write_parquet
@@ -17,6 +19,7 @@ from rm.experiments.cells import (
     Cell,
     accuracy_rows,
     data_digest,
+    has_result,
     make_cell,
     read_evaluations,
     result_file,
@@ -33,10 +36,13 @@ from rm.experiments.config import (
     require_pairs,
 )
 from rm.experiments.results import ExperimentResult, mean_accuracy
+from rm.experiments.scaling_fit import ScalingFit, fit_scaling
 from rm.models.ladder import check_spec
 from rm.training.run_folder import RunConfig, models_of_runs
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,18 +67,29 @@ class ScalingConfig(PairSetConfig):
 class Scaling(ExperimentResult):
     """The SCALING table: one row per predictor, data size and seed."""
 
+    fit: ScalingFit
+    """the curve through the runs, and what it says"""
+
     def table(self) -> ResultTable:
         """One row per predictor and one column per size: mean accuracy over seeds, with its mean interval."""
         test_pairs = self.frame["test_pairs"][0]
         title = f"Accuracy on {test_pairs} (experiment {self.experiment.name})"
         return ResultTable(title, summary(self.frame))
 
+    def result_tables(self) -> Sequence[ResultTable]:
+        """The accuracies, then the figures of the fit with the sentence that follows from them."""
+        return [self.table(), self.fit.table()]
+
+    def report(self) -> dict[str, Any]:
+        """The JSON object that the command prints."""
+        return {**ExperimentResult.report(self), "fit": self.fit.to_json()}
+
     def plot(self, against: Literal["data", "parameters"] = "data") -> Any:
         """The dashboard's chart of accuracy against training pairs, or against model size."""
         from lurker.charts import accuracy_by_data, accuracy_by_parameters, scaling_curve
 
         curve = scaling_curve(self.frame)
-        return accuracy_by_data(curve) if against == "data" else accuracy_by_parameters(curve)
+        return accuracy_by_data(curve, fit=self.fit.curve) if against == "data" else accuracy_by_parameters(curve)
 
 
 def scaling(
@@ -121,13 +138,18 @@ def scaling(
 
 
 def run_scaling(experiment: Experiment, config: ScalingConfig) -> Scaling:
-    """Run the cells that are not finished; write SCALING, then the manifest."""
+    """Run the cells that are not finished; write SCALING and the fit, then the manifest."""
     workspace = experiment.workspace
     cells, test_pairs = plan_scaling(experiment, config)
     finished, failures = train_cells(experiment, cells)
+    config, earlier = _with_earlier_grid(experiment, config, test_pairs, finished)
+    finished += earlier
     results = {cell.run_id: read_json(result_file(workspace, cell)) for cell in finished}
     table = _collect(workspace, finished, results, test_pairs)
+    test = split_of(read_pairs(workspace, test_pairs), test_pairs, "test")
+    fit = fit_scaling(workspace, table, test)
     write_parquet(table, experiment.folder / "scaling.parquet")
+    write_json(fit.to_json(), experiment.folder / "fit.json")
     manifest = {
         "kind": "scaling",
         "config": to_dict(config),
@@ -138,7 +160,46 @@ def run_scaling(experiment: Experiment, config: ScalingConfig) -> Scaling:
         "cells": [cell.run_id for cell in finished],
     }
     write_json(manifest, experiment.folder / "manifest.json")
-    return Scaling(experiment, table, failures)
+    return Scaling(experiment, table, failures, fit)
+
+
+def _with_earlier_grid(
+    experiment: Experiment, config: ScalingConfig, test_pairs: str, finished: Sequence[Cell]
+) -> tuple[ScalingConfig, list[Cell]]:
+    """Keep what an earlier call with a larger grid finished, so that a smaller one does not take it out of the table.
+
+    The run ids of cells follow from their content: a cell counts only if its pairs and settings are still the same.
+
+    Returns:
+        The config of both grids, and the finished cells that are only in the earlier one.
+    """
+    manifest_file = experiment.folder / "manifest.json"
+    manifest = read_json(manifest_file) if manifest_file.exists() else {}
+    if manifest.get("kind") != "scaling":
+        return config, []
+    before = manifest["config"]
+    both = replace(
+        config,
+        models=_union(config.models, before["models"]),
+        sizes=_union(config.sizes, before["sizes"]),
+        n_seeds=max(config.n_seeds, before["n_seeds"]),
+    )
+    known = set(manifest["cells"]) - {cell.run_id for cell in finished}
+    if both == config or not known:
+        return config, []
+    try:
+        cells, _ = plan_scaling(experiment, replace(both, test_pairs=test_pairs))
+    except LurkerError:  # a model is gone, or the pairs are fewer now: nothing of it can be told to be the same
+        return config, []
+    kept = [cell for cell in cells if cell.run_id in known and has_result(experiment.workspace, cell)]
+    if not kept:
+        return config, []
+    say(f"The table keeps {len(kept)} {'cell' if len(kept) == 1 else 'cells'} of an earlier grid.")
+    return both, kept
+
+
+def _union(wanted: tuple[T, ...], earlier: Sequence[T]) -> tuple[T, ...]:
+    return (*wanted, *(one for one in earlier if one not in wanted))
 
 
 def plan_scaling(experiment: Experiment, config: ScalingConfig) -> tuple[list[Cell], str]:

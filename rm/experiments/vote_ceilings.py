@@ -233,6 +233,11 @@ POSTERIOR = (
     "The vote model behind label_confidence holds: scores are counts around gamma-distributed rates. Fuzz that it was "
     "not told of makes it too high; few votes per response, too low."
 )
+POSTERIOR_OF_VOTES = (
+    "The vote model behind label_confidence holds: votes and upvote shares as fitted to scores and flags, and readers "
+    "that differ between windows with exposure_luck={luck:g}, which count as noise: luck makes it lower than the vote "
+    "ceiling. Herding, and fuzz that it was not told of, make it too high."
+)
 
 
 def posterior(confidence: ArrayLike, posts: ArrayLike) -> Ceiling:

@@ -137,6 +137,22 @@ def test_scaling_filters_come_from_the_url_and_reach_the_table(open_page: OpenPa
     assert "Choose at least one model" in texts(app)
 
 
+def test_scaling_shows_what_the_command_concluded(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(full_root, tmp_path / "fitted"))
+    assert "its fitted curve" not in texts(open_page(root, "scaling", scaling_experiment="ladder"))  # of an old version
+    sentence = "Doubling the data from 4,000 pairs adds 1.1 points of accuracy [0.4, 1.9]."
+    point = {"predictor": "scratch-1m", "n_parameters": 1_000_000, "n_train_pairs": 4000.0, "accuracy": 0.6}
+    fit = {"sentence": sentence, "left_out": "Not in the fit: minilm.", "curve": [point]}
+    (root / "experiments/ladder/fit.json").write_text(json.dumps(fit), encoding="utf-8")
+    app = open_page(root, "scaling", scaling_experiment="ladder")
+    assert not app.exception and charts_on(app) == 2
+    shown = texts(app).replace("\\", "")
+    assert sentence in shown and "Not in the fit: minilm." in shown and "its fitted curve" in shown
+    (root / "experiments/ladder/fit.json").write_text("{}", encoding="utf-8")
+    damaged = open_page(root, "scaling", scaling_experiment="ladder")
+    assert not damaged.exception and "fit.json is damaged" in str(damaged.warning[0].value).replace("\\", "")
+
+
 def test_transfer_shows_the_loss_out_of_domain(open_page: OpenPage, full_root: Path) -> None:
     app = open_page(full_root, "transfer")
     assert float(app.metric[0].value) == pytest.approx(0.66, abs=0.01)

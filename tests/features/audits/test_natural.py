@@ -1,12 +1,14 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import features
 import ingest
 from features.audits.natural import NaturalConfig, natural_experiments
 from lurker.cli import run
+from lurker.schema import POSTS
 from lurker.workspace import Workspace, open_workspace
 
 
@@ -45,13 +47,31 @@ def test_what_is_missing_is_said(workspace: Workspace, capsys: pytest.CaptureFix
     assert report["contrasts"][1] == {
         "threads": "random",
         "difference": None,
-        "sentence": "There are no naive pairs of random threads to compare with.",
+        "sentence": "There are no naive pairs of random threads to compare.",
     }
     assert run(command) == 0
-    assert "Natural experiments" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Natural experiments" in shown
+    assert "Too few pairs of naive are of random or new threads to compare with." in " ".join(shown.split())
     alone = open_workspace(tmp_path, create=True)
     ingest.simulate(alone, n_posts=300)
     features.build(alone, "matched")
     assert run(["--workspace", str(tmp_path), "pairs", "audit", "matched", "--natural"]) == 2
     assert "pairs build naive" in capsys.readouterr().err
     assert run(["--workspace", str(tmp_path), "pairs", "audit", "matched", "--natural", "--looks"]) == 2
+
+
+def test_one_thread_in_contest_mode_is_shown_and_not_compared(tmp_path: Path) -> None:
+    workspace = open_workspace(tmp_path, create=True)
+    ingest.simulate(workspace, seed=2, n_posts=60, n_subreddits=1)
+    features.build(workspace, "naive")
+    posts = workspace.scan(POSTS).collect()
+    largest = posts.sort("n_comments", "post_id")["post_id"][-1]
+    workspace.replace_partition(
+        POSTS, posts["subreddit"][0], [posts.with_columns(is_contest=pl.col("post_id") == largest)]
+    )
+    report = natural_experiments(workspace, "naive", "naive")
+    shown = {row["threads"]: row for row in report["threads"]}["contest"]
+    assert (shown["n_posts"], shown["low"], shown["high"]) == (1, 0, 1)
+    assert report["contrasts"][0]["difference"] is None
+    assert "one thread" in report["contrasts"][0]["sentence"]

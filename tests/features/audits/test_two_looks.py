@@ -7,12 +7,13 @@ import pytest
 
 import features
 import ingest
-from features.audits.two_looks import two_looks
+from features.audits.two_looks import TwoLooksConfig, read_looks, two_looks
 from features.results import TwoLooks
 from ingest.simulator.config import SimulationConfig
 from ingest.simulator.world import simulate
 from lurker.cli import run
 from lurker.errors import LurkerError
+from lurker.schema import COMMENTS, OBSERVATIONS, Table
 from lurker.stats import Estimate, accuracy_interval
 from lurker.workspace import Workspace, open_workspace
 
@@ -87,9 +88,12 @@ def test_one_look_is_not_enough(tmp_path: Path) -> None:
 def test_labels_of_the_first_look_and_pairs_whose_looks_agree(workspace: Workspace) -> None:
     first = features.build(workspace, "naive", name="first", label_look="first")
     assert first.manifest["second_window"]["n_pairs"] == first.manifest["n_pairs"]  # every label has later votes
-    agreeing = features.build(workspace, "naive", name="agreeing", require_agreeing_looks=True)
-    dropped = {row["reason"]: row["n"] for row in agreeing.manifest["ledger"]["pairs"]["dropped"]}
-    assert dropped["looks disagree"] > 0
+    for label_look in ("last", "first"):
+        agreeing = features.build(
+            workspace, "naive", name=f"agreeing-{label_look}", require_agreeing_looks=True, label_look=label_look
+        )
+        dropped = {row["reason"]: row["n"] for row in agreeing.manifest["ledger"]["pairs"]["dropped"]}
+        assert dropped["looks disagree"] > 0
 
 
 def test_certain_labels_weigh_more(workspace: Workspace) -> None:
@@ -101,3 +105,45 @@ def test_certain_labels_weigh_more(workspace: Workspace) -> None:
     without = features.build(workspace, "naive", name="unflagged", exclude_controversial=True)
     dropped = {row["reason"]: row["n"] for row in without.manifest["ledger"]["responses"]["dropped"]}
     assert dropped["controversial"] > 100
+
+
+def change_looks(workspace: Workspace, table: Table, rows: pl.Expr) -> None:
+    """Write a table of the only subreddit again, after a change of its rows."""
+    frame = workspace.scan(table).with_columns(rows).collect()
+    workspace.replace_partition(table, frame["subreddit"][0], [frame])
+
+
+def test_without_flags_nothing_is_claimed_of_them(tmp_path: Path) -> None:
+    workspace = seen_twice(tmp_path, n_posts=300)
+    change_looks(workspace, OBSERVATIONS, pl.lit(None, pl.Boolean).alias("is_controversial"))
+    report = two_looks(workspace, "naive")
+    assert report["flag_gain"] is None
+    assert "nothing is known of the flag" in TwoLooks(report).verdict
+
+
+def test_the_looks_of_one_post_give_no_interval(tmp_path: Path) -> None:
+    workspace = seen_twice(tmp_path, n_posts=300)
+    change_looks(workspace, COMMENTS, pl.lit("one").alias("post_id"))
+    with pytest.raises(LurkerError, match="of one post"):
+        two_looks(workspace, "naive")
+
+
+def test_deleted_comments_judge_nothing(tmp_path: Path) -> None:
+    workspace = seen_twice(tmp_path, n_posts=300, deleted_share=0.0)
+    config = TwoLooksConfig()
+    before = read_looks(workspace, ["SimStories"], config)
+    gone = before["comment_id"].head(50)
+    change_looks(workspace, COMMENTS, pl.col("is_deleted") | pl.col("comment_id").is_in(gone.implode()))
+    after = read_looks(workspace, ["SimStories"], config)
+    assert after["comment_id"].to_list() == before["comment_id"].to_list()[50:]
+
+
+def test_an_unknown_flag_of_the_first_look_stays_unknown(tmp_path: Path) -> None:
+    workspace = seen_twice(tmp_path, n_posts=300)
+    rules = {"label_look": "first", "exclude_controversial": True}
+    known = features.build(workspace, "naive", name="known", **rules)
+    assert {row["reason"] for row in known.manifest["ledger"]["responses"]["dropped"]} >= {"controversial"}
+    change_looks(workspace, OBSERVATIONS, pl.lit(None, pl.Boolean).alias("is_controversial"))
+    unknown = features.build(workspace, "naive", name="unknown", **rules)
+    dropped = {row["reason"]: row["n"] for row in unknown.manifest["ledger"]["responses"]["dropped"]}
+    assert not dropped.get("controversial")

@@ -179,3 +179,10 @@ def test_two_windows_recover_the_accuracy_of_either() -> None:
     expected = right_first * right_later + (1 - right_first) * (1 - right_later)
     assert result["agreement"] == pytest.approx(expected, abs=0.01)
     assert result["accuracy_if_alike"] == pytest.approx((right_first + right_later) / 2, abs=0.01)
+
+
+def test_damaged_scores_do_not_spoil_the_prior() -> None:
+    scores = pl.Series([1, 2, 3] * 100 + [2**40] * 20)
+    assert VoteSums.from_scores(scores).squares == 100 * (1 + 4 + 9) + 20 * 10**12
+    prior = fit_prior(scores.to_numpy())
+    assert 0 < prior.shape < 1 and 0 < prior.rate < 1

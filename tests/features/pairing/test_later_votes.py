@@ -41,3 +41,9 @@ def test_counts_checked_by_hand() -> None:
     state = np.array([0])
     assert probability_of_more(Rates(two_or_none, state), Rates(one, state)) == pytest.approx([0.75])
     assert probability_of_more(Rates(one, state), Rates(one, state)) == pytest.approx([0.5])
+
+
+def test_scores_beyond_any_grid_have_distributions_too(model: VotesCast) -> None:
+    seen = look([-668_000, 2**40], [False, None])
+    known = later_vote_distributions(seen, np.array([0.2, 0.2]), model)
+    assert known.distributions.sum(axis=1) == pytest.approx([1, 1])

@@ -121,3 +121,10 @@ def test_counts_of_parts_add_up_and_none_are_refused(responses: pl.DataFrame) ->
 
 def test_the_table_says_that_a_flag_can_make_a_label_less_likely_than_not() -> None:
     assert "0–1" in PAIRS.columns["label_confidence"].meaning
+
+
+def test_a_score_beyond_the_grid_of_rates_still_wins_or_loses(model: VotesCast) -> None:
+    for size in (100_000, 668_000, 2**40):
+        assert confidence(model, (size, False), (3, False)) == pytest.approx(1)
+        assert confidence(model, (-size, None), (3, False)) == pytest.approx(0)
+        assert confidence(model, (size, False), (size, False)) == pytest.approx(0.5)

@@ -29,6 +29,8 @@ def test_an_unknown_recipe_lists_the_known_ones() -> None:
         ("neighbour_order=length", "delay | random"),
         ("split_by=subreddit", "post | author | time"),
         ("test_from_utc=5", "test_from_utc needs split_by=time, got split_by=post"),
+        ("exposure_luck=1", "exposure_luck needs label_model=votes, got label_model=score"),
+        ("controversial_drift=0.25", "controversial_drift needs label_model=votes, got label_model=score"),
         ("min_copy_similarity=0.3", "min_copy_similarity must be at least 0.5, got 0.3"),
         ("vote_fuzz=-1", "vote_fuzz must be at least 0, got -1"),
         ("exposure=known", "equal | fitted"),

@@ -7,7 +7,7 @@ import pytest
 
 import rm
 from lurker.cli import run
-from lurker.errors import CallError
+from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import PairSet, read_pair_set
 from lurker.schema import CEILING, COMMENTS, OBSERVATIONS, PAIRS, TRUTH, check
 from lurker.workspace import Workspace, open_workspace, read_json, write_json, write_parquet
@@ -283,3 +283,19 @@ def test_the_chart_draws_brackets_as_bars_and_values_as_points(modelled: PairSet
     assert bars["transform"] == [{"filter": "!isValid(datum.value)"}]
     rows = bars["encoding"]["y"]["sort"]
     assert rows == ["text · bracket", "text · triad", "text · calibrated margins", "vote · posterior"]
+
+
+def test_without_an_estimate_there_is_no_chart(tmp_path: Path) -> None:
+    workspace = open_workspace(tmp_path, create=True)
+    few = pairs_of(responses()).filter(pl.col("post_id").str.slice(1).cast(pl.Int64) < 40)
+    save_pairs(workspace, "few", few.filter(pl.col("split") == "test").head(20))
+    with pytest.raises(LurkerError, match="30 posts are needed"):
+        rm.ceiling(read_pair_set(workspace, "few")).plot()
+
+
+def test_the_posterior_of_votes_names_its_own_model(tmp_path: Path) -> None:
+    workspace = open_workspace(tmp_path, create=True)
+    save_pairs(workspace, "votes", pairs_of(responses()))
+    set_recipe(workspace, "votes", label_model="votes", exposure_luck=0.75)
+    found = row(rm.ceiling(read_pair_set(workspace, "votes")).frame, "posterior", "vote")
+    assert "exposure_luck=0.75" in str(found["assumption"])

@@ -53,6 +53,22 @@ def test_scaling_completes_the_grid_and_runs_no_cell_twice(workspace: Workspace)
     assert again.filter(pl.col("n_train_pairs") < 180).equals(table)
 
 
+def test_a_smaller_grid_keeps_the_cells_of_a_larger_one(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = run_scaling(local(workspace, "grid"), scaling(n_seeds=1)).frame
+    again = run_scaling(local(workspace, "grid"), scaling(sizes=(60,), n_seeds=1)).frame
+    assert again.equals(table)
+    assert "of an earlier grid" in capsys.readouterr().err
+    third = run_scaling(local(workspace, "grid"), scaling(sizes=(60,), n_seeds=1))  # the smaller grid came in between
+    assert third.frame.equals(table)
+    assert read_json(workspace.root / "experiments/grid/manifest.json")["sizes"] == [60, 120]
+    assert read_json(workspace.root / "experiments/grid/fit.json")["sentence"] == third.fit.sentence
+    assert "2 data sizes, and 4 are needed" in third.fit.sentence
+    changed = run_scaling(local(workspace, "grid"), scaling(sizes=(60,), n_seeds=1, settings=(*QUICK, "patience=1")))
+    assert changed.frame["n_train_pairs"].unique().to_list() == [60]  # cells with other settings do not compare
+
+
 def test_the_progress_of_a_cell_is_shown_while_it_runs(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

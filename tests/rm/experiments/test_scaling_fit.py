@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lurker.charts import accuracy_by_data, scaling_curve
+from lurker.schema import PREDICTIONS, SCALING, check
+from lurker.workspace import Workspace, write_parquet
+from rm.experiments.curve_findings import Finding, unknown
+from rm.experiments.scaling_fit import ERROR, LOG_LOSS, Gains, claims, comparable_models, fit_scaling, read_points
+from rm.training.run_folder import predictions_file
+
+SIZES = (250, 500, 1000, 2000, 4000)
+TEST = pl.DataFrame(
+    {"pair_id": [f"p{number}" for number in range(600)], "post_id": [f"post{number // 3}" for number in range(600)]}
+)
+
+
+def write_runs(
+    workspace: Workspace, models: dict[str, int], sizes: tuple[int, ...] = SIZES, growth: float = 0.4
+) -> pl.DataFrame:
+    """SCALING of runs whose margins grow with the data, and their predictions."""
+    rng = np.random.default_rng(0)
+    hardness = rng.normal(0, 1, TEST.height)
+    rows = []
+    for model, n_parameters in models.items():
+        for size in sizes:
+            for seed in (0, 1):
+                run_id = f"{model}-{size}-{seed}"
+                margin = growth * np.log2(size / 100) + hardness + rng.normal(0, 0.1, TEST.height)
+                columns = {"pair_id": TEST["pair_id"], "margin": margin, "is_correct": (margin > 0).astype(float)}
+                predictions = check(pl.DataFrame(columns, schema=PREDICTIONS.schema), PREDICTIONS)
+                write_parquet(predictions, predictions_file(workspace.folder("runs", run_id), "hard-test", "test"))
+                accuracy = float((margin > 0).mean())
+                rows.append(
+                    {"pairs": "planted", "test_pairs": "hard-test", "predictor": model, "is_baseline": False}
+                    | {"n_parameters": n_parameters, "n_train_pairs": size, "seed": seed, "run_id": run_id}
+                    | {"train_time_s": size / 50, "n_test_pairs": 600, "n_test_posts": 200, "accuracy": accuracy}
+                    | {"accuracy_low": accuracy - 0.03, "accuracy_high": accuracy + 0.03}
+                    | {"log_loss": float(np.logaddexp(0, -margin).mean())}
+                )
+    return check(pl.DataFrame(rows, schema=SCALING.schema), SCALING)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+def test_points_are_the_losses_of_the_runs_by_post(empty: Workspace) -> None:
+    cells = write_runs(empty, {"scratch-10k": 7000})
+    points = read_points(empty, cells, TEST, LOG_LOSS)
+    np.testing.assert_allclose(points.loss, cells["log_loss"].to_numpy(), rtol=1e-12)
+    assert points.post_losses is not None and points.post_losses.shape == (10, 200)
+    errors = read_points(empty, cells, TEST, ERROR)
+    np.testing.assert_allclose(errors.loss, 1 - cells["accuracy"].to_numpy(), rtol=1e-12)
+    widths = np.sqrt(errors.variance * 600)  # of one pair: the posts of this test are no harder than chance
+    assert np.all(np.abs(widths / np.sqrt(errors.loss * (1 - errors.loss)) - 1) < 0.2)
+
+
+def test_a_gain_is_named_tabulated_and_drawn(empty: Workspace) -> None:
+    cells = write_runs(empty, {"scratch-10k": 7000})
+    fit = fit_scaling(empty, cells, TEST)
+    assert fit.sentence.startswith("Doubling the data from 4,000 pairs adds ") and not fit.reason
+    figures = {(row["measure"], row["figure"]): row for row in fit.figures}
+    gain = figures[LOG_LOSS, "gain of twice the data"]
+    assert 0 < gain["low"] < gain["value"] < gain["high"]
+    assert "cannot tell: 1 model size" in figures[ERROR, "gain of twice the parameters"]["note"]
+    held_out = figures[LOG_LOSS, "largest data size, predicted from the others"]
+    assert held_out["note"].endswith("within") and held_out["low"] < held_out["value"] < held_out["high"]
+    assert fit.sentence in str(fit.table())
+    assert fit.to_json()["curve"] == fit.curve.to_dicts()
+    ends = fit.curve["n_train_pairs"][0], fit.curve["n_train_pairs"][-1]
+    assert ends == pytest.approx((250, 4000))
+    spec = accuracy_by_data(scaling_curve(cells), fit=fit.curve).to_dict()
+    dashed = [layer for layer in spec["layer"] if layer["mark"].get("strokeDash") == [5, 4]]
+    assert len(dashed) == 1 and len(spec["datasets"][dashed[0]["data"]["name"]]) == fit.curve.height
+
+
+def test_no_growth_is_not_named(empty: Workspace) -> None:
+    fit = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, growth=0.0), TEST)
+    assert fit.sentence.startswith("No gain from doubling the data from 4,000 pairs shows (at most ")
+
+
+def test_three_sizes_cannot_tell_and_say_so(empty: Workspace) -> None:
+    fit = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, SIZES[:3]), TEST)
+    assert fit.sentence == "Cannot tell how accuracy grows: 3 data sizes, and 4 are needed."
+    assert not fit.figures and fit.curve.is_empty() and fit.sentence in str(fit.table())
+
+
+def test_models_of_another_family_and_too_few_sizes_are_left_out(empty: Workspace) -> None:
+    ladder = {"scratch-10k": 7000, "scratch-50k": 49_000, "scratch-200k": 210_000}
+    kept, left_out = comparable_models(write_runs(empty, {**ladder, "minilm": 21_000_000}, (250, 500)))
+    assert set(kept["predictor"]) == set(ladder)
+    assert left_out == "Not in the fit: minilm: of another family than scratch-10k."
+    two = {name: ladder[name] for name in ("scratch-10k", "scratch-50k")}
+    kept, left_out = comparable_models(write_runs(empty, two, (250, 500)))
+    assert set(kept["predictor"]) == {"scratch-50k"} and "scratch-10k: a comparison needs 3" in left_out
+    kept, left_out = comparable_models(write_runs(empty, ladder, (250, 500)))
+    assert set(kept["predictor"]) == set(ladder) and not left_out
+
+
+def test_only_intervals_that_exclude_zero_become_claims() -> None:
+    sure, unsure, worse = Finding(0.02, 0.01, 0.03), Finding(0.004, 0.0, 0.009), Finding(-0.02, -0.03, -0.01)
+    few = unknown("1 model size in the fit, and 3 are needed")
+
+    def said(loss: Gains, error: Gains) -> str:
+        return claims(loss, error, "4,000 pairs", "scratch-1m")
+
+    both = said(Gains(sure, sure, worse), Gains(sure, sure, worse))
+    assert both == (
+        "Doubling the data from 4,000 pairs adds 2.0 points of accuracy [1.0, 3.0]; doubling the parameters of "
+        "scratch-1m adds 2.0 points of accuracy [1.0, 3.0]; the next hour is better spent on parameters."
+    )
+    assert said(Gains(sure, few, few), Gains(unsure, few, few)) == (
+        "Doubling the data from 4,000 pairs lowers the log loss by 0.020 nats [0.010, 0.030], but no gain in accuracy "
+        "shows (at most 0.9 points)."
+    )
+    nothing = said(Gains(unsure, unsure, unsure), Gains(unsure, unsure, unsure))
+    assert "adds" not in nothing and nothing.endswith("data or parameters cannot be told.")
+    assert said(Gains(sure, sure, sure), Gains(sure, sure, unsure)).endswith("better spent on data, by log loss.")
