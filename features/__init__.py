@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from features.api import compare as compare
     from features.api import describe as describe
     from features.api import export as export
+    from features.api import import_judgements as import_judgements
     from features.api import load as load
     from features.api import natural_experiments as natural_experiments
     from features.api import presets as presets
@@ -30,6 +31,7 @@ __all__ = [
     "compare",
     "describe",
     "export",
+    "import_judgements",
     "load",
     "natural_experiments",
     "presets",

@@ -17,7 +17,7 @@ from lurker.arguments import as_list, as_names, as_path, require_kind
 from lurker.config import override, to_dict, typed_values
 from lurker.engine import Engine
 from lurker.errors import CallError, LurkerError
-from lurker.pair_sets import PairSet, pair_set_name, read_manifest, require_pair_set
+from lurker.pair_sets import EXTERNAL, PairSet, pair_set_name, read_manifest, require_pair_set, require_votes
 from lurker.workspace import AnyWorkspace, Workspace, as_workspace
 
 Source = Literal["reddit", "archive"]
@@ -90,7 +90,9 @@ def describe(pairs: PairSet) -> Description:
 
 
 def _rules(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe that differ from their defaults."""
+    """The fields of a recipe that differ from their defaults; of an import, all that is known of it."""
+    if recipe["name"] == EXTERNAL:
+        return dict(recipe)
     defaults = to_dict(Recipe(name=recipe["name"]))
     return {name: value for name, value in recipe.items() if value != defaults.get(name)}
 
@@ -114,6 +116,7 @@ def audit(pairs: PairSet | pl.DataFrame) -> Audit:
     from features.audits.pair_audit import audit_frame, audit_pair_set
 
     if isinstance(pairs, PairSet):
+        require_votes(pairs, "An audit")
         return Audit(audit_pair_set(pairs))
     frame = require_kind(pairs, pl.DataFrame, "A pair set or a Polars frame", _OPEN)
     return Audit(*audit_frame(frame))
@@ -131,7 +134,7 @@ def second_opinion(pairs: PairSet, *, n_resplits: int | None = None) -> SecondOp
     from features.audits.second_opinion import SecondOpinionConfig
     from features.audits.second_opinion import second_opinion as write_second_opinion
 
-    require_pair_set(pairs)
+    require_votes(require_pair_set(pairs), "An audit")
     values = {} if n_resplits is None else {"n_cuts": n_resplits}
     try:
         config = SecondOpinionConfig(**typed_values(SecondOpinionConfig, values))
@@ -150,7 +153,7 @@ def two_looks(pairs: PairSet) -> TwoLooks:
     """
     from features.audits.two_looks import two_looks as write_two_looks
 
-    require_pair_set(pairs)
+    require_votes(require_pair_set(pairs), "An audit")
     return TwoLooks(write_two_looks(pairs.workspace, pairs.name))
 
 
@@ -166,6 +169,7 @@ def natural_experiments(pairs: PairSet, *, naive: PairSet | str | None = None) -
     from features.audits.natural import naive_set, natural_experiments
 
     one = require_pair_set(pairs)
+    require_votes(one, "An audit")
     name = naive_set(one) if naive is None else pair_set_name(naive)
     if name is None:
         raise CallError(
@@ -203,7 +207,7 @@ def export(pairs: PairSet, format_name: str, out: str | Path) -> Export:
     """
     from features.sets.export import export_pairs
 
-    require_pair_set(pairs)
+    require_votes(require_pair_set(pairs), "An export")
     return Export(export_pairs(pairs.workspace, pairs.name, format_name, as_path(out, "out")))
 
 
@@ -227,6 +231,34 @@ def rehydrate(ws: AnyWorkspace, folder: str | Path, *, name: str, fetch: Source 
     if fetch is not None and (missing := missing_items(workspace, folder)):
         _fetch(workspace, missing, fetch)
     return PairSet(workspace, name, write_rehydrated(workspace, folder, name))
+
+
+def import_judgements(
+    ws: AnyWorkspace, name: str, path: str | Path, *, group: str | None = None, **fields: Any
+) -> PairSet:
+    """A pair set of judgements from outside, to train on them with whole topics held out.
+
+    Args:
+        ws: a workspace, or where one is; made if there is none.
+        name: of the pair set to make.
+        path: file, folder or tar archive of prompt, chosen and rejected; also the columns of SHP or UKPConvArg1.
+        group: who judged, the set's community; `name` when None.
+        fields: of `ImportConfig`: validation_fraction, test_fraction, seed.
+
+    Raises:
+        CallError: the name is taken, a field is not possible, or no file can be read.
+        LurkerError: a file cannot be used, or there are too few prompts to split.
+    """
+    from features.sets.imported import ImportConfig
+    from features.sets.imported import import_judgements as write_imported
+
+    try:
+        config = ImportConfig(**typed_values(ImportConfig, fields))
+    except ValueError as error:
+        raise CallError(f"{error}.") from error
+    workspace = as_workspace(ws, create=True)
+    manifest = write_imported(workspace, name, as_path(path, "path"), name if group is None else group, config)
+    return PairSet(workspace, name, manifest)
 
 
 def _fetch(ws: Workspace, fullnames: list[str], source: Source) -> None:

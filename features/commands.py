@@ -210,3 +210,30 @@ def rehydrate(
         return
     show(pairs.ledger)
     typer.echo(f"next: lurker pairs audit {name}")
+
+
+@app.command("import")
+def import_command(
+    ctx: typer.Context,
+    name: str = typer.Argument(help="Name of the pair set to make."),
+    file: Path = typer.Argument(
+        metavar="FILE",
+        help="File, folder or archive of prompt, chosen, rejected; also with SHP's or UKPConvArg1's columns.",
+    ),
+    group: str | None = typer.Option(None, "--group", help="Who judged, the set's community; NAME by default."),
+    validation_fraction: float = typer.Option(0.1, help="Share of the judgements in validation, in whole topics."),
+    test_fraction: float = typer.Option(0.2, help="Share of the judgements in test, in whole topics."),
+    seed: int = typer.Option(0, min=0, help="Draws which topics are held out."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Make a pair set of judgements from outside, to train on them with whole topics held out."""
+    from features import api
+
+    fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+    pairs = api.import_judgements(open_workspace(ctx.obj, create=True), name, file, group=group, seed=seed, **fractions)
+    if as_json:
+        print_json(pairs.manifest)
+        return
+    show(pairs.ledger)
+    show(pairs.table())
+    typer.echo(f"next: lurker rm train {name} --model run:ID")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lurker.confounders import CONFOUNDER_NAMES
+from lurker.pair_sets import EXTERNAL
 from lurker.report import Displayed, ResultTable
 
 
@@ -82,7 +83,7 @@ class Description(Displayed):
         counts = {"pairs": about["n_pairs"], "posts": about["n_posts"], "responses": about["n_responses"]}
         notes = [
             f"From r/{', r/'.join(about['subreddits'])}.",
-            about["audit"] or f"Not audited: `lurker pairs audit {about['name']}`.",
+            about["audit"] or _not_audited(about),
             f"Runs trained on it: {', '.join(runs) or 'none'}.",
             f"Digest {about['pairs_sha256']}.",
         ]
@@ -296,3 +297,9 @@ def _format_interval(interval: Mapping[str, float] | None, name: str = "value", 
     ends = (f"{name}_low", f"{name}_high") if f"{name}_low" in interval else ("low", "high")
     value, low, high = (format(interval[key], f"{sign}.3f") for key in (name, *ends))
     return f"{value} [{low}, {high}]"
+
+
+def _not_audited(about: Mapping[str, Any]) -> str:
+    if about["recipe"]["name"] == EXTERNAL:
+        return "Judgements from outside have no votes and times to audit."
+    return f"Not audited: `lurker pairs audit {about['name']}`."

@@ -24,6 +24,8 @@ from lurker.workspace import Workspace, read_object
 
 HARD_TEST = "hard-test"
 """Name of the frozen pair set that all recipes are tested on."""
+EXTERNAL = "external"
+"""Recipe of a pair set that was imported: judgements that no votes of Reddit made."""
 SPLITS = ("train", "validation", "test")
 TEXTS = ("prompt", "chosen", "rejected")
 PAIRS_FILE = "pairs.parquet"
@@ -81,6 +83,22 @@ def pair_set_name(pairs: PairSet | str) -> str:
         CallError: it is neither.
     """
     return pairs if isinstance(pairs, str) else require_pair_set(pairs).name
+
+
+def require_votes(pairs: PairSet, purpose: str) -> None:
+    """Refuse an imported set for what needs Reddit's times, authors and scores.
+
+    Args:
+        purpose: what was asked for, as the subject of a sentence.
+
+    Raises:
+        CallError: the set was imported.
+    """
+    if pairs.manifest["recipe"]["name"] == EXTERNAL:
+        raise CallError(
+            f"{purpose} needs Reddit's votes, times and authors, and {pairs.name} holds judgements from outside.",
+            "See what length alone reaches: `lurker rm evaluate RUN --external FILE`.",
+        )
 
 
 def pair_set_names(workspace: Workspace) -> list[str]:
@@ -216,6 +234,8 @@ def _rebuild(name: str, manifest: dict[str, Any]) -> str:
 def build_command(name: str, manifest: dict[str, Any]) -> str:
     """The command that builds a set again, by its recipe and the fields that were set."""
     recipe = manifest.get("recipe", {}).get("name", "RECIPE")
+    if recipe == EXTERNAL:
+        return f"lurker pairs import {name} {manifest['recipe'].get('file', 'FILE')}"
     settings = "".join(f" --set {setting}" for setting in manifest.get("settings", ()))
     return f"lurker pairs build {name} --recipe {recipe}{settings}"
 

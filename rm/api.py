@@ -12,7 +12,7 @@ import polars as pl
 from lurker.arguments import as_list, as_path, require_kind
 from lurker.config import fingerprint
 from lurker.errors import CallError
-from lurker.pair_sets import HARD_TEST, SPLITS, PairSet, has_hard_test, pair_set_name, require_pair_set
+from lurker.pair_sets import EXTERNAL, HARD_TEST, SPLITS, PairSet, has_hard_test, pair_set_name, require_pair_set
 from lurker.progress import progress, say
 from lurker.report import Displayed, ResultTable
 from lurker.workspace import AnyWorkspace, Workspace, as_workspace, read_json, require_file_name
@@ -234,7 +234,8 @@ def train(
     workspace = require_pair_set(pairs).workspace
     model = model_of_run(workspace, model)
     check_spec(model)
-    hard_test = (HARD_TEST,) if has_hard_test(workspace) and pairs.name != HARD_TEST else ()
+    has_own_test = pairs.name == HARD_TEST or pairs.manifest["recipe"]["name"] == EXTERNAL
+    hard_test = (HARD_TEST,) if has_hard_test(workspace) and not has_own_test else ()
     config = make_config(
         RunConfig,
         pairs=pairs.name,

@@ -12,11 +12,9 @@ import polars as pl
 from lurker.errors import LurkerError
 from lurker.judgements.files import file_rows, plain_stem, raw_files
 from lurker.judgements.formats import Judgement, judgements_of
-from lurker.pair_sets import SPLITS
+from lurker.pair_sets import EXTERNAL, SPLITS
 from lurker.schema import PAIRS, check
 
-EXTERNAL = "external"
-"""`recipe` of pairs that no recipe of this platform built."""
 ID_DIGITS = 12
 MAX_NAME = 60
 

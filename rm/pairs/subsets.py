@@ -7,13 +7,14 @@ import polars as pl
 from lurker.errors import CallError
 
 
-def subset(frame: pl.DataFrame, n_pairs: int | None, seed: int) -> pl.DataFrame:
-    """The first n_pairs with posts in the order of hash(seed, post_id), so that subsets of one seed are nested.
+def subset(frame: pl.DataFrame, n_pairs: int | None, seed: int, *, of: str = "posts") -> pl.DataFrame:
+    """The first n_pairs in the order of hash(seed, post_id or pair_id), so that subsets of one seed are nested.
 
     Args:
         frame: PAIRS.
-        n_pairs: Pairs to keep, of complete posts except the last; all when None.
+        n_pairs: Pairs to keep; all when None.
         seed: Seed of the order.
+        of: "posts": complete posts except the last; "pairs": single pairs, so that all posts have a share.
 
     Raises:
         CallError: There are fewer pairs.
@@ -25,9 +26,10 @@ def subset(frame: pl.DataFrame, n_pairs: int | None, seed: int) -> pl.DataFrame:
             f"{n_pairs:,} training pairs are requested, and there are {frame.height:,}.",
             f"Request at most {frame.height:,}.",
         )
-    posts = frame["post_id"].unique().sort()
-    rank = pl.DataFrame({"post_id": posts, "_rank": [stable_hash(seed, post) for post in posts]})
-    ordered = frame.join(rank, on="post_id", how="left").sort("_rank", "post_id", "pair_id")
+    key = {"posts": "post_id", "pairs": "pair_id"}[of]
+    ids = frame[key].unique().sort()
+    rank = pl.DataFrame({key: ids, "_rank": [stable_hash(seed, one) for one in ids]})
+    ordered = frame.join(rank, on=key, how="left").sort("_rank", "post_id", "pair_id")
     return ordered.head(n_pairs).drop("_rank").sort("pair_id")
 
 

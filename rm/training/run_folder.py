@@ -23,6 +23,8 @@ MAX_NAME = 100
 """Characters of a run's name."""
 RUN_PREFIX = "run:"
 """A SPEC that starts with it names the model of a run in the same workspace."""
+ADDED_LATER = {"head_seed": None, "subset_of": "posts"}
+"""Fields of TrainConfig that earlier versions lack, and what they did."""
 LOCKS = ".locks"
 """Folder of a workspace for the locks of runs."""
 MODEL = "model"
@@ -143,8 +145,9 @@ def models_of_runs(workspace: Workspace, specs: Sequence[str] | str) -> list[str
 def describe_run(config: RunConfig) -> dict[str, Any]:
     """The config as config.json has it and fingerprints read it; fields added later are absent at their default."""
     described = to_dict(config)
-    if described["train"]["head_seed"] is None:
-        del described["train"]["head_seed"]
+    for name, default in ADDED_LATER.items():
+        if described["train"][name] == default:
+            del described["train"][name]
     return described
 
 
@@ -172,7 +175,9 @@ def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
         LurkerError: A split is empty, or splits share a post.
     """
     frame = read_pairs(workspace, config.pairs, config.subreddits)
-    training = subset(split_of(frame, config.pairs, "train"), config.max_pairs, config.train.seed)
+    training = subset(
+        split_of(frame, config.pairs, "train"), config.max_pairs, config.train.seed, of=config.train.subset_of
+    )
     validation = _validation(workspace, config, frame)
     require_disjoint(training, validation, config.validation_pairs or config.pairs)
     validation = subset(validation, min(config.train.max_validation_pairs, validation.height), seed=0)

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import features
 import rm
 from lurker.cli import run as cli
 from lurker.errors import CallError, LurkerError
@@ -102,3 +103,19 @@ def test_a_run_that_reads_delays_is_refused(trained: Workspace, tmp_path: Path) 
     train_run(trained, "late", config, resume=False, baselines="none")
     with pytest.raises(CallError, match="reads the response's delay"):
         rm.load(trained, "late").external(write_rows(tmp_path / "rows.jsonl", 3))
+
+
+def test_a_run_is_tuned_on_imported_judgements_and_judged_on_the_others(workspace: Workspace, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", 40)
+    features.import_judgements(workspace, "judged", path, group="crowd")
+    start = RunConfig(pairs="planted", model="scratch-10k", train=TRAIN)
+    train_run(workspace, "votes", start, resume=False, baselines="none")
+    pairs = features.load(workspace, "judged")
+    tuned = rm.train(pairs, "run:votes", max_pairs=10, subset_of="pairs", run_id="tuned", epochs=1, max_tokens=64)
+    assert tuned.result["n_train_pairs"] == 10 and tuned.result["n_train_posts"] == 10
+    assert {row["pairs"] for row in tuned.result["evaluations"]} == {"judged"}  # the hard test has no such community
+    assert read_json(tuned.folder / "config.json")["parents"][0]["run"] == "votes"
+    judged = tuned.external(path, baselines="none").report
+    n_read = judged["dropped"]["the prompt was trained on"]
+    assert n_read == 10 + pairs.frame.filter(split="validation").height
+    assert judged["evaluations"][0]["n_pairs"] == 40 - n_read

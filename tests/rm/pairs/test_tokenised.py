@@ -95,6 +95,13 @@ def test_subsets_are_nested_and_only_their_last_post_is_incomplete(planted: Call
     assert set(subset(frame, 33, seed=8)["post_id"]) != set(small["post_id"])
 
 
+def test_a_subset_of_pairs_takes_from_all_posts(planted: Callable[..., pl.DataFrame]) -> None:
+    frame = planted(40).filter(pl.col("split") == "train")
+    small, large = (subset(frame, n_pairs, seed=7, of="pairs") for n_pairs in (24, 60))
+    assert set(small["pair_id"]) < set(large["pair_id"]) and small.height == 24
+    assert small["post_id"].n_unique() > subset(frame, 24, seed=7)["post_id"].n_unique() == 4
+
+
 def test_a_subset_does_not_depend_on_the_order_of_rows(planted: Callable[..., pl.DataFrame]) -> None:
     frame = planted(20)
     assert subset(frame, 30, 1).equals(subset(frame.reverse(), 30, 1))
