@@ -183,7 +183,10 @@ def fit_curve(points: Points, rng: np.random.Generator, n_draws: int = N_DRAWS) 
     drawn, _ = _fit_all(points, (fitted + noise) * weight)
     names = ("asymptote", "data_factor", "data_exponent", "parameter_factor", "parameter_exponent")
     draws = Curve(*(np.array([getattr(one, name) for one in drawn]) for name in names))
-    reasons = [_undetermined(profile, freedom) for profile in profiles]
+    reasons = [
+        _undetermined(profile, freedom) or _at_edge(exponents)
+        for profile, exponents in zip(profiles, (draws.data_exponent, draws.parameter_exponent), strict=False)
+    ]
     return CurveFit(points, curve, draws, residuals, counts, reasons[0], reasons[1] if len(reasons) > 1 else "")
 
 
@@ -314,3 +317,10 @@ def _undetermined(profile: Floats, freedom: int) -> str:
     if fits[-1] == profile.size - 1:
         return f"every exponent from {EXPONENTS[fits[0]]:.2g} to {high:g} fits as well"
     return ""
+
+
+def _at_edge(draws: Floats) -> str:
+    """Why an exponent cannot be told from its draws: the interval ends at an edge of the grid."""
+    ends = np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    edges = [edge for edge in EXPONENTS[[0, -1]] if np.isclose(ends, edge, rtol=0.01).any()]
+    return f"the interval of the exponent reaches the edge of the grid, {edges[0]:g}" if edges else ""

@@ -107,6 +107,18 @@ def test_a_flat_profile_is_named_and_its_parameters_are_not_told() -> None:
     assert data_gain(fit).value is not None  # the gain is still told, with its interval
 
 
+def test_no_exponent_is_told_whose_interval_ends_at_an_edge() -> None:
+    n_told = 0
+    for seed in range(15):
+        noisy = simulated(seed, DATA_ALONE, models=MODELS[:1], noise=0.004)
+        fit = fit_curve(noisy, np.random.default_rng(0), 60)
+        low, high = np.quantile(fit.draws.data_exponent, [0.025, 0.975])
+        told = parameters(fit)["alpha"].value is not None
+        assert not told or EXPONENTS[0] < low < high < EXPONENTS[-1]
+        n_told += told
+    assert 0 < n_told < 15
+
+
 def test_an_exponent_beyond_the_grid_is_at_its_edge() -> None:
     steep = Curve(*(np.asarray(value) for value in (0.6, 1e11, 4.5, 0.0, 0.0)))
     fit = fit_curve(simulated(4, steep, models=MODELS[:1], noise=1e-4), np.random.default_rng(0), 50)
