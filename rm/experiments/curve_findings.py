@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from lurker.stats import clustered_standard_error
+from lurker.stats import clustered_standard_error, mean_interval
 from rm.experiments.curves import (
     LEVEL,
     MIN_MODEL_SIZES,
@@ -118,6 +118,21 @@ def last_step(points: Points) -> Finding:
         np.sqrt(error**2 + of_seeds * (1 / smaller.loss.size + 1 / most.loss.size))
     )
     return Finding(fall, fall - half, fall + half)
+
+
+def observed_fall(points: Points) -> Finding:
+    """How far the loss fell from the smallest data size to the largest, at the largest model, without a curve.
+
+    The interval holds the posts, paired, and not the seeds.
+    """
+    largest = points.take(points.n_parameters == points.n_parameters.max())
+    sizes = np.unique(largest.n_pairs)
+    if sizes.size < 2 or points.post_losses is None or points.post_pairs is None or points.post_pairs.size < 2:
+        return unknown("it needs two data sizes, and the losses of posts")
+    fewest, most = (largest.take(largest.n_pairs == size) for size in (sizes[0], sizes[-1]))
+    of_posts = [part.post_losses.mean(axis=0) / points.post_pairs for part in (fewest, most)]  # type: ignore[union-attr]
+    one = mean_interval(of_posts[0] - of_posts[1], np.arange(points.post_pairs.size), points.post_pairs)
+    return Finding(one.value, one.low, one.high)
 
 
 def _sizes(points: Points) -> list[tuple[float, float]]:

@@ -17,6 +17,7 @@ from rm.experiments.curve_findings import (
     held_out_model,
     held_out_size,
     last_step,
+    observed_fall,
     pairs_for,
     parameter_gain,
     parameters,
@@ -73,7 +74,8 @@ class ScalingFit:
             for row in self.figures
         ]
         note = f"{self.left_out}\n{self.sentence}" if self.left_out else self.sentence
-        return ResultTable("Loss = E + A·pairs^-alpha + B·parameters^-beta", rows, note)
+        title = "Loss = E + A·pairs^-alpha + B·parameters^-beta" if rows else "How accuracy grows"
+        return ResultTable(title, rows, note)
 
     def to_json(self) -> dict[str, Any]:
         """The content of fit.json."""
@@ -100,7 +102,7 @@ def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame) -
     points = {measure: read_points(workspace, fitted, test, measure) for measure in (LOG_LOSS, ERROR)}
     models = tuple(fitted["predictor"].unique(maintain_order=True))
     if reason := cannot_fit(points[LOG_LOSS]):
-        sentence = f"Cannot tell how accuracy grows: {reason}."
+        sentence = _without_curve(points[ERROR], fitted.sort("n_parameters")["predictor"][-1], reason)
         return ScalingFit(sentence, reason, models, left_out, (), pl.DataFrame(schema=CURVE_SCHEMA))
     first = max(first_fitting_size(part) for part in points.values())
     fitted, left_out = (
@@ -119,6 +121,22 @@ def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame) -
     most_pairs = f"{points[ERROR].n_pairs.max():,.0f} pairs"
     sentence = claims(gains[LOG_LOSS], gains[ERROR], most_pairs, fitted.sort("n_parameters")["predictor"][-1])
     return ScalingFit(sentence, "", models, left_out, tuple(figures), _curve_rows(fits[ERROR].curve, fitted))
+
+
+def _without_curve(error: Points, model: str, reason: str) -> str:
+    """What the runs show where no curve can be fitted, in a sentence."""
+    no_curve = f"No curve is fitted: {reason}."
+    gain = observed_fall(error)
+    if gain.value is None:
+        return no_curve
+    value, low, high = (100 * float(number or 0) for number in (gain.value, gain.low, gain.high))
+    span = f"from {error.n_pairs.min():,.0f} to {error.n_pairs.max():,.0f} pairs"
+    if not gain.is_named:
+        return f"{no_curve} No gain of {model} {span} shows (at most {high:.1f} points of accuracy)."
+    verb = "gains" if value > 0 else "loses"
+    ends = sorted((abs(low), abs(high)))
+    interval = f"{abs(value):.1f} points of accuracy [{ends[0]:.1f}, {ends[1]:.1f}]"
+    return f"{no_curve} {model} {verb} {interval} {span}, by test posts; the luck of single runs comes on top."
 
 
 def comparable_models(runs: pl.DataFrame) -> tuple[pl.DataFrame, str]:

@@ -88,7 +88,10 @@ def test_no_growth_is_not_named(empty: Workspace) -> None:
 
 def test_three_sizes_cannot_tell_and_say_so(empty: Workspace) -> None:
     fit = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, SIZES[:3]), TEST)
-    assert fit.sentence == "Cannot tell how accuracy grows: 3 data sizes, and 4 are needed."
+    assert fit.sentence.startswith("No curve is fitted: 3 data sizes, and 4 are needed. scratch-10k gains ")
+    assert " from 250 to 1,000 pairs, by test posts" in fit.sentence
+    flat = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, SIZES[:3], grows=False), TEST)
+    assert "No gain of scratch-10k from 250 to 1,000 pairs shows (at most " in flat.sentence
     assert not fit.figures and fit.curve.is_empty() and fit.sentence in str(fit.table())
 
 
