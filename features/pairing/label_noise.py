@@ -27,6 +27,9 @@ MIN_OVERDISPERSION = 1e-3
 HIGHEST_COUNT = 1_000_000
 """Scores above it, which no comment has, count as it: the squares of damaged ones would not fit into 64 bits, votes."""
 
+OLD_LOOK_S = 7 * 86_400
+"""Age after which hardly any votes come, seconds."""
+
 CEILING = (
     "mean label_confidence: an upper bound on the accuracy of any model on these labels, not an estimate; "
     "differences in readership that the vote model does not account for put it above the truth"
@@ -108,46 +111,51 @@ class Exposure:
     """Poisson regression; None if no response has a vote."""
     mean: float
     """Mean prediction."""
+    reads_look: bool = False
+    """Whether it reads how old a response was when it was looked at."""
 
     def predict(self, responses: pl.DataFrame) -> NDArray[np.float64]:
         """Relative exposure per response, shape [n].
 
         Args:
-            responses: complete posts, with log_delay, post_score, post_id.
+            responses: complete posts, with log_delay, post_score, post_id; and look_age_s if it reads that.
         """
         if self.model is None:
             return np.ones(responses.height)
-        X = (_exposure_features(responses) - self.centre) / self.spread
+        X = (_exposure_features(responses, self.reads_look) - self.centre) / self.spread
         return np.asarray(self.model.predict(X) / self.mean, dtype=np.float64)
 
 
-def fit_exposure(responses: pl.DataFrame) -> Exposure:
+def fit_exposure(responses: pl.DataFrame, reads_look: bool = False) -> Exposure:
     """Fit a Poisson regression of the score on log delay, its square, log post score and log thread size.
 
     The effect of the text on the score is not part of it, and neither are readers that these features do not predict.
 
     Args:
-        responses: complete posts, with score, log_delay, post_score, post_id.
+        responses: complete posts, with score, log_delay, post_score, post_id; and look_age_s if that is read.
+        reads_look: also read the log age at the look: a response that was seen young has had fewer readers.
 
     Source: Poisson pseudo-likelihood with a log link, Gourieroux, Monfort & Trognon 1984, Econometrica 52(3).
     """
     from sklearn.linear_model import PoissonRegressor
 
-    X = _exposure_features(responses)
+    X = _exposure_features(responses, reads_look)
     spread = X.std(axis=0)
     centre, spread = X.mean(axis=0), np.where(spread > 0, spread, 1)
     counts = np.clip(responses["score"].to_numpy(), 0, HIGHEST_COUNT)
     if counts.sum() == 0:
-        return Exposure(centre, spread, None, 1.0)
+        return Exposure(centre, spread, None, 1.0, reads_look)
     X = (X - centre) / spread
     with single_threaded():
         model = PoissonRegressor(alpha=1e-6, max_iter=500).fit(X, counts)
-        return Exposure(centre, spread, model, float(model.predict(X).mean()))
+        return Exposure(centre, spread, model, float(model.predict(X).mean()), reads_look)
 
 
-def _exposure_features(responses: pl.DataFrame) -> NDArray[np.float64]:
+def _exposure_features(responses: pl.DataFrame, reads_look: bool) -> NDArray[np.float64]:
     log_delay = pl.col("log_delay")
     features = [log_delay, log_delay**2, pl.col("post_score").fill_null(0).clip(0).cast(pl.Float64).log1p()]
+    if reads_look:  # an unknown age is taken as old enough for all votes
+        features.append(pl.col("look_age_s").fill_null(OLD_LOOK_S).clip(60, OLD_LOOK_S).cast(pl.Float64).log())
     columns = (feature.alias(str(n)) for n, feature in enumerate(features))
     return responses.select(*columns, size=pl.len().over("post_id").log()).to_numpy()
 
@@ -213,7 +221,7 @@ def fit_vote_model(sums: VoteSums, counts: Ints | None, sample: pl.DataFrame, re
     """
     if recipe.exposure == "equal":
         return VoteModel(prior_from_sums(sums, recipe.vote_fuzz), None, _fit_votes_cast(counts, recipe))
-    exposure = fit_exposure(sample)
+    exposure = fit_exposure(sample, reads_look=counts is not None)
     readers = exposure.predict(sample)
     if counts is not None:
         counts = count_looks(look(sample["score"], sample["is_controversial"], readers))

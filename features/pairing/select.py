@@ -137,7 +137,9 @@ def _select_responses(
     if own_records:
         block = block.with_columns(pl.col(f"own_{name[7:]}").alias(name) for name in CONFOUNDERS["author"])
     kept, ledger = select_responses(block, recipe, exclusions)
-    kept = kept.select(COLUMNS).with_columns(pl.col("post_created_utc").cast(pl.Float64))
+    look_age_s = pl.col("retrieved_utc") - pl.col("created_utc")
+    kept = kept.with_columns(look_age_s=look_age_s).select(*COLUMNS, "look_age_s")
+    kept = kept.with_columns(pl.col("post_created_utc").cast(pl.Float64))
     reads_votes = recipe.label_model == "votes"
     counts = count_looks(look(kept["score"], kept["is_controversial"])) if reads_votes else None
     return kept, _Selected(ledger, VoteSums.from_scores(kept["score"]), counts)
@@ -163,7 +165,7 @@ def _exposure_sample(responses: Blocks, n: int) -> pl.DataFrame:
     for block in responses:
         posts = block.select(pl.col("post_id").unique())
         first = posts.filter(pl.Series(hash_ids(posts["post_id"], "voters")) / SPAN < MAX_EXPOSURE_RESPONSES / n)
-        columns = block.select("post_id", "score", "is_controversial", "log_delay", "post_score")
+        columns = block.select("post_id", "score", "is_controversial", "log_delay", "post_score", "look_age_s")
         parts.append(columns.join(first, on="post_id", how="semi", maintain_order="left"))
     return pl.concat(parts)
 

@@ -110,7 +110,8 @@ class Recipe:
     """label_model=votes: how much less favourable votes are after a flag than before it, log-odds of an upvote; 0.25
     was measured on r/LocalLLaMA."""
     exposure: Literal["equal", "fitted"] = "equal"
-    """Readers of a response, for label_confidence: equal for all, or as predicted by delay, post score and thread size
+    """Readers of a response, for label_confidence: equal for all, or as predicted by delay, post score and thread size,
+    and with label_model=votes also by its age when it was looked at
     (use that as weight or soft label; a filter on it makes time predict the winner)."""
     vote_fuzz: float = 0.0
     """Noise that Reddit adds to the scores it shows, standard deviation, votes."""

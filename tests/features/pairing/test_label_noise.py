@@ -14,6 +14,7 @@ from features.pairing.label_noise import (
     label_confidence,
 )
 from features.pairing.second_window import check_second_window, second_window
+from features.pairing.votes_cast import count_looks, look
 from features.recipes.recipe import Recipe
 
 
@@ -186,3 +187,36 @@ def test_damaged_scores_do_not_spoil_the_prior() -> None:
     assert VoteSums.from_scores(scores).squares == 100 * (1 + 4 + 9) + 20 * 10**12
     prior = fit_prior(scores.to_numpy())
     assert 0 < prior.shape < 1 and 0 < prior.rate < 1
+
+
+def test_a_response_that_was_seen_young_had_fewer_readers() -> None:
+    rng = np.random.default_rng(8)
+    n = 4_000
+    age_h = rng.choice([1.0, 30.0], n)
+    scores = rng.poisson(rng.gamma(2.0, 2.0, n) * np.where(age_h == 1.0, 0.3, 1.0))
+    block = pl.DataFrame(
+        {
+            "comment_id": [f"c{i}" for i in range(n)],
+            "post_id": [f"p{i // 4}" for i in range(n)],
+            "subreddit": "alpha",
+            "score": scores,
+            "is_controversial": False,
+            "log_delay": np.full(n, 7.0),
+            "post_score": 10,
+            "look_age_s": (age_h * 3_600).astype(np.int64),
+        }
+    )
+    rules = Recipe(name="test", exposure="fitted", label_model="votes")
+    looks = count_looks(look(block["score"], block["is_controversial"]))
+    model = fit_vote_model(VoteSums.from_scores(block["score"]), looks, block, rules)
+    assert model.exposure is not None
+    readers = model.exposure.predict(block)
+    young, old = readers[age_h == 1.0].mean(), readers[age_h == 30.0].mean()
+    assert young / old == pytest.approx(0.3, rel=0.15)
+    leader = block.filter(pl.col("look_age_s") > 50_000, pl.col("score") == 5)["comment_id"][0]
+    other = block.filter(pl.col("look_age_s") < 50_000, pl.col("score") == 4)["comment_id"][0]
+    pair = pl.DataFrame({"subreddit": ["alpha"], "chosen_id": [leader], "rejected_id": [other]}).with_columns(
+        chosen_score=pl.lit(5), rejected_score=pl.lit(4)
+    )
+    confidence = add_label_confidence(pair, block, {"alpha": model}, rules)["label_confidence"][0]
+    assert confidence < 0.35  # four votes in an hour say more than five in thirty
