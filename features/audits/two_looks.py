@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from features.hashing import hash_ids, salted
 from features.pairing.later_votes import later_vote_distributions, probability_of_more
+from features.pairing.second_window import FIRST_GAPS, GAP_NAMES
 from features.pairing.votes_cast import (
     FLAGGED,
     UNKNOWN,
@@ -39,8 +40,6 @@ from lurker.workspace import Workspace, write_json
 
 TWO_LOOKS = "two-looks.json"
 HOUR_S = 3_600
-GAPS = ((1, 2), (3, 5), (6, 9), (10, None))
-"""Score gaps at the first look, votes, both ends included."""
 AGES_H = (0, 1, 2, 4, 6, 9, 12, 18, 24)
 """Edges of the age at the first look, hours: how many votes are still to come depends on it."""
 LUCKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -178,7 +177,7 @@ def _describe(pairs: _Pairs) -> dict[str, Any]:
     gap = pairs.leader.scores - pairs.other.scores
     age = np.maximum(*pairs.ages)
     everything = np.ones(gap.shape, dtype=bool)
-    in_gap = {_gap_name(low, high): (gap >= low) & (gap <= (high or gap.max())) for low, high in GAPS}
+    in_gap = {name: (gap >= low) & (gap <= high) for name, (low, high) in zip(GAP_NAMES, FIRST_GAPS, strict=True)}
     in_age = {f"{low}-{high} h": age == number for number, (low, high) in enumerate(pairwise(AGES_H))}
     of_flags = {
         label: (pairs.leader.flags == of_leader) & (pairs.other.flags == of_other)
@@ -206,10 +205,6 @@ def _agreement(pairs: _Pairs, rows: NDArray[np.bool_]) -> dict[str, Any]:
     draws = float((pairs.agrees[rows] == 0.5).mean())
     counts = {"n_pairs": one.n, "n_posts": one.n_clusters}
     return counts | {"agreement": one.value, "low": one.low, "high": one.high, "draws": draws}
-
-
-def _gap_name(low: int, high: int | None) -> str:
-    return f"{low} and more" if high is None else f"{low}-{high}"
 
 
 def _calibration(responses: pl.DataFrame, pairs: _Pairs, config: TwoLooksConfig, advance: Any) -> dict[str, Any]:
