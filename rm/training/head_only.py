@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lurker.errors import LurkerError
+from lurker.files import atomic_path
 from lurker.pairwise import EMBEDDING_PENALTIES, fit_chosen
 from lurker.progress import advance, progress, say
-from lurker.workspace import atomic_path
 from rm.models.embedding_cache import add_vectors, sequence_keys
 from rm.models.frozen_pass import Outputs, Wanted, collect, frozen_batches
 from rm.models.ladder import reward_head
