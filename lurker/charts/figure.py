@@ -6,7 +6,7 @@ and marks for print, whichever chart it is. vl-convert draws it: no browser, not
 
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,24 +89,24 @@ def paper_spec(figure: Figure, width_in: float) -> dict[str, Any]:
     }
 
 
-def render(spec: dict[str, Any], ending: str) -> bytes:
-    """The picture of a specification.
+def render(spec: dict[str, Any], endings: Sequence[str]) -> dict[str, bytes]:
+    """The pictures of a specification by ending.
 
     Args:
         spec: as returned by `paper_spec`.
-        ending: one of FORMATS.
+        endings: of FORMATS.
 
     Raises:
         CallError: vl-convert is not installed.
     """
     vl_convert = require_vl_convert()
-    draw: dict[str, Callable[[], Any]] = {
-        "svg": lambda: vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]),
-        "pdf": lambda: vl_convert.vegalite_to_pdf(spec, allowed_base_urls=[]),
-        "png": lambda: vl_convert.vegalite_to_png(spec, scale=PNG_SCALE, allowed_base_urls=[]),
+    svg: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    convert: dict[str, Callable[[], bytes]] = {
+        "svg": svg.encode,
+        "pdf": lambda: vl_convert.svg_to_pdf(svg),
+        "png": lambda: vl_convert.svg_to_png(svg, scale=PNG_SCALE),
     }
-    picture = draw[ending]()
-    return picture.encode() if isinstance(picture, str) else bytes(picture)
+    return {ending: convert[ending]() for ending in endings}
 
 
 def require_vl_convert() -> Any:

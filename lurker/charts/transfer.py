@@ -70,13 +70,12 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
     ]
     legend = None if is_narrow else alt.Legend(format="+.2f" if difference else ".2f")
     colour = alt.Color(f"{column}:Q", title=column, scale=scale, legend=legend)
+    with_interval = not difference and not is_narrow
     layers = [
         base.mark_rect(cornerRadius=4).encode(color=colour, tooltip=tooltips),
-        base.mark_text(fontSize=17, fontWeight=600, dy=0 if difference or is_narrow else -8).encode(
-            text="figure:N", color=ink
-        ),
+        base.mark_text(fontSize=17, fontWeight=600, dy=-8 if with_interval else 0).encode(text="figure:N", color=ink),
     ]
-    if not difference and not is_narrow:
+    if with_interval:
         layers.append(base.mark_text(fontSize=11, dy=12).encode(text="interval:N", color=ink))
     title = "Points gained or lost by training elsewhere" if difference else "Accuracy by community"
     return layered(*layers).properties(height=100 + CELL_HEIGHT_PX * cells["source"].n_unique(), title=title)

@@ -9,12 +9,13 @@ import polars as pl
 
 from lurker.arguments import as_names
 from lurker.errors import CallError, LurkerError
+from lurker.files import write_json, write_parquet
 from lurker.pair_sets import SPLITS, PairSet, pair_set_name, read_pair_set, require_pair_set, split_of
 from lurker.progress import progress
 from lurker.report import ResultTable
 from lurker.schema import CEILING, check
 from lurker.stats import accuracy_interval
-from lurker.workspace import Workspace, write_json, write_parquet
+from lurker.workspace import Workspace
 from rm.experiments.ceiling_inputs import (
     Predictor,
     chosen_gap,

@@ -12,9 +12,10 @@ import polars as pl
 from lurker.config import fingerprint
 from lurker.engine import Resources, gpus_available, run_tasks, running
 from lurker.errors import LurkerError
+from lurker.files import write_json
 from lurker.pair_sets import split_of
 from lurker.progress import progress, reported_in, reports, say
-from lurker.workspace import Workspace, write_json
+from lurker.workspace import Workspace
 from rm.experiments.config import Experiment
 from rm.experiments.results import Failure, record_cells, require_finished
 from rm.models.ladder import LADDER, slug

@@ -17,6 +17,7 @@ from lurker.arguments import as_list
 from lurker.config import fingerprint, to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
+from lurker.files import write_json, write_parquet
 from lurker.hard_tests import require_one_hard_test
 from lurker.pair_sets import (
     HARD_TEST,
@@ -31,7 +32,7 @@ from lurker.pair_sets import (
 )
 from lurker.pairwise import fit_tfidf
 from lurker.report import ResultTable
-from lurker.workspace import Workspace, write_json, write_parquet
+from lurker.workspace import Workspace
 from rm.evaluation.score import score_columns, text_scorer
 from rm.evaluation.trained_run import load_trained
 from rm.experiments.cells import TFIDF, Cell, make_cell, run_cells, train_cell

@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 
 from lurker.errors import LurkerError
+from lurker.files import write_json
 from lurker.report import Displayed, ResultTable
-from lurker.workspace import write_json
 from rm.experiments.config import Experiment
 
 CELLS = "cells.json"

@@ -20,12 +20,13 @@ from lurker.arguments import as_list, require_kind
 from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
+from lurker.files import read_json, write_json, write_parquet
 from lurker.pair_sets import PairSet, read_pairs, require_pair_set, split_of
 from lurker.pairwise import best_scale
 from lurker.report import ResultTable
 from lurker.schema import SEARCH, check
 from lurker.stats import accuracy_interval, mean_interval
-from lurker.workspace import Workspace, read_json, write_json, write_parquet
+from lurker.workspace import Workspace
 from rm.evaluation.metrics import Margins, is_correct, model_margins, prediction_table
 from rm.evaluation.trained_run import load_trained
 from rm.experiments.cells import Cell, make_cell, result_file, run_cells, train_cell

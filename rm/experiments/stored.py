@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_object
 from lurker.schema import CEILING, RECIPE_DIFFERENCES, RECIPES, SCALING, SEARCH, TRANSFER, Table, check
-from lurker.workspace import Workspace, read_object
+from lurker.workspace import Workspace
 from rm.experiments.ceiling import CeilingResult
 from rm.experiments.config import Experiment
 from rm.experiments.recipe_comparison import Recipes, rewards_name
@@ -91,6 +92,8 @@ def open_experiment(workspace: Workspace, name: str) -> Stored:
     with _report_damage(manifest_file):
         if manifest_file.exists():
             manifest = read_object(manifest_file)
+            if manifest["kind"] not in _READERS:
+                raise LurkerError(f"{manifest_file} is of an unknown kind: {manifest['kind']!r}.")
             result = _READERS[manifest["kind"]](experiment, manifest, read_failures(experiment))
     with _report_damage(cells_file):
         planned = read_object(cells_file)["cells"] if cells_file.exists() else manifest.get("cells", [])

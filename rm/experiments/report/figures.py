@@ -9,8 +9,9 @@ from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.charts.look import largest
 from lurker.errors import LurkerError
+from lurker.files import read_object
 from lurker.pair_sets import AUDIT_FILE
-from lurker.workspace import Workspace, read_object
+from lurker.workspace import Workspace
 from rm.experiments.ceiling import CeilingResult
 from rm.experiments.recipe_comparison import Recipes
 from rm.experiments.results import ExperimentResult

@@ -9,9 +9,10 @@ import polars as pl
 
 from lurker.charts.figure import Figure
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_object
 from lurker.listings import list_pair_sets
 from lurker.report import ResultTable
-from lurker.workspace import Workspace, read_object
+from lurker.workspace import Workspace
 from rm.experiments.report.call import command
 from rm.experiments.report.figures import figures
 from rm.experiments.report.words import is_simulated, limits, method

@@ -12,11 +12,12 @@ from lurker import __version__
 from lurker.arguments import as_list, as_path
 from lurker.charts.figure import FORMATS, PAGE_IN, WIDTHS_IN, paper_spec, render, require_vl_convert
 from lurker.errors import CallError, LurkerError
+from lurker.files import atomic_path, read_object, require_file_name, write_json
 from lurker.machine import processor
 from lurker.progress import progress
 from lurker.report import Displayed, ResultTable
 from lurker.table_formats import to_csv, to_latex, to_markdown
-from lurker.workspace import AnyWorkspace, as_workspace, atomic_path, read_object, require_file_name, write_json
+from lurker.workspace import AnyWorkspace, as_workspace
 from rm.experiments.report.page import page, slug
 from rm.experiments.report.section import Section, read_section
 from rm.experiments.results import ExperimentResult
@@ -146,7 +147,7 @@ def _write_page(target: Path, sections: Sequence[Section]) -> list[str]:
         pictures: Pictures = {}
         for section in sections:
             for figure in section.figures:
-                pictures[section.name, figure.stem(section.name)] = render(paper_spec(figure, PAGE_IN), "svg")
+                pictures[section.name, figure.stem(section.name)] = render(paper_spec(figure, PAGE_IN), ["svg"])["svg"]
                 advance(1)
         temporary.write_text(_page(sections, pictures), "utf-8", "replace")
     return [target.name]
@@ -158,7 +159,7 @@ def _write_folder(target: Path, sections: Sequence[Section]) -> list[str]:
     replaced = temporary.with_suffix(".old")
     try:
         temporary.mkdir(parents=True)
-        n_drawings = sum(len(section.figures) for section in sections) * len(WIDTHS_IN) * len(FORMATS)
+        n_drawings = sum(len(section.figures) for section in sections) * len(WIDTHS_IN)
         with progress("Drawing figures", n_drawings, "drawings") as advance:
             pictures = _write_figures(temporary, sections, advance)
         _write_tables(temporary, sections)
@@ -188,12 +189,12 @@ def _write_figures(folder: Path, sections: Sequence[Section], advance: Callable[
             stem = figure.stem(section.name)
             for width_in in WIDTHS_IN:
                 spec = paper_spec(figure, width_in)
-                for ending in FORMATS:
-                    drawn = render(spec, ending)
-                    (folder / "figures" / f"{stem}-{width_in}in.{ending}").write_bytes(drawn)
-                    if (width_in, ending) == (PAGE_IN, "svg"):
-                        pictures[section.name, stem] = drawn
-                    advance(1)
+                drawn = render(spec, FORMATS)
+                for ending, picture in drawn.items():
+                    (folder / "figures" / f"{stem}-{width_in}in.{ending}").write_bytes(picture)
+                if width_in == PAGE_IN:
+                    pictures[section.name, stem] = drawn["svg"]
+                advance(1)
     return pictures
 
 

@@ -8,9 +8,10 @@ import pytest
 import rm
 from lurker.cli import run
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_json, write_json, write_parquet
 from lurker.pair_sets import PairSet, read_pair_set
 from lurker.schema import CEILING, COMMENTS, OBSERVATIONS, PAIRS, TRUTH, check
-from lurker.workspace import Workspace, open_workspace, read_json, write_json, write_parquet
+from lurker.workspace import Workspace, open_workspace
 from rm.evaluation.metrics import prediction_table
 from rm.experiments.ceiling_inputs import read_fuzz, read_looks
 from rm.training.config import TrainConfig
