@@ -86,8 +86,8 @@ def _reading_note(curve: pl.DataFrame, cells: pl.DataFrame, *, is_fitted: bool) 
     return (
         f"Trained on **{train_pairs}**, tested on **{test_pairs}** ({n_test_pairs:,} pairs). "
         f"Points are means over up to {n_seeds} seeds; bands are 95 % intervals of the test posts and the seeds, apart "
-        "in the table. All seeds are tested on the same pairs, so more seeds narrow their own part only. Grey lines are "
-        "baselines"
+        "in the table. All seeds are tested on the same pairs, so more seeds narrow their own part only. Grey lines "
+        "are baselines"
         f"{', dashed lines in the colour of a model its fitted curve' if is_fitted else ''}."
     )
 

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from lurker.errors import LurkerError
+from lurker.files import read_json, write_json, write_parquet
 from lurker.progress import quiet
-from lurker.workspace import read_json, write_json, write_parquet
 from rm.evaluation.evaluate_run import margins_of_sets, tokenised_tests
 from rm.evaluation.metrics import ALL, evaluation_table, prediction_table
 from rm.evaluation.trained_run import TrainedRun

@@ -19,7 +19,6 @@ from rm.experiments.curve_findings import (
     held_out_model,
     held_out_size,
     last_step,
-    observed_fall,
     pairs_for,
     parameter_gain,
     parameters,
@@ -27,6 +26,7 @@ from rm.experiments.curve_findings import (
 )
 from rm.experiments.curves import CurveFit, cannot_fit, first_fitting_size, fit_curve
 from rm.experiments.power_laws import MIN_MODEL_SIZES, Curve, Floats, Points
+from rm.experiments.scaling_claims import Gains, claims, without_curve
 from rm.models.ladder import LADDER
 
 LOG_LOSS, ERROR = "log loss", "1 - accuracy"
@@ -64,16 +64,6 @@ def require_axis(x: str) -> X:
     if x not in get_args(X):
         raise CallError(f"The x-axis is one of {', '.join(get_args(X))}, got {x!r}.")
     return cast(X, x)
-
-
-@dataclass(frozen=True, slots=True)
-class Gains:
-    """Fall of one loss for a doubling at the largest size, and where time is better spent."""
-
-    data: Finding
-    model: Finding
-    time: Finding
-    """gain of time spent on data minus that of time spent on parameters"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +117,19 @@ class ScalingFit:
         }
 
 
+def fit_from_json(content: dict[str, Any]) -> ScalingFit:
+    """The fit in the content of fit.json.
+
+    Raises:
+        KeyError, TypeError, ValueError: the content is damaged.
+    """
+    x = require_axis(content.get("x", "pairs"))
+    figures = tuple({"by_posts": None, "by_seeds": None, **row} for row in content["figures"])
+    curve = pl.DataFrame(content["curve"], schema=_curve_schema(AXES[x]))
+    texts = {name: str(content[name]) for name in ("sentence", "reason", "left_out")}
+    return ScalingFit(models=tuple(content["models"]), x=x, figures=figures, curve=curve, **texts)
+
+
 def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame, x: X = "pairs") -> ScalingFit:
     """Fit log loss and accuracy against data and model size.
 
@@ -145,7 +148,7 @@ def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame, x
     points = {measure: read_points(workspace, fitted, test, measure) for measure in (LOG_LOSS, ERROR)}
     models = tuple(fitted["predictor"].unique(maintain_order=True))
     if reason := cannot_fit(points[LOG_LOSS]):
-        sentence = _without_curve(points[ERROR], fitted.sort("n_parameters")["predictor"][-1], reason, axis.unit)
+        sentence = without_curve(points[ERROR], fitted.sort("n_parameters")["predictor"][-1], reason, axis.unit)
         return ScalingFit(sentence, reason, models, x, left_out, (), _curve_rows(None, fitted, axis))
     first = max(first_fitting_size(part) for part in points.values())
     fitted, left_out = (
@@ -180,22 +183,6 @@ def with_amount(runs: pl.DataFrame, x: X) -> pl.DataFrame:
     if n_unknown := runs[column].null_count():
         raise LurkerError(f"The {AXES[x].unit} of {n_unknown} of {runs.height} runs are not known.", "Use `--x pairs`.")
     return runs.with_columns(amount=pl.col(column).cast(pl.Float64).mean().over("predictor", "n_train_pairs"))
-
-
-def _without_curve(error: Points, model: str, reason: str, unit: str) -> str:
-    """What the runs show where no curve can be fitted, in a sentence."""
-    no_curve = f"No curve is fitted: {reason}."
-    gain = observed_fall(error)
-    if gain.value is None:
-        return no_curve
-    value, low, high = (100 * float(number or 0) for number in (gain.value, gain.low, gain.high))
-    span = f"from {error.n_pairs.min():,.0f} to {error.n_pairs.max():,.0f} {unit}"
-    if not gain.is_named:
-        return f"{no_curve} No gain of {model} {span} shows (at most {high:.1f} points of accuracy)."
-    verb = "gains" if value > 0 else "loses"
-    ends = sorted((abs(low), abs(high)))
-    interval = f"{abs(value):.1f} points of accuracy [{ends[0]:.1f}, {ends[1]:.1f}]"
-    return f"{no_curve} {model} {verb} {interval} {span}, by test posts; the luck of single runs comes on top."
 
 
 def comparable_models(runs: pl.DataFrame) -> tuple[pl.DataFrame, str]:
@@ -263,51 +250,6 @@ def read_points(workspace: Workspace, runs: pl.DataFrame, test: pl.DataFrame, me
     return Points(of_data, of_models, matrix.sum(axis=1) / n_pairs.sum(), variance, matrix, n_pairs, run)
 
 
-def claims(loss: Gains, error: Gains, doubled: str, model: str) -> str:
-    """One sentence; an effect is named only if its interval excludes 0, in accuracy or else in log loss.
-
-    Args:
-        loss: gains in log loss, nats.
-        error: gains in accuracy.
-        doubled: what is doubled from which size, in words.
-        model: SPEC of the largest model.
-    """
-    parts = [
-        _claim(f"doubling {doubled}", error.data, loss.data),
-        _claim(f"doubling the parameters of {model}", error.model, loss.model),
-    ]
-    for finding, by in ((error.time, ""), (loss.time, ", by log loss")):
-        if finding.is_named:
-            better = "data" if float(finding.value or 0) > 0 else "parameters"
-            parts.append(f"the next hour is better spent on {better}{by}")
-            break
-    else:
-        if error.time.value is not None:
-            parts.append("whether the next hour is better spent on data or parameters cannot be told")
-    text = "; ".join(filter(None, parts))
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _claim(what: str, error: Finding, loss: Finding) -> str:
-    if error.value is None or loss.value is None:
-        return ""
-    value, low, high = (100 * float(number or 0) for number in (error.value, error.low, error.high))
-    if error.is_named:
-        return f"{what} adds {value:.1f} points of accuracy [{low:.1f}, {high:.1f}]{_apart(error, 100, 1)}"
-    if loss.is_named:
-        gain = f"{loss.value:.3f} nats [{loss.low:.3f}, {loss.high:.3f}]{_apart(loss, 1, 3)}"
-        return f"{what} lowers the log loss by {gain}, but no gain in accuracy shows (at most {high:.1f} points)"
-    return f"no gain from {what} shows (at most {high:.1f} points of accuracy)"
-
-
-def _apart(finding: Finding, factor: float, digits: int) -> str:
-    """How much of an interval the test posts and the seeds make, in brackets; empty if it is not known."""
-    if finding.by_posts is None or finding.by_seeds is None:
-        return ""
-    posts, seeds = (f"{factor * half:.{digits}f}" for half in (finding.by_posts, finding.by_seeds))
-    return f" (± {posts} by test posts, ± {seeds} by seeds)"
-
-
 def _figures(measure: str, fit: CurveFit, gains: Gains, rng: np.random.Generator, axis: Axis) -> list[dict[str, Any]]:
     """Rows of the table for one measure."""
     rows = list(parameters(fit).items())
@@ -346,5 +288,8 @@ def _curve_rows(curve: Curve | None, runs: pl.DataFrame, axis: Axis) -> pl.DataF
         for size in sizes.tolist()
         if curve is not None
     ]
-    columns = {"predictor": pl.String, "n_parameters": pl.Int64, axis.column: pl.Float64, "accuracy": pl.Float64}
-    return pl.DataFrame(rows, schema=columns)
+    return pl.DataFrame(rows, schema=_curve_schema(axis))
+
+
+def _curve_schema(axis: Axis) -> dict[str, Any]:
+    return {"predictor": pl.String, "n_parameters": pl.Int64, axis.column: pl.Float64, "accuracy": pl.Float64}

@@ -9,11 +9,12 @@ import polars as pl
 from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
+from lurker.files import write_json, write_parquet
 from lurker.pair_sets import PairSet, pair_set_name, read_pairs, require_pair_set, split_of
 from lurker.progress import say
 from lurker.report import ResultTable
 from lurker.schema import TRANSFER, check
-from lurker.workspace import Workspace, write_json, write_parquet
+from lurker.workspace import Workspace
 from rm.evaluation.metrics import ALL
 from rm.experiments.cells import Cell, accuracy_rows, data_digest, make_cell, read_evaluations, train_cells
 from rm.experiments.config import (

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lurker.errors import LurkerError
+from lurker.files import atomic_path
 from lurker.locks import locked
 from lurker.progress import say
-from lurker.workspace import atomic_path
 from rm.pairs.tokens import Sequences
 
 Keys = NDArray[np.uint64]

@@ -6,15 +6,15 @@ import pytest
 from scipy.special import ndtri
 
 from lurker.charts import accuracy_by_data
+from lurker.files import write_parquet
 from lurker.schema import PREDICTIONS, SCALING, check
 from lurker.seeds import mean_over_seeds
-from lurker.workspace import Workspace, write_parquet
+from lurker.workspace import Workspace
 from rm.experiments.curve_findings import Finding, unknown
+from rm.experiments.scaling_claims import Gains, claims
 from rm.experiments.scaling_fit import (
     ERROR,
     LOG_LOSS,
-    Gains,
-    claims,
     comparable_models,
     fit_scaling,
     read_points,
