@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rm.api import export as export
     from rm.api import load as load
     from rm.api import recipes as recipes
+    from rm.api import report as report
     from rm.api import scaling as scaling
     from rm.api import search as search
     from rm.api import train as train
@@ -33,6 +34,7 @@ __all__ = [
     "export",
     "load",
     "recipes",
+    "report",
     "scaling",
     "search",
     "train",

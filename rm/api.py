@@ -25,6 +25,7 @@ from rm.evaluation.evaluate_run import Evaluation
 from rm.experiments.ceiling import ceiling
 from rm.experiments.config import make_config, pair_set_names
 from rm.experiments.recipe_comparison import recipes
+from rm.experiments.report.write import report
 from rm.experiments.scaling import scaling
 from rm.experiments.search import search
 from rm.experiments.transfer import transfer
@@ -55,6 +56,7 @@ __all__ = [
     "export",
     "load",
     "recipes",
+    "report",
     "scaling",
     "search",
     "train",

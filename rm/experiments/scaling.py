@@ -71,6 +71,11 @@ class Scaling(ExperimentResult):
     fit: ScalingFit
     """the curve through the runs, and what it says"""
 
+    @property
+    def sentence(self) -> str:
+        """What the fitted curve allows to claim."""
+        return self.fit.sentence
+
     def table(self) -> ResultTable:
         """One row per predictor and one column per size: mean accuracy over seeds, with its mean interval."""
         test_pairs = self.frame["test_pairs"][0]

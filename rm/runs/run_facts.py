@@ -8,6 +8,7 @@ import polars as pl
 import torch
 
 from lurker import __version__
+from lurker.machine import processor
 from rm.models.ladder import RewardModel
 from rm.models.scorer import Scorer
 from rm.pairs.tokenised import TokenisedPairs
@@ -46,6 +47,7 @@ def environment(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "platform": platform.platform(),
+        "processor": processor(),
         "n_cores": os.cpu_count(),
         "n_threads": torch.get_num_threads(),
         "device": device,

@@ -1,0 +1,75 @@
+"""The command line that makes an experiment, from its manifest."""
+
+import shlex
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rm.experiments.stored import Stored
+
+Config = dict[str, Any]
+
+
+def command(stored: Stored) -> str:
+    """The `lurker experiment` call whose finished cells the experiment consists of; empty without a table."""
+    if not stored.manifest:
+        return ""
+    words = _CALLS[stored.kind](stored.manifest)
+    return shlex.join(["lurker", "experiment", stored.kind, *words, "--name", stored.name])
+
+
+def _scaling(manifest: Config) -> list[str]:
+    config = manifest["config"]
+    grid = ["--models", _joined(config["models"]), "--sizes", _joined(config["sizes"])]
+    return [config["pairs"], *grid, *_common(config)]
+
+
+def _transfer(manifest: Config) -> list[str]:
+    config = manifest["config"]
+    limit = [] if config["max_pairs"] is None else ["--max-pairs", str(config["max_pairs"])]
+    return [config["pairs"], "--model", config["model"], *limit, *_common(config)]
+
+
+def _recipes(manifest: Config) -> list[str]:
+    config = manifest["config"]
+    sizes = _joined("all" if size is None else size for size in config["sizes"])
+    words = [*config["pairs"], "--models", _joined(config["models"]), "--sizes", sizes]
+    words += ["--seeds", str(config["n_seeds"])]
+    words += [word for test in config["tests"] for word in ("--test", test)]
+    words += ["--gaps", _joined(config["min_gaps"])]
+    words += ["--reference", config["reference"]] if config["reference"] else []
+    return [*words, *_settings(config)]
+
+
+def _search(manifest: Config) -> list[str]:
+    config = manifest["config"]
+    stages = [word for stage in config["stages"] for word in ("--try", stage)]
+    return [config["pairs"], "--model", config["model"], *stages, "--seed", str(config["seed"]), *_settings(config)]
+
+
+def _ceiling(manifest: Config) -> list[str]:
+    return [manifest["pairs"], "--split", manifest["split"]]
+
+
+_CALLS: dict[str, Callable[[Config], list[str]]] = {
+    "scaling": _scaling,
+    "transfer": _transfer,
+    "recipes": _recipes,
+    "search": _search,
+    "ceiling": _ceiling,
+}
+
+
+def _common(config: Config) -> list[str]:
+    """The options that scaling and transfer share."""
+    words = ["--seeds", str(config["n_seeds"])]
+    words += ["--test", config["test_pairs"]] if config["test_pairs"] else []
+    words += [word for name in config["subreddits"] for word in ("--subreddit", name)]
+    return [*words, *_settings(config)]
+
+
+def _settings(config: Config) -> list[str]:
+    return [word for setting in config["settings"] for word in ("--set", setting)]
+
+
+def _joined(values: Iterable[Any]) -> str:
+    return ",".join(map(str, values))
