@@ -26,6 +26,7 @@ from rm.evaluation.texts import scored_columns
 from rm.evaluation.trained_run import load_trained
 from rm.experiments.ceiling import ceiling
 from rm.experiments.config import make_config, pair_set_names
+from rm.experiments.few_shot import few_shot
 from rm.experiments.recipe_comparison import recipes
 from rm.experiments.scaling import scaling
 from rm.experiments.search import search
@@ -57,6 +58,7 @@ __all__ = [
     "diagnose",
     "evaluate",
     "export",
+    "few_shot",
     "load",
     "recipes",
     "scaling",
