@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import polars as pl
 
 from lurker.errors import LurkerError
+from lurker.files import read_json
 from lurker.pair_sets import MANIFEST, read_manifest, require_row_count
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 
 T = TypeVar("T")
 

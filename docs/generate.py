@@ -170,11 +170,12 @@ def _field_default(field: Any) -> str:
 
 
 def tables() -> str:
-    """One section per table of lurker/schema.py: its key and its columns."""
-    from lurker import schema
+    """One section per table of lurker/schema: its key and its columns."""
+    from lurker.schema import Table, pairs, reddit, results
 
     sections = []
-    for table in (one for one in vars(schema).values() if isinstance(one, schema.Table)):
+    defined = [one for module in (reddit, pairs, results) for one in vars(module).values() if isinstance(one, Table)]
+    for table in defined:
         rows = [
             (f"`{name}`", str(column.dtype), "yes" if column.nullable else "", column.meaning)
             for name, column in table.columns.items()

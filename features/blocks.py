@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from features.build_context import BuildContext
 from lurker.engine import map_in_order
+from lurker.files import sql_string
 from lurker.progress import progress
-from lurker.workspace import sql_string
 
 BLOCK_ROWS = 50_000
 """Minimum rows of a block; it ends with the post that passes this number, or with the subreddit."""

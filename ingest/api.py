@@ -4,32 +4,27 @@ The commands of `lurker ingest` call these functions. `workspace` is an open wor
 created if it is missing (except by `refresh`). Arguments are checked, and credentials are looked up, before that.
 """
 
-import random
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ingest.dump_files.find import find_dumps
 from ingest.dump_files.read import ingest_dumps
-from ingest.dump_files.report import DumpReport
+from ingest.dump_files.report import DumpReport, SimulationReport
 from ingest.options import parse_age, parse_day
-from ingest.report import IngestReport
 from ingest.tables.normalize import RowFilters
 from lurker.arguments import as_names, as_path, require_text
 from lurker.authors import KNOWN_BOTS
 from lurker.config import typed_values
 from lurker.engine import Engine
 from lurker.errors import CallError
-from lurker.report import ResultTable
 from lurker.subreddits import plain_name
 from lurker.workspace import AnyWorkspace, as_workspace
 
 if TYPE_CHECKING:  # what only one function needs is imported there: PRAW, requests, SciPy
-    from ingest.arctic_shift.api import ArchiveClient
     from ingest.arctic_shift.report import ArchiveReport
-    from ingest.live_reddit.api import RedditApi
     from ingest.live_reddit.listings import ListingName, TimeSpan
     from ingest.live_reddit.report import LiveReport
     from ingest.revisit.by_ids import IdsReport
@@ -128,6 +123,7 @@ def reddit(
         CallError: an argument is invalid, or credentials are missing.
         LurkerError: Reddit refuses the credentials or is down; everything read so far is kept.
     """
+    from ingest.live_reddit.api import open_reddit
     from ingest.live_reddit.live import LiveConfig, check_subreddit, ingest_reddit
     from ingest.live_reddit.report import live_report
 
@@ -140,7 +136,7 @@ def reddit(
         config = LiveConfig(**typed_values(LiveConfig, values))
     except ValueError as error:
         raise CallError(f"{error}.", "See `lurker ingest reddit --help`.") from error
-    api, opened = _reddit_api(reddit_url), as_workspace(workspace, create=True)
+    api, opened = open_reddit(reddit_url), as_workspace(workspace, create=True)
     return live_report(opened, ingest_reddit(opened, names, config, api), api)
 
 
@@ -173,6 +169,7 @@ def archive(
         CallError: an argument is invalid.
         LurkerError: the archive keeps failing (pages read so far are kept), or has nothing of the subreddit.
     """
+    from ingest.arctic_shift.api import open_archive
     from ingest.arctic_shift.history import ingest_archive
     from ingest.live_reddit.live import check_subreddit
 
@@ -187,7 +184,7 @@ def archive(
         bots=() if keep_bots else KNOWN_BOTS,
         keep_mentions=keep_mentions,
     )
-    client = _archive_client(archive_url)
+    client = open_archive(archive_url)
     return ingest_archive(as_workspace(workspace, create=True), client, name, filters, int(client.budget.clock.now()))
 
 
@@ -225,9 +222,13 @@ def ids(
     else:
         names = checked_fullnames(as_names(fullnames, "fullnames"), "the given ids")
     if source == "reddit":
-        fetch = fetch_from_reddit(_reddit_api(reddit_url))
+        from ingest.live_reddit.api import open_reddit
+
+        fetch = fetch_from_reddit(open_reddit(reddit_url))
     elif source == "archive":
-        fetch = fetch_from_archive(_archive_client(archive_url))
+        from ingest.arctic_shift.api import open_archive
+
+        fetch = fetch_from_archive(open_archive(archive_url))
     else:
         raise CallError(f"source must be reddit or archive, got {source!r}.")
     return ingest_ids(as_workspace(workspace, create=True), names, fetch, source)
@@ -256,6 +257,7 @@ def refresh(
         CallError: an argument is invalid, or credentials are missing.
         LurkerError: Reddit keeps failing; batches read so far are kept.
     """
+    from ingest.live_reddit.api import open_reddit
     from ingest.revisit.purge import purge_texts
     from ingest.revisit.refresh import RefreshConfig, refresh_items
     from ingest.revisit.report import RefreshSummary
@@ -271,43 +273,10 @@ def refresh(
     except ValueError as error:
         raise CallError(f"{error}.", "See `lurker ingest refresh --help`.") from error
     opened = as_workspace(workspace)
-    found = refresh_items(opened, lambda: _reddit_api(reddit_url), config)
+    found = refresh_items(opened, lambda: open_reddit(reddit_url), config)
     purged = purge_texts(opened) if purge else None
     before = count_present(opened, config.subreddits, found.before)
     return RefreshSummary(opened.root, found, purged, survivorship(before, found.gone))
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class SimulationReport(IngestReport):
-    """The dump files of a simulated Reddit, and what became of their rows if they were ingested."""
-
-    workspace: Path
-    files: list[Path]
-    ingested: DumpReport | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON-ready values."""
-        if self.ingested is not None:
-            return self.ingested.to_dict()
-        written = [str(path) for path in self.files]
-        return {"workspace": str(self.workspace), "written": written, "next": self.next_command}
-
-    def tables(self) -> list[ResultTable]:
-        """The tables of the ingest, or the files written."""
-        if self.ingested is not None:
-            return self.ingested.tables()
-        return [ResultTable("Written, with the truth", [{"file": str(path)} for path in self.files])]
-
-    def remarks(self) -> list[str]:
-        """The remarks of the ingest."""
-        return [] if self.ingested is None else self.ingested.remarks()
-
-    @property
-    def next_command(self) -> str:
-        """The command to run next."""
-        if self.ingested is not None:
-            return self.ingested.next_command
-        return f"lurker --workspace {self.workspace} ingest dump {' '.join(map(str, self.files))}"
 
 
 def simulate(
@@ -353,25 +322,3 @@ def _filters(**values: Any) -> RowFilters:
         return RowFilters(**typed_values(RowFilters, values))
     except ValueError as error:
         raise CallError(f"{error}.", "Check the days: the first one must be before the last.") from error
-
-
-def _reddit_api(url: str | None) -> "RedditApi":
-    from ingest.http.rate_limit import Clock
-    from ingest.live_reddit.api import RedditApi
-    from ingest.live_reddit.call import ApiConfig
-
-    try:
-        return RedditApi(ApiConfig(url=url or None), Clock(), random.Random())
-    except ValueError as error:
-        raise CallError(f"{error}.", "Check the option --reddit-url or LURKER_REDDIT_URL.") from error
-
-
-def _archive_client(url: str | None) -> "ArchiveClient":
-    from ingest.arctic_shift.api import PUBLIC_URL, ArchiveClient, ArchiveConfig
-    from ingest.http.rate_limit import Clock, shared_budget
-
-    try:
-        config = ArchiveConfig(url=url or PUBLIC_URL)
-    except ValueError as error:
-        raise CallError(f"{error}.", "Check the option --archive-url or LURKER_ARCHIVE_URL.") from error
-    return ArchiveClient(config, shared_budget(config.url, config.limits, Clock(), random.Random()))

@@ -14,10 +14,11 @@ import typer
 
 from lurker.cli import run
 from lurker.errors import LurkerError
+from lurker.files import read_json
 from lurker.pair_sets import HARD_TEST
 from lurker.progress import say
 from lurker.report import print_json, print_table
-from lurker.workspace import Workspace, open_workspace, read_json
+from lurker.workspace import Workspace, open_workspace
 
 app = typer.Typer(pretty_exceptions_enable=False)
 

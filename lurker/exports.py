@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from lurker.workspace import read_json, write_json
+from lurker.files import read_json, write_json
 
 EXPORTS = "exports.json"
 """In the folder of a pair set or run: where copies of it are."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lurker.errors import LurkerError
+from lurker.files import read_object
 from lurker.pair_sets import AUDIT_FILE, HARD_TEST, MANIFEST, PAIRS_FILE, pair_set_names, read_manifest
 from lurker.report import Displayed, ResultTable
-from lurker.workspace import Workspace, read_object
+from lurker.workspace import Workspace
 
 CONFIG, RESULT = "config.json", "result.json"
 """In a run's folder: what it is, written first; what it reached, written last."""

@@ -16,11 +16,12 @@ import polars as pl
 from lurker.arguments import require_kind
 from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_object
 from lurker.progress import say
 from lurker.report import Displayed, ResultTable
 from lurker.schema import PAIRS, check
 from lurker.subreddits import plain_name
-from lurker.workspace import Workspace, read_object
+from lurker.workspace import Workspace
 
 HARD_TEST = "hard-test"
 """Name of the frozen pair set that all recipes are tested on."""
@@ -83,6 +84,17 @@ def pair_set_name(pairs: PairSet | str) -> str:
         CallError: it is neither.
     """
     return pairs if isinstance(pairs, str) else require_pair_set(pairs).name
+
+
+def require_split(split: str) -> str:
+    """The split, if there is one of this name.
+
+    Raises:
+        CallError: there is not.
+    """
+    if split not in SPLITS:
+        raise CallError(f"The split is one of {', '.join(SPLITS)}, got {split!r}.")
+    return split
 
 
 def require_votes(pairs: PairSet, purpose: str) -> None:

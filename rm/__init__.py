@@ -9,7 +9,6 @@ rm.scaling(pairs, models=["scratch-50k", "scratch-200k"], sizes=[1000, 4000]).pl
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rm.api import Run as Run
     from rm.api import average as average
     from rm.api import ceiling as ceiling
     from rm.api import compare as compare
@@ -19,10 +18,12 @@ if TYPE_CHECKING:
     from rm.api import few_shot as few_shot
     from rm.api import load as load
     from rm.api import recipes as recipes
+    from rm.api import report as report
     from rm.api import scaling as scaling
     from rm.api import search as search
     from rm.api import train as train
     from rm.api import transfer as transfer
+    from rm.runs.run import Run as Run
 
 __all__ = [
     "Run",
@@ -35,6 +36,7 @@ __all__ = [
     "few_shot",
     "load",
     "recipes",
+    "report",
     "scaling",
     "search",
     "train",

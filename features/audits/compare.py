@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from features.audits.pair_audit import audit_pairs
 from features.sets.store import effective_size
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_json
 from lurker.hard_tests import require_one_hard_test
 from lurker.pair_sets import AUDIT_FILE, HARD_TEST, PairSet, read_pair_set, read_pairs
 from lurker.pairwise import fit_tfidf
 from lurker.progress import progress
 from lurker.stats import Estimate, accuracy_interval, mean_interval
 from lurker.threads import single_threaded
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 
 Correct = NDArray[np.float64]
 """1 if a pair's winner was predicted, 0 if not, 0.5 for a tie."""

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lurker.files import write_json
 from lurker.pair_sets import PairSet, read_manifest, read_pairs
 from lurker.schema import POSTS
 from lurker.stats import Estimate, accuracy_interval
-from lurker.workspace import Workspace, write_json
+from lurker.workspace import Workspace
 
 NATURAL = "natural.json"
 KINDS = ("contest", "random", "new", "ordinary")

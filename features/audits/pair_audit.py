@@ -23,11 +23,12 @@ from features.confounders.measures import (
 )
 from features.sets.store import effective_size
 from lurker.errors import CallError, LurkerError
+from lurker.files import write_json
 from lurker.pair_sets import AUDIT_FILE, SPLITS, PairSet, read_pair_set
 from lurker.progress import progress
 from lurker.schema import PAIRS, POSTS, SCHEMA_VERSION, TRUTH, Column, column_faults
 from lurker.stats import Estimate
-from lurker.workspace import Workspace, write_json
+from lurker.workspace import Workspace
 
 FRAME_COLUMNS = (
     *("pair_id", "post_id", "subreddit", "split", "chosen", "rejected", "chosen_id", "rejected_id"),

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lurker.files import sql_string
 from lurker.schema import COMMENTS, POSTS
-from lurker.workspace import Workspace, sql_string
+from lurker.workspace import Workspace
 
 Floats = NDArray[np.float64]
 FORMATTING = {

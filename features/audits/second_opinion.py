@@ -20,10 +20,11 @@ from scipy.stats import t as student
 
 from features.audits.second_features import Floats, pair_features, read_sides
 from lurker.errors import LurkerError
+from lurker.files import write_json
 from lurker.pair_sets import PAIRS_FILE, intact_digest
 from lurker.progress import advance, progress
 from lurker.threads import single_thread_pool
-from lurker.workspace import Workspace, write_json
+from lurker.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

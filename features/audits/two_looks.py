@@ -32,11 +32,12 @@ from features.pairing.votes_cast import (
     look,
 )
 from lurker.errors import LurkerError
+from lurker.files import write_json
 from lurker.pair_sets import read_manifest
 from lurker.progress import progress
 from lurker.schema import COMMENTS, OBSERVATIONS
 from lurker.stats import accuracy_interval, mean_interval
-from lurker.workspace import Workspace, write_json
+from lurker.workspace import Workspace
 
 TWO_LOOKS = "two-looks.json"
 HOUR_S = 3_600

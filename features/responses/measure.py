@@ -17,9 +17,10 @@ from features.text.clean import is_link_only, response_text, says_it_is_a_bot
 from features.text.formatting import formatting_counts
 from lurker.digest import FrameDigest
 from lurker.engine import map_in_order
+from lurker.files import sql_string
 from lurker.progress import advance
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS
-from lurker.workspace import Workspace, sql_string
+from lurker.workspace import Workspace
 
 POST_COLUMNS = ("created_utc", "score", "is_self", "is_nsfw", "is_edited", "is_deleted", "author_hash", "subreddit")
 """Columns of a post that rules look at; post_* in the rows of its comments."""

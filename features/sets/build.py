@@ -22,12 +22,13 @@ from features.sets.store import describe_blocks, stream_pairs
 from lurker.config import to_dict
 from lurker.engine import running
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_object, write_json
 from lurker.listings import runs_by_pair_set
 from lurker.pair_sets import HARD_TEST, MANIFEST, pair_set_names, read_manifest
 from lurker.progress import advance, progress, say
 from lurker.schema import COMMENTS
 from lurker.subreddits import plain_name
-from lurker.workspace import Workspace, read_object, write_json
+from lurker.workspace import Workspace
 
 MOST_CHANGES = 3
 """Changed fields that an error names."""

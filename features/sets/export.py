@@ -18,9 +18,10 @@ from features.sets.card import dataset_card
 from features.sets.store import SECOND_OPINION_FILE
 from lurker.errors import CallError, LurkerError
 from lurker.exports import note_export
+from lurker.files import read_json, write_json, write_parquet
 from lurker.pair_sets import AUDIT_FILE, MANIFEST, SPLITS, TEXTS, pair_set_folder, read_pair_set
 from lurker.schema import POSTS
-from lurker.workspace import Workspace, read_json, write_json, write_parquet
+from lurker.workspace import Workspace
 
 PROMPT_END = "\n\n"
 """Separates prompt and response when a trainer concatenates them."""

@@ -25,10 +25,11 @@ from features.sets.join_texts import attach_texts
 from features.sets.store import describe_blocks, read_parts, stream_pairs, write_parts
 from lurker.config import fingerprint
 from lurker.digest import FrameDigest
+from lurker.files import read_json, write_json
 from lurker.pair_sets import HARD_TEST, MANIFEST, PAIRS_FILE, TEXTS
 from lurker.progress import progress, say
 from lurker.schema import PAIRS
-from lurker.workspace import Workspace, read_json, write_json
+from lurker.workspace import Workspace
 
 EMPTY_SHA256 = FrameDigest().hexdigest()
 CHECKS_FILE = "hard-test-checks.json"

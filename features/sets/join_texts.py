@@ -12,8 +12,9 @@ from features.databases import connect
 from features.recipes.recipe import Recipe
 from features.text.clean import prompt_text, response_text
 from lurker.engine import map_in_order
+from lurker.files import sql_string
 from lurker.schema import COMMENTS, PAIRS, POSTS, check
-from lurker.workspace import Workspace, sql_string
+from lurker.workspace import Workspace
 
 PART_PAIRS = 10_000
 """Pairs held with their texts at a time; the prompt is repeated for every pair."""

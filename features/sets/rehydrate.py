@@ -11,9 +11,10 @@ from features.sets.join_texts import join_texts
 from features.sets.store import write_pairs
 from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_json
 from lurker.pair_sets import HARD_TEST, MANIFEST, SPLITS, TEXTS
 from lurker.schema import COMMENTS, PAIRS, POSTS, check
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 
 
 def rehydrate(workspace: Workspace, folder: Path, name: str) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from features.pairing.label_noise import ceiling
 from features.recipes.recipe import Recipe
 from lurker.config import to_dict
 from lurker.digest import FrameDigest
+from lurker.files import atomic_path, write_json
 from lurker.pair_sets import AUDIT_FILE, MANIFEST, PAIRS_FILE, SPLITS
 from lurker.schema import PAIRS, SCHEMA_VERSION, check
-from lurker.workspace import Workspace, atomic_path, write_json
+from lurker.workspace import Workspace
 
 SECOND_OPINION_FILE = "second-opinion.json"
 

@@ -24,7 +24,7 @@ from features.build_context import BuildOptions, temporary_folder
 from features.databases import connect
 from features.hashing import quick_hashes
 from lurker.engine import map_in_order
-from lurker.workspace import sql_string
+from lurker.files import sql_string
 
 N_BANDS = 10
 BAND_ROWS = 4

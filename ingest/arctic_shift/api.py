@@ -6,6 +6,7 @@ Source: https://github.com/ArthurHeitmann/arctic_shift/blob/master/api/README.md
 """
 
 import json
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,9 @@ from typing import Any
 import requests
 
 from ingest.http.calls import BARE_429_WAIT_S, FaultError, run_with_deadline, send
-from ingest.http.rate_limit import Budget, RateLimitConfig, retry_after_s, seconds
+from ingest.http.rate_limit import Budget, Clock, RateLimitConfig, retry_after_s, seconds, shared_budget
 from lurker import __version__
-from lurker.errors import LurkerError
+from lurker.errors import CallError, LurkerError
 
 PUBLIC_URL = "https://arctic-shift.photon-reddit.com"
 _TOO_HEAVY = re.compile(r"timed? ?out|slow down", re.IGNORECASE)
@@ -160,6 +161,19 @@ class ArchiveClient:
         if reset_s > _MIN_TIMESTAMP_S:
             reset_s -= self.budget.clock.now()
         self.budget.hold(max(0.0, reset_s))
+
+
+def open_archive(url: str | None) -> ArchiveClient:
+    """Arctic Shift's API, or a server that answers like it; no call is made yet.
+
+    Raises:
+        CallError: the URL is invalid.
+    """
+    try:
+        config = ArchiveConfig(url=url or PUBLIC_URL)
+    except ValueError as error:
+        raise CallError(f"{error}.", "Check the option --archive-url or LURKER_ARCHIVE_URL.") from error
+    return ArchiveClient(config, shared_budget(config.url, config.limits, Clock(), random.Random()))
 
 
 def unrequested_rows(ids: Sequence[str], rows: Sequence[Row]) -> str | None:

@@ -21,10 +21,11 @@ from ingest.tables.sorted_runs import read_run
 from ingest.tables.staging import STAGING_VERSION, drop_staged, merge_staged, stage_lines, staged_runs
 from lurker.config import fingerprint
 from lurker.errors import LurkerError
+from lurker.files import read_json
 from lurker.maturity import RIPE_AFTER_S, is_unripe
 from lurker.progress import progress
 from lurker.schema import COMMENTS, POSTS
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 
 KINDS: tuple[Kind, ...] = ("posts", "comments")
 SOURCE = "archive"

@@ -44,9 +44,10 @@ from ingest.tables.staging import (
 from lurker.config import fingerprint
 from lurker.engine import Engine, run_tasks
 from lurker.errors import LurkerError
+from lurker.files import atomic_path, read_json, write_json
 from lurker.progress import progress, say
 from lurker.schema import COMMENTS, POSTS
-from lurker.workspace import Workspace, atomic_path, read_json, write_json
+from lurker.workspace import Workspace
 
 HEAD_TAIL_BYTES = 1 << 20
 BUNDLE_PREFIX = "bundle-"

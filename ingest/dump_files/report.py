@@ -1,4 +1,4 @@
-"""The report of `lurker ingest dump`: what became of the rows of each file."""
+"""The reports of `lurker ingest dump` and `lurker ingest simulate`: what became of the rows of each file."""
 
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -150,6 +150,39 @@ def _table_row(name: str, files: Sequence[FileReport], state: str) -> dict[str, 
         "malformed": sum(file.n_malformed for file in files),
         "state": state,
     }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SimulationReport(IngestReport):
+    """The dump files of a simulated Reddit, and what became of their rows if they were ingested."""
+
+    workspace: Path
+    files: list[Path]
+    ingested: DumpReport | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        if self.ingested is not None:
+            return self.ingested.to_dict()
+        written = [str(path) for path in self.files]
+        return {"workspace": str(self.workspace), "written": written, "next": self.next_command}
+
+    def tables(self) -> list[ResultTable]:
+        """The tables of the ingest, or the files written."""
+        if self.ingested is not None:
+            return self.ingested.tables()
+        return [ResultTable("Written, with the truth", [{"file": str(path)} for path in self.files])]
+
+    def remarks(self) -> list[str]:
+        """The remarks of the ingest."""
+        return [] if self.ingested is None else self.ingested.remarks()
+
+    @property
+    def next_command(self) -> str:
+        """The command to run next."""
+        if self.ingested is not None:
+            return self.ingested.next_command
+        return f"lurker --workspace {self.workspace} ingest dump {' '.join(map(str, self.files))}"
 
 
 def require_rows(reports: Sequence[FileReport], filters: RowFilters, folders: Sequence[Path]) -> None:

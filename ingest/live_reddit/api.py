@@ -143,6 +143,18 @@ class RedditApi:
         raise CallError(problem, _SETUP)
 
 
+def open_reddit(url: str | None) -> RedditApi:
+    """Reddit's API, or a server that answers like it; credentials are looked up, and no call is made yet.
+
+    Raises:
+        CallError: the URL is invalid, or no credentials are set.
+    """
+    try:
+        return RedditApi(ApiConfig(url=url or None), Clock(), random.Random())
+    except ValueError as error:
+        raise CallError(f"{error}.", "Check the option --reddit-url or LURKER_REDDIT_URL.") from error
+
+
 def user_agent(username: str | None) -> str:
     """The user agent in the form that Reddit requests: platform, app, version and the user responsible."""
     by = f" (by u/{username})" if username else ""

@@ -20,9 +20,10 @@ from ingest.tables.staging import STAGING_VERSION, drop_staged, merge_staged, st
 from lurker.authors import KNOWN_BOTS
 from lurker.config import fingerprint
 from lurker.errors import LurkerError
+from lurker.files import read_json, write_json
 from lurker.progress import progress, say
 from lurker.subreddits import plain_name
-from lurker.workspace import Workspace, read_json, write_json
+from lurker.workspace import Workspace
 
 SOURCE = "reddit"
 _LISTING_FILE = "_listing.json"

@@ -22,9 +22,10 @@ from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.staging import STAGING_VERSION, merge_staged, stage_lines
 from lurker.config import fingerprint
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_json
 from lurker.progress import progress
 from lurker.report import ResultTable
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 
 if TYPE_CHECKING:  # PRAW is imported only to call Reddit
     from ingest.live_reddit.api import RedditApi

@@ -25,10 +25,11 @@ import polars as pl
 from ingest.revisit.purge_pairs import PAIRS_FILE, count_predictions, out_of_reach, pair_files, purge_pairs
 from ingest.tables.looks import TEXTS
 from ingest.tables.sorted_runs import read_run, write_run
+from lurker.files import atomic_path
 from lurker.progress import progress
 from lurker.removed import is_removed
 from lurker.schema import COMMENTS, POSTS, Table, with_newer_columns
-from lurker.workspace import CACHE, Workspace, atomic_path
+from lurker.workspace import CACHE, Workspace
 
 
 @dataclass(kw_only=True, slots=True)

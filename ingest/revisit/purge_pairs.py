@@ -14,7 +14,8 @@ import polars as pl
 
 from lurker.digest import frame_sha256
 from lurker.exports import exports_before
-from lurker.workspace import Workspace, read_json, write_json, write_parquet
+from lurker.files import read_json, write_json, write_parquet
+from lurker.workspace import Workspace
 
 TEXT_OF = {"prompt": "post_id", "chosen": "chosen_id", "rejected": "rejected_id"}
 """Text column of a pair -> the column with the id of the item it comes from."""

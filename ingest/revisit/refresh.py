@@ -20,11 +20,12 @@ from ingest.tables.normalize import RowContext, RowFilters
 from ingest.tables.sorted_runs import read_run
 from ingest.tables.staging import drop_staged, merge_staged, stage_lines, stage_rows, staged_runs
 from lurker.errors import LurkerError
+from lurker.files import read_json, write_parquet
 from lurker.maturity import RIPE_AFTER_S, is_unripe
 from lurker.progress import progress
 from lurker.schema import COMMENTS, POSTS, Table, with_newer_columns
 from lurker.subreddits import plain_name
-from lurker.workspace import Workspace, read_json, write_parquet
+from lurker.workspace import Workspace
 
 if TYPE_CHECKING:  # PRAW is imported only if there are items to fetch
     from ingest.live_reddit.api import RedditApi

@@ -19,9 +19,10 @@ from ingest.simulator.config import SimulationConfig
 from ingest.simulator.world import POSTS_PER_CHUNK, simulate
 from lurker.config import fingerprint
 from lurker.errors import LurkerError
+from lurker.files import atomic_path, write_parquet
 from lurker.progress import progress
 from lurker.schema import TRUTH, check
-from lurker.workspace import Workspace, atomic_path, write_parquet
+from lurker.workspace import Workspace
 
 POST_ID_BASE = int("ga0000", 36)
 COMMENT_ID_BASE = int("fa00000", 36)

@@ -95,7 +95,7 @@ def current_layout() -> Layout | None:
         outcomes=tuple(names(code, "lurker_comment_outcomes")),
     )
     if differences := _differences(layout):
-        problem = f"comments.c does not fit lurker/schema.py and ingest/tables/parse.py: {', '.join(differences)}."
+        problem = f"comments.c does not fit lurker/schema and ingest/tables/parse.py: {', '.join(differences)}."
         library.reject(problem, "Change its lists INPUTS and OUTPUTS.")
         return None
     return layout

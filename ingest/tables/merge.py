@@ -20,9 +20,10 @@ import polars as pl
 from ingest.tables.looks import newest_flag, with_earlier_texts
 from ingest.tables.moved_posts import keep_newest_of_moved_posts
 from ingest.tables.sorted_runs import Key, Run, in_order, key_ranges, limit_runs, read_run, rows_between, size_bytes
+from lurker.files import atomic_path
 from lurker.progress import progress
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
-from lurker.workspace import Workspace, atomic_path
+from lurker.workspace import Workspace
 
 TABLES = (OBSERVATIONS, POSTS, COMMENTS)
 STEPS = ((POSTS,), (OBSERVATIONS, COMMENTS))

@@ -17,8 +17,8 @@ import polars as pl
 import pyarrow as pa
 
 from ingest.native.json_lines import array, frame_of
+from lurker.files import atomic_path
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, with_newer_columns
-from lurker.workspace import atomic_path
 
 Numbers = np.ndarray[tuple[int], np.dtype[Any]]
 Key = tuple[str, str]

@@ -24,9 +24,10 @@ from ingest.tables.merge import TABLES, merge
 from ingest.tables.normalize import RowContext
 from ingest.tables.parse import FIELDS, RAW_TYPES, Malformed, parse_lines, with_odd_lines
 from ingest.tables.sorted_runs import Run, in_order, write_run
+from lurker.files import atomic_path, read_json, write_json
 from lurker.progress import say
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table
-from lurker.workspace import Workspace, atomic_path, read_json, write_json
+from lurker.workspace import Workspace
 
 STAGING_VERSION = 9
 """Part of every fingerprint; raise it when the meaning of staged rows or of block numbers changes."""

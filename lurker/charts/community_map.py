@@ -21,10 +21,15 @@ def community_map(found: Mapping[str, Any]) -> alt.HConcatChart:
         found: as in findings.json: correlations (source, other, correlation, low, high), positions (community, x, y)
             and shown, the share of the squared distances that the plane shows.
     """
-    return alt.hconcat(_correlations(found), _plane(found), spacing=50)
+    both = (
+        community_correlations(found).properties(width=SIDE_PX, height=SIDE_PX),
+        _plane(found).properties(width=SIDE_PX, height=SIDE_PX),
+    )
+    return alt.hconcat(*both, spacing=50)
 
 
-def _correlations(found: Mapping[str, Any]) -> alt.LayerChart:
+def community_correlations(found: Mapping[str, Any]) -> alt.LayerChart:
+    """Rank correlations between models as a heatmap; found: as for `community_map`."""
     cells = pl.DataFrame(found["correlations"]).with_columns(
         figure=pl.col("correlation").map_elements("{:.2f}".format, return_dtype=pl.String),
         is_self=pl.col("source") == pl.col("other"),
@@ -50,7 +55,7 @@ def _correlations(found: Mapping[str, Any]) -> alt.LayerChart:
     return layered(
         base.mark_rect(cornerRadius=4).encode(color=colour, tooltip=tooltips),
         base.mark_text(fontSize=13, fontWeight=600).encode(text="figure:N", color=ink),
-    ).properties(width=SIDE_PX, height=SIDE_PX, title="Rank correlation of the models")
+    ).properties(title="Rank correlation of the models")
 
 
 def _plane(found: Mapping[str, Any]) -> alt.LayerChart:
@@ -65,4 +70,4 @@ def _plane(found: Mapping[str, Any]) -> alt.LayerChart:
     return layered(
         base.mark_circle(size=90, color=BLUE, opacity=1).encode(tooltip=["community:N"]),
         base.mark_text(dy=-13, fontSize=12).encode(text="community:N"),
-    ).properties(width=SIDE_PX, height=SIDE_PX, title=title)
+    ).properties(title=title)

@@ -40,12 +40,13 @@ def transfer_matrix(cells: pl.DataFrame, differences: pl.DataFrame | None = None
     return matrix.drop("accuracy_low", "accuracy_high").join(intervals, on=keys, how="left", maintain_order="left")
 
 
-def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.LayerChart:
+def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narrow: bool = False) -> alt.LayerChart:
     """Heatmap of source × target with the figure written in each cell.
 
     Args:
         matrix: as returned by `transfer_matrix`, of one predictor.
         difference: show the difference from in-domain training, in points, instead of accuracy and interval.
+        is_narrow: leave out intervals and legend, and turn the communities' names.
     """
     if set(matrix["source"]) - set(matrix["target"]):  # pooled or leave-one-out: in-domain is one row of its own
         own = pl.when(pl.col("source") == pl.col("target")).then(pl.lit(ITSELF)).otherwise("source")
@@ -68,7 +69,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.L
             title="tested on",
             sort=order,
             scale=band,
-            axis=alt.Axis(orient="top", labelAngle=0, labelLimit=140, labelFontSize=13),
+            axis=alt.Axis(orient="top", labelAngle=-35 if is_narrow else 0, labelLimit=140, labelFontSize=13),
         ),
         y=alt.Y(
             "source:N", title="trained on", sort=order, scale=band, axis=alt.Axis(labelLimit=180, labelFontSize=13)
@@ -85,14 +86,14 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.L
         alt.Tooltip("n_test_pairs:Q", title="test pairs", format=","),
         alt.Tooltip("n_seeds:Q", title="seeds"),
     ]
-    colour = alt.Color(
-        f"{column}:Q", title=column, scale=scale, legend=alt.Legend(format="+.2f" if difference else ".2f")
-    )
+    legend = None if is_narrow else alt.Legend(format="+.2f" if difference else ".2f")
+    colour = alt.Color(f"{column}:Q", title=column, scale=scale, legend=legend)
+    with_interval = has_interval and not is_narrow
     layers = [
         base.mark_rect(cornerRadius=4).encode(color=colour, tooltip=tooltips),
-        base.mark_text(fontSize=17, fontWeight=600, dy=-8 if has_interval else 0).encode(text="figure:N", color=ink),
+        base.mark_text(fontSize=17, fontWeight=600, dy=-8 if with_interval else 0).encode(text="figure:N", color=ink),
     ]
-    if has_interval:
+    if with_interval:
         layers.append(base.mark_text(fontSize=11, dy=12).encode(text="interval:N", color=ink))
     title = "Points gained or lost by training elsewhere" if difference else "Accuracy by community"
     return layered(*layers).properties(height=100 + CELL_HEIGHT_PX * cells["source"].n_unique(), title=title)

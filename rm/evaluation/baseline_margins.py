@@ -13,9 +13,9 @@ import polars as pl
 from lurker.config import fingerprint
 from lurker.digest import frame_sha256
 from lurker.errors import LurkerError
+from lurker.files import write_parquet
 from lurker.locks import locked
 from lurker.progress import progress, say
-from lurker.workspace import write_parquet
 from rm.evaluation.baselines import BASELINES, CHEAP, N_FITS, Which, fit_baseline
 from rm.evaluation.embeddings import Embedder
 from rm.evaluation.metrics import Margins

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lurker.errors import CallError
 from lurker.pairwise import EMBEDDING_PENALTIES, PENALTIES, TextReward, fit_differences, fit_logistic, fit_tfidf
 from lurker.progress import advance
 from rm.evaluation.metrics import Margins
@@ -25,6 +26,12 @@ Predictor = Callable[[pl.DataFrame], Margins]
 """PAIRS -> margins [n_pairs], positive where the chosen response is predicted to win."""
 Differences = Callable[[pl.DataFrame], NDArray[np.float64]]
 """PAIRS -> vectors of chosen minus rejected [n_pairs, width], of a model that no vote has touched."""
+
+
+def require_which(baselines: str) -> None:
+    """Raises CallError for baselines that are none of "none", "cheap" and "all"."""
+    if baselines not in get_args(Which):
+        raise CallError(f"Baselines are one of {', '.join(get_args(Which))}, got {baselines!r}.")
 
 
 def fit_baseline(

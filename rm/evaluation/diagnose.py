@@ -10,10 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from lurker.files import read_json, write_json
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.report import Displayed, ResultTable
 from lurker.stats import accuracy_interval
-from lurker.workspace import Workspace, read_json, write_json
+from lurker.workspace import Workspace
 from rm.evaluation.counterfactual import counterfactuals
 from rm.evaluation.metrics import Margins, is_correct, model_rewards
 from rm.evaluation.score import score_texts, text_scorer

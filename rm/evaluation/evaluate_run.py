@@ -9,11 +9,12 @@ import numpy as np
 import polars as pl
 
 from lurker.errors import LurkerError
+from lurker.files import read_json, write_json, write_parquet
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.progress import progress
 from lurker.report import Displayed, ResultTable
 from lurker.schema import EVALUATIONS
-from lurker.workspace import CACHE, Workspace, read_json, write_json, write_parquet
+from lurker.workspace import CACHE, Workspace
 from rm.evaluation.baseline_margins import Baselines, baseline_margins, wanted_baselines
 from rm.evaluation.baselines import BASELINES, Which
 from rm.evaluation.metrics import ALL, Margins, evaluation_table, model_margins, prediction_table

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_json, write_json
 from lurker.judgements.read import Judgements, read_judgements
 from lurker.report import Displayed, ResultTable
 from lurker.stats import mean_interval
-from lurker.workspace import CACHE, Workspace, read_json, write_json
+from lurker.workspace import CACHE, Workspace
 from rm.evaluation.baseline_margins import baseline_margins, wanted_baselines
 from rm.evaluation.baselines import Which, length_margins
 from rm.evaluation.evaluate_run import model_margins_of_tests

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import torch
 
 from lurker.errors import CallError, LurkerError
+from lurker.files import atomic_path
 from lurker.progress import advance
-from lurker.workspace import atomic_path
 from rm.models.ladder import RewardModel
 from rm.models.scorer import Scorer
 from rm.pairs.tokenised import prefix_delay

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lurker.workspace import CACHE, Workspace, read_json
+from lurker.files import read_json
+from lurker.workspace import CACHE, Workspace
 from rm.models.ladder import RewardModel, load
 from rm.models.scorer import move_to_device
 from rm.training.run_folder import RunConfig, finished_run, run_config

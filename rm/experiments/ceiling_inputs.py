@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from lurker.files import read_json
 from lurker.schema import COMMENTS, OBSERVATIONS, TRUTH
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 from rm.experiments.vote_ceilings import Floats, Kind, early_enough, fuzz_spread
 from rm.models.ladder import LADDER
 from rm.training.run_folder import MODEL, RESULT, finished_run, predictions_file, run_config

@@ -12,11 +12,12 @@ import polars as pl
 from lurker.config import fingerprint
 from lurker.engine import Resources, gpus_available, run_tasks, running
 from lurker.errors import LurkerError
+from lurker.files import write_json
 from lurker.pair_sets import split_of
 from lurker.progress import progress, reported_in, reports, say
-from lurker.workspace import Workspace, write_json
+from lurker.workspace import Workspace
 from rm.experiments.config import Experiment
-from rm.experiments.results import Failure, require_finished
+from rm.experiments.results import Failure, record_cells, require_finished
 from rm.models.ladder import LADDER, slug
 from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
@@ -131,6 +132,8 @@ def run_cells(
     if len(waiting) < len(cells):
         say(f"{len(cells) - len(waiting)} of {len(cells)} cells are already finished.")
     total = sum(cell.cost for cell in waiting) or 1.0
+    run_ids = [cell.run_id for cell in cells]
+    record_cells(experiment, run_ids, ())
     report_files = [(cell.run_id, experiment.workspace.folder("runs", cell.run_id) / REPORT) for cell in waiting]
     for _, file in report_files:
         with suppress(OSError):  # the cell itself reports what is wrong with its folder
@@ -152,7 +155,9 @@ def run_cells(
             if outcome.error is not None:
                 failures.append(Failure(waiting[index].run_id, _in_words(outcome.error)))
             advance(100.0 * waiting[index].cost / total)
-    return tuple(sorted(failures, key=lambda failure: failure.cell))
+    failures.sort(key=lambda failure: failure.cell)
+    record_cells(experiment, run_ids, failures)
+    return tuple(failures)
 
 
 def _in_words(error: BaseException) -> str:

@@ -1,7 +1,8 @@
-"""`lurker experiment`: data and model size, transfer, recipes compared, settings searched, and what labels allow."""
+"""`lurker experiment`: data and model size, transfer, recipes, settings, ceilings, and reports of them."""
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -231,7 +232,7 @@ def search_command(
     )
     _finish(result, as_json)
     if not as_json:
-        say(f"Best: `{result.train_command}`")
+        say(result.sentence)
 
 
 @app.command("ceiling")
@@ -260,6 +261,31 @@ def ceiling_command(
         name=experiment,
     )
     _finish(result, as_json)
+
+
+@app.command("report")
+def report_command(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Experiments, in the order of the page.")],
+    out: Path | None = typer.Option(
+        None,
+        "--out",
+        help="Folder of the page, its figures and tables, or a file that ends in .html for the page alone; "
+        "reports/NAME in the workspace by default.",
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Write experiments as one HTML page that stands alone, and as figures and tables for a paper."""
+    workspace = open_workspace(ctx.obj)
+    from rm.experiments.report.write import report
+
+    written = report(workspace, names, out)
+    if as_json:
+        print_json(written.report())
+    else:
+        show(written.table())
+    if written.problems:
+        raise typer.Exit(1)
 
 
 def _finish(result: ExperimentResult, as_json: bool) -> None:

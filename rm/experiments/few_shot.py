@@ -11,6 +11,7 @@ from lurker.arguments import as_list
 from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
+from lurker.files import read_json, write_json, write_parquet
 from lurker.pair_sets import (
     EXTERNAL,
     PairSet,
@@ -23,7 +24,7 @@ from lurker.pair_sets import (
 )
 from lurker.progress import say
 from lurker.report import ResultTable
-from lurker.workspace import Workspace, read_json, write_json, write_parquet
+from lurker.workspace import Workspace
 from rm.evaluation.evaluate_run import evaluate_run
 from rm.experiments.cells import Cell, data_digest, make_cell, train_cells
 from rm.experiments.config import (

@@ -9,11 +9,12 @@ import polars as pl
 from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import LurkerError
+from lurker.files import read_json, write_json, write_parquet
 from lurker.pair_sets import PairSet, pair_set_name, read_pairs, require_pair_set, split_of
 from lurker.progress import say
 from lurker.report import ResultTable
 from lurker.schema import SCALING, check
-from lurker.workspace import Workspace, read_json, write_json, write_parquet
+from lurker.workspace import Workspace
 from rm.evaluation.metrics import ALL
 from rm.experiments.cells import (
     Cell,
@@ -69,6 +70,11 @@ class Scaling(ExperimentResult):
 
     fit: ScalingFit
     """the curve through the runs, and what it says"""
+
+    @property
+    def sentence(self) -> str:
+        """What the fitted curve allows to claim."""
+        return self.fit.sentence
 
     def table(self) -> ResultTable:
         """One row per predictor and one column per size: mean accuracy over seeds, with its mean interval."""

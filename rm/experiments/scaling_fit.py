@@ -89,6 +89,17 @@ class ScalingFit:
         }
 
 
+def fit_from_json(content: dict[str, Any]) -> ScalingFit:
+    """The fit in the content of fit.json.
+
+    Raises:
+        KeyError, TypeError, ValueError: the content is damaged.
+    """
+    curve = pl.DataFrame(content["curve"], schema=CURVE_SCHEMA)
+    texts = {name: str(content[name]) for name in ("sentence", "reason", "left_out")}
+    return ScalingFit(models=tuple(content["models"]), figures=tuple(content["figures"]), curve=curve, **texts)
+
+
 def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame) -> ScalingFit:
     """Fit log loss and accuracy against data and model size.
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lurker.errors import CallError
-from lurker.workspace import Workspace, read_json
+from lurker.files import read_json
+from lurker.workspace import Workspace
 from rm.models.ladder import check_spec, slug
 from rm.training.config import TrainConfig
 from rm.training.identity import lineage

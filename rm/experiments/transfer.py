@@ -9,10 +9,10 @@ import polars as pl
 from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import CallError
+from lurker.files import write_json, write_parquet
 from lurker.pair_sets import PairSet, pair_set_name, read_pairs, require_pair_set, split_of
 from lurker.progress import say
 from lurker.report import ResultTable
-from lurker.workspace import write_json, write_parquet
 from rm.experiments.cells import data_digest, make_cell, train_cells
 from rm.experiments.community_map import community_map
 from rm.experiments.config import (

@@ -1,6 +1,11 @@
-"""Mean last-layer states of a frozen model on disk, found by the tokens that it read."""
+"""What a frozen model computes of texts on disk, found by the tokens that it read.
+
+Mean last-layer states are one file, which every addition rewrites. What a reward head reads is a folder of parts, one
+for each pass, so that a pass over a few new texts writes no more than these.
+"""
 
 import hashlib
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -8,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lurker.errors import LurkerError
+from lurker.files import atomic_path
 from lurker.locks import locked
 from lurker.progress import say
-from lurker.workspace import atomic_path
 from rm.pairs.tokens import Sequences
 
 Keys = NDArray[np.uint64]
 Vectors = NDArray[np.float16]
+Features = NDArray[np.float32]
+KEYS, VECTORS = "-keys.npy", "-vectors.npy"
+"""Ends of the names of a part's two files."""
 
 
 def sequence_keys(sequences: Sequences) -> Keys:
@@ -53,3 +61,35 @@ def _merged(known: tuple[Keys, Vectors], keys: Keys, vectors: Vectors) -> tuple[
     all_vectors = np.concatenate([known[1].reshape(-1, vectors.shape[1]), vectors])
     unique, first = np.unique(all_keys, return_index=True)
     return unique, all_vectors[first]
+
+
+def find_features(folder: Path, keys: Keys) -> tuple[NDArray[np.bool_], Features]:
+    """Which keys the folder has, [n], and their vectors, [n, width]; rows of other keys are undefined."""
+    known = np.zeros(keys.size, dtype=bool)
+    vectors = np.empty((keys.size, 0), dtype=np.float32)
+    for path in sorted(folder.glob(f"*{KEYS}")):
+        try:
+            of_part, rows = np.load(path), np.load(path.with_name(path.name.replace(KEYS, VECTORS)), mmap_mode="r")
+        except (OSError, ValueError, EOFError):
+            continue  # a damaged part only costs time
+        if not of_part.size:
+            continue
+        place = np.searchsorted(of_part, keys).clip(max=of_part.size - 1)
+        found = np.flatnonzero(~known & (of_part[place] == keys))
+        if not vectors.shape[1]:
+            vectors = np.empty((keys.size, rows.shape[1]), dtype=np.float32)
+        vectors[found] = rows[place[found]]
+        known[found] = True
+    return known, vectors
+
+
+def add_features(folder: Path, keys: Keys, vectors: Features) -> None:
+    """Add a part to the folder; one that cannot be written only costs later runs time."""
+    unique, first = np.unique(keys, return_index=True)
+    part = folder / uuid.uuid4().hex[:12]
+    try:
+        for suffix, content in ((VECTORS, vectors[first]), (KEYS, unique)):  # keys last: a part is complete or unseen
+            with atomic_path(part.with_name(part.name + suffix)) as temporary, temporary.open("wb") as file:
+                np.save(file, content)
+    except (LurkerError, OSError) as error:
+        say(f"Cannot cache embeddings for later runs: {error}")

@@ -13,11 +13,13 @@ import torch
 
 from lurker.config import fingerprint
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_json, write_json
 from lurker.progress import progress, say
-from lurker.workspace import Workspace, read_json, write_json
+from lurker.workspace import Workspace
 from rm.models.ladder import LADDER, RewardModel, load, new_layers, slug
 from rm.models.scorer import describe_device, move_to_device
-from rm.runs.train_run import conclude, environment
+from rm.runs.run_facts import environment
+from rm.runs.train_run import conclude
 from rm.training.reward_step import tokenise_for_model, validation_log_loss
 from rm.training.run_folder import RESULT, RunConfig, finished_run, read_run_pairs, run_config, run_lock, short_name
 

@@ -9,8 +9,9 @@ import torch
 
 from lurker.errors import CallError, LurkerError
 from lurker.exports import note_export
+from lurker.files import read_json, require_file_name
 from lurker.progress import say
-from lurker.workspace import Workspace, read_json, require_file_name
+from lurker.workspace import Workspace
 from rm.evaluation.score import TextScorer, score_texts, text_scorer
 from rm.models.ladder import load
 from rm.pairs.tokens import Layout, encode, layout

@@ -1,19 +1,16 @@
 """Train and evaluate one run: read pairs, train, evaluate next to the baselines, write `result.json` last."""
 
-import os
-import platform
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
 import polars as pl
-import torch
 
-from lurker import __version__
 from lurker.errors import CallError
+from lurker.files import read_json, write_json
 from lurker.progress import progress, quiet, say
-from lurker.workspace import CACHE, Workspace, read_json, write_json
+from lurker.workspace import CACHE, Workspace
 from rm.evaluation.baseline_margins import wanted_baselines
 from rm.evaluation.baselines import Which
 from rm.evaluation.embeddings import frozen_layers
@@ -34,6 +31,7 @@ from rm.models.scorer import Scorer, describe_device, move_to_device, training_d
 from rm.pairs.subsets import texts
 from rm.pairs.tokenised import TokenisedPairs, with_delays
 from rm.pairs.tokens import load_tokenizer
+from rm.runs.run_facts import describe_batching, describe_data, environment, training_facts
 from rm.training.checkpoint import delete_checkpoint, has_checkpoint, trained_weights
 from rm.training.config import TrainConfig
 from rm.training.distributed import current_processes, is_sharded, join_processes
@@ -116,10 +114,10 @@ def _train(
     sets = [
         tokenise_for_model(frame, reward_model.tokenizer, config.train) for frame in (pairs.training, pairs.validation)
     ]
-    say(_describe_data(sets[0], pairs.training, config))
+    say(describe_data(sets[0], pairs.training, config))
     model = make_trainable(reward_model.model, config.model, config.train)
     scorer = Scorer(model, reward_model.tokenizer.pad_token_id, config.train.max_tokens, dtype)
-    say(_describe_batching(scorer))
+    say(describe_batching(scorer))
     trained = _train_weights(workspace, folder, scorer, sets, config, has_means=which == "all")
     weights = trained_weights(model) if is_sharded(model) else {}
     if not processes.is_first:
@@ -129,7 +127,7 @@ def _train(
         model.load_state_dict(weights, strict=False)
         model.to(device)
     reward_model = RewardModel(merge_adapters(model), reward_model.tokenizer)
-    return reward_model, _facts(run_id, config, reward_model, trained, sets[0], pairs, device)
+    return reward_model, training_facts(run_id, config, reward_model, trained, sets[0], pairs, device)
 
 
 def conclude(
@@ -293,73 +291,3 @@ def _compute_frozen_layers(
                 cached = use_cached_states(scorer, sets, n_layers, config.tokens_per_batch, cache, keep, wanted)
             processes.wait()
     return scorer, cached
-
-
-def _describe_data(training: TokenisedPairs, frame: pl.DataFrame, config: RunConfig) -> str:
-    n_equal = int(training.is_equal.sum())
-    max_prompt = config.train.max_prompt_tokens
-    prompts = "" if max_prompt is None else f"prompts of at most {max_prompt:,} tokens, "
-    return (
-        f"{frame.height - n_equal:,} training pairs of {frame['post_id'].n_unique():,} posts, "
-        f"{len(training.sequences.tokens):,} responses, {prompts}{training.sequences.n_cut:,} cut to "
-        f"{config.train.max_tokens} tokens. Left out: {n_equal:,} pairs with two equal sides."
-    )
-
-
-def _describe_batching(scorer: Scorer) -> str:
-    if scorer.needs_equal_lengths:
-        return "Batches of responses of one length, which is slower: padding would change this model's rewards."
-    if not scorer.is_packed:
-        return f"Padded batches of unique responses; prompts are not shared because {scorer.reason_not_packed}."
-    if scorer.is_causal:
-        return "Packed batches: each prompt is computed once for all its responses."
-    return "Packed batches of unique responses; an encoder's prompt attends to the response, so it is not shared."
-
-
-def environment(device: str) -> dict[str, Any]:
-    """Software and hardware of a run, for its env.json; device: in words."""
-    import transformers
-
-    return {
-        "lurker": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "platform": platform.platform(),
-        "n_cores": os.cpu_count(),
-        "n_threads": torch.get_num_threads(),
-        "device": device,
-    }
-
-
-def _facts(
-    run_id: str,
-    config: RunConfig,
-    reward_model: RewardModel,
-    trained: Trained,
-    training: TokenisedPairs,
-    pairs: RunPairs,
-    device: torch.device,
-) -> dict[str, Any]:
-    """The fields of `result.json` that training determines."""
-    return {
-        "run_id": run_id,
-        "pairs": config.pairs,
-        "model": config.model,
-        "n_parameters": reward_model.n_parameters,
-        "n_parameters_total": reward_model.n_parameters_total,
-        "n_train_pairs": pairs.training.height,
-        "n_train_posts": pairs.training["post_id"].n_unique(),
-        "n_train_responses": len(training.sequences),
-        "n_pairs_left_out_as_equal": int(training.is_equal.sum()),
-        "n_responses_cut": training.sequences.n_cut,
-        "n_validation_pairs": pairs.validation.height,
-        "subreddits": sorted(pairs.training["subreddit"].unique()),
-        "seed": config.train.seed,
-        "steps": trained.n_steps,
-        "best_step": trained.best_step,
-        "best_validation_log_loss": trained.best_validation_log_loss,
-        "train_time_s": trained.train_time_s,
-        "tokens_per_s": round(trained.tokens_per_s, 1),
-        "device": device.type,
-    }

@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from lurker.errors import LurkerError
-from lurker.workspace import atomic_path
+from lurker.files import atomic_path
 from rm.training.distributed import current_processes, is_sharded
 
 CHECKPOINT = "checkpoint.pt"

@@ -14,11 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lurker.errors import LurkerError
 from lurker.pairwise import EMBEDDING_PENALTIES, fit_chosen
-from lurker.progress import advance, progress, say
-from lurker.workspace import atomic_path
-from rm.models.embedding_cache import add_vectors, sequence_keys
+from lurker.progress import advance, progress
+from rm.models.embedding_cache import Keys, add_features, add_vectors, find_features, sequence_keys
 from rm.models.frozen_pass import Outputs, Wanted, collect, frozen_batches
 from rm.models.ladder import reward_head
 from rm.models.layer_cache import weights_digest
@@ -160,19 +158,24 @@ def _differences(pairs: TokenisedPairs, scale: float, config: TrainConfig) -> ND
 def _features(
     scorer: Scorer, head: nn.Module, sequences: Sequences, tokens_per_batch: int, cache: Path, means: MeansFile | None
 ) -> Tensor:
-    """[n, width] float32 on the model's device; a file that is damaged or cannot be written only costs time."""
+    """[n, width] float32 on the model's device; the model runs on the sequences alone that no earlier run has read."""
+    folder, keys = cache / f"features-{_digest(scorer, head)}", _keys(scorer, sequences)
+    known, vectors = find_features(folder, keys)
+    advance(float(sequences.n_tokens[known].sum()))
     device = next(scorer.model.parameters()).device
-    path = cache / f"features-{_digest(scorer, head, sequences)}.npy"
-    try:
-        cached = torch.from_numpy(np.load(path)).to(device)
-        advance(float(sequences.n_tokens.sum()))
-        return cached
-    except (OSError, ValueError, EOFError):
-        wanted = Wanted(head=head, **(means.wanted if means else {}))
-        outputs = collect(frozen_batches(scorer, sequences, tokens_per_batch, wanted), len(sequences))
-    keep_outputs(scorer, head, sequences, outputs, cache, means)
+    if known.all():
+        return torch.from_numpy(vectors).to(device)
+    missing = np.flatnonzero(~known)
+    part = sequences.take(missing)
+    wanted = Wanted(head=head, **(means.wanted if means else {}))
+    outputs = collect(frozen_batches(scorer, part, tokens_per_batch, wanted), missing.size)
+    keep_outputs(scorer, head, part, outputs, cache, means)
     assert outputs[0] is not None
-    return outputs[0]
+    features = outputs[0].new_empty(len(sequences), outputs[0].shape[1])
+    features[torch.from_numpy(missing).to(device)] = outputs[0]
+    if known.any():
+        features[torch.from_numpy(np.flatnonzero(known)).to(device)] = torch.from_numpy(vectors[known]).to(device)
+    return features
 
 
 def keep_outputs(
@@ -181,25 +184,22 @@ def keep_outputs(
     """Keep what one pass over the sequences yielded where later steps and runs look for it."""
     features, vectors = outputs
     if features is not None:
-        path = cache / f"features-{_digest(scorer, head, sequences)}.npy"
-        try:
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                np.save(file, features.cpu().numpy())
-        except (LurkerError, OSError) as error:
-            say(f"Cannot cache embeddings for later runs: {error}")
+        keys = _keys(scorer, sequences)
+        add_features(cache / f"features-{_digest(scorer, head)}", keys, features.cpu().numpy())
     if means is not None and vectors is not None:
-        if scorer.states is not None:
-            tokens = [scorer.states.tokens[rows].astype(np.int32) for rows in sequences.tokens]
-            sequences = replace(sequences, tokens=tokens)
-        add_vectors(means.path, sequence_keys(sequences), vectors)
+        add_vectors(means.path, _keys(scorer, sequences), vectors)
 
 
-def _digest(scorer: Scorer, head: nn.Module, sequences: Sequences) -> str:
-    """Changes with the tokens, the precision, and every weight except the head's."""
+def _keys(scorer: Scorer, sequences: Sequences) -> Keys:
+    """Keys of the tokens that the model reads, of which sequences of cached states hold the rows."""
+    if scorer.states is not None:
+        tokens = [scorer.states.tokens[rows].astype(np.int32) for rows in sequences.tokens]
+        sequences = replace(sequences, tokens=tokens)
+    return sequence_keys(sequences)
+
+
+def _digest(scorer: Scorer, head: nn.Module) -> str:
+    """Changes with the precision, and every weight except the head's."""
     of_head = {id(parameter) for parameter in head.parameters()}
     below = ((name, weight) for name, weight in scorer.model.named_parameters() if id(weight) not in of_head)
-    digest = weights_digest(f"{scorer.dtype} {scorer.is_causal}", below)
-    tokens = np.concatenate(sequences.tokens).astype(np.int64)
-    digest.update((tokens if scorer.states is None else scorer.states.tokens[tokens]).tobytes())
-    digest.update(sequences.n_tokens.tobytes())
-    return str(digest.hexdigest()[:16])
+    return str(weights_digest(f"{scorer.dtype} {scorer.is_causal}", below).hexdigest()[:16])

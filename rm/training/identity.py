@@ -10,8 +10,9 @@ import polars as pl
 
 from lurker.config import fingerprint
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_json, write_json
 from lurker.judgements.read import prompt_key
-from lurker.workspace import open_workspace, read_json, write_json
+from lurker.workspace import open_workspace
 from rm.models.ladder import LADDER
 from rm.models.pretrained import PACKAGED, locate
 from rm.training.run_folder import RunConfig, RunPairs, read_run_pairs, run_config

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from lurker.files import write_json, write_parquet
 from lurker.schema import (
     COMMENTS,
     EVALUATIONS,
@@ -20,7 +21,7 @@ from lurker.schema import (
     TRANSFER,
     check,
 )
-from lurker.workspace import Workspace, open_workspace, write_json, write_parquet
+from lurker.workspace import Workspace, open_workspace
 
 COMMUNITIES = ("advice", "cooking", "gardening")
 HOSTILE = (

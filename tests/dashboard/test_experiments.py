@@ -9,8 +9,8 @@ import pytest
 from dashboard import experiments
 from dashboard.parquet import FileVersion, version
 from lurker.errors import LurkerError
+from lurker.files import write_parquet
 from lurker.schema import SCALING, TRANSFER
-from lurker.workspace import write_parquet
 
 CELL = {
     "pairs": "matched",

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from lurker.files import write_json, write_parquet
 from lurker.schema import FEW_SHOT_DIFFERENCES
-from lurker.workspace import write_json, write_parquet
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 OpenPage = Callable[..., AppTest]

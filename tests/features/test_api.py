@@ -13,9 +13,10 @@ from features.audits import pair_audit
 from features.audits.probes import ProbeConfig
 from features.results import Audit
 from lurker.errors import CallError, LurkerError
+from lurker.files import write_json
 from lurker.pair_sets import PairSet, build_command
 from lurker.report import Displayed
-from lurker.workspace import Workspace, open_workspace, write_json
+from lurker.workspace import Workspace, open_workspace
 
 FAST = ProbeConfig(n_folds=3, n_repeats=1, n_boosting_rounds=5, max_text_pairs=600, max_split_pairs=1_000)
 

@@ -13,8 +13,9 @@ from praw.config import Config
 from ingest.http.rate_limit import Clock
 from ingest.live_reddit.api import RedditApi
 from ingest.live_reddit.call import ApiConfig
+from lurker.files import read_json, write_json
 from lurker.schema import WORKSPACE_TABLES
-from lurker.workspace import MARKER, open_workspace, read_json, write_json
+from lurker.workspace import MARKER, open_workspace
 from tests.ingest.reddit_double import CLIENT_ID, CLIENT_SECRET
 
 

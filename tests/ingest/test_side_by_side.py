@@ -17,9 +17,10 @@ from ingest.tables.normalize import RowFilters
 from ingest.tables.staging import DROPPED_PREFIX
 from lurker.cli import run
 from lurker.errors import LurkerError
+from lurker.files import read_json
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
 from lurker.status import describe
-from lurker.workspace import open_workspace, read_json
+from lurker.workspace import open_workspace
 
 PROJECT = Path(__file__).parents[2]
 

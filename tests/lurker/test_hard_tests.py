@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from lurker.errors import LurkerError
+from lurker.files import write_json
 from lurker.hard_tests import require_one_hard_test
-from lurker.workspace import Workspace, open_workspace, write_json
+from lurker.workspace import Workspace, open_workspace
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import pytest
 
 from lurker.cli import run
 from lurker.errors import LurkerError
+from lurker.files import write_json
 from lurker.pair_sets import read_manifest
-from lurker.workspace import Workspace, open_workspace, write_json
+from lurker.workspace import Workspace, open_workspace
 
 TEST = {"pairs": "mine", "predictor": "model", "accuracy": 0.6, "accuracy_low": 0.5, "accuracy_high": 0.7}
 MANIFEST = {"recipe": {"name": "naive"}, "n_pairs": 30, "n_posts": 9, "subreddits": ["tea"], "pairs_sha256": "ab" * 32}

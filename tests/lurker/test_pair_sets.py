@@ -5,9 +5,10 @@ import pytest
 
 from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
+from lurker.files import write_json, write_parquet
 from lurker.pair_sets import TEXTS, intact_digest, read_pair_set, read_pairs, require_row_count, with_texts
 from lurker.schema import PAIRS
-from lurker.workspace import Workspace, open_workspace, write_json, write_parquet
+from lurker.workspace import Workspace, open_workspace
 
 
 def test_pairs_that_lack_a_text_are_dropped_and_counted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from lurker.cli import run
 from lurker.contents import describe
+from lurker.files import write_json
 from lurker.maturity import RIPE_AFTER_S
 from lurker.schema import COMMENTS, POSTS, Table, check
-from lurker.workspace import Workspace, open_workspace, write_json
+from lurker.workspace import Workspace, open_workspace
 
 BEGAN = 1_600_000_000  # 2020-09-13
 LOOKS = [None, RIPE_AFTER_S - 1, RIPE_AFTER_S, 10 * RIPE_AFTER_S]

@@ -9,8 +9,9 @@ import pytest
 
 import lurker
 from lurker.errors import CallError, LurkerError
+from lurker.files import atomic_path, write_json, write_parquet
 from lurker.schema import OBSERVATIONS, check
-from lurker.workspace import Workspace, atomic_path, open_workspace, write_json, write_parquet
+from lurker.workspace import Workspace, open_workspace
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from lurker.digest import frame_sha256
+from lurker.files import read_json, write_json, write_parquet
 from lurker.schema import PAIRS, check
-from lurker.workspace import Workspace, open_workspace, read_json, write_json, write_parquet
+from lurker.workspace import Workspace, open_workspace
 from rm.models.ladder import RewardModel, build
 from rm.pairs.subsets import texts
 from rm.pairs.tokenised import TokenisedPairs, tokenise

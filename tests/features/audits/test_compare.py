@@ -15,9 +15,10 @@ from features.recipes.presets import preset
 from features.sets.build import build_pairs
 from lurker.cli import run
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_json, write_json
 from lurker.pair_sets import read_pairs
 from lurker.schema import COMMENTS, POSTS, TRUTH, check
-from lurker.workspace import Workspace, open_workspace, read_json, write_json
+from lurker.workspace import Workspace, open_workspace
 
 
 @pytest.fixture(scope="module")

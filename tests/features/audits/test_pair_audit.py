@@ -22,10 +22,11 @@ from features.recipes.presets import preset
 from features.sets.store import describe_blocks, write_pairs
 from lurker.digest import frame_sha256
 from lurker.errors import LurkerError
+from lurker.files import read_json
 from lurker.pair_sets import read_pairs
 from lurker.schema import PAIRS, check
 from lurker.stats import accuracy_interval
-from lurker.workspace import Workspace, open_workspace, read_json
+from lurker.workspace import Workspace, open_workspace
 
 FAST = ProbeConfig(n_folds=3, n_repeats=1, n_boosting_rounds=15, max_text_pairs=1_500)
 

@@ -19,8 +19,9 @@ from features.sets.store import describe_blocks, write_pairs
 from lurker.cli import run
 from lurker.digest import frame_sha256
 from lurker.errors import LurkerError
+from lurker.files import read_json
 from lurker.pair_sets import read_pairs
-from lurker.workspace import Workspace, open_workspace, read_json
+from lurker.workspace import Workspace, open_workspace
 
 FAST = SecondOpinionConfig(n_cuts=1, n_parts=3, n_trees=20, max_pairs=1_500)
 

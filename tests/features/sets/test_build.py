@@ -18,9 +18,10 @@ from features.sets.build import build_pairs
 from lurker.config import override
 from lurker.engine import THREAD_VARIABLES
 from lurker.errors import CallError, LurkerError
+from lurker.files import write_json
 from lurker.pair_sets import read_pairs
 from lurker.schema import PAIRS, check
-from lurker.workspace import Workspace, open_workspace, write_json
+from lurker.workspace import Workspace, open_workspace
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from ingest.tables.staging import stage_lines
 from lurker.cli import run
 from lurker.digest import frame_sha256
 from lurker.exports import note_export
+from lurker.files import read_json, write_json, write_parquet
 from lurker.pair_sets import read_pairs
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, PREDICTIONS, check
-from lurker.workspace import open_workspace, read_json, write_json, write_parquet
+from lurker.workspace import open_workspace
 from tests.ingest.conftest import row_maker
 
 N_POSTS, N_COMMENTS = 60, 900

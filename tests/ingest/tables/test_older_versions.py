@@ -11,8 +11,9 @@ import ingest
 from dashboard.ingested import ingested_rows
 from ingest.revisit.purge import purge_texts
 from ingest.tables.sorted_runs import read_run
+from lurker.files import read_json
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, SCHEMA_VERSION, TRUTH, WORKSPACE_TABLES, check
-from lurker.workspace import MARKER, open_workspace, read_json
+from lurker.workspace import MARKER, open_workspace
 from tests.ingest.conftest import NEWER, make_older
 
 

@@ -9,7 +9,8 @@ import torch
 from transformers import T5Config, T5ForSequenceClassification
 
 from lurker.errors import CallError
-from lurker.workspace import Workspace, read_json
+from lurker.files import read_json
+from lurker.workspace import Workspace
 from rm.evaluation import baseline_margins, baselines
 from rm.evaluation.evaluate_run import evaluate_run
 from rm.pairs.tokens import load_tokenizer

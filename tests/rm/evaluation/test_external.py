@@ -11,7 +11,8 @@ import features
 import rm
 from lurker.cli import run as cli
 from lurker.errors import CallError, LurkerError
-from lurker.workspace import Workspace, read_json
+from lurker.files import read_json
+from lurker.workspace import Workspace
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
 from rm.training.run_folder import RunConfig

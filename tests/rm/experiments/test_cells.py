@@ -11,7 +11,8 @@ import pytest
 import rm.experiments.cells
 from lurker.cli import run
 from lurker.errors import LurkerError
-from lurker.workspace import Workspace, read_json
+from lurker.files import read_json
+from lurker.workspace import Workspace
 from rm.experiments.cells import TFIDF, Cell
 from rm.experiments.config import Experiment
 from rm.experiments.recipe_tables import Benchmark, Scores, difference_table

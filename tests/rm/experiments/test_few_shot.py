@@ -5,9 +5,10 @@ import polars as pl
 import pytest
 
 from lurker.errors import CallError
+from lurker.files import read_json
 from lurker.pair_sets import read_pair_set
 from lurker.schema import FEW_SHOT, FEW_SHOT_DIFFERENCES, check
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 from rm.api import few_shot, train
 from rm.experiments.exchange import in_words, worth
 from rm.experiments.few_shot import FewShot

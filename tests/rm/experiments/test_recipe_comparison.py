@@ -10,8 +10,9 @@ from lurker.cli import run
 from lurker.digest import frame_sha256
 from lurker.engine import Engine
 from lurker.errors import CallError, LurkerError
+from lurker.files import read_json, write_json, write_parquet
 from lurker.schema import PAIRS, RECIPE_DIFFERENCES, RECIPES, TRUTH, check
-from lurker.workspace import Workspace, open_workspace, read_json, write_json, write_parquet
+from lurker.workspace import Workspace, open_workspace
 from rm.experiments.config import Experiment
 from rm.experiments.recipe_comparison import RecipesConfig, run_recipes
 from tests.rm.conftest import change_pairs

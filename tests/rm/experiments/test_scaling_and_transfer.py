@@ -5,8 +5,9 @@ import pytest
 
 import lurker.progress
 from lurker.errors import CallError
+from lurker.files import read_json
 from lurker.schema import SCALING, TRANSFER, check
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 from rm.experiments.config import Experiment
 from rm.experiments.scaling import ScalingConfig, plan_scaling, run_scaling
 from rm.experiments.transfer import TransferConfig, run_transfer

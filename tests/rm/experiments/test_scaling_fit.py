@@ -6,8 +6,9 @@ import pytest
 from scipy.special import ndtri
 
 from lurker.charts import accuracy_by_data, scaling_curve
+from lurker.files import write_parquet
 from lurker.schema import PREDICTIONS, SCALING, check
-from lurker.workspace import Workspace, write_parquet
+from lurker.workspace import Workspace
 from rm.experiments.curve_findings import Finding, unknown
 from rm.experiments.scaling_fit import ERROR, LOG_LOSS, Gains, claims, comparable_models, fit_scaling, read_points
 from rm.training.run_folder import predictions_file

@@ -7,7 +7,8 @@ import pytest
 
 from lurker.cli import run
 from lurker.errors import CallError
-from lurker.workspace import Workspace, read_json
+from lurker.files import read_json
+from lurker.workspace import Workspace
 from rm.experiments.config import Experiment
 from rm.experiments.search import SearchConfig, run_search
 

@@ -9,9 +9,10 @@ import pytest
 import features
 import ingest
 from lurker.errors import CallError
+from lurker.files import read_json
 from lurker.pair_sets import read_pair_set
 from lurker.schema import TRANSFER_DIFFERENCES, check
-from lurker.workspace import Workspace, read_json
+from lurker.workspace import Workspace
 from rm.api import transfer
 from rm.experiments.community_map import classical_scaling
 from rm.experiments.paired import over_posts_and_seeds

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -15,7 +16,9 @@ from lurker.pairwise import EMBEDDING_PENALTIES, fit_logistic
 from lurker.workspace import Workspace
 from rm.evaluation.metrics import model_margins
 from rm.models.ladder import RewardModel, build, reward_head
+from rm.models.scorer import Scorer
 from rm.pairs.tokenised import TokenisedPairs, tokenise
+from rm.pairs.tokens import Sequences
 from rm.runs.train_run import train_run
 from rm.training import head_only
 from rm.training.config import TrainConfig
@@ -94,13 +97,33 @@ def test_embeddings_are_computed_once_for_the_same_weights_and_tokens(
     with torch.no_grad():
         reward_head(reward_model.model).weight.zero_()  # another head has the same input
     assert torch.equal(features(reward_model), first) and len(calls) == 1
-    (kept,) = tmp_path.glob("features-*.npy")
+    (kept,) = tmp_path.glob("features-*/*-vectors.npy")
     kept.write_bytes(kept.read_bytes()[:-100])  # cut short
     assert torch.equal(features(reward_model), first) and len(calls) == 2
     with torch.no_grad():
         reward_model.model.model.layers[0].mlp.up_proj.weight.mul_(1.1)
     assert not torch.equal(features(reward_model), first) and len(calls) == 3
-    assert len([*tmp_path.glob("features-*.npy")]) == 2
+    assert len([*tmp_path.glob("features-*")]) == 2
+
+
+def test_a_larger_set_computes_the_embeddings_of_its_new_texts_alone(
+    frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    compute = head_only.frozen_batches
+
+    def counted(scorer: Scorer, sequences: Sequences, *given: Any) -> Any:
+        sizes.append(len(sequences))
+        return compute(scorer, sequences, *given)
+
+    monkeypatch.setattr(head_only, "frozen_batches", counted)
+    pairs = split(frame, reward_model, "train")
+    few = replace(pairs, sequences=pairs.sequences.take(np.arange(20)))
+    embed_for_head(reward_model.scorer(64), [few], 8192, tmp_path)
+    _, (read,) = embed_for_head(reward_model.scorer(64), [pairs], 8192, tmp_path)
+    _, (alone,) = embed_for_head(reward_model.scorer(64), [pairs], 8192, tmp_path / "empty")
+    assert sizes == [20, len(pairs.sequences) - 20, len(pairs.sequences)]
+    torch.testing.assert_close(read.sequences.features, alone.sequences.features)  # type: ignore[attr-defined]
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_training(

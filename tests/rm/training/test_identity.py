@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
 from lurker.errors import CallError, LurkerError
-from lurker.workspace import Workspace, read_json
+from lurker.files import read_json
+from lurker.workspace import Workspace
 from rm.evaluation.diagnose import diagnose_run
 from rm.evaluation.embeddings import Embedder
 from rm.evaluation.evaluate_run import evaluate_run
