@@ -18,6 +18,7 @@ from lurker.schema import (
     TRANSFER,
     TRANSFER_DIFFERENCES,
 )
+from lurker.seeds import mean_over_seeds
 from lurker.workspace import Workspace
 
 ExperimentKind = Literal["scaling", "transfer", "few-shot", "recipes"]
@@ -44,8 +45,8 @@ def scaling_cells(file: FileVersion) -> pl.DataFrame:
 
 @lru_cache(maxsize=32)
 def scaling_curve(file: FileVersion) -> pl.DataFrame:
-    """As `lurker.charts.scaling_curve` of the file."""
-    return charts.scaling_curve(scaling_cells(file))
+    """As `lurker.seeds.mean_over_seeds` of the file."""
+    return mean_over_seeds(scaling_cells(file))
 
 
 @lru_cache(maxsize=32)
