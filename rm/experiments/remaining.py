@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+FIXED = 0.1
+"""Share of a cell's time that is taken to be fixed while all finished cells cost the same."""
 MIN_SHARE_LEFT = 0.05
 """A running cell that has exceeded its predicted time is taken to need this share of it."""
 
@@ -64,13 +66,15 @@ class CellTimes:
         return {index: now - began for index, began in self.started.items()}
 
     def _predicted(self) -> NDArray[np.float64]:
-        """Seconds of each cell."""
+        """Seconds of each cell; the median of a cost counts, as the first cell computes what the others read."""
         known = np.array(list(self.seconds), dtype=int)
         if not known.size:
             return np.zeros(self.costs.size)
-        costs, seconds = self.costs[known], np.array(list(self.seconds.values()))
-        if np.unique(costs).size == 1:
-            return self.costs * float(seconds.mean() / max(costs[0], 1e-9))
+        taken = np.array(list(self.seconds.values()))
+        costs = np.unique(self.costs[known])
+        seconds = np.array([np.median(taken[self.costs[known] == cost]) for cost in costs])
+        if costs.size == 1:
+            return np.asarray(seconds[0] * (FIXED + (1 - FIXED) * self.costs / max(costs[0], 1e-9)))
         fixed, rate = nnls(np.stack([np.ones(costs.size), costs], axis=1), seconds)[0]
         return np.asarray(fixed + rate * self.costs)
 
