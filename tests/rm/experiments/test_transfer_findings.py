@@ -100,6 +100,9 @@ def test_the_order_of_transfer_is_that_of_the_overlap_of_tastes(tmp_path: Path) 
     assert order in ([0, 1, 2, 3], [3, 2, 1, 0])
     assert "loses accuracy" in result.sentence
     assert "Rank correlation" in result.plot_map().to_json()
+    for one in result.findings["map"]["correlations"]:
+        assert one["low"] <= one["correlation"] + 1e-9 and one["correlation"] <= one["high"] + 1e-9
+        assert one["source"] != one["other"] or one["low"] == pytest.approx(1)
 
 
 def test_the_interval_covers_a_known_difference_with_posts_and_seeds() -> None:
