@@ -17,7 +17,7 @@ from rm.api import transfer
 from rm.experiments.community_map import classical_scaling
 from rm.experiments.paired import over_posts_and_seeds
 from rm.experiments.transfer import Transfer
-from tests.rm.conftest import planted_workspace
+from tests.rm.conftest import planted_workspace, save_pairs
 
 QUICK = {"epochs": 1, "min_steps": 8, "max_tokens": 64, "vocabulary_size": 400, "max_validation_pairs": 50}
 
@@ -80,6 +80,20 @@ def test_designs_share_their_cells_and_name_what_is_left_out(
     assert "the target itself" in pooled.plot().to_json()
     with pytest.raises(CallError, match="no map"):
         pooled.plot_map()
+
+
+def test_a_crosspost_of_what_a_source_has_read_is_judged_by_no_model(planted: Workspace) -> None:
+    frame = pl.read_parquet(planted.root / "pairs/planted/pairs.parquet")
+    read = frame.filter(subreddit="alpha", split="train")["prompt"][0]
+    copied = frame.filter(subreddit="beta", split="test")["post_id"][0]
+    prompt = pl.when(post_id=copied).then(pl.lit(f"  {read.upper()}")).otherwise("prompt")
+    save_pairs(planted, "crossposted", frame.with_columns(prompt=prompt))
+    pairs = read_pair_set(planted, "crossposted")
+    result = transfer(pairs, "scratch-10k", test="crossposted", n_workers=1, **QUICK)
+    n_copied = frame.filter(post_id=copied).height
+    assert result.findings["pairs_left_out"] == n_copied
+    n_beta = frame.filter(subreddit="beta", split="test").height
+    assert result.frame.filter(target="beta")["n_test_pairs"].unique().to_list() == [n_beta - n_copied]
 
 
 @pytest.mark.slow
