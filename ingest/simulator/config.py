@@ -89,6 +89,11 @@ class SimulationConfig:
     """Share of posts in contest mode, whose comments are read in random order with hidden scores, 0–1."""
     contest_delay_effect: float = 0.0
     """`delay_effect` in contest mode; herding has no effect there."""
+    hidden_share: float = 0.0
+    """Share of posts whose comments' scores are hidden at first, 0–1; herding has no effect there, and the order is as
+    usual. Dumps tell it by first looks only."""
+    hidden_minutes: int = 360
+    """How long after a comment its score is hidden, minutes; used with hidden_share only."""
     first_look_share: float = 0.0
     """Share of a comment's readers who voted before a first look, 0–1; 0: every comment is seen once, at the end."""
     vote_fuzzing: float = 0.0
@@ -112,7 +117,7 @@ class SimulationConfig:
         """Raises: ValueError for a value outside the range of its field."""
         shares = ("word_share", "phrase_share", "uptake_share", "taste_shared", "taste_word_share", "reply_share")
         others = ("deleted_share", "no_author_share", "op_share", "early_share", "edited_share", "sticky_share")
-        looks = ("contest_share", "first_look_share")
+        looks = ("contest_share", "hidden_share", "first_look_share")
         for name in (*shares, *others, *looks, "nsfw_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
@@ -127,7 +132,8 @@ class SimulationConfig:
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("comments_sigma", "delay_sigma", "words_sigma", "up_rate", "down_rate", "vote_fuzzing"):
+        spreads = ("comments_sigma", "delay_sigma", "words_sigma", "vote_fuzzing")
+        for name in (*spreads, "up_rate", "down_rate", "hidden_minutes"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 1 <= self.n_subreddits <= len(SUBREDDIT_NAMES):
