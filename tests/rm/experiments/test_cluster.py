@@ -66,9 +66,7 @@ def test_a_grid_whose_node_dies_ends_with_the_table_of_a_local_run(cluster: Any,
     assert remote.fit.sentence == local.fit.sentence
 
 
-def test_without_ray_the_extra_is_named_before_any_work(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_ray_the_extra_is_named_before_any_work(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CallError, match=r"--engine ray needs Ray\..*\[ray\]"):
         grid(workspace, engine="ray")
