@@ -10,6 +10,7 @@ from dashboard.parquet import FileVersion, read_table
 from lurker import charts
 from lurker.pair_sets import HARD_TEST
 from lurker.schema import EVALUATIONS, RECIPE_DIFFERENCES, RECIPES, SCALING, TRANSFER
+from lurker.seeds import mean_over_seeds
 from lurker.workspace import Workspace
 
 ExperimentKind = Literal["scaling", "transfer", "recipes"]
@@ -35,8 +36,8 @@ def scaling_cells(file: FileVersion) -> pl.DataFrame:
 
 @lru_cache(maxsize=32)
 def scaling_curve(file: FileVersion) -> pl.DataFrame:
-    """As `lurker.charts.scaling_curve` of the file."""
-    return charts.scaling_curve(scaling_cells(file))
+    """As `lurker.seeds.mean_over_seeds` of the file."""
+    return mean_over_seeds(scaling_cells(file))
 
 
 @lru_cache(maxsize=32)

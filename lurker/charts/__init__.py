@@ -8,7 +8,7 @@ from lurker.charts.ceiling import ceiling_intervals
 from lurker.charts.looks import reliability
 from lurker.charts.overview import reach
 from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
-from lurker.charts.scaling import accuracy_by_data, accuracy_by_parameters, scaling_curve
+from lurker.charts.scaling import accuracy_by_data, accuracy_by_parameters
 from lurker.charts.search import search_excess
 from lurker.charts.transfer import transfer_heatmap, transfer_matrix
 
@@ -24,7 +24,6 @@ __all__ = [
     "recipe_correlations",
     "recipe_figures",
     "reliability",
-    "scaling_curve",
     "search_excess",
     "transfer_heatmap",
     "transfer_matrix",

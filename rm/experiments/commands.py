@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,15 @@ def scaling_command(
     models: Annotated[str, typer.Option("--models", help="SPECs, separated by commas.")],
     sizes: Annotated[str, typer.Option("--sizes", help="Numbers of training pairs, separated by commas.")],
     seeds: Seeds = 3,
+    protocol: Annotated[
+        Literal["retrain", "online"],
+        typer.Option(
+            "--protocol", help="retrain: a run per size; online: one pass over the largest, evaluated at each size."
+        ),
+    ] = "retrain",
+    x: Annotated[
+        Literal["pairs", "tokens", "time"], typer.Option("--x", help="What the curve takes as the amount of data.")
+    ] = "pairs",
     test: Test = None,
     subreddit: Subreddits = None,
     engine: EngineName = "local",
@@ -47,6 +56,8 @@ def scaling_command(
         _names(models),
         _whole_numbers("--sizes", sizes),
         seeds=seeds,
+        protocol=protocol,
+        x=x,
         test=test,
         subreddits=subreddit or (),
         name=experiment,

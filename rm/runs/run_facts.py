@@ -82,6 +82,7 @@ def training_facts(
         "best_step": trained.best_step,
         "best_validation_log_loss": trained.best_validation_log_loss,
         "train_time_s": trained.train_time_s,
+        "n_tokens": trained.n_tokens,
         "tokens_per_s": round(trained.tokens_per_s, 1),
         "device": device.type,
     }

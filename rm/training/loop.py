@@ -6,7 +6,7 @@ The loop knows neither pairs nor rewards: an `Objective` supplies batches, losse
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +96,9 @@ class Trained:
         return self.n_tokens / max(self.train_time_s, 1e-9)
 
 
-def train(objective: Objective, config: LoopConfig, folder: Path) -> Trained:
+def train(
+    objective: Objective, config: LoopConfig, folder: Path, after_step: Callable[[TrainingState], None] | None = None
+) -> Trained:
     """Train the objective's model on its device and load the weights with the best validation log loss into it.
 
     With several processes (`rm.training.distributed`), each calls this with the same objective and config.
@@ -106,6 +108,8 @@ def train(objective: Objective, config: LoopConfig, folder: Path) -> Trained:
         config: How to train.
         folder: Receives metrics.jsonl (one line per step) and the checkpoint. If it holds a checkpoint, training
             resumes from it with the losses of an uninterrupted run.
+        after_step: Called after each step, such as to evaluate the model on the way. It must not change the model, and
+            its time does not count as training. After a kill it is called again for the steps since the checkpoint.
 
     Raises:
         LurkerError: A loss is not finite (the error names the step and its data), memory ran out, or the disk is full.
@@ -136,6 +140,9 @@ def train(objective: Objective, config: LoopConfig, folder: Path) -> Trained:
             advance(1)
             now = time.monotonic()
             state.train_time_s = earlier_s + now - started
+            if after_step is not None:  # before the checkpoint, so that no step before one is left out
+                after_step(state)
+                started += time.monotonic() - now
             if processes.max_value(int(step.is_evaluated or now - saved >= config.checkpoint_interval_s)):
                 write_checkpoint(folder, trainee, state)
                 saved = now

@@ -4,6 +4,7 @@ Each response of a step is scored once, whatever the number of its pairs.
 Source: Ouyang et al. 2022 (InstructGPT), section 3.5: all comparisons of a prompt are one batch element.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lurker.errors import LurkerError
 from rm.pairs.steps import post_steps, shuffled_steps
 from rm.pairs.tokenised import TokenisedPairs, tokenise
 from rm.pairs.tokens import Indices
+from rm.training.checkpoint import TrainingState
 from rm.training.config import TrainConfig
 from rm.training.distributed import current_processes
 from rm.training.loop import Trained, train
@@ -82,10 +84,15 @@ class RewardStep:
 
 
 def train_rewards(
-    scorer: Any, training: TokenisedPairs, validation: TokenisedPairs, config: TrainConfig, folder: Path
+    scorer: Any,
+    training: TokenisedPairs,
+    validation: TokenisedPairs,
+    config: TrainConfig,
+    folder: Path,
+    after_step: Callable[[TrainingState], None] | None = None,
 ) -> Trained:
     """Train the scorer's model on pairs and load its best weights into it; see `rm.training.loop.train`."""
-    return train(reward_step(scorer, training, validation, config), config.loop, folder)
+    return train(reward_step(scorer, training, validation, config), config.loop, folder, after_step)
 
 
 def reward_step(scorer: Any, training: TokenisedPairs, validation: TokenisedPairs, config: TrainConfig) -> RewardStep:

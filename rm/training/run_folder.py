@@ -51,12 +51,16 @@ class RunConfig:
     """pair sets whose test split evaluates the model"""
     test_subreddits: tuple[str, ...] = ()
     """communities to evaluate on; those trained on when empty"""
+    curve_points: tuple[int, ...] = ()
+    """numbers of training pairs after which the model is also evaluated, on the way of its first pass"""
     tokenizer: str | None = None
     """folder of a tokenizer shared by the runs of an experiment; trained on the run's own texts when absent"""
 
     def __post_init__(self) -> None:
         if self.max_pairs is not None and self.max_pairs < 2:
             raise ValueError(f"max_pairs must be at least 2, got {self.max_pairs}")
+        if self.curve_points and (self.max_pairs is None or self.train.epochs != 1 or self.train.min_steps):
+            raise ValueError("curve_points needs max_pairs, epochs=1 and min_steps=0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,8 @@ def describe_run(config: RunConfig) -> dict[str, Any]:
     for name, default in ADDED_LATER.items():
         if described["train"][name] == default:
             del described["train"][name]
+    if not config.curve_points:
+        del described["curve_points"]
     return described
 
 

@@ -11,6 +11,7 @@ from lurker.charts.look import largest
 from lurker.errors import LurkerError
 from lurker.files import read_object
 from lurker.pair_sets import AUDIT_FILE
+from lurker.seeds import mean_over_seeds
 from lurker.workspace import Workspace
 from rm.experiments.ceiling import CeilingResult
 from rm.experiments.recipe_comparison import Recipes
@@ -33,14 +34,14 @@ def figures(result: ExperimentResult) -> list[Figure]:
 
 
 def _scaling(result: Scaling) -> list[Figure]:
-    curve = charts.scaling_curve(result.frame)
+    curve = mean_over_seeds(result.frame)
     models = curve.filter(~pl.col("is_baseline"))
     if models.is_empty():
         return []
     test = str(result.frame["test_pairs"][0])
     truth = _truth(result.experiment.workspace, test)
     trained = f"Trained on {result.frame['pairs'][0]}, tested on {_tested(result.frame)}"
-    by_data = charts.accuracy_by_data(curve, truth, result.fit.curve)
+    by_data = charts.accuracy_by_data(curve, truth, result.fit.curve if result.fit.x == "pairs" else None)
     seeds = f"; means of up to {_most(models['n_seeds'])} seeds"
     dashed = "" if result.fit.curve.is_empty() else " Dashed in the colour of a model: its fitted curve."
     drawn = [
