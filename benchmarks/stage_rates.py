@@ -104,7 +104,8 @@ def row(stage: str, amount: float, unit: str, cpu_s: float, peak_gb: float | Non
 def lurker(root: Path, *arguments: str) -> tuple[float, float]:
     """Processor seconds of a command, its child processes included, and its peak of memory in GB."""
     line = [sys.executable, "-m", "lurker", "--workspace", str(root), *arguments]
-    process = os.posix_spawn(sys.executable, line, os.environ)
+    to_stderr = [(os.POSIX_SPAWN_DUP2, sys.stderr.fileno(), sys.stdout.fileno())]
+    process = os.posix_spawn(sys.executable, line, os.environ, file_actions=to_stderr)
     _, status, usage = os.wait4(process, 0)
     if status:
         sys.exit(f"lurker {' '.join(arguments)} failed.")
