@@ -24,6 +24,7 @@ from rm.evaluation.diagnose import Diagnosis, diagnose_run
 from rm.evaluation.evaluate_run import Evaluation
 from rm.experiments.ceiling import ceiling
 from rm.experiments.config import make_config, pair_set_names
+from rm.experiments.few_shot import few_shot
 from rm.experiments.recipe_comparison import recipes
 from rm.experiments.report.write import report
 from rm.experiments.scaling import scaling
@@ -54,6 +55,7 @@ __all__ = [
     "diagnose",
     "evaluate",
     "export",
+    "few_shot",
     "load",
     "recipes",
     "report",

@@ -1,10 +1,12 @@
 """The parameters of the simulated Reddit, each with its unit."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ingest.simulator.words import SUBJECT_WORDS, TASTE_WORDS
 
 SUBREDDIT_NAMES = ("SimStories", "SimAdvice", "SimScience", "SimGames", "SimMusic", "SimTravel", "SimFood", "SimFilms")
+TasteLayout = Literal["equal", "chain"]
 MIN_WORDS_OF_PHRASES = 6
 """Shortest comment that has room for a phrase and the name of a subject, words."""
 
@@ -35,6 +37,9 @@ class SimulationConfig:
     """Share of a comment's words that name a subject, its post's or another one, 0–0.25; used with uptake only."""
     taste_shared: float = 0.5
     """Correlation between the tastes of two communities, 0–1."""
+    taste_layout: TasteLayout = "equal"
+    """equal: any two communities share as much; chain: those n steps apart correlate at `taste_shared`ⁿ, so that near
+    ones share more than far ones."""
     n_taste_words: int = 120
     """Words that carry taste, 20–120."""
     taste_word_share: float = 1 / 3
@@ -154,6 +159,8 @@ class SimulationConfig:
         if abs(sum(parts.values()) - 1) > 1e-6:
             described = ", ".join(f"{name}={value}" for name, value in parts.items())
             raise ValueError(f"word_share, phrase_share and uptake_share must sum to 1, got {described}")
+        if self.taste_layout not in get_args(TasteLayout):
+            raise ValueError(f"taste_layout must be one of {', '.join(get_args(TasteLayout))}, got {self.taste_layout}")
         if not 2 <= self.n_subjects <= len(SUBJECT_WORDS):
             raise ValueError(f"n_subjects must be 2–{len(SUBJECT_WORDS)}, got {self.n_subjects}")
         if not 0 <= self.subject_word_share <= 0.25:

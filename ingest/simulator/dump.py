@@ -29,8 +29,15 @@ COMMENT_ID_BASE = int("fa00000", 36)
 RETRIEVED_AFTER_S = 40 * 86_400
 COMPRESSION_LEVEL = 3
 AUTHOR_PREFIX = len("sim_user_")
-NEWER_FIELDS = ("contest_share", "contest_delay_effect", "hidden_share", "hidden_minutes", "first_look_share")
-"""Fields of SimulationConfig that version 3 of the tables added."""
+NEWER_FIELDS = (
+    "contest_share",
+    "contest_delay_effect",
+    "hidden_share",
+    "hidden_minutes",
+    "first_look_share",
+    "taste_layout",
+)
+"""Fields of SimulationConfig that came later."""
 
 # <name> is replaced by the row's value; "=<name>" by a JSON value that is not a string.
 POST_TEMPLATE: dict[str, Any] = {

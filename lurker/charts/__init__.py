@@ -5,6 +5,8 @@ Accuracies are shares, 0–1, where 0.5 is chance. Baselines, confounders and mo
 
 from lurker.charts.audit import ledger_waterfall, love_plot, probe_intervals
 from lurker.charts.ceiling import ceiling_intervals
+from lurker.charts.community_map import community_correlations, community_map
+from lurker.charts.few_shot import few_shot_curves
 from lurker.charts.looks import reliability
 from lurker.charts.overview import reach
 from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
@@ -16,6 +18,9 @@ __all__ = [
     "accuracy_by_data",
     "accuracy_by_parameters",
     "ceiling_intervals",
+    "community_correlations",
+    "community_map",
+    "few_shot_curves",
     "ledger_waterfall",
     "love_plot",
     "probe_intervals",

@@ -19,18 +19,23 @@ from lurker.schema.reddit import COMMENTS, OBSERVATIONS, POSTS, TASTES, TRUTH, W
 from lurker.schema.results import (
     CEILING,
     EVALUATIONS,
+    FEW_SHOT,
+    FEW_SHOT_DIFFERENCES,
     PREDICTIONS,
     RECIPE_DIFFERENCES,
     RECIPES,
     SCALING,
     SEARCH,
     TRANSFER,
+    TRANSFER_DIFFERENCES,
 )
 
 __all__ = [
     "CEILING",
     "COMMENTS",
     "EVALUATIONS",
+    "FEW_SHOT",
+    "FEW_SHOT_DIFFERENCES",
     "OBSERVATIONS",
     "PAIRS",
     "POSTS",
@@ -43,6 +48,7 @@ __all__ = [
     "SEARCH",
     "TASTES",
     "TRANSFER",
+    "TRANSFER_DIFFERENCES",
     "TRUTH",
     "WORKSPACE_TABLES",
     "Column",

@@ -10,10 +10,23 @@ import polars as pl
 
 from lurker.errors import CallError, LurkerError
 from lurker.files import read_object
-from lurker.schema import CEILING, RECIPE_DIFFERENCES, RECIPES, SCALING, SEARCH, TRANSFER, Table, check
+from lurker.schema import (
+    CEILING,
+    FEW_SHOT,
+    FEW_SHOT_DIFFERENCES,
+    RECIPE_DIFFERENCES,
+    RECIPES,
+    SCALING,
+    SEARCH,
+    TRANSFER,
+    TRANSFER_DIFFERENCES,
+    Table,
+    check,
+)
 from lurker.workspace import Workspace
 from rm.experiments.ceiling import CeilingResult
 from rm.experiments.config import Experiment
+from rm.experiments.few_shot import FewShot
 from rm.experiments.recipe_comparison import Recipes, rewards_name
 from rm.experiments.results import CELLS, ExperimentResult, Failure
 from rm.experiments.scaling import Scaling
@@ -48,7 +61,7 @@ class Stored:
 
     @property
     def kind(self) -> str:
-        """What it is: scaling, transfer, recipes, search or ceiling; empty without a table."""
+        """What it is: scaling, transfer, few-shot, recipes, search or ceiling; empty without a table."""
         return str(self.manifest.get("kind", ""))
 
     @property
@@ -123,7 +136,25 @@ def _scaling(experiment: Experiment, _: dict[str, Any], failures: tuple[Failure,
 
 
 def _transfer(experiment: Experiment, _: dict[str, Any], failures: tuple[Failure, ...]) -> Transfer:
-    return Transfer(experiment, _read(experiment.folder / "transfer.parquet", TRANSFER), failures)
+    table = _read(experiment.folder / "transfer.parquet", TRANSFER)
+    differences = _read(experiment.folder / "transfer-differences.parquet", TRANSFER_DIFFERENCES)
+    return Transfer(experiment, table, failures, differences, _findings(experiment, "sentence", "net", "map"))
+
+
+def _few_shot(experiment: Experiment, _: dict[str, Any], failures: tuple[Failure, ...]) -> FewShot:
+    table = _read(experiment.folder / "few-shot.parquet", FEW_SHOT)
+    differences = _read(experiment.folder / "few-shot-differences.parquet", FEW_SHOT_DIFFERENCES)
+    return FewShot(experiment, table, failures, differences, _findings(experiment, "sentence", "exchange"))
+
+
+def _findings(experiment: Experiment, *names: str) -> dict[str, Any]:
+    """The content of findings.json, with these entries."""
+    file = experiment.folder / "findings.json"
+    with _report_damage(file):
+        found = read_object(file)
+        for name in names:
+            _ = found[name]
+        return found
 
 
 def _recipes(experiment: Experiment, manifest: dict[str, Any], failures: tuple[Failure, ...]) -> Recipes:
@@ -149,6 +180,7 @@ def _ceiling(experiment: Experiment, manifest: dict[str, Any], failures: tuple[F
 _READERS: dict[str, Callable[[Experiment, dict[str, Any], tuple[Failure, ...]], ExperimentResult]] = {
     "scaling": _scaling,
     "transfer": _transfer,
+    "few-shot": _few_shot,
     "recipes": _recipes,
     "search": _search,
     "ceiling": _ceiling,

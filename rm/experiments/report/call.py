@@ -14,7 +14,8 @@ def command(stored: Stored) -> str:
     if not stored.manifest:
         return ""
     words = _CALLS[stored.kind](stored.manifest)
-    return shlex.join(["lurker", "experiment", stored.kind, *words, "--name", stored.name])
+    kind = "transfer" if stored.kind == "few-shot" else stored.kind
+    return shlex.join(["lurker", "experiment", kind, *words, "--name", stored.name])
 
 
 def _scaling(manifest: Config) -> list[str]:
@@ -28,7 +29,18 @@ def _scaling(manifest: Config) -> list[str]:
 def _transfer(manifest: Config) -> list[str]:
     config = manifest["config"]
     limit = [] if config["max_pairs"] is None else ["--max-pairs", str(config["max_pairs"])]
-    return [config["pairs"], "--model", config["model"], *limit, *_common(config)]
+    limit += [] if config["is_equal"] else ["--unequal"]
+    limit += ["--min-pairs", str(config["min_pairs"]), "--effect", str(config["effect"])]
+    return [config["pairs"], "--model", config["model"], "--design", config["design"], *limit, *_common(config)]
+
+
+def _few_shot(manifest: Config) -> list[str]:
+    config = manifest["config"]
+    words = [config["pairs"], "--design", "few-shot", "--model", config["model"], "--target", config["target"]]
+    words += ["--sizes", _joined(config["sizes"]), "--effect", str(config["effect"])]
+    words += [word for start in config["starts"] for word in ("--start", start)]
+    words += ["--source-sizes", _joined(config["source_sizes"])] if config["source_sizes"] else []
+    return [*words, *_common(config)]
 
 
 def _recipes(manifest: Config) -> list[str]:
@@ -55,6 +67,7 @@ def _ceiling(manifest: Config) -> list[str]:
 _CALLS: dict[str, Callable[[Config], list[str]]] = {
     "scaling": _scaling,
     "transfer": _transfer,
+    "few-shot": _few_shot,
     "recipes": _recipes,
     "search": _search,
     "ceiling": _ceiling,

@@ -14,6 +14,7 @@ from lurker.pair_sets import AUDIT_FILE
 from lurker.seeds import mean_over_seeds
 from lurker.workspace import Workspace
 from rm.experiments.ceiling import CeilingResult
+from rm.experiments.few_shot import FewShot
 from rm.experiments.recipe_comparison import Recipes
 from rm.experiments.results import ExperimentResult
 from rm.experiments.scaling import Scaling
@@ -63,20 +64,33 @@ def _scaling(result: Scaling) -> list[Figure]:
 
 
 def _transfer(result: Transfer) -> list[Figure]:
-    matrix = charts.transfer_matrix(result.frame).filter(pl.col("predictor") == result.model)
+    matrix = charts.transfer_matrix(result.frame, result.differences).filter(pl.col("predictor") == result.model)
     test, n_pairs = str(result.frame["test_pairs"][0]), _most(matrix["n_train_pairs"])
     on = f"{result.model} trained on {n_pairs:,} pairs of each community, tested on {_by_target(matrix, test)}"
     heatmap, narrow = (charts.transfer_heatmap(matrix, is_narrow=is_narrow) for is_narrow in (False, True))
-    note = "Below each accuracy, on a wide figure: its 95 % interval, clustered by post."
+    note = "Below each figure, where there is room: its 95 % interval."
     height_px = CELL_PX * matrix["source"].n_unique()
     drawn = [Figure("transfer", test, "Accuracy across communities", on, heatmap, note, narrow, height_px)]
     if matrix["difference"].null_count() < matrix.height:
         title = "Points gained or lost by training elsewhere"
-        note = "Accuracy minus that of the same model trained on the community tested on, the same pairs, in points."
+        note = "Accuracy minus that of the same model trained on the community tested on, the same pairs, in points, "
+        note += "and the 95 % interval of that."
         both = (charts.transfer_heatmap(matrix, difference=True, is_narrow=is_narrow) for is_narrow in (False, True))
         difference, narrow = both
         drawn.append(Figure("transfer-difference", test, title, on, difference, note, narrow, height_px))
+    if found := result.findings["map"]:
+        title = "How alike the models rank the same pairs"
+        note = "Spearman's correlation of margins, whoever won; alike communities stand next to each other."
+        chart = charts.community_correlations(found)
+        drawn.append(Figure("community-map", test, title, on, chart, note, height_px=height_px))
     return drawn
+
+
+def _few_shot(result: FewShot) -> list[Figure]:
+    test, target = str(result.frame["test_pairs"][0]), result.frame["target"][0]
+    on = f"Tuned on {target}, tested on {_tested(result.frame)}; means of {_most(result.differences['n_seeds'])} seeds"
+    note = "Bars: 95 % intervals of posts and seeds. Pairs that chose the best step are counted."
+    return [Figure("few-shot", test, f"What pairs of {target} buy", on, result.plot(), note)]
 
 
 def _recipes(result: Recipes) -> list[Figure]:
@@ -131,6 +145,7 @@ def _ceiling(result: CeilingResult) -> list[Figure]:
 _FIGURES: dict[type[ExperimentResult], Callable[[Any], list[Figure]]] = {
     Scaling: _scaling,
     Transfer: _transfer,
+    FewShot: _few_shot,
     Recipes: _recipes,
     Search: _search,
     CeilingResult: _ceiling,

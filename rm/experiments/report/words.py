@@ -15,6 +15,14 @@ OVER_SEEDS = (
     "Figures are means over seeds, and so are the ends of their intervals. All seeds are tested on the same pairs: "
     "more seeds do not narrow the interval, and the luck of a single seed is not in it."
 )
+WITH_SEEDS = (
+    "Figures are means over seeds. Their intervals, and those of paired differences, add the variance of seeds to that "
+    "of posts where there are several seeds; with one seed they hold for these models alone."
+)
+POWER = (
+    "A difference is compared on the same test pairs. Beside it stands the smallest difference that 80 % of such tests "
+    "would tell from 0."
+)
 UNSEEN = "No post of a test was trained on, by any run or by a run that it started from."
 VOTES = (
     "Votes are not quality. They are the taste of those who read a thread early enough to vote, in one community, "
@@ -49,7 +57,7 @@ def limits(stored: Stored) -> list[str]:
         said.append(ONE_SEED)
     if stored.kind == "search":
         said.append("The kept candidate was chosen by the figures shown, so its own are too good by some luck.")
-    if stored.kind == "transfer":
+    if stored.kind in ("transfer", "few-shot"):
         said.append("Communities differ in more than taste: in length, in topics, and in how certain their votes are.")
     return [*said, VOTES, SHORTCUTS]
 
@@ -80,12 +88,31 @@ def _scaling(manifest: dict[str, Any]) -> list[str]:
 
 def _transfer(manifest: dict[str, Any]) -> list[str]:
     config = manifest["config"]
+    size = f"{manifest['n_train_pairs']:,} pairs" if config["is_equal"] else "all pairs"
+    taught = {
+        "pairwise": "tested on every one of them",
+        "pooled": "and on a sample of all of them together, tested on every one",
+        "leave-one-out": "and for each on a sample of all others together, tested on the one left out",
+    }[config["design"]]
     grid = (
-        f"{manifest['model']} was trained on {manifest['n_train_pairs']:,} pairs of each of "
+        f"{manifest['model']} was trained on {size} of each of "
         f"{_listed('r/' + name for name in manifest['subreddits'])} in {manifest['pairs']}, with "
-        f"{_counted(config['n_seeds'], 'seed')} each, and tested on every one of them in {manifest['test_pairs']}."
+        f"{_counted(config['n_seeds'], 'seed')} each, {taught} in {manifest['test_pairs']}."
     )
-    return [_training(grid, config), INTERVALS, OVER_SEEDS, UNSEEN]
+    return [_training(grid, config), INTERVALS, WITH_SEEDS, POWER, UNSEEN]
+
+
+def _few_shot(manifest: dict[str, Any]) -> list[str]:
+    config = manifest["config"]
+    starts = _listed(config["starts"]) or f"{config['model']} taught by the other communities"
+    sizes = ", ".join(f"{size:,}" for size in config["sizes"])
+    grid = (
+        f"{starts} and, from nothing, {config['model']} were tuned on {sizes} pairs of {config['target']} in "
+        f"{manifest['pairs']} with {_counted(config['n_seeds'], 'seed')} each, and tested on {manifest['test_pairs']}; "
+        "a quarter as many validation pairs chose the best step."
+    )
+    rates = "An exchange rate is read off a curve that never falls and is linear in the log of pairs between its sizes."
+    return [_training(grid, config), INTERVALS, WITH_SEEDS, POWER, rates, UNSEEN]
 
 
 def _recipes(manifest: dict[str, Any]) -> list[str]:
@@ -126,6 +153,7 @@ def _ceiling(manifest: dict[str, Any]) -> list[str]:
 _METHODS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "scaling": _scaling,
     "transfer": _transfer,
+    "few-shot": _few_shot,
     "recipes": _recipes,
     "search": _search,
     "ceiling": _ceiling,

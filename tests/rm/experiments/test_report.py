@@ -36,6 +36,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str,
     return workspace, {
         "grid": rm.scaling(planted, ["scratch-10k"], [60, 120], seeds=1, name="grid", n_workers=1, **QUICK),
         "across": rm.transfer(planted, "scratch-10k", max_pairs=60, name="across", n_workers=1, **QUICK),
+        "few": rm.few_shot(
+            planted, "scratch-10k", "beta", sizes=(0, 40), source_sizes=(40,), name="few", n_workers=1, **QUICK
+        ),
         "taught": rm.recipes([planted, other], tests="hard-test", name="taught", n_workers=1),
         "tried": rm.search(planted, "scratch-10k", [stage], start=QUICK, name="tried", n_workers=1),
         "top": rm.ceiling(planted, name="top"),
@@ -68,7 +71,7 @@ def test_a_report_has_everything_and_loads_nothing(
     for name, result in results.items():
         assert f'<section id="{name}">' in page
         assert result.sentence.split("`")[0] in page
-        command = f"experiment {open_experiment(workspace, name).kind}"
+        command = f"experiment {open_experiment(workspace, name).kind}".replace("few-shot", "transfer")
         assert command in page and f"lurker experiment report {name}" in page
     assert "default-src 'none'" in page
     assert not re.findall(r'(?:src|href)="(?!#|data:text/csv)', page)
@@ -110,9 +113,10 @@ def _check_figures(folder: Path) -> None:
 
 
 def test_names_are_shown_as_text(copied: Workspace, tmp_path: Path) -> None:
-    file = copied.root / "experiments/across/transfer.parquet"
-    table = pl.read_parquet(file)
-    table.with_columns(pl.col("source", "target").replace("alpha", HOSTILE)).write_parquet(file)
+    for name in ("transfer", "transfer-differences"):
+        file = copied.root / f"experiments/across/{name}.parquet"
+        table = pl.read_parquet(file)
+        table.with_columns(pl.col("source", "target").replace("alpha", HOSTILE)).write_parquet(file)
     page = rm.report(copied, "across", tmp_path / "page.html").page.read_text(encoding="utf-8")
     assert "<img" not in page and "\u202e" not in page.split("<svg")[0]
     assert "&lt;img src=x onerror=alert(1)&gt;[U+202E]" in page
@@ -156,7 +160,7 @@ def test_bad_calls(
     made: tuple[Workspace, dict[str, ExperimentResult]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, _ = made
-    with pytest.raises(CallError, match=r"no experiment 'gird' .*it has: across, grid, taught, top, tried"):
+    with pytest.raises(CallError, match=r"no experiment 'gird' .*it has: across, few, grid, taught, top, tried"):
         rm.report(workspace, "gird", tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
