@@ -23,7 +23,7 @@ from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
 from rm.runs.train_run import lacks_baselines, train_run
 from rm.training.identity import model_digest
-from rm.training.run_folder import MODEL, RESULT, RunConfig, describe_run, short_name
+from rm.training.run_folder import MODEL, RESULT, RunConfig, describe_run, run_writer, short_name
 
 TFIDF = "tfidf"
 """A model that leaves no run: `lurker.pairwise.fit_tfidf`."""
@@ -131,6 +131,9 @@ def run_cells(
     waiting = sorted((cell for cell in cells if not is_finished(cell)), key=lambda cell: (-cell.cost, cell.run_id))
     if len(waiting) < len(cells):
         say(f"{len(cells) - len(waiting)} of {len(cells)} cells are already finished.")
+    if writers := [by for cell in waiting if (by := run_writer(experiment.workspace, cell.run_id))]:
+        others = ", ".join(sorted(set(writers)))
+        say(f"{others} trains {len(writers)} of these cells already: this call waits for them and trains the others.")
     total = sum(cell.cost for cell in waiting) or 1.0
     run_ids = [cell.run_id for cell in cells]
     record_cells(experiment, run_ids, ())

@@ -1,7 +1,7 @@
 """Accuracy against data and model size: a grid of models x sizes x seeds on one test."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import polars as pl
@@ -9,7 +9,7 @@ import polars as pl
 from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import LurkerError
-from lurker.files import read_json, write_json, write_parquet
+from lurker.files import atomic_path, read_json, write_json, write_parquet
 from lurker.pair_sets import PairSet, pair_set_name, read_pairs, require_pair_set, split_of
 from lurker.progress import say
 from lurker.report import ResultTable
@@ -26,6 +26,7 @@ from rm.experiments.cells import (
     result_file,
     train_cells,
 )
+from rm.experiments.checklist import CHECKLIST, Item, checklist, open_questions, to_markdown
 from rm.experiments.config import (
     Experiment,
     experiment_on,
@@ -46,6 +47,8 @@ class Scaling(ExperimentResult):
 
     fit: ScalingFit
     """the curve through the runs, and what it says"""
+    checklist: tuple[Item, ...] = ()
+    """the questions of (Mis)Fitting, arXiv 2502.18969, with the answers of this experiment"""
 
     @property
     def sentence(self) -> str:
@@ -79,12 +82,16 @@ class Scaling(ExperimentResult):
 
     def result_tables(self) -> Sequence[ResultTable]:
         """The accuracies with their intervals, then the figures of the fit with the sentence that follows from them."""
-        return [self.table(), self.sources(), self.fit.table()]
+        fit = self.fit.table()
+        if self.checklist:
+            fit = replace(fit, note=f"{fit.note}\n{open_questions(self.checklist)} ({CHECKLIST}.md).")
+        return [self.table(), self.sources(), fit]
 
     def report(self) -> dict[str, Any]:
         """The JSON object that the command prints."""
         means = mean_over_seeds(self.frame).to_dicts()
-        return {**ExperimentResult.report(self), "means": means, "fit": self.fit.to_json()}
+        answers = [asdict(item) for item in self.checklist]
+        return {**ExperimentResult.report(self), "means": means, "fit": self.fit.to_json(), "checklist": answers}
 
     def plot(self, against: X | Literal["parameters"] | None = None) -> Any:
         """The dashboard's chart of accuracy against pairs, tokens, time or parameters; the axis of the fit by default.
@@ -180,7 +187,12 @@ def run_scaling(experiment: Experiment, config: ScalingConfig, x: X = "pairs") -
         "cells": [cell.run_id for cell in finished],
     }
     write_json(manifest, experiment.folder / "manifest.json")
-    return Scaling(experiment, table, failures, fit)
+    train = {cell.config.model: cell.config.train for cell in finished}
+    items = checklist(replace(config, models=tuple(train)), tuple(train.values()), table, fit)
+    write_json([asdict(item) for item in items], experiment.folder / f"{CHECKLIST}.json")
+    with atomic_path(experiment.folder / f"{CHECKLIST}.md") as temporary:
+        temporary.write_text(to_markdown(items, f"Checklist of {experiment.name}"), encoding="utf-8")
+    return Scaling(experiment, table, failures, fit, items)
 
 
 def _with_earlier_grid(

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from lurker.errors import CallError, LurkerError
-from lurker.files import read_object
+from lurker.files import read_json, read_object
 from lurker.schema import (
     CEILING,
     FEW_SHOT,
@@ -25,6 +25,7 @@ from lurker.schema import (
 )
 from lurker.workspace import Workspace
 from rm.experiments.ceiling import CeilingResult
+from rm.experiments.checklist import CHECKLIST, from_json
 from rm.experiments.config import Experiment
 from rm.experiments.few_shot import FewShot
 from rm.experiments.recipe_comparison import Recipes, rewards_name
@@ -132,7 +133,10 @@ def _scaling(experiment: Experiment, _: dict[str, Any], failures: tuple[Failure,
     fit_file = experiment.folder / "fit.json"
     frame = _read(experiment.folder / "scaling.parquet", SCALING)
     with _report_damage(fit_file):
-        return Scaling(experiment, frame, failures, fit_from_json(read_object(fit_file)))
+        fit = fit_from_json(read_object(fit_file))
+    file = experiment.folder / f"{CHECKLIST}.json"
+    with _report_damage(file):
+        return Scaling(experiment, frame, failures, fit, from_json(read_json(file)) if file.exists() else ())
 
 
 def _transfer(experiment: Experiment, _: dict[str, Any], failures: tuple[Failure, ...]) -> Transfer:

@@ -63,8 +63,11 @@ class Objective(Protocol):
             The loss in nats, a scalar with its graph, and the number of tokens read.
         """
 
-    def validation_log_loss(self) -> float:
-        """Mean log loss of the validation examples in nats, equal on every process; may be infinite or NaN."""
+    def validate(self) -> tuple[float, float]:
+        """Mean log loss in nats, which may be infinite or NaN, and accuracy on the validation examples.
+
+        They are equal on every process.
+        """
 
     def describe(self, examples: Indices) -> str:
         """Where these training examples come from, for an error message."""
@@ -135,7 +138,7 @@ def train(
             state.step += 1
             state.n_tokens += n_tokens
             if step.is_evaluated:
-                metrics["validation_log_loss"] = _evaluate(objective, state, folder, model)
+                metrics |= _evaluate(objective, state, folder, model)
             log(state.step, metrics)
             advance(1)
             now = time.monotonic()
@@ -218,9 +221,9 @@ def _accumulate_gradients(
     return processes.sum_value(loss), int(processes.sum_value(n_tokens))
 
 
-def _evaluate(objective: Objective, state: TrainingState, folder: Path, model: Any) -> float:
-    """Take the validation log loss; save the weights if it is the best so far."""
-    loss = objective.validation_log_loss()
+def _evaluate(objective: Objective, state: TrainingState, folder: Path, model: Any) -> dict[str, float]:
+    """Take log loss and accuracy of validation; save the weights if the log loss is the best so far."""
+    loss, accuracy = objective.validate()
     if not math.isfinite(loss):
         raise LurkerError(f"The validation log loss is {loss}.", "Lower the learning rate: `--set learning_rate=...`.")
     if loss < state.best_validation_log_loss:
@@ -228,7 +231,7 @@ def _evaluate(objective: Objective, state: TrainingState, folder: Path, model: A
         state.best_step, state.best_validation_log_loss, state.n_worse = state.step, loss, 0
     else:
         state.n_worse += 1
-    return loss
+    return {"validation_log_loss": loss, "validation_accuracy": accuracy}
 
 
 def _clip_gradients(network: nn.Module, max_norm: float) -> float:

@@ -11,7 +11,7 @@ import polars as pl
 from lurker.arguments import as_list
 from lurker.config import fingerprint, to_dict
 from lurker.errors import CallError, LurkerError
-from lurker.locks import locked
+from lurker.locks import holder, locked
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.workspace import Workspace
 from rm.pairs.subsets import content_digest, subset
@@ -109,9 +109,19 @@ def run_lock(workspace: Workspace, run_id: str, *, waits: bool) -> AbstractConte
     if folder.exists() and not folder.is_dir():
         raise CallError(f"{folder} is a file, not the folder of a run.", "Remove it, or choose another name.")
     busy = LurkerError(
-        f"Run {run_id} is being written by another process.", "Wait until it has finished, then repeat the command."
+        f"Run {run_id} is being written by {run_writer(workspace, run_id) or 'another process'}.",
+        "Wait until it has finished, then repeat the command.",
     )
-    return locked(workspace.root / LOCKS / f"run-{run_id}", waits=waits, busy=busy)
+    return locked(_lock_file(workspace, run_id), waits=waits, busy=busy)
+
+
+def run_writer(workspace: Workspace, run_id: str) -> str:
+    """The process that writes a run now, in words; empty if none does."""
+    return holder(_lock_file(workspace, run_id))
+
+
+def _lock_file(workspace: Workspace, run_id: str) -> Path:
+    return workspace.root / LOCKS / f"run-{run_id}"
 
 
 def short_name(name: str) -> str:
