@@ -21,7 +21,8 @@ from rm.experiments.scaling import Scaling
 from rm.experiments.search import Search
 from rm.experiments.transfer import Transfer
 
-BY_POST = "Bands and bars: 95 % intervals, clustered by post."
+BY_POST = "Bars: 95 % intervals, clustered by post."
+OF_BOTH = "Bands: 95 % intervals of test posts and, with two seeds or more, of seeds."
 TRUTH = "truth"
 ROW_PX, LINE_PX, CELL_PX = 24, 14, 42
 """Height of a row, of one of several marks in a row, and of a cell of a heatmap."""
@@ -52,13 +53,13 @@ def _scaling(result: Scaling) -> list[Figure]:
             "Accuracy against training pairs",
             f"{trained}{seeds}",
             by_data,
-            f"{BY_POST} Grey lines are baselines.{dashed}",
+            f"{OF_BOTH} Grey lines are baselines.{dashed}",
         )
     ]
     if models["n_parameters"].n_unique() > 1:
         by_size = charts.accuracy_by_parameters(curve)
         title = "Accuracy against model size"
-        drawn.append(Figure("accuracy-by-size", test, title, f"{trained}{seeds}", by_size, BY_POST))
+        drawn.append(Figure("accuracy-by-size", test, title, f"{trained}{seeds}", by_size, OF_BOTH))
     return drawn
 
 
