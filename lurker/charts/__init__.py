@@ -7,6 +7,7 @@ from lurker.charts.audit import ledger_waterfall, love_plot, probe_intervals
 from lurker.charts.ceiling import ceiling_intervals
 from lurker.charts.community_map import community_correlations, community_map
 from lurker.charts.few_shot import few_shot_curves
+from lurker.charts.learning import learning_accuracy, learning_losses
 from lurker.charts.looks import reliability
 from lurker.charts.overview import reach
 from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
@@ -21,6 +22,8 @@ __all__ = [
     "community_correlations",
     "community_map",
     "few_shot_curves",
+    "learning_accuracy",
+    "learning_losses",
     "ledger_waterfall",
     "love_plot",
     "probe_intervals",

@@ -29,6 +29,7 @@ from lurker.schema.results import (
     TRANSFER,
     TRANSFER_DIFFERENCES,
 )
+from lurker.schema.votes import ITEMS, RATERS, REMARKS, VOTES
 
 __all__ = [
     "CEILING",
@@ -36,13 +37,16 @@ __all__ = [
     "EVALUATIONS",
     "FEW_SHOT",
     "FEW_SHOT_DIFFERENCES",
+    "ITEMS",
     "OBSERVATIONS",
     "PAIRS",
     "POSTS",
     "PREDICTIONS",
+    "RATERS",
     "READABLE_VERSIONS",
     "RECIPES",
     "RECIPE_DIFFERENCES",
+    "REMARKS",
     "SCALING",
     "SCHEMA_VERSION",
     "SEARCH",
@@ -50,6 +54,7 @@ __all__ = [
     "TRANSFER",
     "TRANSFER_DIFFERENCES",
     "TRUTH",
+    "VOTES",
     "WORKSPACE_TABLES",
     "Column",
     "Table",

@@ -1,6 +1,7 @@
 """The cells of an experiment: training runs whose ids follow from their content, each run once, locally or on Ray."""
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from lurker.progress import progress, reported_in, reports, say
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import Which
 from rm.experiments.config import Experiment
+from rm.experiments.remaining import CellTimes
 from rm.experiments.results import Failure, record_cells, require_finished
 from rm.models.ladder import LADDER, slug
 from rm.pairs.subsets import content_digest, texts
@@ -142,7 +144,6 @@ def run_cells(
     if writers := [by for cell in waiting if (by := run_writer(experiment.workspace, cell.run_id))]:
         others = ", ".join(sorted(set(writers)))
         say(f"{others} trains {len(writers)} of these cells already: this call waits for them and trains the others.")
-    total = sum(cell.cost for cell in waiting) or 1.0
     run_ids = [cell.run_id for cell in cells]
     record_cells(experiment, run_ids, ())
     report_files = [(cell.run_id, experiment.workspace.folder("runs", cell.run_id) / REPORT) for cell in waiting]
@@ -150,9 +151,10 @@ def run_cells(
         with suppress(OSError):  # the cell itself reports what is wrong with its folder
             file.unlink(missing_ok=True)  # left behind by a cell that was killed
     failures = []
+    times = CellTimes([cell.cost for cell in waiting], [file for _, file in report_files])
     with (
         running(experiment.engine),
-        progress(f"{len(waiting)} cells", 100.0, "%", notes=lambda: reports(report_files)) as advance,
+        progress(f"{len(waiting)} cells", 100.0, "%", notes=lambda: reports(report_files), estimate=times),
     ):
         has_gpu = bool(waiting) and gpus_available(experiment.engine) > 0
         outcomes = run_tasks(
@@ -165,7 +167,7 @@ def run_cells(
         for index, outcome in outcomes:
             if outcome.error is not None:
                 failures.append(Failure(waiting[index].run_id, _in_words(outcome.error)))
-            advance(100.0 * waiting[index].cost / total)
+            times.finish(index, outcome.value if isinstance(outcome.value, float) else None)
     failures.sort(key=lambda failure: failure.cell)
     record_cells(experiment, run_ids, failures)
     return tuple(failures)
@@ -175,9 +177,11 @@ def _in_words(error: BaseException) -> str:
     return str(error) if isinstance(error, LurkerError) else f"{type(error).__name__}: {error}"
 
 
-def train_cell_task(root: str, run_id: str, config: RunConfig, baselines: Which) -> None:
-    """Train one cell, in a worker."""
+def train_cell_task(root: str, run_id: str, config: RunConfig, baselines: Which) -> float:
+    """Train one cell, in a worker; the seconds it took."""
+    started = time.monotonic()
     train_cell(Workspace(Path(root)), run_id, config, baselines)
+    return time.monotonic() - started
 
 
 def train_cell(workspace: Workspace, run_id: str, config: RunConfig, baselines: Which = "all") -> None:

@@ -19,10 +19,10 @@ from torch.distributed.checkpoint.state_dict import (
 
 from lurker.errors import LurkerError
 from lurker.files import atomic_path
+from lurker.learning_curves import METRICS
 from rm.training.distributed import current_processes, is_sharded
 
 CHECKPOINT = "checkpoint.pt"
-METRICS = "metrics.jsonl"
 GATHER_TO_FIRST = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
 SCATTER_FROM_FIRST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
 

@@ -48,6 +48,19 @@ def test_a_page_of_a_full_workspace(open_page: OpenPage, full_root: Path, page: 
     assert charts_on(app) == {"scaling": 2, "recipes": 2, "audit": 4, "reader": 0}.get(page, 1)
 
 
+def test_the_learning_curve_of_a_run(open_page: OpenPage, empty_root: Path, tmp_path: Path) -> None:
+    assert "lurker rm train" in texts(open_page(empty_root, "runs"))
+    shutil.copytree(empty_root, tmp_path / "w")
+    run = tmp_path / "w/runs/young"
+    write_json({"model": "scratch-10k", "pairs": "p"}, run / "config.json")
+    lines = [{"step": step, "train_log_loss": 0.7 - 0.01 * step} for step in range(1, 5)]
+    lines[-1] |= {"validation_log_loss": 0.68, "validation_accuracy": 0.6}
+    (run / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    app = open_page(tmp_path / "w", "runs")
+    assert not app.exception and charts_on(app) == 2
+    assert "unfinished, 4 steps" in texts(app).replace("\\", "")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_of_an_empty_workspace_shows_what_to_run(open_page: OpenPage, empty_root: Path, page: str) -> None:
     app = open_page(empty_root, page)
