@@ -18,8 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from own_process import processor
-
+from lurker.machine import processor
 from lurker.progress import say
 from lurker.report import print_json, print_table
 

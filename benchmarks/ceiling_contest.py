@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from own_process import processor
 
 from features.pairing.label_noise import fit_prior, label_confidence
 from features.pairing.votes_cast import confidence_from_votes, count_looks, fit_votes_cast, look
 from ingest.simulator.config import SimulationConfig
 from ingest.simulator.world import simulate
+from lurker.machine import processor
 from lurker.pairwise import TextReward, fit_tfidf
 from lurker.progress import progress
 from lurker.report import print_json

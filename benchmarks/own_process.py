@@ -1,12 +1,10 @@
 """Time and peak memory of a function, run in its own process so that no other work counts."""
 
 import multiprocessing
-import os
 import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 
@@ -19,14 +17,6 @@ class Measured:
     time_s: float
     peak_gb: float
     """of the entire process, including input and interpreter"""
-
-
-def processor() -> str:
-    """The processor's name, number of cores in use and the instruction sets that matter here."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().split("\n") if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in lines.items()}
-    known = [flag for flag in ("avx2", "avx512f", "amx_tile") if flag in fields["flags"].split()]
-    return f"{fields['model name']}, {len(os.sched_getaffinity(0))} cores, {', '.join(known) or 'no AVX2'}"
 
 
 def run_alone(function: Callable[..., Any], *arguments: Any) -> Measured:

@@ -11,6 +11,9 @@ PAGES = {
         st.Page("views/transfer.py", title="Transfer", icon=":material/grid_on:", url_path="transfer"),
         st.Page("views/recipes.py", title="Recipes", icon=":material/balance:", url_path="recipes"),
     ],
+    "Models": [
+        st.Page("views/runs.py", title="Runs", icon=":material/show_chart:", url_path="runs"),
+    ],
     "Pairs": [
         st.Page("views/audit.py", title="Audit", icon=":material/fact_check:", url_path="audit"),
         st.Page("views/reader.py", title="Reader", icon=":material/menu_book:", url_path="reader"),

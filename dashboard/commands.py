@@ -1,4 +1,4 @@
-"""`lurker dashboard`: serve the pages on this machine."""
+"""`lurker dashboard`: serve the pages on this machine, or write the experiments as one page."""
 
 import os
 import socket
@@ -7,7 +7,9 @@ from typing import Any
 
 import typer
 
+from lurker.cli import run
 from lurker.errors import CallError
+from lurker.workspace import Workspace, open_workspace
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -49,11 +51,33 @@ THEME_OPTIONS: dict[str, Any] = {
 def dashboard(
     ctx: typer.Context,
     port: int = typer.Option(DEFAULT_PORT, "--port", min=1, max=65_535, help="Port on 127.0.0.1."),
+    out: Path | None = typer.Option(
+        None, "--export", metavar="FILE", help="Write a page of all experiments, .html, in place of serving."
+    ),
 ) -> None:
     """Explore the workspace in the browser: overview, experiments, audits and the pairs themselves."""
     root: Path = ctx.obj
+    if out is not None:
+        export(open_workspace(root), out)
+        return
     require_free_port(port)
     serve(root.expanduser().resolve(), port)
+
+
+def export(workspace: Workspace, out: Path) -> None:
+    """Write all finished experiments as one page that stands alone, by the command that writes reports.
+
+    Raises:
+        CallError: there is no experiment, or the file's name does not end in .html.
+    """
+    if out.suffix.lower() != ".html":
+        raise CallError(f"The page is a file that ends in .html, got {out}.", "For example `--export report.html`.")
+    names = workspace.names("experiments", "manifest.json")
+    if not names:
+        raise CallError(f"There is no experiment in {workspace.root} yet.", "Make one: `lurker experiment --help`.")
+    code = run(["--workspace", str(workspace.root), "experiment", "report", *names, "--out", str(out)])
+    if code:
+        raise typer.Exit(code)
 
 
 def require_free_port(port: int) -> None:

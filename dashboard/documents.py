@@ -135,6 +135,23 @@ def scaling_fit(workspace: Workspace, name: str) -> ScalingFit | None:
         return ScalingFit(str(content["sentence"]), str(content["left_out"]), curve)
 
 
+def findings(workspace: Workspace, name: str) -> dict[str, Any] | None:
+    """What a transfer experiment shows: sentence, and net transfer and map, or exchange rates; None of older versions.
+
+    Raises:
+        LurkerError: the file is damaged or lacks an entry.
+    """
+    path = workspace.root / "experiments" / name / "findings.json"
+    if not path.exists():
+        return None
+    content: dict[str, Any] = read_json(path)
+    with _report_damage(path):
+        content["sentence"] = str(content["sentence"])
+        for one in content.get("exchange", ()):
+            _ = one["what"], one["words"]
+    return content
+
+
 def pair_set(workspace: Workspace, name: str) -> PairSetSummary:
     """The manifest of a pair set.
 

@@ -9,10 +9,20 @@ import polars as pl
 from dashboard.parquet import FileVersion, read_table
 from lurker import charts
 from lurker.pair_sets import HARD_TEST
-from lurker.schema import EVALUATIONS, RECIPE_DIFFERENCES, RECIPES, SCALING, TRANSFER
+from lurker.schema import (
+    EVALUATIONS,
+    FEW_SHOT_DIFFERENCES,
+    RECIPE_DIFFERENCES,
+    RECIPES,
+    SCALING,
+    TRANSFER,
+    TRANSFER_DIFFERENCES,
+)
+from lurker.seeds import mean_over_seeds
 from lurker.workspace import Workspace
 
-ExperimentKind = Literal["scaling", "transfer", "recipes"]
+ExperimentKind = Literal["scaling", "transfer", "few-shot", "recipes"]
+Differences = Literal["differences", "transfer-differences", "few-shot-differences"]
 
 
 def experiment_names(workspace: Workspace, kind: ExperimentKind) -> list[str]:
@@ -21,8 +31,8 @@ def experiment_names(workspace: Workspace, kind: ExperimentKind) -> list[str]:
     return [name for name in names if experiment_file(workspace, name, kind).exists()]
 
 
-def experiment_file(workspace: Workspace, name: str, table: ExperimentKind | Literal["differences"]) -> Path:
-    """One table of an experiment: that of its kind, or the differences between recipes."""
+def experiment_file(workspace: Workspace, name: str, table: ExperimentKind | Differences) -> Path:
+    """One table of an experiment: that of its kind, or the differences between recipes, sources or starts."""
     return workspace.root / "experiments" / name / f"{table}.parquet"
 
 
@@ -35,8 +45,8 @@ def scaling_cells(file: FileVersion) -> pl.DataFrame:
 
 @lru_cache(maxsize=32)
 def scaling_curve(file: FileVersion) -> pl.DataFrame:
-    """As `lurker.charts.scaling_curve` of the file."""
-    return charts.scaling_curve(scaling_cells(file))
+    """As `lurker.seeds.mean_over_seeds` of the file."""
+    return mean_over_seeds(scaling_cells(file))
 
 
 @lru_cache(maxsize=32)
@@ -62,9 +72,16 @@ def hard_test_accuracy(file: FileVersion) -> pl.DataFrame:
 
 
 @lru_cache(maxsize=32)
-def transfer_matrix(file: FileVersion) -> pl.DataFrame:
-    """As `lurker.charts.transfer_matrix` of the file."""
-    return charts.transfer_matrix(read_table(file, TRANSFER))
+def transfer_matrix(file: FileVersion, differences: FileVersion | None = None) -> pl.DataFrame:
+    """As `lurker.charts.transfer_matrix` of the files."""
+    paired = None if differences is None else read_table(differences, TRANSFER_DIFFERENCES)
+    return charts.transfer_matrix(read_table(file, TRANSFER), paired)
+
+
+@lru_cache(maxsize=32)
+def few_shot_differences(file: FileVersion) -> pl.DataFrame:
+    """The FEW_SHOT_DIFFERENCES table of one experiment."""
+    return read_table(file, FEW_SHOT_DIFFERENCES)
 
 
 @lru_cache(maxsize=32)

@@ -35,14 +35,10 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def commands() -> Iterator[tuple[str, Any]]:
     """Every command as (`lurker ...`, Click command), groups excluded, in the order of `--help`."""
-    import typer
+    from lurker.cli import MOUNTED, mounted_command
 
-    from lurker.cli import MOUNTED
-
-    for name, (target, _) in MOUNTED.items():
-        module, _, attribute = target.partition(":")
-        mounted = typer.main.get_command(getattr(importlib.import_module(module), attribute))
-        yield from _leaves(f"lurker {name}", mounted)
+    for name in MOUNTED:
+        yield from _leaves(f"lurker {name}", mounted_command(name))
 
 
 def _leaves(path: str, command: Any) -> Iterator[tuple[str, Any]]:
@@ -171,10 +167,12 @@ def _field_default(field: Any) -> str:
 
 def tables() -> str:
     """One section per table of lurker/schema: its key and its columns."""
-    from lurker.schema import Table, pairs, reddit, results
+    from lurker.schema import Table, pairs, reddit, results, votes
 
     sections = []
-    defined = [one for module in (reddit, pairs, results) for one in vars(module).values() if isinstance(one, Table)]
+    defined = [
+        one for module in (reddit, pairs, results, votes) for one in vars(module).values() if isinstance(one, Table)
+    ]
     for table in defined:
         rows = [
             (f"`{name}`", str(column.dtype), "yes" if column.nullable else "", column.meaning)

@@ -88,7 +88,7 @@ def audit(
         False, "--looks", help="Judge labels of first looks by the votes cast later, where comments were seen twice."
     ),
     natural: bool = typer.Option(
-        False, "--natural", help="Compare with threads in contest mode, whose order Reddit draws by lot."
+        False, "--natural", help="Compare with threads in random order (contest mode) or with hidden scores."
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:

@@ -173,7 +173,7 @@ class TwoLooks(Displayed):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NaturalExperiments(Displayed):
-    """What time foretells in threads whose order was drawn by lot, and in ordinary ones."""
+    """What time foretells in threads in another order or with hidden scores, and in ordinary ones."""
 
     report: dict[str, Any]
     """The content of natural.json."""
@@ -185,7 +185,7 @@ class NaturalExperiments(Displayed):
             | {"earlier wins": _format_interval(row, "earlier_wins")}
             for row in self.report["threads"]
         ]
-        title = f"Natural experiments: {self.report['pairs']} and threads whose order was drawn by lot"
+        title = f"Natural experiments: what time foretells of {self.report['pairs']}, by kind of thread"
         return ResultTable(title, rows, self.report["verdict"])
 
 

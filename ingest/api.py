@@ -280,7 +280,7 @@ def refresh(
 
 
 def simulate(
-    workspace: AnyWorkspace, *, seed: int = 0, n_posts: int = 3_000, ingest: bool = True, **parameters: float
+    workspace: AnyWorkspace, *, seed: int = 0, n_posts: int = 3_000, ingest: bool = True, **parameters: float | str
 ) -> SimulationReport:
     """Write the dump files of a simulated Reddit with a known truth, and ingest them like real ones.
 

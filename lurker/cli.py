@@ -31,6 +31,10 @@ MOUNTED = {
     "pairs": ("features.commands:app", "Build, audit and compare preference pairs."),
     "rm": ("rm.commands:app", "Train, evaluate and apply reward models."),
     "experiment": ("rm.experiments.commands:app", "Compare data sizes, model sizes, communities and recipes."),
+    "arena": (
+        "dashboard.arena.commands:app",
+        "Collect blind human votes, and learn from them.",
+    ),
     "dashboard": ("dashboard.commands:app", "Explore the workspace in the browser."),
     "status": ("lurker.status:app", "Show what the workspace contains."),
 }
@@ -40,10 +44,18 @@ class _Mounted(TyperCommand):
     """A name and a line of help, replaced by the package's real command when it is called."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        target, _ = MOUNTED[str(self.name)]
+        return mounted_command(str(self.name)).make_context(info_name, args, parent=parent, **extra)
+
+
+def mounted_command(name: str) -> Any:
+    """The command of that name; of one that two packages share, a group with the commands of both."""
+    commands = []
+    for target in MOUNTED[name][0].split(" + "):
         module_name, _, attribute = target.partition(":")
-        app = getattr(importlib.import_module(module_name), attribute)
-        return typer.main.get_command(app).make_context(info_name, args, parent=parent, **extra)
+        commands.append(typer.main.get_command(getattr(importlib.import_module(module_name), attribute)))
+    for other in commands[1:]:
+        commands[0].commands |= other.commands  # type: ignore[attr-defined]
+    return commands[0]
 
 
 class _Root(TyperGroup):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,21 @@ def locked(path: Path, *, waits: bool, busy: LurkerError | None = None) -> Itera
         os.close(descriptor)
 
 
+def holder(path: Path) -> str:
+    """Who holds the lock of this path, in words; empty when nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return ""
+    except BlockingIOError:
+        return os.read(descriptor, 200).decode(errors="replace") or "another process"
+    finally:
+        os.close(descriptor)
+
+
 def _acquire(path: Path, *, waits: bool) -> int | None:
     """A descriptor that holds the lock; None when another process has it."""
     while True:
@@ -46,6 +62,8 @@ def _acquire(path: Path, *, waits: bool) -> int | None:
             raise
         try:
             if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
                 return descriptor
         except FileNotFoundError:
             pass

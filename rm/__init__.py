@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from rm.api import diagnose as diagnose
     from rm.api import evaluate as evaluate
     from rm.api import export as export
+    from rm.api import few_shot as few_shot
     from rm.api import load as load
     from rm.api import recipes as recipes
+    from rm.api import report as report
     from rm.api import scaling as scaling
     from rm.api import search as search
     from rm.api import train as train
@@ -31,8 +33,10 @@ __all__ = [
     "diagnose",
     "evaluate",
     "export",
+    "few_shot",
     "load",
     "recipes",
+    "report",
     "scaling",
     "search",
     "train",

@@ -24,7 +24,9 @@ from rm.evaluation.diagnose import Diagnosis, diagnose_run
 from rm.evaluation.evaluate_run import Evaluation
 from rm.experiments.ceiling import ceiling
 from rm.experiments.config import make_config, pair_set_names
+from rm.experiments.few_shot import few_shot
 from rm.experiments.recipe_comparison import recipes
+from rm.experiments.report.write import report
 from rm.experiments.scaling import scaling
 from rm.experiments.search import search
 from rm.experiments.transfer import transfer
@@ -53,8 +55,10 @@ __all__ = [
     "diagnose",
     "evaluate",
     "export",
+    "few_shot",
     "load",
     "recipes",
+    "report",
     "scaling",
     "search",
     "train",

@@ -25,16 +25,44 @@ def list_command(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command("show")
-def show_command(ctx: typer.Context, run: RunId, as_json: AsJson = False) -> None:
-    """Show a finished run: the accuracies of its model and baselines by pair set, split and subreddit."""
+def show_command(
+    ctx: typer.Context,
+    run: RunId,
+    follow: bool = typer.Option(False, "--follow", help="Draw the learning curve again every second while it trains."),
+    as_json: AsJson = False,
+) -> None:
+    """Show a run: the accuracies of its model and baselines once it is finished, and its learning curve."""
     workspace = open_workspace(ctx.obj)
-    from rm import api
+    from rm.runs.show import follow_run, show_run
 
-    evaluations = api.load(workspace, run).evaluations
+    shown = show_run(workspace, run)
     if as_json:
-        print_json({"run_id": run, "evaluations": evaluations.frame.drop("run_id").to_dicts()})
+        print_json(shown.report())
+        return
+    if follow:
+        shown = follow_run(workspace, run)
+    for table in shown.tables():
+        show(table)
+    typer.echo(shown.curve.text())
+
+
+@app.command("delete")
+def delete_command(
+    ctx: typer.Context,
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids of runs, finished or not.")],
+    force: bool = typer.Option(False, "--force", help="Also runs that other runs or experiments are built on."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be deleted, and what uses it."),
+    as_json: AsJson = False,
+) -> None:
+    """Delete runs, all or none; one that other runs or experiments are built on is refused."""
+    workspace = open_workspace(ctx.obj)
+    from rm.runs.delete import delete_runs
+
+    deletion = delete_runs(workspace, runs, force=force, is_dry=dry_run)
+    if as_json:
+        print_json(deletion.report())
     else:
-        show(evaluations.table())
+        show(deletion.table())
 
 
 @app.command("train")

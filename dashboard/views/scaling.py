@@ -85,8 +85,9 @@ def _reading_note(curve: pl.DataFrame, cells: pl.DataFrame, *, is_fitted: bool) 
     n_test_pairs, n_seeds = curve.select(pl.col("n_test_pairs", "n_seeds").max()).row(0)
     return (
         f"Trained on **{train_pairs}**, tested on **{test_pairs}** ({n_test_pairs:,} pairs). "
-        f"Points are means over up to {n_seeds} seeds; bands are the mean of the seeds' 95 % intervals, clustered by "
-        "post. All seeds are tested on the same pairs, so more seeds do not narrow them. Grey lines are baselines"
+        f"Points are means over up to {n_seeds} seeds; bands are 95 % intervals of the test posts and the seeds, apart "
+        "in the table. All seeds are tested on the same pairs, so more seeds narrow their own part only. Grey lines "
+        "are baselines"
         f"{', dashed lines in the colour of a model its fitted curve' if is_fitted else ''}."
     )
 
@@ -103,6 +104,7 @@ def _table(curve: pl.DataFrame, name: str) -> None:
             "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
             "n_test_pairs": st.column_config.NumberColumn("test pairs", format="localized"),
             "n_seeds": st.column_config.NumberColumn("seeds"),
+            "n_tokens": st.column_config.NumberColumn("tokens read", format="localized"),
             "train_time_s": st.column_config.NumberColumn("training (s)", format="%.1f"),
             **{
                 column: st.column_config.NumberColumn(title, format="%.3f")
@@ -110,6 +112,8 @@ def _table(curve: pl.DataFrame, name: str) -> None:
                     "accuracy": "accuracy",
                     "accuracy_low": "95 % from",
                     "accuracy_high": "to",
+                    "by_posts": "± posts",
+                    "by_seeds": "± seeds",
                     "lowest_seed": "lowest seed",
                     "highest_seed": "highest seed",
                 }.items()

@@ -6,6 +6,11 @@ threads look like plain pairs of contest threads: being earlier predicts nothing
 
 A comment that was written earlier is read longer even when the order is random, so contest threads bound the effect of
 ranking, not of presence.
+
+Where moderators ask for it, Reddit hides scores for some minutes. Threads in which a comment was seen with a hidden
+score are ranked as usual, but voters cannot follow what they do not see. Nothing is drawn by lot there, so the pair
+set's pairs of such threads are compared with its own pairs of ordinary threads: the difference is what following
+visible scores adds to being earlier.
 """
 
 from collections.abc import Sequence
@@ -17,13 +22,15 @@ import polars as pl
 
 from lurker.files import write_json
 from lurker.pair_sets import PairSet, read_manifest, read_pairs
-from lurker.schema import POSTS
+from lurker.schema import COMMENTS, POSTS
 from lurker.stats import Estimate, accuracy_interval
 from lurker.workspace import Workspace
 
 NATURAL = "natural.json"
-KINDS = ("contest", "random", "new", "ordinary")
-"""Kinds of threads: contest mode; suggested sorting random or new; all others."""
+KINDS = ("contest", "random", "new", "hidden", "ordinary")
+"""Kinds of threads: contest mode; suggested sorting random or new; scores hidden at first; all others."""
+IN_OTHER_ORDER = KINDS[:3]
+"""Kinds in which being earlier brings no better place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,23 +58,25 @@ def natural_experiments(
         for one, by_kind in rows.items()
         for kind, frame in by_kind.items()
     ]
+    ordinary = f"{name}, ordinary threads", rows[name].get("ordinary")
     contrasts = [
-        _contrast(f"{name}, ordinary threads", rows[name].get("ordinary"), kind, rows[naive].get(kind), config)
-        for kind in KINDS[:-1]
+        *(_contrast(*ordinary, kind, naive, rows[naive].get(kind), config) for kind in IN_OTHER_ORDER),
+        _contrast(*ordinary, "hidden", name, rows[name].get("hidden"), config),
     ]
     report = {"pairs": name, "naive": naive, "threads": table, "contrasts": contrasts}
-    report |= {"verdict": _verdict(contrasts, naive)}
+    report |= {"verdict": _verdict(contrasts)}
     write_json(report, workspace.folder("pairs", name) / NATURAL)
     return report
 
 
-def _verdict(contrasts: list[dict[str, Any]], naive: str) -> str:
-    """The contrasts in words; what cannot be compared is named once."""
+def _verdict(contrasts: list[dict[str, Any]]) -> str:
+    """The contrasts in words; what cannot be compared is named once per pair set."""
     said = [str(one["sentence"]) for one in contrasts if one["difference"] is not None]
-    missing = [str(one["threads"]) for one in contrasts if one["difference"] is None]
-    if missing:
-        kinds = " or ".join(missing) if len(missing) < 3 else f"{', '.join(missing[:-1])} or {missing[-1]}"
-        said.append(f"Too few pairs of {naive} are of {kinds} threads to compare with.")
+    missing = [one for one in contrasts if one["difference"] is None]
+    for pairs in dict.fromkeys(one["pairs"] for one in missing):
+        kinds = [str(one["threads"]) for one in missing if one["pairs"] == pairs]
+        listed = " or ".join(kinds) if len(kinds) < 3 else f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+        said.append(f"Too few pairs of {pairs} are of {listed} threads to compare with.")
     return " ".join(said)
 
 
@@ -79,11 +88,15 @@ def naive_set(pairs: PairSet) -> str | None:
 
 def _by_kind(workspace: Workspace, name: str, subreddits: Sequence[str]) -> dict[str, pl.DataFrame]:
     """The pairs of each kind of thread: post_id, weight, is_earlier (1 if chosen is earlier, 0.5 for a draw)."""
+    comments = workspace.scan(COMMENTS, subreddits).filter("was_score_hidden")
+    hidden = comments.select("post_id").unique().collect()["post_id"]
     kind = (
         pl.when(pl.col("is_contest").fill_null(False))
         .then(pl.lit("contest"))
         .when(pl.col("suggested_sort").is_in(["random", "new"]))
         .then("suggested_sort")
+        .when(pl.col("post_id").is_in(hidden.implode()))
+        .then(pl.lit("hidden"))
         .otherwise(pl.lit("ordinary"))
     )
     posts = workspace.scan(POSTS, subreddits).select("post_id", kind=kind).collect().unique("post_id")
@@ -104,16 +117,21 @@ def _earlier_wins(rows: pl.DataFrame) -> Estimate:
 
 
 def _contrast(
-    label: str, ordinary: pl.DataFrame | None, kind: str, lottery: pl.DataFrame | None, config: NaturalConfig
+    label: str,
+    ordinary: pl.DataFrame | None,
+    kind: str,
+    name: str,
+    contrasted: pl.DataFrame | None,
+    config: NaturalConfig,
 ) -> dict[str, Any]:
-    """The difference in how often the earlier response wins, in words."""
-    other = f"naive pairs of {kind} threads"
-    for which, part in ((f"pairs of {label}", ordinary), (other, lottery)):
+    """The difference in how often the earlier response wins, in words; `contrasted` is of the pair set `name`."""
+    other, named = f"{name} pairs of {kind} threads", {"threads": kind, "pairs": name}
+    for which, part in ((f"pairs of {label}", ordinary), (other, contrasted)):
         if (n := 0 if part is None else part["post_id"].n_unique()) < 2:
             sentence = f"There are no {which} to compare." if not n else f"The {which} are all of one thread."
-            return {"threads": kind, "difference": None, "sentence": sentence}
-    assert ordinary is not None and lottery is not None
-    first, second = _earlier_wins(ordinary), _earlier_wins(lottery)
+            return named | {"difference": None, "sentence": sentence}
+    assert ordinary is not None and contrasted is not None
+    first, second = _earlier_wins(ordinary), _earlier_wins(contrasted)
     difference = first.value - second.value
     half = float(np.hypot(first.high - first.value, second.high - second.value))  # other posts, so independent
     low, high = difference - half, difference + half
@@ -125,4 +143,4 @@ def _contrast(
     else:
         said = f"they differ: {interval}"
     sentence = f"How often the earlier response wins, {label} less {other}: {said}."
-    return {"threads": kind, "difference": difference, "low": low, "high": high, "sentence": sentence}
+    return named | {"difference": difference, "low": low, "high": high, "sentence": sentence}

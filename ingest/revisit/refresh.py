@@ -259,6 +259,7 @@ def updated_rows(old: pl.DataFrame, newest: pl.DataFrame, table: Table) -> pl.Da
         columns |= {"score": pl.when(is_counted).then("score_new").otherwise("score")}
         columns |= {"is_controversial": pl.coalesce("is_controversial_new", "is_controversial")}
         columns |= {"is_score_hidden": pl.col("is_score_hidden") & pl.col("is_score_hidden_new")}
+        columns |= {"was_score_hidden": pl.col("was_score_hidden") | pl.col("was_score_hidden_new")}
         columns |= {f"is_{name}": pl.col(f"is_{name}_new") for name in ("stickied", "distinguished")}
     columns |= {name: pl.when(is_counted).then(f"{name}_new").otherwise(name) for name in ("ups", "downs")}
     columns |= {name: pl.when(is_new_text).then(f"{name}_new").otherwise(name) for name in TEXTS[table.name]}

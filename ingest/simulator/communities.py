@@ -81,12 +81,22 @@ def make_world(config: SimulationConfig) -> World:
 
 
 def draw_tastes(config: SimulationConfig, rng: np.random.Generator) -> Floats:
-    """Weights of the taste words, [subreddits, words]; the correlation of any two rows is exactly `taste_shared`."""
+    """Weights of the taste words, [subreddits, words]; their correlations are exactly those of `taste_layout`."""
     raw = rng.standard_normal((config.n_taste_words, config.n_subreddits + 1))
     basis = np.linalg.qr(raw - raw.mean(axis=0))[0] * np.sqrt(config.n_taste_words)
     rho = config.taste_shared
+    if config.taste_layout == "chain":
+        places = np.arange(config.n_subreddits)
+        chained: Floats = _root(rho ** np.abs(places[:, None] - places)) @ basis[:, 1:].T
+        return chained
     weights: Floats = (np.sqrt(rho) * basis[:, :1] + np.sqrt(1 - rho) * basis[:, 1:]).T
     return weights
+
+
+def _root(correlations: Floats) -> Floats:
+    """A square root of a correlation matrix, which may be singular, [subreddits, subreddits]."""
+    values, vectors = np.linalg.eigh(correlations)
+    return np.asarray(vectors * np.sqrt(np.clip(values, 0.0, None)))
 
 
 def tastes(world: World) -> pl.DataFrame:

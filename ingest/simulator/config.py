@@ -1,10 +1,12 @@
 """The parameters of the simulated Reddit, each with its unit."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ingest.simulator.words import SUBJECT_WORDS, TASTE_WORDS
 
 SUBREDDIT_NAMES = ("SimStories", "SimAdvice", "SimScience", "SimGames", "SimMusic", "SimTravel", "SimFood", "SimFilms")
+TasteLayout = Literal["equal", "chain"]
 MIN_WORDS_OF_PHRASES = 6
 """Shortest comment that has room for a phrase and the name of a subject, words."""
 
@@ -35,6 +37,9 @@ class SimulationConfig:
     """Share of a comment's words that name a subject, its post's or another one, 0–0.25; used with uptake only."""
     taste_shared: float = 0.5
     """Correlation between the tastes of two communities, 0–1."""
+    taste_layout: TasteLayout = "equal"
+    """equal: any two communities share as much; chain: those n steps apart correlate at `taste_shared`ⁿ, so that near
+    ones share more than far ones."""
     n_taste_words: int = 120
     """Words that carry taste, 20–120."""
     taste_word_share: float = 1 / 3
@@ -89,6 +94,11 @@ class SimulationConfig:
     """Share of posts in contest mode, whose comments are read in random order with hidden scores, 0–1."""
     contest_delay_effect: float = 0.0
     """`delay_effect` in contest mode; herding has no effect there."""
+    hidden_share: float = 0.0
+    """Share of posts whose comments' scores are hidden at first, 0–1; herding has no effect there, and the order is as
+    usual. Dumps tell it by first looks only."""
+    hidden_minutes: int = 360
+    """How long after a comment its score is hidden, minutes; used with hidden_share only."""
     first_look_share: float = 0.0
     """Share of a comment's readers who voted before a first look, 0–1; 0: every comment is seen once, at the end."""
     vote_fuzzing: float = 0.0
@@ -112,7 +122,7 @@ class SimulationConfig:
         """Raises: ValueError for a value outside the range of its field."""
         shares = ("word_share", "phrase_share", "uptake_share", "taste_shared", "taste_word_share", "reply_share")
         others = ("deleted_share", "no_author_share", "op_share", "early_share", "edited_share", "sticky_share")
-        looks = ("contest_share", "first_look_share")
+        looks = ("contest_share", "hidden_share", "first_look_share")
         for name in (*shares, *others, *looks, "nsfw_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
@@ -127,7 +137,8 @@ class SimulationConfig:
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("comments_sigma", "delay_sigma", "words_sigma", "up_rate", "down_rate", "vote_fuzzing"):
+        spreads = ("comments_sigma", "delay_sigma", "words_sigma", "vote_fuzzing")
+        for name in (*spreads, "up_rate", "down_rate", "hidden_minutes"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 1 <= self.n_subreddits <= len(SUBREDDIT_NAMES):
@@ -148,6 +159,8 @@ class SimulationConfig:
         if abs(sum(parts.values()) - 1) > 1e-6:
             described = ", ".join(f"{name}={value}" for name, value in parts.items())
             raise ValueError(f"word_share, phrase_share and uptake_share must sum to 1, got {described}")
+        if self.taste_layout not in get_args(TasteLayout):
+            raise ValueError(f"taste_layout must be one of {', '.join(get_args(TasteLayout))}, got {self.taste_layout}")
         if not 2 <= self.n_subjects <= len(SUBJECT_WORDS):
             raise ValueError(f"n_subjects must be 2–{len(SUBJECT_WORDS)}, got {self.n_subjects}")
         if not 0 <= self.subject_word_share <= 0.25:

@@ -29,8 +29,15 @@ COMMENT_ID_BASE = int("fa00000", 36)
 RETRIEVED_AFTER_S = 40 * 86_400
 COMPRESSION_LEVEL = 3
 AUTHOR_PREFIX = len("sim_user_")
-NEWER_FIELDS = ("contest_share", "contest_delay_effect", "first_look_share")
-"""Fields of SimulationConfig that version 3 of the tables added."""
+NEWER_FIELDS = (
+    "contest_share",
+    "contest_delay_effect",
+    "hidden_share",
+    "hidden_minutes",
+    "first_look_share",
+    "taste_layout",
+)
+"""Fields of SimulationConfig that came later."""
 
 # <name> is replaced by the row's value; "=<name>" by a JSON value that is not a string.
 POST_TEMPLATE: dict[str, Any] = {
@@ -138,7 +145,7 @@ COMMENT_TEMPLATE: dict[str, Any] = {
     "replies": "",
     "retrieved_on": "=<retrieved_on>",
     "score": "=<score>",
-    "score_hidden": False,
+    "score_hidden": "=<score_hidden>",
     "send_replies": True,
     "stickied": "=<stickied>",
     "subreddit": "<subreddit>",
@@ -189,7 +196,7 @@ def _write(workspace: Workspace, config: SimulationConfig) -> list[Path]:
             post_writer.write(b"".join(post_lines(named_posts)))
             comment_writer.write(b"".join(comment_lines(named_comments)))
             for early_writer in early_writers:
-                early_writer.write(b"".join(comment_lines(first_looks(named_comments))))
+                early_writer.write(b"".join(comment_lines(first_looks(named_comments, 60 * config.hidden_minutes))))
             truths.append(truth(named_comments))
             advance(min(posts.height, POSTS_PER_CHUNK))
     for name in world.subreddits:
@@ -207,11 +214,17 @@ def _fingerprint(config: SimulationConfig) -> str:
     return fingerprint({name: value for name, value in values.items() if name not in unused})
 
 
-def first_looks(comments: pl.DataFrame) -> pl.DataFrame:
-    """Comments as returned by `with_ids`, as they were at their first look: what is deleted later still has a text."""
+def first_looks(comments: pl.DataFrame, hidden_s: int) -> pl.DataFrame:
+    """Comments as returned by `with_ids`, as they were at their first look: what is deleted later still has a text.
+
+    Args:
+        hidden_s: how long Reddit hides scores where it does, seconds; it then shows 1 and no flag.
+    """
+    is_score_hidden = pl.col("is_hidden") & (pl.col("first_look_s") < hidden_s)
     return comments.with_columns(
-        score="first_score",
-        is_controversial="first_is_controversial",
+        score=pl.when(is_score_hidden).then(1).otherwise("first_score"),
+        is_controversial=pl.col("first_is_controversial") & ~is_score_hidden,
+        is_score_hidden=is_score_hidden,
         removal=pl.lit(""),
         retrieved_utc=pl.col("created_utc") + pl.col("first_look_s"),
     )
@@ -262,6 +275,8 @@ def comment_lines(comments: pl.DataFrame) -> Iterator[bytes]:
     """Yield comments as lines of JSON, in the order of the rows; retrieved at `retrieved_utc` if there is one."""
     last_look_utc = pl.col("created_utc") - pl.col("delay_s") + RETRIEVED_AFTER_S
     is_gone = pl.col("author") == "[deleted]"
+    if "is_score_hidden" not in comments.columns:
+        comments = comments.with_columns(is_score_hidden=pl.lit(False))
     rows = comments.select(
         author=pl.col("author"),
         author_fullname=pl.when(is_gone)
@@ -278,6 +293,7 @@ def comment_lines(comments: pl.DataFrame) -> Iterator[bytes]:
         parent_id="parent_id",
         retrieved_on="retrieved_utc" if "retrieved_utc" in comments.columns else last_look_utc,
         score="score",
+        score_hidden=_json_bool("is_score_hidden"),
         stickied=_json_bool("is_sticky"),
         subreddit="subreddit",
     )

@@ -30,7 +30,7 @@ def draw_votes(
     thread: dict[str, Ints],
     texts: dict[str, Any],
     size: Ints,
-    is_contest: Flags,
+    posts: pl.DataFrame,
 ) -> dict[str, Any]:
     """Readers, then votes: score = 1 + ups − downs, each gamma–Poisson with mean readers × rate(quality, length).
 
@@ -41,14 +41,15 @@ def draw_votes(
         thread: of the comments: post, delay_s, parent_index.
         texts: of the comments: quality, n_words.
         size: comments per post, shape [posts].
-        is_contest: whether a comment's post is in contest mode, shape [comments].
+        posts: is_contest, whether a post is in contest mode, and is_hidden, whether scores are hidden at first.
 
     Returns:
         log_exposure, expected_score, log_herding, fuzz, score; ups and downs, the true counts without the author's own
-        upvote; is_controversial; net_vote_rate, see TRUTH; is_contest; and of the first look, null if there is none:
-        first_score, first_is_controversial, first_look_s (seconds after the comment).
+        upvote; is_controversial; net_vote_rate, see TRUTH; is_contest and is_hidden; and of the first look, null if
+        there is none: first_score, first_is_controversial, first_look_s (seconds after the comment).
     """
     quality = texts["quality"]
+    is_contest, is_hidden = (posts[name].to_numpy()[thread["post"]] for name in ("is_contest", "is_hidden"))
     log_votes_per_reader = config.length_effect * np.log(texts["n_words"] / config.median_words)
 
     def expected(log_readers: Floats) -> tuple[Floats, Floats]:
@@ -63,7 +64,9 @@ def draw_votes(
     log_herding, early = np.zeros(len(quality)), None
     crowd_rng = np.random.default_rng([config.seed, 2, chunk])
     if config.herding_effect:
-        drawn_ups, early, log_herding = herd(config, crowd_rng, ups, noise[0], drawn_ups)
+        led_ups, early, log_herding = herd(config, crowd_rng, ups, noise[0], drawn_ups)
+        drawn_ups = np.where(is_hidden, drawn_ups, led_ups)
+        log_herding = np.where(is_hidden, 0.0, log_herding)
     if is_contest.any():
         lot_rng = np.random.default_rng([config.seed, 5, chunk])
         exposure = np.where(is_contest, log_exposure(config, thread, size, config.contest_delay_effect), exposure)
@@ -75,7 +78,7 @@ def draw_votes(
     fuzz = draw_fuzz(config, crowd_rng, score)
     late_share = 1 - config.early_share
     rate_of_ups = ups * noise[0] * (config.early_share + late_share * np.exp(log_herding))
-    follows = None if early is None else (early, ~is_contest)
+    follows = None if early is None else (early, ~is_contest & ~is_hidden)
     return {
         "log_exposure": exposure,
         "expected_score": 1 + ups - downs,
@@ -87,6 +90,7 @@ def draw_votes(
         "is_controversial": is_controversial(drawn_ups, drawn_downs),
         "net_vote_rate": 1 + rate_of_ups - downs * noise[1],
         "is_contest": is_contest,
+        "is_hidden": is_hidden,
         **_first_looks(config, np.random.default_rng([config.seed, 6, chunk]), drawn_ups, drawn_downs, follows),
     }
 

@@ -33,7 +33,7 @@ def simulate(config: SimulationConfig) -> Iterator[tuple[pl.DataFrame, pl.DataFr
     """Yield (posts, comments) for a thousand posts at a time.
 
     Columns of posts: post (row number), post_number, subreddit, created_utc, subject (number), title, body, score,
-    upvote_ratio, n_comments, is_nsfw, is_contest, author.
+    upvote_ratio, n_comments, is_nsfw, is_contest, is_hidden, author.
 
     Columns of comments, sorted by time: comment_number, post, thread_index, parent_index (thread_index of the parent
     comment, -1 for the post), subreddit, created_utc, delay_s, n_words, body, quality, log_exposure, expected_score,
@@ -56,13 +56,15 @@ def simulate_chunk(world: World, chunk: int) -> tuple[pl.DataFrame, pl.DataFrame
     part_rng = np.random.default_rng([config.seed, 3, chunk])
     posts = _draw_posts(world, rng, part_rng, number, size)
     contest_rng = np.random.default_rng([config.seed, 4, chunk])
-    posts = posts.with_columns(is_contest=contest_rng.random(POSTS_PER_CHUNK) < config.contest_share)
+    is_contest = contest_rng.random(POSTS_PER_CHUNK) < config.contest_share
+    hidden_rng = np.random.default_rng([config.seed, 7, chunk])
+    is_hidden = ~is_contest & (hidden_rng.random(POSTS_PER_CHUNK) < config.hidden_share)
+    posts = posts.with_columns(is_contest=is_contest, is_hidden=is_hidden)
     thread = _draw_threads(config, rng, posts, size)
     subject = posts["subject"].to_numpy()[thread["post"]]
     texts = draw_texts(world, rng, part_rng, thread["community"], subject)
     quality = np.asarray(texts["quality"], dtype=np.float64)
-    is_contest = posts["is_contest"].to_numpy()[thread["post"]]
-    votes = draw_votes(config, rng, chunk, thread, texts, size, is_contest)
+    votes = draw_votes(config, rng, chunk, thread, texts, size, posts)
     comments = pl.DataFrame(
         {**thread, **texts, **votes, **_draw_authors_and_deletions(config, rng, posts, thread, quality)}
     )
@@ -168,6 +170,7 @@ def _with_stickies(
         downs=pl.lit(0, dtype=pl.Int64),
         is_controversial=pl.lit(False),
         is_contest="is_contest",
+        is_hidden="is_hidden",
         first_score=pl.lit(1 if config.first_look_share else None, dtype=pl.Int64),
         first_is_controversial=pl.lit(False if config.first_look_share else None, dtype=pl.Boolean),
         first_look_s=pl.lit(FIRST_LOOK_S[0] if config.first_look_share else None, dtype=pl.Int64),

@@ -25,7 +25,7 @@ from lurker.schema import COMMENTS
 
 KINDS = {pl.String: "TEXT", pl.Int64: "WHOLE", pl.Boolean: "FLAG"}
 """Type of a column of the table -> kind of the values that compiled code writes."""
-ADDED = {"author_hash": "author", "source": None}
+ADDED = {"author_hash": "author", "source": None, "was_score_hidden": None}
 """Columns that are added here, and the column of the compiled code that each is made from."""
 _LARGEST = 2**63 - 1
 
@@ -73,6 +73,7 @@ def normalize_comments(lines: Lines, context: RowContext) -> tuple[pl.DataFrame,
         body=clean_text(pl.col("body"), context.filters.keep_mentions),
         is_deleted=pl.col("is_deleted") | is_removed(pl.col("body")),
         source=pl.lit(context.source),
+        was_score_hidden="is_score_hidden",
     ).select(*COMMENTS.columns)
     return comments, {reason: n for reason, n in counts.items() if n and reason not in {"kept", "left"}}, left
 

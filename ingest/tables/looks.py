@@ -1,7 +1,8 @@
-"""Several looks at one item: which text and which flag its row keeps; pure functions of frames.
+"""Several looks at one item: which text and which flags its row keeps; pure functions of frames.
 
-The newest look wins, but for two things. An item that was deleted since keeps the text it had, and is marked as
-deleted. Of several looks at the same second, any may tell that the item is controversial.
+The newest look wins, but for three things. An item that was deleted since keeps the text it had, and is marked as
+deleted. Of several looks at the same second, any may tell that the item is controversial. That a score was hidden at
+one look stays known after later ones.
 """
 
 import polars as pl
@@ -55,12 +56,14 @@ def with_earlier_texts(newest: pl.DataFrame, looks: pl.DataFrame, table: Table) 
     )
 
 
-def newest_flag(looks: pl.DataFrame) -> pl.DataFrame:
-    """comment_id and is_controversial: whether any of the newest looks at the comment says so.
+def flags_of_looks(looks: pl.DataFrame) -> pl.DataFrame:
+    """The flags of each comment: is_controversial at any of the newest looks, was_score_hidden at any look.
 
     Args:
         looks: rows of the table comments.
     """
     newest = pl.col("retrieved_utc").max()
     is_newest = pl.col("retrieved_utc").eq_missing(newest)
-    return looks.group_by(COMMENTS.key).agg(pl.col("is_controversial").filter(is_newest).max())
+    return looks.group_by(COMMENTS.key).agg(
+        pl.col("is_controversial").filter(is_newest).max(), pl.col("was_score_hidden").max()
+    )

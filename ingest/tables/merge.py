@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from ingest.tables.looks import newest_flag, with_earlier_texts
+from ingest.tables.looks import flags_of_looks, with_earlier_texts
 from ingest.tables.moved_posts import keep_newest_of_moved_posts
 from ingest.tables.sorted_runs import Key, Run, in_order, key_ranges, limit_runs, read_run, rows_between, size_bytes
 from lurker.files import atomic_path
@@ -149,7 +149,8 @@ def _newest_rows(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     doubles = rows.filter(is_double).sort(*NEWEST_FIRST, *others, descending=descending, nulls_last=True)
     newest = doubles.unique(key, keep="first", maintain_order=True)
     if table is COMMENTS:
-        newest = newest.drop("is_controversial").join(newest_flag(doubles), on=key, maintain_order="left")
+        flags = flags_of_looks(doubles)
+        newest = newest.drop(flags.columns[1:]).join(flags, on=key, maintain_order="left")
     newest = with_earlier_texts(newest, doubles, table)
     return pl.concat([rows.filter(~is_double), newest.select(rows.columns)])
 

@@ -189,6 +189,7 @@ def comments(raw: pl.DataFrame, context: RowContext) -> pl.DataFrame:
             is_controversial=_flag(pl.col("controversiality")),
             is_deleted=is_removed(pl.col("body")) | (pl.col("body") == "") | _was_deleted_later(),
             is_score_hidden=pl.col("score_hidden").fill_null(False),
+            was_score_hidden=pl.col("score_hidden").fill_null(False),
             is_stickied=pl.col("stickied").fill_null(False),
             is_distinguished=pl.col("distinguished").fill_null("").is_in(["moderator", "admin", "special"]),
             is_by_op="is_submitter",

@@ -5,16 +5,25 @@ Accuracies are shares, 0–1, where 0.5 is chance. Baselines, confounders and mo
 
 from lurker.charts.audit import ledger_waterfall, love_plot, probe_intervals
 from lurker.charts.ceiling import ceiling_intervals
+from lurker.charts.community_map import community_correlations, community_map
+from lurker.charts.few_shot import few_shot_curves
+from lurker.charts.learning import learning_accuracy, learning_losses
 from lurker.charts.looks import reliability
 from lurker.charts.overview import reach
 from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
-from lurker.charts.scaling import accuracy_by_data, accuracy_by_parameters, scaling_curve
+from lurker.charts.scaling import accuracy_by_data, accuracy_by_parameters
+from lurker.charts.search import search_excess
 from lurker.charts.transfer import transfer_heatmap, transfer_matrix
 
 __all__ = [
     "accuracy_by_data",
     "accuracy_by_parameters",
     "ceiling_intervals",
+    "community_correlations",
+    "community_map",
+    "few_shot_curves",
+    "learning_accuracy",
+    "learning_losses",
     "ledger_waterfall",
     "love_plot",
     "probe_intervals",
@@ -23,7 +32,7 @@ __all__ = [
     "recipe_correlations",
     "recipe_figures",
     "reliability",
-    "scaling_curve",
+    "search_excess",
     "transfer_heatmap",
     "transfer_matrix",
 ]

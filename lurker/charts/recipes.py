@@ -16,6 +16,8 @@ MEASURES = {"quality": "true quality", "length": "length, at fixed quality", "de
 ALONE = {"length": "length alone", "time": "time alone"}
 ROW_PX = 20
 LEGEND_ROW_PX = 30
+LABEL_ROOM = 0.16
+"""Room for the figures right of the intervals, as a share of the axis."""
 
 
 def recipe_figures(cells: pl.DataFrame) -> pl.DataFrame:
@@ -46,7 +48,8 @@ def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
         series=pl.col("part").replace(PARTS),
     )
     shown = shown.sort("is_baseline", maintain_order=True)
-    low, high = min(0.47, smallest(shown["low"]) - 0.01), max(0.55, largest(shown["high"]) + 0.02)
+    low, high = min(0.47, smallest(shown["low"]) - 0.01), max(0.55, largest(shown["high"]))
+    high += LABEL_ROOM * (high - low)
     axis = _axis("accuracy (0.5 is chance)", low, min(1.02, high))
     return _forest(shown, axis, 0.5, "tested on").properties(title=f"Accuracy on {test}")
 

@@ -13,6 +13,13 @@ NAMES = {
     "tfidf": "TF-IDF",
     "truth": "the truth",
 }
+AMOUNTS = {
+    "n_train_pairs": "training pairs",
+    "n_tokens": "tokens read in training",
+    "train_time_s": "seconds of training",
+}
+"""Columns that measure the data of a run, in words."""
+MAX_TICKS = 12
 HEIGHT_PX = 460
 LABEL_GAP = 0.05
 """Smallest distance between two labels at the line ends, as a share of the axis."""
@@ -20,58 +27,36 @@ LABEL_ROOM = 0.56
 """Room for those labels right of the largest data size, as a share of the log range of sizes."""
 
 
-def scaling_curve(cells: pl.DataFrame) -> pl.DataFrame:
-    """Average a SCALING table over seeds: one row per predictor and data size.
-
-    `accuracy_low` and `accuracy_high` are the means of the seeds' 95 % intervals. All seeds are tested on the same
-    pairs, so more seeds do not narrow this interval; `lowest_seed` and `highest_seed` show their spread.
-    """
-    keys = ["predictor", "is_baseline", "n_train_pairs", "test_pairs"]
-    curve = cells.group_by(keys).agg(
-        pl.col("n_parameters").max(),
-        n_seeds=pl.len().cast(pl.Int64),
-        accuracy=pl.col("accuracy").mean(),
-        accuracy_low=pl.col("accuracy_low").mean(),
-        accuracy_high=pl.col("accuracy_high").mean(),
-        lowest_seed=pl.col("accuracy").min(),
-        highest_seed=pl.col("accuracy").max(),
-        n_test_pairs=pl.col("n_test_pairs").max(),
-        train_time_s=pl.col("train_time_s").mean(),
-    )
-    order = ["is_baseline", "n_parameters", "predictor", "n_train_pairs", "test_pairs"]
-    first = ["predictor", "is_baseline", "n_parameters", "n_train_pairs", "test_pairs"]
-    return curve.sort(order, nulls_last=True).select(*first, pl.exclude(first))
-
-
 def accuracy_by_data(
-    curve: pl.DataFrame, ceiling: float | None = None, fit: pl.DataFrame | None = None
+    curve: pl.DataFrame, ceiling: float | None = None, fit: pl.DataFrame | None = None, x: str = "n_train_pairs"
 ) -> alt.LayerChart:
-    """Accuracy against training pairs (log): one line per model with its 95 % band, baselines dashed and labelled.
+    """Accuracy against the data (log): one line per model with its 95 % band, baselines dashed and labelled.
 
     Args:
-        curve: as returned by `scaling_curve`.
+        curve: as returned by `lurker.seeds.mean_over_seeds`.
         ceiling: accuracy of the simulator's truth on the same test pairs.
-        fit: predictor, n_train_pairs, accuracy of a fitted curve, drawn dashed in the colour of its model.
+        fit: predictor, the column x and accuracy of a fitted curve, drawn dashed in the colour of its model.
+        x: column of the horizontal axis, of AMOUNTS; baselines have no tokens and time, and are drawn flat there.
     """
     models = curve.filter(~pl.col("is_baseline")).sort("n_parameters", "predictor", "n_train_pairs")
-    sizes = sorted(curve["n_train_pairs"].unique())
+    sizes = sorted((curve if x == "n_train_pairs" else models)[x].drop_nulls().unique())
     domain = _accuracy_domain(curve, ceiling)
-    x = _log_axis("n_train_pairs", "training pairs (log scale)", sizes, "~s", room=LABEL_ROOM)
-    flat = _reference_lines(curve.filter("is_baseline"), ceiling, sizes)
+    flat = _reference_lines(curve.filter("is_baseline"), ceiling, sizes, x)
+    axis = _log_axis(x, f"{AMOUNTS[x]} (log scale)", sizes, "~s", room=LABEL_ROOM)
     ends = _line_ends(flat, LABEL_GAP * (domain[1] - domain[0]))
     dash = alt.StrokeDash("line:N", scale=alt.Scale(domain=list(DASHES), range=list(DASHES.values())), legend=None)
     reference = alt.Chart(flat).mark_line(color=GREY, strokeWidth=1.8)
     labels = alt.Chart(ends).mark_text(align="left", dx=10, color=GREY, fontSize=12)
     return layered(
         reference.encode(
-            x=x,
+            x=axis,
             y=_accuracy_axis("accuracy", domain),
             strokeDash=dash,
             tooltip=["line:N", alt.Tooltip("accuracy:Q", format=".3f")],
         ),
-        *_model_lines(models, "predictor", "model", x, domain),
-        *_fitted_lines(models, fit, x, domain),
-        labels.encode(x=x, y=_accuracy_axis("accuracy", domain), text="label:N"),
+        *_model_lines(models, "predictor", "model", axis, domain),
+        *_fitted_lines(models, fit, axis, domain),
+        labels.encode(x=axis, y=_accuracy_axis("accuracy", domain), text="label:N"),
     ).properties(height=HEIGHT_PX, title="Accuracy against data")
 
 
@@ -79,7 +64,7 @@ def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:
     """Accuracy against model size (log): one line per data size with its 95 % band.
 
     Args:
-        curve: as returned by `scaling_curve`; baselines have no size and are left out.
+        curve: as returned by `lurker.seeds.mean_over_seeds`; baselines have no size and are left out.
     """
     models = (
         curve.filter(~pl.col("is_baseline") & pl.col("n_parameters").is_not_null())
@@ -144,13 +129,16 @@ def _fitted_lines(
     ]
 
 
-def _reference_lines(baselines: pl.DataFrame, ceiling: float | None, sizes: list[int]) -> pl.DataFrame:
-    """Columns line, n_train_pairs, accuracy: the baselines, and the truth over the full range."""
-    lines = baselines.select("n_train_pairs", "accuracy", line="predictor").sort("line", "n_train_pairs")
-    if ceiling is None:
-        return lines
-    truth = pl.DataFrame({"n_train_pairs": [sizes[0], sizes[-1]], "accuracy": [ceiling] * 2, "line": ["truth"] * 2})
-    return pl.concat([lines, truth.cast(lines.schema)])
+def _reference_lines(baselines: pl.DataFrame, ceiling: float | None, sizes: list[float], x: str) -> pl.DataFrame:
+    """Columns line, x, accuracy: the baselines, and the truth over the full range."""
+    lines = baselines.sort("predictor", "n_train_pairs").select(x, "accuracy", line="predictor")
+    flat = [] if ceiling is None else [("truth", ceiling)]
+    if x != "n_train_pairs":  # each baseline at its largest size
+        ends = lines.group_by("line", maintain_order=True).last()
+        flat += ends.select("line", "accuracy").rows()
+        lines = lines.clear()
+    rows = [{x: size, "accuracy": value, "line": line} for line, value in flat for size in (sizes[0], sizes[-1])]
+    return pl.concat([lines, pl.DataFrame(rows, schema=lines.schema)])
 
 
 def _line_ends(lines: pl.DataFrame, gap: float) -> pl.DataFrame:
@@ -161,14 +149,21 @@ def _line_ends(lines: pl.DataFrame, gap: float) -> pl.DataFrame:
     return ends.with_columns(positions, label=pl.Series(names, dtype=pl.String))
 
 
-def _log_axis(column: str, title: str, sizes: list[int], number_format: str, room: float) -> alt.X:
-    ratio = max(2.0, sizes[-1] / max(1, sizes[0])) if sizes else 2.0
+def _log_axis(column: str, title: str, sizes: list[float], number_format: str, room: float) -> alt.X:
+    ratio = max(2.0, sizes[-1] / max(sizes[0], 1e-3)) if sizes else 2.0
     domain = [sizes[0] * ratio**-0.04, sizes[-1] * ratio**room] if sizes else [1, 10]
+    ticks = sizes[:: 1 + (len(sizes) - 1) // MAX_TICKS]
     return alt.X(
         f"{column}:Q",
         title=title,
         scale=alt.Scale(type="log", domain=domain, nice=False),
-        axis=alt.Axis(values=sizes, format=number_format, labelOverlap=True, grid=False, titleAnchor="start"),
+        axis=alt.Axis(
+            values=ticks,
+            format=number_format,
+            labelOverlap=True,
+            grid=False,
+            titleAnchor="start",
+        ),
     )
 
 

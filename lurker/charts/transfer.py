@@ -8,13 +8,15 @@ import polars as pl
 from lurker.charts.look import accuracy_tooltips, largest, layered, smallest
 
 CELL_HEIGHT_PX = 78
+ITSELF = "the target itself"
 DARK_INK, LIGHT_INK = "#15202B", "#FFFFFF"
 
 
-def transfer_matrix(cells: pl.DataFrame) -> pl.DataFrame:
+def transfer_matrix(cells: pl.DataFrame, differences: pl.DataFrame | None = None) -> pl.DataFrame:
     """Average a TRANSFER table over seeds: one row per predictor, source and target.
 
-    `difference` is the accuracy minus that of the same predictor trained on the target; null if that was not run.
+    `difference` is the accuracy minus that of the same predictor trained on the target; null if that was not run. Its
+    interval and that of the accuracy are those of TRANSFER_DIFFERENCES, where it is given.
     """
     keys = ["predictor", "is_baseline", "source", "target", "pairs", "test_pairs"]
     means = cells.group_by(keys).agg(
@@ -28,20 +30,35 @@ def transfer_matrix(cells: pl.DataFrame) -> pl.DataFrame:
     home_keys = ["predictor", "target", "pairs", "test_pairs"]
     home = means.filter(pl.col("source") == pl.col("target")).select(*home_keys, home="accuracy")
     matrix = means.join(home, on=home_keys, how="left").with_columns(difference=pl.col("accuracy") - pl.col("home"))
-    return matrix.drop("home").sort("is_baseline", "predictor", "source", "target", "pairs", "test_pairs")
+    matrix = matrix.drop("home").sort("is_baseline", "predictor", "source", "target", "pairs", "test_pairs")
+    if differences is None:
+        return matrix.with_columns(difference_low=pl.lit(None, pl.Float64), difference_high=pl.lit(None, pl.Float64))
+    intervals = differences.select(
+        *("predictor", "source", "target", "accuracy_low", "accuracy_high", "difference_low", "difference_high")
+    )
+    keys = ["predictor", "source", "target"]
+    return matrix.drop("accuracy_low", "accuracy_high").join(intervals, on=keys, how="left", maintain_order="left")
 
 
-def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.LayerChart:
+def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narrow: bool = False) -> alt.LayerChart:
     """Heatmap of source × target with the figure written in each cell.
 
     Args:
         matrix: as returned by `transfer_matrix`, of one predictor.
         difference: show the difference from in-domain training, in points, instead of accuracy and interval.
+        is_narrow: leave out intervals and legend, and turn the communities' names.
     """
+    if set(matrix["source"]) - set(matrix["target"]):  # pooled or leave-one-out: in-domain is one row of its own
+        own = pl.when(pl.col("source") == pl.col("target")).then(pl.lit(ITSELF)).otherwise("source")
+        matrix = matrix.with_columns(source=own)
+    name, render = ("difference", _in_points) if difference else ("accuracy", "{:.3f}".format)
+    between = "{} to {}" if difference else "{}–{}"
     cells = matrix.with_columns(
-        figure=_text("difference", lambda share: f"{100 * share:+.1f}") if difference else _text("accuracy"),
-        interval=pl.format("{}–{}", _text("accuracy_low"), _text("accuracy_high")),
+        figure=_text(name, render),
+        interval=pl.format(between, _text(f"{name}_low", render), _text(f"{name}_high", render)),
     )
+    has_interval = cells["interval"].null_count() < cells.height
+    cells = cells.with_columns(pl.col("interval").fill_null(""))
     order = communities(cells)
     column, scale, is_dark = _difference_scale(cells) if difference else _accuracy_scale(cells)
     ink = alt.condition(is_dark, alt.value(LIGHT_INK), alt.value(DARK_INK))
@@ -52,7 +69,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.L
             title="tested on",
             sort=order,
             scale=band,
-            axis=alt.Axis(orient="top", labelAngle=0, labelLimit=140, labelFontSize=13),
+            axis=alt.Axis(orient="top", labelAngle=-35 if is_narrow else 0, labelLimit=140, labelFontSize=13),
         ),
         y=alt.Y(
             "source:N", title="trained on", sort=order, scale=band, axis=alt.Axis(labelLimit=180, labelFontSize=13)
@@ -63,18 +80,20 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False) -> alt.L
         alt.Tooltip("target:N", title="tested on"),
         *accuracy_tooltips(),
         alt.Tooltip("difference:Q", title="from in-domain", format="+.3f"),
+        alt.Tooltip("difference_low:Q", title="95 % from", format="+.3f"),
+        alt.Tooltip("difference_high:Q", title="to", format="+.3f"),
         alt.Tooltip("n_train_pairs:Q", title="training pairs", format=","),
         alt.Tooltip("n_test_pairs:Q", title="test pairs", format=","),
         alt.Tooltip("n_seeds:Q", title="seeds"),
     ]
-    colour = alt.Color(
-        f"{column}:Q", title=column, scale=scale, legend=alt.Legend(format="+.2f" if difference else ".2f")
-    )
+    legend = None if is_narrow else alt.Legend(format="+.2f" if difference else ".2f")
+    colour = alt.Color(f"{column}:Q", title=column, scale=scale, legend=legend)
+    with_interval = has_interval and not is_narrow
     layers = [
         base.mark_rect(cornerRadius=4).encode(color=colour, tooltip=tooltips),
-        base.mark_text(fontSize=17, fontWeight=600, dy=0 if difference else -8).encode(text="figure:N", color=ink),
+        base.mark_text(fontSize=17, fontWeight=600, dy=-8 if with_interval else 0).encode(text="figure:N", color=ink),
     ]
-    if not difference:
+    if with_interval:
         layers.append(base.mark_text(fontSize=11, dy=12).encode(text="interval:N", color=ink))
     title = "Points gained or lost by training elsewhere" if difference else "Accuracy by community"
     return layered(*layers).properties(height=100 + CELL_HEIGHT_PX * cells["source"].n_unique(), title=title)
@@ -98,6 +117,10 @@ def _difference_scale(cells: pl.DataFrame) -> tuple[str, alt.Scale, str]:
     reach = max(0.01, largest(cells["difference"].abs()))
     scale = alt.Scale(domain=[-reach, 0, reach], range=["#B35806", "#F7F7F7", "#2166AC"], interpolate="lab")
     return "difference", scale, f"abs(datum.difference) > {0.6 * reach}"
+
+
+def _in_points(share: float) -> str:
+    return f"{100 * share:+.1f}"
 
 
 def _text(column: str, render: Callable[[float], str] = "{:.3f}".format) -> pl.Expr:

@@ -91,6 +91,12 @@ COMMENTS = Table(
         "source": _ITEM["source"],
         "retrieved_utc": _ITEM["retrieved_utc"],
         "is_controversial": Column(pl.Boolean, _IS_CONTROVERSIAL, nullable=True, since=3),
+        "was_score_hidden": Column(
+            pl.Boolean,
+            "Reddit hid the score at some observation: moderators can ask for it, for some minutes; null if not known",
+            nullable=True,
+            since=3,
+        ),
         **_VOTES,
     },
     key=("comment_id",),

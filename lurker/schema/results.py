@@ -48,6 +48,7 @@ SCALING = Table(
         "seed": Column(pl.Int64, "seed of the subset, initial weights and order"),
         "run_id": Column(pl.String, "name of the run; null for baselines", nullable=True),
         "train_time_s": Column(pl.Float64, "wall-clock time of training in seconds; null for baselines", nullable=True),
+        "n_tokens": Column(pl.Int64, "tokens read in training; null for baselines", nullable=True, since=3),
         **_ACCURACY,
     },
     key=("predictor", "n_train_pairs", "seed"),
@@ -68,6 +69,74 @@ TRANSFER = Table(
         **_ACCURACY,
     },
     key=("predictor", "source", "target", "seed"),
+)
+
+_DIFFERENCE = {
+    "difference_low": Column(pl.Float64, "lower end of the 95 % interval: posts, and seeds if several", nullable=True),
+    "difference_high": Column(pl.Float64, "upper end of the 95 % interval: posts, and seeds if several", nullable=True),
+    "smallest_effect": Column(
+        pl.Float64, "difference from 0 that 80 % of such tests would tell; null without an interval", nullable=True
+    ),
+    "posts_needed": Column(
+        pl.Int64, "test posts that tell a difference of `effect` from 0 in 80 % of tests", nullable=True
+    ),
+    "effect": Column(pl.Float64, "difference that posts_needed is for"),
+}
+
+TRANSFER_DIFFERENCES = Table(
+    "transfer_differences",
+    {
+        **{name: TRANSFER.columns[name] for name in ("predictor", "is_baseline", "source", "target", "n_train_pairs")},
+        "n_seeds": Column(pl.Int64, "seeds, whose mean this is"),
+        "n_test_pairs": _ACCURACY["n_test_pairs"],
+        "n_test_posts": _ACCURACY["n_test_posts"],
+        "accuracy": Column(pl.Float64, "share of pairs in which the reward of chosen is higher, mean over seeds"),
+        "accuracy_low": Column(pl.Float64, "lower end of the 95 % interval: posts, and seeds if several"),
+        "accuracy_high": Column(pl.Float64, "upper end of the 95 % interval: posts, and seeds if several"),
+        "shortcut": Column(pl.Float64, "accuracy of time and length, fitted on the same source", nullable=True),
+        "shortcut_low": Column(pl.Float64, "lower end of its 95 % interval", nullable=True),
+        "shortcut_high": Column(pl.Float64, "upper end of its 95 % interval", nullable=True),
+        "difference": Column(
+            pl.Float64, "accuracy minus that of the predictor trained on the target, on the same pairs", nullable=True
+        ),
+        **_DIFFERENCE,
+    },
+    key=("predictor", "source", "target"),
+)
+
+FEW_SHOT = Table(
+    "few_shot",
+    {
+        "pairs": Column(pl.String, "pair set trained on"),
+        "test_pairs": Column(pl.String, "pair set tested on"),
+        "target": Column(pl.String, "subreddit tuned and tested on, or 'external': judgements from outside"),
+        "start": Column(pl.String, "what is tuned: nothing, others (a model of other subreddits), a run, a SPEC"),
+        "is_baseline": Column(pl.Boolean, "whether it is a baseline and not a model"),
+        "n_target_pairs": Column(pl.Int64, "pairs of the target trained on"),
+        "n_validation_pairs": Column(pl.Int64, "pairs of the target that chose the best step"),
+        "n_source_pairs": Column(pl.Int64, "pairs of other subreddits that the start was trained on", nullable=True),
+        "seed": Column(pl.Int64, "seed of the subset, initial weights and order"),
+        "run_id": Column(pl.String, "name of the run; null for baselines", nullable=True),
+        **_ACCURACY,
+    },
+    key=("start", "n_target_pairs", "n_source_pairs", "seed"),
+)
+
+FEW_SHOT_DIFFERENCES = Table(
+    "few_shot_differences",
+    {
+        **{name: FEW_SHOT.columns[name] for name in ("start", "is_baseline", "n_target_pairs", "n_validation_pairs")},
+        "n_source_pairs": FEW_SHOT.columns["n_source_pairs"],
+        **{
+            name: TRANSFER_DIFFERENCES.columns[name]
+            for name in ("n_seeds", "n_test_pairs", "n_test_posts", "accuracy", "accuracy_low", "accuracy_high")
+        },
+        "difference": Column(
+            pl.Float64, "accuracy minus that of the start `nothing`, on the same pairs and seeds", nullable=True
+        ),
+        **_DIFFERENCE,
+    },
+    key=("start", "n_target_pairs", "n_source_pairs"),
 )
 
 RECIPES = Table(

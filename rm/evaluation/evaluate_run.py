@@ -20,6 +20,7 @@ from rm.evaluation.baselines import BASELINES, Which
 from rm.evaluation.metrics import ALL, Margins, evaluation_table, model_margins, prediction_table
 from rm.evaluation.trained_run import TrainedRun, load_trained
 from rm.models.ladder import LADDER
+from rm.pairs.tokenised import TokenisedPairs
 from rm.training.head_only import head_margins
 from rm.training.identity import ancestor_posts, require_unseen
 from rm.training.reward_step import tokenise_for_model
@@ -177,10 +178,21 @@ def model_margins_of_tests(run: TrainedRun, tests: dict[str, pl.DataFrame]) -> d
 
     Models of the ladder score tests one by one: that costs little, and keeps their figures to the last digit.
     """
+    return margins_of_sets(run, tests, tokenised_tests(run, tests))
+
+
+def tokenised_tests(run: TrainedRun, tests: dict[str, pl.DataFrame]) -> list[TokenisedPairs]:
+    """The tests as the run's model reads them: one set for all, or one for each with a model of the ladder."""
+    frames = [*tests.values()] if run.config.model in LADDER else [pl.concat(tests.values())]
+    return [tokenise_for_model(frame, run.reward_model.tokenizer, run.config.train) for frame in frames]
+
+
+def margins_of_sets(
+    run: TrainedRun, tests: dict[str, pl.DataFrame], sets: Sequence[TokenisedPairs]
+) -> dict[str, Margins]:
+    """Margins of the run's model on each test, [n_pairs]; sets: as `tokenised_tests` returns them."""
     train = run.config.train
     scorer = run.reward_model.scorer(train.max_tokens)
-    frames = [*tests.values()] if run.config.model in LADDER else [pl.concat(tests.values())]
-    sets = [tokenise_for_model(frame, run.reward_model.tokenizer, train) for frame in frames]
     parts = []
     with progress("Evaluating", sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets), "tokens"):
         for pairs in sets:

@@ -14,7 +14,7 @@ from lurker.pair_sets import SPLITS, PairSet, pair_set_name, read_pair_set, requ
 from lurker.progress import progress
 from lurker.report import ResultTable
 from lurker.schema import CEILING, check
-from lurker.stats import Estimate, accuracy_interval
+from lurker.stats import accuracy_interval
 from lurker.workspace import Workspace
 from rm.experiments.ceiling_inputs import (
     Predictor,
@@ -72,10 +72,12 @@ class Judged:
 class CeilingResult(ExperimentResult):
     """The CEILING table: one row per estimator and ceiling."""
 
-    judged: Judged
+    pairs: str
+    """pair set whose labels are judged"""
+    split: str
     best: str | None
     """the best model of texts, RUN or RUN:BASELINE; None without one"""
-    best_accuracy: Estimate | None
+    best_accuracy: float | None
 
     @property
     def sentence(self) -> str:
@@ -87,7 +89,7 @@ class CeilingResult(ExperimentResult):
         if row["low"] is None or self.best_accuracy is None:
             return f"Text ceiling at most {_ends(0.5, row['high'])[1]} {on}; no model of texts was evaluated on them."
         low, high = _ends(row["low"], row["high"])
-        return f"Text ceiling between {low} and {high} {on}; best model {_shown(self.best_accuracy.value)}."
+        return f"Text ceiling between {low} and {high} {on}; best model {_shown(self.best_accuracy)}."
 
     def table(self) -> ResultTable:
         """Value, interval and pairs of each estimator; what it assumes is in `tables()`."""
@@ -103,7 +105,7 @@ class CeilingResult(ExperimentResult):
             }
             for row in self.frame.to_dicts()
         ]
-        return ResultTable(f"Ceilings of {self.judged.name} ({self.judged.split})", rows, self.sentence)
+        return ResultTable(f"Ceilings of {self.pairs} ({self.split})", rows, self.sentence)
 
     def result_tables(self) -> Sequence[ResultTable]:
         """What each estimator assumes or lacks, then the figures."""
@@ -113,7 +115,7 @@ class CeilingResult(ExperimentResult):
 
     def report(self) -> dict[str, Any]:
         """The JSON object that the command prints."""
-        best = None if self.best_accuracy is None else {"model": self.best, "accuracy": self.best_accuracy.value}
+        best = None if self.best_accuracy is None else {"model": self.best, "accuracy": self.best_accuracy}
         return {**ExperimentResult.report(self), "sentence": self.sentence, "best_model": best}
 
     def plot(self) -> Any:
@@ -127,8 +129,7 @@ class CeilingResult(ExperimentResult):
         if not self.frame.select(pl.any_horizontal(pl.col("value", "low", "high").is_not_null()).any()).item():
             reasons = "; ".join(self.frame["reason"].unique(maintain_order=True).drop_nulls())
             raise LurkerError(f"There is nothing to plot, as nothing could be estimated: {reasons}.")
-        best = None if self.best_accuracy is None else self.best_accuracy.value
-        return ceiling_intervals(self.frame, best)
+        return ceiling_intervals(self.frame, self.best_accuracy)
 
 
 def ceiling(
@@ -180,8 +181,8 @@ def run_ceiling(experiment: Experiment, judged: Judged, runs: Sequence[str]) -> 
     rows.sort(key=lambda row: (row.ceiling != "text", ORDER.index(row.estimator)))
     frame = check(pl.DataFrame([asdict(row) for row in rows], schema_overrides=CEILING.schema), CEILING)
     best = predictors[0] if predictors else None
-    accuracy = accuracy_interval(best.is_correct, judged.pairs["post_id"].to_numpy()) if best else None
-    result = CeilingResult(experiment, frame, (), judged, best.name if best else None, accuracy)
+    best_name, accuracy = (best.name, best.accuracy) if best else (None, None)
+    result = CeilingResult(experiment, frame, (), judged.name, judged.split, best_name, accuracy)
     write_parquet(frame, experiment.folder / "ceiling.parquet")
     manifest = {
         "kind": "ceiling",

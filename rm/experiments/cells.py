@@ -1,6 +1,7 @@
 """The cells of an experiment: training runs whose ids follow from their content, each run once, locally or on Ray."""
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from lurker.pair_sets import split_of
 from lurker.progress import progress, reported_in, reports, say
 from lurker.workspace import Workspace
 from rm.experiments.config import Experiment
-from rm.experiments.results import Failure, require_finished
+from rm.experiments.remaining import CellTimes
+from rm.experiments.results import Failure, record_cells, require_finished
 from rm.models.ladder import LADDER, slug
 from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
 from rm.runs.train_run import lacks_baselines, train_run
 from rm.training.identity import model_digest
-from rm.training.run_folder import MODEL, RESULT, RunConfig, describe_run, short_name
+from rm.training.run_folder import MODEL, RESULT, RunConfig, describe_run, run_writer, short_name
 
 TFIDF = "tfidf"
 """A model that leaves no run: `lurker.pairwise.fit_tfidf`."""
@@ -131,15 +133,20 @@ def run_cells(
     waiting = sorted((cell for cell in cells if not is_finished(cell)), key=lambda cell: (-cell.cost, cell.run_id))
     if len(waiting) < len(cells):
         say(f"{len(cells) - len(waiting)} of {len(cells)} cells are already finished.")
-    total = sum(cell.cost for cell in waiting) or 1.0
+    if writers := [by for cell in waiting if (by := run_writer(experiment.workspace, cell.run_id))]:
+        others = ", ".join(sorted(set(writers)))
+        say(f"{others} trains {len(writers)} of these cells already: this call waits for them and trains the others.")
+    run_ids = [cell.run_id for cell in cells]
+    record_cells(experiment, run_ids, ())
     report_files = [(cell.run_id, experiment.workspace.folder("runs", cell.run_id) / REPORT) for cell in waiting]
     for _, file in report_files:
         with suppress(OSError):  # the cell itself reports what is wrong with its folder
             file.unlink(missing_ok=True)  # left behind by a cell that was killed
     failures = []
+    times = CellTimes([cell.cost for cell in waiting], [file for _, file in report_files])
     with (
         running(experiment.engine),
-        progress(f"{len(waiting)} cells", 100.0, "%", notes=lambda: reports(report_files)) as advance,
+        progress(f"{len(waiting)} cells", 100.0, "%", notes=lambda: reports(report_files), estimate=times),
     ):
         has_gpu = bool(waiting) and gpus_available(experiment.engine) > 0
         outcomes = run_tasks(
@@ -152,17 +159,21 @@ def run_cells(
         for index, outcome in outcomes:
             if outcome.error is not None:
                 failures.append(Failure(waiting[index].run_id, _in_words(outcome.error)))
-            advance(100.0 * waiting[index].cost / total)
-    return tuple(sorted(failures, key=lambda failure: failure.cell))
+            times.finish(index, outcome.value if isinstance(outcome.value, float) else None)
+    failures.sort(key=lambda failure: failure.cell)
+    record_cells(experiment, run_ids, failures)
+    return tuple(failures)
 
 
 def _in_words(error: BaseException) -> str:
     return str(error) if isinstance(error, LurkerError) else f"{type(error).__name__}: {error}"
 
 
-def train_cell_task(root: str, run_id: str, config: RunConfig) -> None:
-    """Train one cell, in a worker."""
+def train_cell_task(root: str, run_id: str, config: RunConfig) -> float:
+    """Train one cell, in a worker; the seconds it took."""
+    started = time.monotonic()
     train_cell(Workspace(Path(root)), run_id, config)
+    return time.monotonic() - started
 
 
 def train_cell(workspace: Workspace, run_id: str, config: RunConfig) -> None:

@@ -1,7 +1,9 @@
-"""`lurker experiment`: data and model size, transfer, recipes compared, settings searched, and what labels allow."""
+"""`lurker experiment`: data and model size, transfer, recipes, settings, ceilings, and reports of them."""
 
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -28,6 +30,15 @@ def scaling_command(
     models: Annotated[str, typer.Option("--models", help="SPECs, separated by commas.")],
     sizes: Annotated[str, typer.Option("--sizes", help="Numbers of training pairs, separated by commas.")],
     seeds: Seeds = 3,
+    protocol: Annotated[
+        Literal["retrain", "online"],
+        typer.Option(
+            "--protocol", help="retrain: a run per size; online: one pass over the largest, evaluated at each size."
+        ),
+    ] = "retrain",
+    x: Annotated[
+        Literal["pairs", "tokens", "time"], typer.Option("--x", help="What the curve takes as the amount of data.")
+    ] = "pairs",
     test: Test = None,
     subreddit: Subreddits = None,
     engine: EngineName = "local",
@@ -46,6 +57,8 @@ def scaling_command(
         _names(models),
         _whole_numbers("--sizes", sizes),
         seeds=seeds,
+        protocol=protocol,
+        x=x,
         test=test,
         subreddits=subreddit or (),
         name=experiment,
@@ -61,8 +74,38 @@ def transfer_command(
     ctx: typer.Context,
     name: PairsName,
     model: Model,
+    design: Annotated[
+        Literal["pairwise", "pooled", "leave-one-out", "few-shot"],
+        typer.Option(
+            "--design",
+            help="pairwise: each community teaches a model, tested on all; pooled: one of all together; leave-one-out: "
+            "for each target, all others; few-shot: start elsewhere, then tune on few pairs of --target.",
+        ),
+    ] = "pairwise",
     max_pairs: int | None = typer.Option(
         None, "--max-pairs", min=2, help="Training pairs of each source; those of the smallest by default."
+    ),
+    unequal: bool = typer.Option(False, "--unequal", help="Train each source on all its pairs."),
+    min_pairs: int = typer.Option(
+        200, "--min-pairs", min=2, help="Training pairs that a community needs; others are named and left out."
+    ),
+    effect: float = typer.Option(
+        0.02, "--effect", help="Difference in accuracy for which the test posts needed are told."
+    ),
+    target: str | None = typer.Option(
+        None, "--target", help="few-shot: the community, or `external` where NAME was imported."
+    ),
+    sizes: str | None = typer.Option(
+        None, "--sizes", help="few-shot: numbers of target pairs; 0 tests a start as it is. [default: 0,100,1000]"
+    ),
+    starts: list[str] | None = typer.Option(
+        None,
+        "--start",
+        help="few-shot: run:ID or SPEC to tune beside --model from nothing, with `field=value` of its own after it; "
+        "by default a model of the other communities. Repeatable.",
+    ),
+    source_sizes: str | None = typer.Option(
+        None, "--source-sizes", help="few-shot: training pairs of the other communities; a sequence by default."
     ),
     seeds: Seeds = 1,
     test: Test = None,
@@ -73,24 +116,49 @@ def transfer_command(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train on each community, test on every community; finished cells are not run again."""
+    """Train on communities, test on others, against in-domain training; finished cells are not run again."""
     workspace = open_workspace(ctx.obj)
+    from rm.experiments.few_shot import few_shot
     from rm.experiments.transfer import transfer
     from rm.training.settings import parse_settings
 
-    result = transfer(
-        read_pair_set(workspace, name),
-        model,
-        max_pairs=max_pairs,
-        seeds=seeds,
-        test=test,
-        subreddits=subreddit or (),
-        name=experiment,
-        engine=engine,
-        n_workers=workers,
-        **parse_settings(settings or ()),
-    )
+    common: dict[str, Any] = {
+        **{"seeds": seeds, "test": test, "subreddits": subreddit or (), "name": experiment, "effect": effect},
+        **{"engine": engine, "n_workers": workers, **parse_settings(settings or ())},
+    }
+    pairs = read_pair_set(workspace, name)
+    if design == "few-shot":
+        _refuse(design, {"--max-pairs": max_pairs, "--unequal": unequal or None})
+        if target is None:
+            raise CallError("few-shot needs a target.", "Add `--target COMMUNITY`, or `--target external`.")
+        result: ExperimentResult = few_shot(
+            pairs,
+            model,
+            target,
+            sizes=_whole_numbers("--sizes", "0,100,1000" if sizes is None else sizes),
+            starts=starts or (),
+            source_sizes=_whole_numbers("--source-sizes", source_sizes or ""),
+            **common,
+        )
+    else:
+        few_shot_only = {"--target": target, "--sizes": sizes, "--start": starts, "--source-sizes": source_sizes}
+        _refuse(design, few_shot_only)
+        result = transfer(
+            pairs,
+            model,
+            design=design,
+            max_pairs=max_pairs,
+            is_equal=not unequal,
+            min_pairs=min_pairs,
+            **common,
+        )
     _finish(result, as_json)
+
+
+def _refuse(design: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a design does not read."""
+    if given := [name for name, value in options.items() if value is not None]:
+        raise CallError(f"--design {design} does not read {', '.join(given)}.", "Leave it out, or change the design.")
 
 
 @app.command("recipes")
@@ -175,7 +243,7 @@ def search_command(
     )
     _finish(result, as_json)
     if not as_json:
-        say(f"Best: `{result.train_command}`")
+        say(result.sentence)
 
 
 @app.command("ceiling")
@@ -204,6 +272,31 @@ def ceiling_command(
         name=experiment,
     )
     _finish(result, as_json)
+
+
+@app.command("report")
+def report_command(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Experiments, in the order of the page.")],
+    out: Path | None = typer.Option(
+        None,
+        "--out",
+        help="Folder of the page, its figures and tables, or a file that ends in .html for the page alone; "
+        "reports/NAME in the workspace by default.",
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Write experiments as one HTML page that stands alone, and as figures and tables for a paper."""
+    workspace = open_workspace(ctx.obj)
+    from rm.experiments.report.write import report
+
+    written = report(workspace, names, out)
+    if as_json:
+        print_json(written.report())
+    else:
+        show(written.table())
+    if written.problems:
+        raise typer.Exit(1)
 
 
 def _finish(result: ExperimentResult, as_json: bool) -> None:

@@ -3,26 +3,17 @@
 Every figure has an interval over the bootstrap draws of the fit, or the reason why it cannot be told.
 """
 
-from dataclasses import astuple, dataclass
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from lurker.stats import clustered_standard_error, mean_interval
-from rm.experiments.curves import (
-    LEVEL,
-    MIN_MODEL_SIZES,
-    N_DRAWS,
-    Curve,
-    CurveFit,
-    Floats,
-    Points,
-    cannot_fit,
-    fit_curve,
-    post_noise,
-    run_noise,
-)
+from rm.experiments.curves import LEVEL, N_DRAWS, CurveFit, cannot_fit, fit_curve, held_out_noise, post_noise
+from rm.experiments.power_laws import MIN_MODEL_SIZES, Curve, Floats, Points
 
 ONE_POINT = 0.01
 """One point of accuracy."""
@@ -40,6 +31,10 @@ class Finding:
     low: float | None
     high: float | None
     reason: str = ""
+    by_posts: float | None = None
+    """half the width of the interval if only the test posts varied"""
+    by_seeds: float | None = None
+    """the same of the runs: their seeds and training subsets, and a wrong form of the curve"""
 
     @property
     def is_named(self) -> bool:
@@ -79,22 +74,19 @@ def parameters(fit: CurveFit) -> dict[str, Finding]:
             ("B", "parameter_factor", fit.parameter_reason),
             ("beta", "parameter_exponent", fit.parameter_reason),
         ]
-    return {
-        symbol: unknown(reason) if reason else _finding(getattr(fit.curve, name), getattr(fit.draws, name))
-        for symbol, name, reason in wanted
-    }
+    return {symbol: unknown(reason) if reason else _of_fit(fit, attrgetter(name)) for symbol, name, reason in wanted}
 
 
 def data_gain(fit: CurveFit) -> Finding:
     """How far the loss falls when the data are doubled from the largest size, at the largest model."""
-    return _finding(_gain(fit.curve, fit.points, 2, 1), _gain(fit.draws, fit.points, 2, 1))
+    return _of_fit(fit, lambda curve: _gain(curve, fit.points, 2, 1))
 
 
 def parameter_gain(fit: CurveFit) -> Finding:
     """How far the loss falls when the parameters are doubled from the largest model, at the largest data size."""
     if not fit.points.has_parameter_term:
         return unknown(_few_models(fit.points))
-    return _finding(_gain(fit.curve, fit.points, 1, 2), _gain(fit.draws, fit.points, 1, 2))
+    return _of_fit(fit, lambda curve: _gain(curve, fit.points, 1, 2))
 
 
 def last_step(points: Points) -> Finding:
@@ -104,7 +96,10 @@ def last_step(points: Points) -> Finding:
     """
     largest = points.take(points.n_parameters == points.n_parameters.max())
     smaller, most = (largest.take(largest.n_pairs == size) for size in np.unique(largest.n_pairs)[-2:])
-    groups = [points.loss[(points.n_pairs == n) & (points.n_parameters == p)] for n, p in _sizes(points)]
+    if points.is_online:  # the two points of a run vary together: what counts is its own fall
+        groups = [_last_falls(points.take(points.n_parameters == model)) for model in np.unique(points.n_parameters)]
+    else:
+        groups = [points.loss[(points.n_pairs == n) & (points.n_parameters == p)] for n, p in _sizes(points)]
     repeated = [group for group in groups if group.size > 1]
     freedom = sum(group.size - 1 for group in repeated)
     if not freedom or points.post_losses is None or points.post_pairs is None:
@@ -114,10 +109,21 @@ def last_step(points: Points) -> Finding:
     posts = np.arange(points.post_pairs.size)
     error = clustered_standard_error(of_posts[0] - of_posts[1], posts, points.post_pairs)
     fall = float(smaller.loss.mean() - most.loss.mean())
-    half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * float(
-        np.sqrt(error**2 + of_seeds * (1 / smaller.loss.size + 1 / most.loss.size))
-    )
-    return Finding(fall, fall - half, fall + half)
+    n_means = 1 / most.loss.size if points.is_online else 1 / smaller.loss.size + 1 / most.loss.size
+    quantile = float(stdtrit(freedom, 0.5 + LEVEL / 2))
+    by_posts, by_seeds = quantile * error, quantile * float(np.sqrt(of_seeds * n_means))
+    half = float(np.hypot(by_posts, by_seeds))
+    return Finding(fall, fall - half, fall + half, "", by_posts, by_seeds)
+
+
+def _last_falls(points: Points) -> Floats:
+    """Fall of each online run of one model from its second largest data size to the largest, [n_runs]."""
+    falls = []
+    for run in np.unique(points.runs):
+        own = points.take(points.runs == run)
+        second, last = own.loss[np.argsort(own.n_pairs)[-2:]]
+        falls.append(second - last)
+    return np.array(falls)
 
 
 def observed_fall(points: Points) -> Finding:
@@ -142,7 +148,7 @@ def _sizes(points: Points) -> list[tuple[float, float]]:
 
 def pairs_for(fit: CurveFit, gain: float = ONE_POINT) -> Finding:
     """Training pairs beyond the largest size that lower the loss by `gain`, at the largest model."""
-    finding = _finding(_pairs_for(fit.curve, fit.points, gain), _pairs_for(fit.draws, fit.points, gain))
+    finding = _of_fit(fit, lambda curve: _pairs_for(curve, fit.points, gain))
     value, low, high = (float("inf") if number is None else number for number in astuple(finding)[:3])
     if np.isinf(low):
         return unknown("the curve ends before that gain")
@@ -182,7 +188,7 @@ def data_over_parameters(fit: CurveFit, seconds: Floats) -> Finding:
     def difference(curve: Curve) -> Floats:
         return _gain(curve, fit.points, 2, 1) / of_data - _gain(curve, fit.points, 1, 2) / of_parameters
 
-    return _finding(difference(fit.curve), difference(fit.draws))
+    return _of_fit(fit, difference)
 
 
 def held_out_size(points: Points, rng: np.random.Generator, n_draws: int = N_DRAWS) -> HeldOut:
@@ -207,7 +213,7 @@ def _held_out(points: Points, is_held_out: NDArray[np.bool_], rng: np.random.Gen
     held = held.take(held.n_pairs == held.n_pairs.max())
     fit = fit_curve(others, rng, n_draws)
     sizes = float(held.n_pairs[0]), float(held.n_parameters[0])
-    noise = run_noise(fit.residuals, held, rng, n_draws) + post_noise(held, fit.post_counts)
+    noise = held_out_noise(fit, held, rng, n_draws) + post_noise(held, fit.post_counts)
     predicted = fit.curve.loss(*sizes)
     # Resampled posts move the prediction and what comes together, so their noise mostly cancels.
     errors = noise.mean(axis=1) + predicted - fit.draws.loss(*sizes)
@@ -229,6 +235,18 @@ def _pairs_for(curve: Curve, points: Points, gain: float) -> Floats:
     with np.errstate(over="ignore"):
         more[is_possible] = n_pairs * ((term[is_possible] / (term[is_possible] - gain)) ** (1 / exponents) - 1)
     return more.reshape(np.shape(curve.data_exponent))
+
+
+def _of_fit(fit: CurveFit, figure: Callable[[Curve], Floats]) -> Finding:
+    """A figure of the curve with its interval, and what of it the posts and the seeds make."""
+    whole = _finding(figure(fit.curve), figure(fit.draws))
+    if fit.post_counts is None:
+        return whole
+    of_posts = _finding(figure(fit.curve), figure(fit.post_draws))
+    half, by_posts = (0.5 * (float(one.high or 0) - float(one.low or 0)) for one in (whole, of_posts))
+    if not np.isfinite([half, by_posts]).all():
+        return whole
+    return replace(whole, by_posts=by_posts, by_seeds=float(np.sqrt(max(half**2 - by_posts**2, 0.0))))
 
 
 def _finding(value: Floats, draws: Floats) -> Finding:

@@ -44,7 +44,7 @@ from rm.experiments.config import (
     pair_set_names,
     require_distinct,
 )
-from rm.experiments.recipe_summaries import recipe_summaries
+from rm.experiments.recipe_summaries import lead_sentence, recipe_summaries
 from rm.experiments.recipe_tables import (
     Benchmark,
     CellKey,
@@ -103,6 +103,11 @@ class Recipes(ExperimentResult):
     differences: pl.DataFrame
     """RECIPE_DIFFERENCES: the reference minus each other pair set"""
     manifest: dict[str, Any]
+
+    @property
+    def sentence(self) -> str:
+        """How the reference compares with the others on the first test."""
+        return lead_sentence(self.differences, self.manifest)
 
     def table(self) -> ResultTable:
         """Accuracy on the first test."""
@@ -275,7 +280,12 @@ def recipe_cell_task(root: str, experiment: str, cell: Cell, responses: pl.DataF
 
 def rewards_file(folder: Path, cell: Cell) -> Path:
     """The rewards of a cell, key and reward; it exists once the cell is finished."""
-    return folder / "rewards" / f"{cell.run_id}.parquet"
+    return folder / rewards_name(cell.run_id)
+
+
+def rewards_name(run_id: str) -> str:
+    """The same, relative to the experiment's folder."""
+    return f"rewards/{run_id}.parquet"
 
 
 def _read_rewards(path: Path, benchmark: Benchmark) -> Rewards:

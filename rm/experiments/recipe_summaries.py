@@ -23,8 +23,11 @@ def recipe_summaries(table: pl.DataFrame, differences: pl.DataFrame, manifest: d
         for test in manifest["tests"]
     ]
     lead = f"{manifest['reference']} minus the others, on the same"
-    no_truth = "" if manifest["has_truth"] else "The truth about these responses is not known: only the tests decide."
-    shown.append(ResultTable(f"{lead} test pairs", difference_summary(differences, against_truth=False), no_truth))
+    notes = [lead_sentence(differences, manifest)]
+    if not manifest["has_truth"]:
+        notes.append("The truth about these responses is not known: only the tests decide.")
+    leads = difference_summary(differences, against_truth=False)
+    shown.append(ResultTable(f"{lead} test pairs", leads, "\n".join(filter(None, notes))))
     if manifest["has_truth"]:
         correlations = "Correlation of the reward within posts (length and delay at fixed quality: 0 is best)"
         shown += [
@@ -33,6 +36,33 @@ def recipe_summaries(table: pl.DataFrame, differences: pl.DataFrame, manifest: d
             ResultTable(f"{lead} responses of known quality", difference_summary(differences, against_truth=True)),
         ]
     return [one for one in shown if one.rows]
+
+
+def lead_sentence(differences: pl.DataFrame, manifest: dict[str, Any]) -> str:
+    """The reference against the others on the first test; a lead is named only if its interval excludes 0.
+
+    Args:
+        differences: RECIPE_DIFFERENCES.
+        manifest: of the experiment.
+    """
+    test = manifest["tests"][0]
+    on_test = differences.filter((pl.col("measured_on") == test) & (pl.col("part") == "all"))
+    sentences = []
+    for (predictor, size), rows in on_test.group_by("predictor", "max_pairs", maintain_order=True):
+        limit = "" if size is None else f" with at most {size:,} pairs"
+        leads = ", ".join(_lead(row) for row in rows.to_dicts())
+        sentences.append(f"{predictor}{limit} trained on {manifest['reference']}, tested on {test}: {leads}.")
+    return " ".join(sentences)
+
+
+def _lead(row: dict[str, Any]) -> str:
+    """How the reference compares with one other set, in points of accuracy."""
+    value, low, high = (100 * row[name] for name in ("difference", "low", "high"))
+    if low <= 0 <= high:
+        return f"not told apart from {row['pairs']} ({value:+.1f} points [{low:+.1f}, {high:+.1f}])"
+    ends = sorted((abs(low), abs(high)))
+    side = "better" if value > 0 else "worse"
+    return f"{abs(value):.1f} points [{ends[0]:.1f}, {ends[1]:.1f}] {side} than {row['pairs']}"
 
 
 def accuracy_summary(table: pl.DataFrame, test: str) -> list[dict[str, Any]]:

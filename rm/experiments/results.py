@@ -7,8 +7,12 @@ from typing import Any
 import polars as pl
 
 from lurker.errors import LurkerError
+from lurker.files import write_json
 from lurker.report import Displayed, ResultTable
 from rm.experiments.config import Experiment
+
+CELLS = "cells.json"
+"""In an experiment's folder: the cells of the last call, written before the first runs, and those that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,11 @@ class ExperimentResult(Displayed):
     """as written into the experiment's folder"""
     failures: tuple[Failure, ...]
     """cells that failed; the same call tries them again"""
+
+    @property
+    def sentence(self) -> str:
+        """What may be claimed; empty if the experiment makes no claim."""
+        return ""
 
     def result_tables(self) -> Sequence[ResultTable]:
         """The experiment's figures for people."""
@@ -53,6 +62,12 @@ def failure_table(failures: Sequence[Failure]) -> ResultTable:
     """One row per failed cell."""
     rows = [{"cell": one.cell, "error": one.error} for one in failures]
     return ResultTable("Cells that failed", rows, "Run the same command to try them again.")
+
+
+def record_cells(experiment: Experiment, run_ids: Sequence[str], failures: Sequence[Failure]) -> None:
+    """Write what an unfinished experiment is told by: its cells, and those that failed."""
+    failed = [{"cell": one.cell, "error": one.error} for one in failures]
+    write_json({"cells": list(run_ids), "failures": failed}, experiment.folder / CELLS)
 
 
 def require_finished(n_finished: int, failures: Sequence[Failure]) -> None:

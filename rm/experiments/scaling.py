@@ -1,7 +1,7 @@
 """Accuracy against data and model size: a grid of models x sizes x seeds on one test."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import polars as pl
@@ -9,59 +9,36 @@ import polars as pl
 from lurker.config import to_dict
 from lurker.engine import Engine
 from lurker.errors import LurkerError
-from lurker.files import read_json, write_json, write_parquet
+from lurker.files import atomic_path, read_json, write_json, write_parquet
 from lurker.pair_sets import PairSet, pair_set_name, read_pairs, require_pair_set, split_of
 from lurker.progress import say
 from lurker.report import ResultTable
-from lurker.schema import SCALING, check
+from lurker.schema import EVALUATIONS, SCALING, check
+from lurker.seeds import mean_over_seeds
 from lurker.workspace import Workspace
+from rm.evaluation.curve_points import read_point
 from rm.evaluation.metrics import ALL
 from rm.experiments.cells import (
     Cell,
     accuracy_rows,
-    data_digest,
     has_result,
-    make_cell,
     read_evaluations,
     result_file,
-    shared_tokenizer,
     train_cells,
 )
+from rm.experiments.checklist import CHECKLIST, Item, checklist, open_questions, to_markdown
 from rm.experiments.config import (
     Experiment,
-    PairSetConfig,
-    choose_test,
     experiment_on,
     make_config,
-    require_distinct,
-    require_pairs,
 )
-from rm.experiments.results import ExperimentResult, mean_accuracy
-from rm.experiments.scaling_fit import ScalingFit, fit_scaling
-from rm.models.ladder import check_spec
-from rm.training.run_folder import RunConfig, models_of_runs
+from rm.experiments.results import ExperimentResult
+from rm.experiments.scaling_fit import AXES, ScalingFit, X, fit_scaling, require_axis
+from rm.experiments.scaling_plan import NAMES, Protocol, ScalingConfig, plan_scaling
+from rm.training.run_folder import models_of_runs
 from rm.training.settings import as_settings
-from rm.training.trainable import train_config
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScalingConfig(PairSetConfig):
-    """A scaling experiment."""
-
-    models: tuple[str, ...]
-    """SPEC of each model"""
-    sizes: tuple[int, ...]
-    """training pairs; for one seed, a smaller training set is a subset of a larger one"""
-
-    def __post_init__(self) -> None:
-        PairSetConfig.__post_init__(self)
-        if not self.models or not self.sizes:
-            raise ValueError(f"a model and a size are needed, got {self.models} and {self.sizes}")
-        if min(self.sizes) < 2:
-            raise ValueError(f"sizes must be at least 2 pairs, got {min(self.sizes)}")
-        require_distinct(self, "models", "sizes")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,27 +47,63 @@ class Scaling(ExperimentResult):
 
     fit: ScalingFit
     """the curve through the runs, and what it says"""
+    checklist: tuple[Item, ...] = ()
+    """the questions of (Mis)Fitting, arXiv 2502.18969, with the answers of this experiment"""
+
+    @property
+    def sentence(self) -> str:
+        """What the fitted curve allows to claim."""
+        return self.fit.sentence
 
     def table(self) -> ResultTable:
-        """One row per predictor and one column per size: mean accuracy over seeds, with its mean interval."""
+        """One row per predictor and one column per size: mean accuracy over seeds, with an interval of both."""
         test_pairs = self.frame["test_pairs"][0]
         title = f"Accuracy on {test_pairs} (experiment {self.experiment.name})"
         return ResultTable(title, summary(self.frame))
 
+    def sources(self) -> ResultTable:
+        """How much of each interval the test posts make, and how much the seeds: one row per model and size."""
+        curve = mean_over_seeds(self.frame).filter(~pl.col("is_baseline"))
+        rows = [
+            {
+                "model": row["predictor"],
+                "pairs": row["n_train_pairs"],
+                "accuracy": row["accuracy"],
+                "from": row["accuracy_low"],
+                "to": row["accuracy_high"],
+                "± test posts": row["by_posts"],
+                "± seeds": row["by_seeds"],
+                "seeds": row["n_seeds"],
+            }
+            for row in curve.to_dicts()
+        ]
+        note = "One seed does not show how seeds differ." if curve["by_seeds"].null_count() else ""
+        return ResultTable("What the intervals hold", rows, note)
+
     def result_tables(self) -> Sequence[ResultTable]:
-        """The accuracies, then the figures of the fit with the sentence that follows from them."""
-        return [self.table(), self.fit.table()]
+        """The accuracies with their intervals, then the figures of the fit with the sentence that follows from them."""
+        fit = self.fit.table()
+        if self.checklist:
+            fit = replace(fit, note=f"{fit.note}\n{open_questions(self.checklist)} ({CHECKLIST}.md).")
+        return [self.table(), self.sources(), fit]
 
     def report(self) -> dict[str, Any]:
         """The JSON object that the command prints."""
-        return {**ExperimentResult.report(self), "fit": self.fit.to_json()}
+        means = mean_over_seeds(self.frame).to_dicts()
+        answers = [asdict(item) for item in self.checklist]
+        return {**ExperimentResult.report(self), "means": means, "fit": self.fit.to_json(), "checklist": answers}
 
-    def plot(self, against: Literal["data", "parameters"] = "data") -> Any:
-        """The dashboard's chart of accuracy against training pairs, or against model size."""
-        from lurker.charts import accuracy_by_data, accuracy_by_parameters, scaling_curve
+    def plot(self, against: X | Literal["parameters"] | None = None) -> Any:
+        """The dashboard's chart of accuracy against pairs, tokens, time or parameters; the axis of the fit by default.
 
-        curve = scaling_curve(self.frame)
-        return accuracy_by_data(curve, fit=self.fit.curve) if against == "data" else accuracy_by_parameters(curve)
+        The fitted curve is drawn on its own axis.
+        """
+        from lurker.charts import accuracy_by_data, accuracy_by_parameters
+
+        curve, x = mean_over_seeds(self.frame), against or self.fit.x
+        if x == "parameters":
+            return accuracy_by_parameters(curve)
+        return accuracy_by_data(curve, fit=self.fit.curve if x == self.fit.x else None, x=AXES[x].column)
 
 
 def scaling(
@@ -99,6 +112,8 @@ def scaling(
     sizes: Sequence[int] | int,
     *,
     seeds: int = 3,
+    protocol: Protocol = "retrain",
+    x: X = "pairs",
     test: PairSet | str | None = None,
     subreddits: Sequence[str] | str = (),
     name: str | None = None,
@@ -113,9 +128,12 @@ def scaling(
         models: SPECs, such as "scratch-200k" or a Hugging Face id.
         sizes: numbers of training pairs.
         seeds: number of seeds.
+        protocol: "retrain" trains a run for each size, "online" one pass over the largest, evaluated at each size; a
+            single size also gives its half, its quarter and so on.
+        x: what the curve takes as the amount of data: "pairs", "tokens" read in training, or "time" of training.
         test: pair set tested on; the hard test by default.
         subreddits: communities trained and tested on; all by default.
-        name: of the experiment; `<pairs>-scaling` by default.
+        name: of the experiment; `<pairs>-scaling`, or `<pairs>-online`, by default.
         engine: "local" (processes of this machine) or "ray".
         n_workers: processes of the local engine; as many as fit by default.
         **train_fields: fields of `rm.training.config.TrainConfig` for every cell, such as epochs=1.
@@ -131,15 +149,20 @@ def scaling(
         models=models_of_runs(pairs.workspace, models),
         sizes=sizes,
         n_seeds=seeds,
+        protocol=protocol,
         test_pairs=None if test is None else pair_set_name(test),
         subreddits=subreddits,
         settings=as_settings(train_fields),
     )
-    return run_scaling(experiment_on(pairs, name or f"{pairs.name}-scaling", engine, n_workers), config)
+    name = name or f"{pairs.name}-{NAMES[config.protocol]}"
+    return run_scaling(experiment_on(pairs, name, engine, n_workers), config, require_axis(x))
 
 
-def run_scaling(experiment: Experiment, config: ScalingConfig) -> Scaling:
-    """Run the cells that are not finished; write SCALING and the fit, then the manifest."""
+def run_scaling(experiment: Experiment, config: ScalingConfig, x: X = "pairs") -> Scaling:
+    """Run the cells that are not finished; write SCALING and the fit, then the manifest.
+
+    fit.json is over pairs; that over another amount of data is beside it.
+    """
     workspace = experiment.workspace
     cells, test_pairs = plan_scaling(experiment, config)
     finished, failures = train_cells(experiment, cells)
@@ -148,20 +171,28 @@ def run_scaling(experiment: Experiment, config: ScalingConfig) -> Scaling:
     results = {cell.run_id: read_json(result_file(workspace, cell)) for cell in finished}
     table = _collect(workspace, finished, results, test_pairs)
     test = split_of(read_pairs(workspace, test_pairs), test_pairs, "test")
-    fit = fit_scaling(workspace, table, test)
     write_parquet(table, experiment.folder / "scaling.parquet")
+    fit = fit_scaling(workspace, table, test)
     write_json(fit.to_json(), experiment.folder / "fit.json")
+    if x != "pairs":
+        fit = fit_scaling(workspace, table, test, x)
+        write_json(fit.to_json(), experiment.folder / f"fit-{x}.json")
     manifest = {
         "kind": "scaling",
         "config": to_dict(config),
         "pairs": config.pairs,
         "test_pairs": test_pairs,
         "models": [{"model": model, "n_parameters": n} for model, n in _parameters(finished, results)],
-        "sizes": sorted(config.sizes),
+        "sizes": list(config.data_sizes),
         "cells": [cell.run_id for cell in finished],
     }
     write_json(manifest, experiment.folder / "manifest.json")
-    return Scaling(experiment, table, failures, fit)
+    train = {cell.config.model: cell.config.train for cell in finished}
+    items = checklist(replace(config, models=tuple(train)), tuple(train.values()), table, fit)
+    write_json([asdict(item) for item in items], experiment.folder / f"{CHECKLIST}.json")
+    with atomic_path(experiment.folder / f"{CHECKLIST}.md") as temporary:
+        temporary.write_text(to_markdown(items, f"Checklist of {experiment.name}"), encoding="utf-8")
+    return Scaling(experiment, table, failures, fit, items)
 
 
 def _with_earlier_grid(
@@ -203,55 +234,22 @@ def _union(wanted: tuple[T, ...], earlier: Sequence[T]) -> tuple[T, ...]:
     return (*wanted, *(one for one in earlier if one not in wanted))
 
 
-def plan_scaling(experiment: Experiment, config: ScalingConfig) -> tuple[list[Cell], str]:
-    """The cells of the grid and the pair set they are tested on; trains the tokenizer they share."""
-    for model in config.models:
-        check_spec(model)
-    test_pairs = choose_test(experiment.workspace, config.pairs, config.test_pairs)
-    frame = read_pairs(experiment.workspace, config.pairs, config.subreddits)
-    training = split_of(frame, config.pairs, "train")
-    require_pairs(max(config.sizes), training.height, config.pairs)
-    test = split_of(read_pairs(experiment.workspace, test_pairs), test_pairs, "test")
-    digest = data_digest(frame, config.pairs, test)
-    train = {
-        (model, seed): train_config(model, seed, config.settings)
-        for model in config.models
-        for seed in range(config.n_seeds)
-    }
-    tokenizer = shared_tokenizer(experiment, training, next(iter(train.values())).vocabulary_size)
-    cells = [
-        make_cell(
-            experiment.name,
-            RunConfig(
-                pairs=config.pairs,
-                model=model,
-                train=train[model, seed],
-                subreddits=config.subreddits,
-                max_pairs=size,
-                test_pairs=(test_pairs,),
-                tokenizer=tokenizer,
-            ),
-            size,
-            digest,
-        )
-        for model in config.models
-        for size in sorted(config.sizes)
-        for seed in range(config.n_seeds)
-    ]
-    return cells, test_pairs
-
-
 def summary(table: pl.DataFrame) -> list[dict[str, Any]]:
-    """One row per predictor and one column per size: mean accuracy over seeds, with its mean interval."""
-    sizes = sorted(table["n_train_pairs"].unique())
-    rows = []
-    for predictor in table["predictor"].unique(maintain_order=True):
-        row: dict[str, Any] = {"predictor": predictor}
-        for size in sizes:
-            at_size = table.filter((pl.col("predictor") == predictor) & (pl.col("n_train_pairs") == size))
-            row[f"{size:,} pairs"] = mean_accuracy(at_size)
-        rows.append(row)
-    return rows
+    """One row per predictor and one column per size: mean accuracy over seeds, with an interval of both."""
+    curve = mean_over_seeds(table)
+    sizes = sorted(curve["n_train_pairs"].unique())
+    rows: dict[str, dict[str, Any]] = {}
+    for one in curve.to_dicts():
+        row = rows.setdefault(
+            one["predictor"], {"predictor": one["predictor"], **{_column(size): "–" for size in sizes}}
+        )
+        interval = f"[{one['accuracy_low']:.3f}, {one['accuracy_high']:.3f}]"
+        row[_column(one["n_train_pairs"])] = f"{one['accuracy']:.3f} {interval}"
+    return list(rows.values())
+
+
+def _column(size: int) -> str:
+    return f"{size:,} pairs"
 
 
 def _collect(
@@ -263,19 +261,30 @@ def _collect(
     for cell in cells:
         size_and_seed = (cell.n_train_pairs, cell.config.train.seed)
         table = read_evaluations(workspace, cell.run_id, test_pairs).filter(pl.col("subreddit") == ALL)
-        for row in accuracy_rows(table, cell.config, with_baselines=size_and_seed not in has_baselines):
-            result = {} if row["is_baseline"] else results[cell.run_id]
-            rows.append(
-                {
-                    **row,
-                    "n_parameters": result.get("n_parameters"),
-                    "n_train_pairs": cell.n_train_pairs,
-                    "train_time_s": result.get("train_time_s"),
-                }
-            )
+        is_first = size_and_seed not in has_baselines
+        rows += _rows(table, cell, results[cell.run_id], cell.n_train_pairs, with_baselines=is_first)
         has_baselines.add(size_and_seed)
+        for n_pairs in cell.config.curve_points:
+            point = read_point(workspace.folder("runs", cell.run_id), n_pairs)
+            facts = {**results[cell.run_id], **point}
+            here = [row for row in point["evaluations"] if row["pairs"] == test_pairs]
+            rows += _rows(pl.DataFrame(here, schema=EVALUATIONS.schema), cell, facts, n_pairs, with_baselines=False)
     frame = pl.DataFrame([{name: row[name] for name in SCALING.columns} for row in rows], schema=SCALING.schema)
     return check(frame, SCALING).sort("is_baseline", "n_parameters", "predictor", "n_train_pairs", "seed")
+
+
+def _rows(
+    table: pl.DataFrame, cell: Cell, facts: dict[str, Any], n_pairs: int, *, with_baselines: bool
+) -> list[dict[str, Any]]:
+    """Rows of SCALING: of a cell's model at its end or at a point of its pass, and of its baselines."""
+    rows = []
+    for row in accuracy_rows(table, cell.config, with_baselines=with_baselines):
+        own = {} if row["is_baseline"] else facts
+        measured = {name: own.get(name) for name in ("n_parameters", "train_time_s", "n_tokens")}
+        if own and measured["n_tokens"] is None and "tokens_per_s" in own:  # a run of before
+            measured["n_tokens"] = round(own["tokens_per_s"] * own["train_time_s"])
+        rows.append({**row, **measured, "n_train_pairs": n_pairs})
+    return rows
 
 
 def _parameters(cells: Sequence[Cell], results: dict[str, dict[str, Any]]) -> list[tuple[str, int]]:

@@ -1,14 +1,16 @@
 """The fitted curve of a scaling experiment: from its runs' predictions to fit.json, a table and one sentence."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import polars as pl
 
+from lurker.errors import CallError, LurkerError
 from lurker.report import ResultTable
 from lurker.stats import clustered_standard_error
 from lurker.workspace import Workspace
+from rm.evaluation.curve_points import point_predictions
 from rm.experiments.curve_findings import (
     Finding,
     HeldOut,
@@ -17,30 +19,51 @@ from rm.experiments.curve_findings import (
     held_out_model,
     held_out_size,
     last_step,
-    observed_fall,
     pairs_for,
     parameter_gain,
     parameters,
+    unknown,
 )
-from rm.experiments.curves import MIN_MODEL_SIZES, Curve, CurveFit, Points, cannot_fit, first_fitting_size, fit_curve
+from rm.experiments.curves import CurveFit, cannot_fit, first_fitting_size, fit_curve
+from rm.experiments.power_laws import MIN_MODEL_SIZES, Curve, Floats, Points
+from rm.experiments.scaling_claims import Gains, claims, without_curve
 from rm.models.ladder import LADDER
-from rm.training.run_folder import predictions_file
 
 LOG_LOSS, ERROR = "log loss", "1 - accuracy"
 """What is fitted: nats, and the share of wrong pairs."""
 CURVE_POINTS = 25
 """Data sizes at which a chart draws the curve."""
-CURVE_SCHEMA = {"predictor": pl.String, "n_parameters": pl.Int64, "n_train_pairs": pl.Float64, "accuracy": pl.Float64}
+X = Literal["pairs", "tokens", "time"]
 
 
 @dataclass(frozen=True, slots=True)
-class Gains:
-    """Fall of one loss for a doubling at the largest size, and where time is better spent."""
+class Axis:
+    """What the curve takes as the amount of data."""
 
-    data: Finding
-    model: Finding
-    time: Finding
-    """gain of time spent on data minus that of time spent on parameters"""
+    column: str
+    """of SCALING"""
+    unit: str
+    """plural, as in 4,000 pairs"""
+    what: str
+    """what is doubled"""
+
+
+AXES = {
+    "pairs": Axis("n_train_pairs", "pairs", "the data"),
+    "tokens": Axis("n_tokens", "tokens", "the data"),
+    "time": Axis("train_time_s", "seconds", "the training time"),
+}
+
+
+def require_axis(x: str) -> X:
+    """The name of an axis, if it is one.
+
+    Raises:
+        CallError: it is not.
+    """
+    if x not in get_args(X):
+        raise CallError(f"The x-axis is one of {', '.join(get_args(X))}, got {x!r}.")
+    return cast(X, x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +76,14 @@ class ScalingFit:
     """why no curve is fitted; empty if one is"""
     models: tuple[str, ...]
     """SPECs of the models in the fit"""
+    x: X
+    """what the curve takes as the amount of data: training pairs, tokens read in training, or seconds of training"""
     left_out: str
     """models and data sizes that are not in the fit, and why; empty if there are none"""
     figures: tuple[dict[str, Any], ...]
-    """measure, figure, value, low, high, note: every parameter, gain and prediction"""
+    """measure, figure, value, low, high, by_posts, by_seeds, note: every parameter, gain and prediction"""
     curve: pl.DataFrame
-    """the fitted accuracy of each model at a range of data sizes: columns as in CURVE_SCHEMA"""
+    """the fitted accuracy of each model over the data: predictor, n_parameters, the column of the axis, accuracy"""
 
     def table(self) -> ResultTable:
         """The figures with their intervals, and the sentence below."""
@@ -69,12 +94,14 @@ class ScalingFit:
                 "value": row["value"],
                 "from": row["low"],
                 "to": row["high"],
+                "± posts": row["by_posts"],
+                "± seeds": row["by_seeds"],
                 "note": row["note"],
             }
             for row in self.figures
         ]
         note = f"{self.left_out}\n{self.sentence}" if self.left_out else self.sentence
-        title = "Loss = E + A·pairs^-alpha + B·parameters^-beta" if rows else "How accuracy grows"
+        title = f"Loss = E + A·{AXES[self.x].unit}^-alpha + B·parameters^-beta" if rows else "How accuracy grows"
         return ResultTable(title, rows, note)
 
     def to_json(self) -> dict[str, Any]:
@@ -83,30 +110,49 @@ class ScalingFit:
             "sentence": self.sentence,
             "reason": self.reason,
             "models": list(self.models),
+            "x": self.x,
             "left_out": self.left_out,
             "figures": list(self.figures),
             "curve": self.curve.to_dicts(),
         }
 
 
-def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame) -> ScalingFit:
+def fit_from_json(content: dict[str, Any]) -> ScalingFit:
+    """The fit in the content of fit.json.
+
+    Raises:
+        KeyError, TypeError, ValueError: the content is damaged.
+    """
+    x = require_axis(content.get("x", "pairs"))
+    figures = tuple({"by_posts": None, "by_seeds": None, **row} for row in content["figures"])
+    curve = pl.DataFrame(content["curve"], schema=_curve_schema(AXES[x]))
+    texts = {name: str(content[name]) for name in ("sentence", "reason", "left_out")}
+    return ScalingFit(models=tuple(content["models"]), x=x, figures=figures, curve=curve, **texts)
+
+
+def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame, x: X = "pairs") -> ScalingFit:
     """Fit log loss and accuracy against data and model size.
 
     Args:
         workspace: where the runs are.
         cells: SCALING of an experiment.
         test: PAIRS that all runs were tested on.
+        x: what the curve takes as the amount of data.
+
+    Raises:
+        LurkerError: the tokens or the time of a run are not known.
     """
     runs = cells.filter(~pl.col("is_baseline"))
-    fitted, left_out = comparable_models(runs)
+    fitted, left_out = comparable_models(with_amount(runs, x))
+    axis = AXES[x]
     points = {measure: read_points(workspace, fitted, test, measure) for measure in (LOG_LOSS, ERROR)}
     models = tuple(fitted["predictor"].unique(maintain_order=True))
     if reason := cannot_fit(points[LOG_LOSS]):
-        sentence = _without_curve(points[ERROR], fitted.sort("n_parameters")["predictor"][-1], reason)
-        return ScalingFit(sentence, reason, models, left_out, (), pl.DataFrame(schema=CURVE_SCHEMA))
+        sentence = without_curve(points[ERROR], fitted.sort("n_parameters")["predictor"][-1], reason, axis.unit)
+        return ScalingFit(sentence, reason, models, x, left_out, (), _curve_rows(None, fitted, axis))
     first = max(first_fitting_size(part) for part in points.values())
     fitted, left_out = (
-        fitted.filter(pl.col("n_train_pairs") >= first),
+        fitted.filter(pl.col("amount") >= first),
         f"{left_out}{_sizes_left_out(fitted, first)}".strip(),
     )
     points = {measure: part.take(part.n_pairs >= first) for measure, part in points.items()}
@@ -114,29 +160,29 @@ def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame) -
     rng = np.random.default_rng(0)
     fits = {measure: fit_curve(points[measure], rng) for measure in points}
     gains = {
-        measure: Gains(data_gain(fit), parameter_gain(fit), data_over_parameters(fit, seconds))
+        measure: Gains(data_gain(fit), parameter_gain(fit), _time_gain(fit, seconds, x))
         for measure, fit in fits.items()
     }
-    figures = [figure for measure, fit in fits.items() for figure in _figures(measure, fit, gains[measure], rng)]
-    most_pairs = f"{points[ERROR].n_pairs.max():,.0f} pairs"
-    sentence = claims(gains[LOG_LOSS], gains[ERROR], most_pairs, fitted.sort("n_parameters")["predictor"][-1])
-    return ScalingFit(sentence, "", models, left_out, tuple(figures), _curve_rows(fits[ERROR].curve, fitted))
+    figures = [figure for measure, fit in fits.items() for figure in _figures(measure, fit, gains[measure], rng, axis)]
+    doubled = f"{axis.what} from {points[ERROR].n_pairs.max():,.0f} {axis.unit}"
+    sentence = claims(gains[LOG_LOSS], gains[ERROR], doubled, fitted.sort("n_parameters")["predictor"][-1])
+    return ScalingFit(sentence, "", models, x, left_out, tuple(figures), _curve_rows(fits[ERROR].curve, fitted, axis))
 
 
-def _without_curve(error: Points, model: str, reason: str) -> str:
-    """What the runs show where no curve can be fitted, in a sentence."""
-    no_curve = f"No curve is fitted: {reason}."
-    gain = observed_fall(error)
-    if gain.value is None:
-        return no_curve
-    value, low, high = (100 * float(number or 0) for number in (gain.value, gain.low, gain.high))
-    span = f"from {error.n_pairs.min():,.0f} to {error.n_pairs.max():,.0f} pairs"
-    if not gain.is_named:
-        return f"{no_curve} No gain of {model} {span} shows (at most {high:.1f} points of accuracy)."
-    verb = "gains" if value > 0 else "loses"
-    ends = sorted((abs(low), abs(high)))
-    interval = f"{abs(value):.1f} points of accuracy [{ends[0]:.1f}, {ends[1]:.1f}]"
-    return f"{no_curve} {model} {verb} {interval} {span}, by test posts; the luck of single runs comes on top."
+def _time_gain(fit: CurveFit, seconds: Floats, x: X) -> Finding:
+    return unknown("the curve is over time itself") if x == "time" else data_over_parameters(fit, seconds)
+
+
+def with_amount(runs: pl.DataFrame, x: X) -> pl.DataFrame:
+    """SCALING with a column `amount`: the data of each run on the axis x, the mean over seeds of a model and size.
+
+    Raises:
+        LurkerError: it is not known of a run.
+    """
+    column = AXES[x].column
+    if n_unknown := runs[column].null_count():
+        raise LurkerError(f"The {AXES[x].unit} of {n_unknown} of {runs.height} runs are not known.", "Use `--x pairs`.")
+    return runs.with_columns(amount=pl.col(column).cast(pl.Float64).mean().over("predictor", "n_train_pairs"))
 
 
 def comparable_models(runs: pl.DataFrame) -> tuple[pl.DataFrame, str]:
@@ -165,7 +211,7 @@ def comparable_models(runs: pl.DataFrame) -> tuple[pl.DataFrame, str]:
 
 def _sizes_left_out(runs: pl.DataFrame, first: float) -> str:
     """A sentence on the data sizes below the first that fits; empty if there are none."""
-    sizes = runs.filter(pl.col("n_train_pairs") < first)["n_train_pairs"].unique().sort()
+    sizes = runs.filter(pl.col("amount") < first)["n_train_pairs"].unique().sort()
     if sizes.is_empty():
         return ""
     named = ", ".join(f"{size:,}" for size in sizes)
@@ -177,7 +223,8 @@ def read_points(workspace: Workspace, runs: pl.DataFrame, test: pl.DataFrame, me
 
     Args:
         workspace: where the runs are.
-        runs: rows of SCALING without baselines, all tested on the same pairs.
+        runs: rows of SCALING without baselines, all tested on the same pairs, with their `amount` of data; those of
+            one run are the points of its pass.
         test: PAIRS that they were tested on.
         measure: LOG_LOSS or ERROR.
     """
@@ -186,8 +233,8 @@ def read_points(workspace: Workspace, runs: pl.DataFrame, test: pl.DataFrame, me
     loss = log_loss if measure == LOG_LOSS else 1 - pl.col("is_correct")
     posts = test.select("pair_id", "post_id")
     sums, variances, n_pairs = [], [], np.zeros(0)
-    for run_id, test_pairs in runs.select("run_id", "test_pairs").iter_rows():
-        predictions = pl.read_parquet(predictions_file(workspace.folder("runs", run_id), test_pairs, "test"))
+    for run_id, test_pairs, size in runs.select("run_id", "test_pairs", "n_train_pairs").iter_rows():
+        predictions = pl.read_parquet(point_predictions(workspace.folder("runs", run_id), size, test_pairs))
         losses = predictions.join(posts, on="pair_id").select("post_id", loss=loss).sort("post_id")
         by_post = losses.group_by("post_id", maintain_order=True).agg(pl.col("loss").sum(), n=pl.len())
         codes = losses["post_id"].rle_id().to_numpy().astype(np.int64)
@@ -198,55 +245,19 @@ def read_points(workspace: Workspace, runs: pl.DataFrame, test: pl.DataFrame, me
     matrix, variance = np.array(sums), np.array(variances)
     if not (np.isfinite(variance) & (variance > 0)).all():  # one post, or no wrong pair: all runs weigh the same
         variance = np.ones(len(sums))
-    of_data, of_models = (runs[name].cast(pl.Float64).to_numpy() for name in ("n_train_pairs", "n_parameters"))
-    return Points(of_data, of_models, matrix.sum(axis=1) / n_pairs.sum(), variance, matrix, n_pairs)
+    of_data, of_models = (runs[name].cast(pl.Float64).to_numpy() for name in ("amount", "n_parameters"))
+    run = runs["run_id"].rank("dense").cast(pl.Int64).to_numpy()
+    return Points(of_data, of_models, matrix.sum(axis=1) / n_pairs.sum(), variance, matrix, n_pairs, run)
 
 
-def claims(loss: Gains, error: Gains, pairs: str, model: str) -> str:
-    """One sentence; an effect is named only if its interval excludes 0, in accuracy or else in log loss.
-
-    Args:
-        loss: gains in log loss, nats.
-        error: gains in accuracy.
-        pairs: the largest data size, in words.
-        model: SPEC of the largest model.
-    """
-    parts = [
-        _claim(f"doubling the data from {pairs}", error.data, loss.data),
-        _claim(f"doubling the parameters of {model}", error.model, loss.model),
-    ]
-    for finding, by in ((error.time, ""), (loss.time, ", by log loss")):
-        if finding.is_named:
-            better = "data" if float(finding.value or 0) > 0 else "parameters"
-            parts.append(f"the next hour is better spent on {better}{by}")
-            break
-    else:
-        if error.time.value is not None:
-            parts.append("whether the next hour is better spent on data or parameters cannot be told")
-    text = "; ".join(filter(None, parts))
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _claim(what: str, error: Finding, loss: Finding) -> str:
-    if error.value is None or loss.value is None:
-        return ""
-    value, low, high = (100 * float(number or 0) for number in (error.value, error.low, error.high))
-    if error.is_named:
-        return f"{what} adds {value:.1f} points of accuracy [{low:.1f}, {high:.1f}]"
-    if loss.is_named:
-        gain = f"{loss.value:.3f} nats [{loss.low:.3f}, {loss.high:.3f}]"
-        return f"{what} lowers the log loss by {gain}, but no gain in accuracy shows (at most {high:.1f} points)"
-    return f"no gain from {what} shows (at most {high:.1f} points of accuracy)"
-
-
-def _figures(measure: str, fit: CurveFit, gains: Gains, rng: np.random.Generator) -> list[dict[str, Any]]:
+def _figures(measure: str, fit: CurveFit, gains: Gains, rng: np.random.Generator, axis: Axis) -> list[dict[str, Any]]:
     """Rows of the table for one measure."""
     rows = list(parameters(fit).items())
     rows += [("gain of the last data size, measured", last_step(fit.points))]
-    rows += [("gain of twice the data", gains.data), ("gain of twice the parameters", gains.model)]
+    rows += [(f"gain of twice {axis.what}", gains.data), ("gain of twice the parameters", gains.model)]
     rows += [("gain of time on data over time on parameters", gains.time)]
     if measure == ERROR:
-        rows += [("more pairs for one more point of accuracy", pairs_for(fit))]
+        rows += [(f"more {axis.unit} for one more point of accuracy", pairs_for(fit))]
     figures = [_figure(measure, name, finding) for name, finding in rows]
     held_out = (("largest data size", held_out_size), ("largest model", held_out_model))
     return figures + [_prediction(measure, what, predict(fit.points, rng)) for what, predict in held_out]
@@ -254,7 +265,8 @@ def _figures(measure: str, fit: CurveFit, gains: Gains, rng: np.random.Generator
 
 def _figure(measure: str, name: str, finding: Finding, note: str = "") -> dict[str, Any]:
     note = f"cannot tell: {finding.reason}" if finding.reason else note
-    values = {"value": finding.value, "low": finding.low, "high": finding.high}
+    values: dict[str, Any] = {"value": finding.value, "low": finding.low, "high": finding.high}
+    values |= {"by_posts": finding.by_posts, "by_seeds": finding.by_seeds}
     return {"measure": measure, "figure": name, **values, "note": note}
 
 
@@ -265,14 +277,19 @@ def _prediction(measure: str, what: str, held_out: HeldOut) -> dict[str, Any]:
     return _figure(measure, f"{what}, predicted from the others", held_out.predicted, note)
 
 
-def _curve_rows(curve: Curve, runs: pl.DataFrame) -> pl.DataFrame:
-    """The fitted accuracy of each model over the data sizes of the experiment."""
-    n_pairs = runs["n_train_pairs"].to_numpy()
-    sizes = np.geomspace(n_pairs.min(), n_pairs.max(), CURVE_POINTS)
+def _curve_rows(curve: Curve | None, runs: pl.DataFrame, axis: Axis) -> pl.DataFrame:
+    """The fitted accuracy of each model over the data sizes of the experiment; no rows without a curve."""
+    amounts = runs["amount"].to_numpy()
+    sizes = np.geomspace(amounts.min(), amounts.max(), CURVE_POINTS)
     models = runs.select("predictor", "n_parameters").unique(maintain_order=True).rows()
     rows = [
-        {"predictor": model, "n_parameters": n, "n_train_pairs": size, "accuracy": 1 - float(curve.loss(size, n))}
+        {"predictor": model, "n_parameters": n, axis.column: size, "accuracy": 1 - float(curve.loss(size, n))}
         for model, n in models
         for size in sizes.tolist()
+        if curve is not None
     ]
-    return pl.DataFrame(rows, schema=CURVE_SCHEMA)
+    return pl.DataFrame(rows, schema=_curve_schema(axis))
+
+
+def _curve_schema(axis: Axis) -> dict[str, Any]:
+    return {"predictor": pl.String, "n_parameters": pl.Int64, axis.column: pl.Float64, "accuracy": pl.Float64}

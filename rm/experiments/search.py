@@ -31,7 +31,7 @@ from rm.evaluation.metrics import Margins, is_correct, model_margins, prediction
 from rm.evaluation.trained_run import load_trained
 from rm.experiments.cells import Cell, make_cell, result_file, run_cells, train_cell
 from rm.experiments.config import Experiment, experiment_on, make_config
-from rm.experiments.results import ExperimentResult, Failure, require_finished
+from rm.experiments.results import ExperimentResult, Failure, record_cells, require_finished
 from rm.models.ladder import check_spec
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
@@ -96,6 +96,17 @@ class Search(ExperimentResult):
         words += [f"--max-pairs {max_pairs}"] if max_pairs else []
         words += [f"--validation {self.config.pairs}"] if pairs != self.config.pairs else []
         return " ".join([*words, *(f"--set {field}={value}" for field, value in fields.items())])
+
+    @property
+    def sentence(self) -> str:
+        """The command that trains with the best settings."""
+        return f"Best: `{self.train_command}`"
+
+    def plot(self) -> Any:
+        """The candidates of each stage against the one kept, in log loss."""
+        from lurker.charts import search_excess
+
+        return search_excess(self.frame)
 
     def table(self) -> ResultTable:
         """One row per candidate: log loss and its excess over the best of the stage, accuracy, steps and time."""
@@ -178,11 +189,12 @@ def run_search(experiment: Experiment, config: SearchConfig) -> Search:
     validation = split_of(read_pairs(experiment.workspace, config.pairs), config.pairs, "validation")
     best: Sequence[str] = config.settings
     rows: list[dict[str, Any]] = []
-    table, failures = SEARCH.empty(), list[Failure]()
+    table, failures, run_ids = SEARCH.empty(), list[Failure](), list[str]()
     for stage, texts in enumerate(config.stages, 1):
         candidates = [plan_candidate(experiment, config, stage, best, changes) for changes in texts.split("|")]
         failed = _run_candidates(experiment, config, candidates)
         failures += failed
+        run_ids += [one.cell.run_id for one in candidates]
         names = {failure.cell for failure in failed}
         finished = [one for one in candidates if one.cell.run_id not in names]
         require_finished(len(finished), failed)
@@ -191,6 +203,7 @@ def run_search(experiment: Experiment, config: SearchConfig) -> Search:
         best = finished[kept].settings
         table = check(pl.DataFrame(rows), SEARCH)
         write_parquet(table, experiment.folder / "search.parquet")
+    record_cells(experiment, list(dict.fromkeys(run_ids)), failures)
     write_json({"kind": "search", "config": to_dict(config), "best": list(best)}, experiment.folder / "manifest.json")
     return Search(experiment, table, tuple(failures), config)
 

@@ -1,8 +1,8 @@
-"""Transfer across communities: one model per source community, tested on every target community."""
+"""Transfer across communities: models taught by some of them, tested on others and against in-domain training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -13,10 +13,8 @@ from lurker.files import write_json, write_parquet
 from lurker.pair_sets import PairSet, pair_set_name, read_pairs, require_pair_set, split_of
 from lurker.progress import say
 from lurker.report import ResultTable
-from lurker.schema import TRANSFER, check
-from lurker.workspace import Workspace
-from rm.evaluation.metrics import ALL
-from rm.experiments.cells import Cell, accuracy_rows, data_digest, make_cell, read_evaluations, train_cells
+from rm.experiments.cells import data_digest, make_cell, train_cells
+from rm.experiments.community_map import community_map
 from rm.experiments.config import (
     Experiment,
     PairSetConfig,
@@ -25,11 +23,21 @@ from rm.experiments.config import (
     make_config,
     require_pairs,
 )
-from rm.experiments.results import ExperimentResult, mean_accuracy
+from rm.experiments.outcomes import Outcomes, Taught, read_outcomes, transfer_rows
+from rm.experiments.results import ExperimentResult
+from rm.experiments.transfer_findings import compare_cells, net_rows, net_transfer, transfer_sentence
+from rm.experiments.transfer_tables import cell_rows, named_side, points, source_rows
 from rm.models.ladder import check_spec
 from rm.training.run_folder import RunConfig, model_of_run
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
+
+Design = Literal["pairwise", "pooled", "leave-one-out"]
+Communities = tuple[str, ...]
+SOURCES: dict[str, str] = {"pooled": "all communities", "leave-one-out": "all others"}
+"""What the source of a design of several communities is called."""
+MIN_TEST_POSTS = 2
+"""Below it an interval has no ends."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,8 +46,16 @@ class TransferConfig(PairSetConfig):
 
     model: str
     """SPEC of the model trained on each source"""
+    design: Design = "pairwise"
+    """sources: each community; all of them pooled; or for each target all others. Each target is a source too"""
     max_pairs: int | None = None
-    """training pairs of each source; those of the smallest source when absent"""
+    """training pairs of each source; those of the smallest community when absent"""
+    is_equal: bool = True
+    """every source has the same number of training pairs; otherwise each has all its own"""
+    min_pairs: int = 200
+    """training pairs that a community needs; others are named and left out"""
+    effect: float = 0.02
+    """difference in accuracy whose power is told"""
     n_seeds: int = 1
     """seeds 0 … n_seeds - 1"""
 
@@ -47,16 +63,32 @@ class TransferConfig(PairSetConfig):
         PairSetConfig.__post_init__(self)
         if self.max_pairs is not None and self.max_pairs < 2:
             raise ValueError(f"max_pairs must be at least 2, got {self.max_pairs}")
+        if self.max_pairs is not None and not self.is_equal:
+            raise ValueError("max_pairs makes all sources equal: leave it out, or is_equal=False")
+        if self.min_pairs < 2 or not 0 < self.effect < 0.5:
+            raise ValueError(
+                f"min_pairs must be at least 2 and effect between 0 and 0.5, got {self.min_pairs} and {self.effect}"
+            )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Transfer(ExperimentResult):
-    """The TRANSFER table: one row per predictor, source, target and seed."""
+    """The TRANSFER table, one row per predictor, source, target and seed; and what it shows."""
+
+    differences: pl.DataFrame
+    """TRANSFER_DIFFERENCES: each cell against in-domain training on the same pairs, and its power"""
+    findings: dict[str, Any]
+    """sentence, net transfer, the map of communities, and pairs left out; as in findings.json"""
 
     @property
     def model(self) -> str:
         """SPEC of the model trained on each source."""
         return str(self.frame.filter(~pl.col("is_baseline"))["predictor"][0])
+
+    @property
+    def sentence(self) -> str:
+        """What the experiment shows."""
+        return str(self.findings["sentence"])
 
     @property
     def matrix(self) -> pl.DataFrame:
@@ -69,28 +101,55 @@ class Transfer(ExperimentResult):
         return self._table_of(self.model)
 
     def result_tables(self) -> Sequence[ResultTable]:
-        """Accuracy by source and target, of the model and of TF-IDF."""
+        """Accuracy of the model and of TF-IDF, differences from in-domain training with power, net transfer."""
         baselines = ["tfidf"] if "tfidf" in self.frame["predictor"] else []
-        return [self._table_of(predictor) for predictor in (self.model, *baselines)]
+        own = self.differences.filter(predictor=self.model)
+        net = [{"mean over": named_side(one), "difference": points(one)} for one in self.findings["net"]]
+        title = "Net transfer: accuracy minus that of in-domain training, points"
+        return [
+            *(self._table_of(predictor) for predictor in (self.model, *baselines)),
+            ResultTable("Each cell against in-domain training", cell_rows(own)),
+            ResultTable(title, net, self.sentence),
+        ]
 
     def plot(self, *, difference: bool = False) -> Any:
         """The dashboard's heatmap of the model's accuracy, or of its difference from in-domain training."""
         from lurker.charts import transfer_heatmap, transfer_matrix
 
-        matrix = transfer_matrix(self.frame).filter(pl.col("predictor") == self.model)
+        matrix = transfer_matrix(self.frame, self.differences).filter(pl.col("predictor") == self.model)
         return transfer_heatmap(matrix, difference=difference)
+
+    def plot_map(self) -> Any:
+        """The dashboard's map of communities, by how alike their models rank the same responses.
+
+        Raises:
+            CallError: there is none, as with fewer than three communities.
+        """
+        from lurker.charts import community_map as draw
+
+        if self.findings["map"] is None:
+            raise CallError("There is no map of communities.", "It needs design=pairwise and three communities.")
+        return draw(self.findings["map"])
+
+    def report(self) -> dict[str, Any]:
+        """The JSON object that the command prints."""
+        return {**ExperimentResult.report(self), "differences": self.differences.to_dicts(), **self.findings}
 
     def _table_of(self, predictor: str) -> ResultTable:
         test_pairs = self.frame["test_pairs"][0]
         title = f"Accuracy of {predictor} on {test_pairs} (experiment {self.experiment.name})"
-        return ResultTable(title, source_rows(self.frame, predictor))
+        return ResultTable(title, source_rows(self.differences, predictor))
 
 
 def transfer(
     pairs: PairSet,
     model: str,
     *,
+    design: Design = "pairwise",
     max_pairs: int | None = None,
+    is_equal: bool = True,
+    min_pairs: int = 200,
+    effect: float = 0.02,
     seeds: int = 1,
     test: PairSet | str | None = None,
     subreddits: Sequence[str] | str = (),
@@ -99,16 +158,21 @@ def transfer(
     n_workers: int | None = None,
     **train_fields: Any,
 ) -> Transfer:
-    """Train on each community and test on all; finished cells are not run again.
+    """Train on communities and test on others; finished cells are not run again, and designs share them.
 
     Args:
         pairs: pair set trained on.
         model: SPEC, such as "scratch-200k" or a Hugging Face id.
-        max_pairs: training pairs of each source; those of the smallest source by default.
+        design: "pairwise": each community teaches a model that is tested on all; "pooled": all communities together
+            teach one; "leave-one-out": for each target, all others together. Targets teach a model of their own too.
+        max_pairs: training pairs of each source; those of the smallest community by default.
+        is_equal: False trains each source on all its pairs.
+        min_pairs: training pairs that a community needs; others are named and left out.
+        effect: difference in accuracy for which the test posts needed are told.
         seeds: number of seeds.
         test: pair set tested on; the hard test by default.
         subreddits: sources and targets; all communities by default.
-        name: of the experiment; `<pairs>-transfer` by default.
+        name: of the experiment; `<pairs>-transfer` by default, or `<pairs>-<design>`.
         engine: "local" (processes of this machine) or "ray".
         n_workers: processes of the local engine; as many as fit by default.
         **train_fields: fields of `rm.training.config.TrainConfig` for every cell, such as epochs=1.
@@ -118,73 +182,102 @@ def transfer(
         LurkerError: every cell failed, or a test post was trained on.
     """
     require_pair_set(pairs)
+    if str(design) == "few-shot":
+        raise CallError("A few-shot experiment has a function of its own.", "Call `rm.few_shot(pairs, model, target)`.")
     config = make_config(
         TransferConfig,
         pairs=pairs.name,
         model=model_of_run(pairs.workspace, model),
+        design=design,
         max_pairs=max_pairs,
+        is_equal=is_equal,
+        min_pairs=min_pairs,
+        effect=effect,
         n_seeds=seeds,
         test_pairs=None if test is None else pair_set_name(test),
         subreddits=subreddits,
         settings=as_settings(train_fields),
     )
-    return run_transfer(experiment_on(pairs, name or f"{pairs.name}-transfer", engine, n_workers), config)
+    named = name or f"{pairs.name}-{'transfer' if design == 'pairwise' else design}"
+    return run_transfer(experiment_on(pairs, named, engine, n_workers), config)
 
 
 def run_transfer(experiment: Experiment, config: TransferConfig) -> Transfer:
-    """Run the cells that are not finished; write TRANSFER, then the manifest."""
-    cells, test_pairs = plan_transfer(experiment, config)
-    finished, failures = train_cells(experiment, cells)
-    table = _collect(experiment.workspace, finished, test_pairs)
+    """Run the cells that are not finished; write the tables and findings, then the manifest."""
+    taught, test_pairs = plan_transfer(experiment, config)
+    finished, failures = train_cells(experiment, [one.cell for one in taught])
+    known = [one for one in taught if one.cell in finished]
+    test = split_of(read_pairs(experiment.workspace, test_pairs), test_pairs, "test")
+    outcomes = read_outcomes(experiment.workspace, known, test_pairs, test)
+    table = transfer_rows(outcomes, config.pairs, test_pairs)
+    differences = compare_cells(outcomes, config.effect)
+    communities = tuple(sorted({target for one in taught for target in one.targets}))
+    findings = _findings(outcomes, differences, config, communities)
     write_parquet(table, experiment.folder / "transfer.parquet")
+    write_parquet(differences, experiment.folder / "transfer-differences.parquet")
+    write_json(findings, experiment.folder / "findings.json")
     manifest = {
         "kind": "transfer",
         "config": to_dict(config),
         "pairs": config.pairs,
         "test_pairs": test_pairs,
         "model": config.model,
-        "n_train_pairs": cells[0].n_train_pairs,
-        "subreddits": sorted({cell.config.subreddits[0] for cell in cells}),
-        "cells": [cell.run_id for cell in finished],
+        "n_train_pairs": taught[0].cell.n_train_pairs,
+        "subreddits": communities,
+        "cells": [one.cell.run_id for one in known],
     }
     write_json(manifest, experiment.folder / "manifest.json")
-    return Transfer(experiment, table, failures)
+    return Transfer(experiment, table, failures, differences, findings)
 
 
-def plan_transfer(experiment: Experiment, config: TransferConfig) -> tuple[list[Cell], str]:
-    """One cell per source and seed, all with the same number of training pairs, and the pair set they are tested on."""
+def plan_transfer(experiment: Experiment, config: TransferConfig) -> tuple[list[Taught], str]:
+    """The cells by source and seed, and the pair set they are tested on; in-domain sources are in every design.
+
+    Cells are named after the pair set, so that experiments of different designs share them.
+    """
     check_spec(config.model)
     test_pairs = choose_test(experiment.workspace, config.pairs, config.test_pairs)
     frame = read_pairs(experiment.workspace, config.pairs, config.subreddits)
     test = split_of(read_pairs(experiment.workspace, test_pairs), test_pairs, "test")
-    n_train = _training_pairs(frame, test, config.pairs, test_pairs)
+    n_train = _training_pairs(frame, test, config, test_pairs)
     smallest = min(n_train, key=lambda source: (n_train[source], source))
-    n_pairs = n_train[smallest] if config.max_pairs is None else config.max_pairs
-    require_pairs(n_pairs, n_train[smallest], f"r/{smallest}")
+    n_equal = n_train[smallest] if config.max_pairs is None else config.max_pairs
+    require_pairs(n_equal, n_train[smallest], f"r/{smallest}")
     digest = data_digest(frame, config.pairs, test)
-    cells = [
-        make_cell(
-            experiment.name,
-            RunConfig(
+    taught = []
+    for source, communities, tested, targets in _sources(config.design, tuple(n_train)):
+        n_own = sum(n_train[community] for community in communities)
+        for seed in range(config.n_seeds):
+            run = RunConfig(
                 pairs=config.pairs,
                 model=config.model,
                 train=train_config(config.model, seed, config.settings),
-                subreddits=(source,),
-                max_pairs=n_pairs,
+                subreddits=communities,
+                max_pairs=n_equal if config.is_equal else None,
                 test_pairs=(test_pairs,),
-                test_subreddits=tuple(n_train),
-            ),
-            n_pairs,
-            digest,
-        )
-        for source in n_train
-        for seed in range(config.n_seeds)
+                test_subreddits=tested,
+            )
+            cell = make_cell(f"{config.pairs}-transfer", run, n_equal if config.is_equal else n_own, digest)
+            taught.append(Taught(source, targets, cell))
+    return taught, test_pairs
+
+
+def _sources(design: Design, all_: Communities) -> list[tuple[str, Communities, Communities, Communities]]:
+    """Name, communities taught by, communities tested on, and those of them that the design reads, of each source."""
+    is_pairwise = design == "pairwise"
+    sources: list[tuple[str, Communities, Communities, Communities]] = [
+        (one, (one,), all_, all_ if is_pairwise else (one,)) for one in all_
     ]
-    return cells, test_pairs
+    if design == "pooled":
+        return [*sources, (SOURCES[design], all_, all_, all_)]
+    if design == "leave-one-out":
+        others = [(target, tuple(one for one in all_ if one != target)) for target in all_]
+        return [*sources, *((SOURCES[design], taught, (target,), (target,)) for target, taught in others)]
+    return sources
 
 
-def _training_pairs(frame: pl.DataFrame, test: pl.DataFrame, pairs: str, test_pairs: str) -> dict[str, int]:
-    """Training pairs of each community that can be both source and target; the others are reported and left out.
+def _training_pairs(frame: pl.DataFrame, test: pl.DataFrame, config: TransferConfig, test_pairs: str) -> dict[str, int]:
+    """Training pairs of each community that can be both source and target; the others are named and left out.
 
     Raises:
         CallError: fewer than two are left.
@@ -192,42 +285,47 @@ def _training_pairs(frame: pl.DataFrame, test: pl.DataFrame, pairs: str, test_pa
     splits = frame.group_by("subreddit").agg(
         n_train=(pl.col("split") == "train").sum(), n_validation=(pl.col("split") == "validation").sum()
     )
-    tested = set(test["subreddit"])
+    n_posts = dict(test.group_by("subreddit").agg(pl.col("post_id").n_unique()).iter_rows())
     counts = {}
     for subreddit, n_train, n_validation in splits.sort("subreddit").iter_rows():
-        if n_train >= 2 and n_validation and subreddit in tested:
-            counts[subreddit] = int(n_train)
+        if reason := _too_few(n_train, n_validation, n_posts.get(subreddit, 0), config.min_pairs, test_pairs):
+            say(f"r/{subreddit} is left out: {reason}.")
         else:
-            say(f"r/{subreddit} is left out: {pairs} or {test_pairs} lacks its training, validation or test pairs.")
+            counts[subreddit] = int(n_train)
     if len(counts) < 2:
         raise CallError(
-            f"Transfer needs two communities; {pairs} and {test_pairs} share {', '.join(counts) or 'none'}.",
-            "Build pairs of more subreddits.",
+            f"Transfer needs two communities; {config.pairs} and {test_pairs} share {', '.join(counts) or 'none'} "
+            f"with {config.min_pairs:,} training pairs.",
+            "Build pairs of more subreddits, or lower `--min-pairs`.",
         )
     return counts
 
 
-def source_rows(table: pl.DataFrame, predictor: str) -> list[dict[str, Any]]:
-    """One row per source and one column per target: mean accuracy over seeds, with its mean interval."""
-    kept = table.filter(pl.col("predictor") == predictor)
-    rows = []
-    for source in sorted(kept["source"].unique()):
-        row: dict[str, Any] = {"trained on": source}
-        for target in sorted(kept["target"].unique()):
-            row[f"on {target}"] = mean_accuracy(
-                kept.filter((pl.col("source") == source) & (pl.col("target") == target))
-            )
-        rows.append(row)
-    return rows
+def _too_few(n_train: int, n_validation: int, n_posts: int, min_pairs: int, test_pairs: str) -> str:
+    """Why a community cannot be both source and target, or nothing."""
+    if n_train < min_pairs:
+        return f"{n_train:,} training {'pair' if n_train == 1 else 'pairs'}, and {min_pairs:,} are needed (--min-pairs)"
+    if not n_validation:
+        return "it has no validation pairs"
+    if n_posts < MIN_TEST_POSTS:
+        return f"{n_posts} test {'post' if n_posts == 1 else 'posts'} in {test_pairs}, and {MIN_TEST_POSTS} are needed"
+    return ""
 
 
-def _collect(workspace: Workspace, cells: Sequence[Cell], test_pairs: str) -> pl.DataFrame:
-    """TRANSFER: every source's model, and the baselines fitted on the source, on every target."""
-    rows = []
-    for cell in cells:
-        table = read_evaluations(workspace, cell.run_id, test_pairs).filter(pl.col("subreddit") != ALL)
-        for row in accuracy_rows(table, cell.config, with_baselines=True):
-            communities = {"source": cell.config.subreddits[0], "target": row["subreddit"]}
-            rows.append({**row, **communities, "n_train_pairs": cell.n_train_pairs})
-    frame = pl.DataFrame([{name: row[name] for name in TRANSFER.columns} for row in rows], schema=TRANSFER.schema)
-    return check(frame, TRANSFER).sort("is_baseline", "predictor", "source", "target", "seed")
+def _findings(
+    outcomes: Outcomes, differences: pl.DataFrame, config: TransferConfig, communities: tuple[str, ...]
+) -> dict[str, Any]:
+    """The content of findings.json."""
+    net = net_transfer(outcomes, config.model)
+    sources = set(outcomes.frame["source"])
+    mapped = (
+        community_map(outcomes, config.model, tuple(one for one in communities if one in sources))
+        if config.design == "pairwise"
+        else None
+    )
+    return {
+        "sentence": transfer_sentence(differences, net["all"], config.model, config.effect),
+        "net": net_rows(net),
+        "map": mapped and mapped.rows(),
+        "pairs_left_out": outcomes.n_left_out,
+    }

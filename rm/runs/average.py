@@ -20,7 +20,7 @@ from rm.models.ladder import LADDER, RewardModel, load, new_layers, slug
 from rm.models.scorer import describe_device, move_to_device
 from rm.runs.run_facts import environment
 from rm.runs.train_run import conclude
-from rm.training.reward_step import tokenise_for_model, validation_log_loss
+from rm.training.reward_step import tokenise_for_model, validate
 from rm.training.run_folder import RESULT, RunConfig, finished_run, read_run_pairs, run_config, run_lock, short_name
 
 NOT_OF_MEAN = ("best_step", "tokens_per_s", "baselines_left_out")
@@ -85,7 +85,7 @@ def _average(
         "mean_of": run_ids,
         "steps": sum(result["steps"] for result in results),
         "train_time_s": sum(result["train_time_s"] for result in results),
-        "best_validation_log_loss": validation_log_loss(scorer, validation, config.train),
+        "best_validation_log_loss": validate(scorer, validation, config.train)[0],
     }
     return conclude(workspace, run_id, config, reward_model, facts, pairs, "all")
 

@@ -8,6 +8,7 @@ import polars as pl
 import torch
 
 from lurker import __version__
+from lurker.machine import processor
 from rm.models.ladder import RewardModel
 from rm.models.scorer import Scorer
 from rm.pairs.tokenised import TokenisedPairs
@@ -46,6 +47,7 @@ def environment(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "platform": platform.platform(),
+        "processor": processor(),
         "n_cores": os.cpu_count(),
         "n_threads": torch.get_num_threads(),
         "device": device,
@@ -80,6 +82,7 @@ def training_facts(
         "best_step": trained.best_step,
         "best_validation_log_loss": trained.best_validation_log_loss,
         "train_time_s": trained.train_time_s,
+        "n_tokens": trained.n_tokens,
         "tokens_per_s": round(trained.tokens_per_s, 1),
         "device": device.type,
     }

@@ -10,9 +10,10 @@ import polars as pl
 from lurker.errors import CallError
 from lurker.files import read_json, write_json
 from lurker.progress import progress, quiet, say
-from lurker.workspace import CACHE, Workspace
+from lurker.workspace import Workspace
 from rm.evaluation.baseline_margins import wanted_baselines
 from rm.evaluation.baselines import Which
+from rm.evaluation.curve_points import point_recorder, steps_of_points
 from rm.evaluation.embeddings import frozen_layers
 from rm.evaluation.evaluate_run import (
     accuracy_rows,
@@ -45,7 +46,7 @@ from rm.training.identity import (
     write_seen_posts,
 )
 from rm.training.loop import Trained
-from rm.training.reward_step import tokenise_for_model, train_rewards
+from rm.training.reward_step import reward_step, tokenise_for_model, train_rewards
 from rm.training.run_folder import RESULT, RunConfig, RunPairs, describe_run, read_run_pairs, run_lock
 from rm.training.trainable import make_trainable, merge_adapters
 
@@ -118,7 +119,8 @@ def _train(
     model = make_trainable(reward_model.model, config.model, config.train)
     scorer = Scorer(model, reward_model.tokenizer.pad_token_id, config.train.max_tokens, dtype)
     say(describe_batching(scorer))
-    trained = _train_weights(workspace, folder, scorer, sets, config, has_means=which == "all")
+    run = TrainedRun(workspace, run_id, config, RewardModel(model, reward_model.tokenizer))
+    trained = _train_weights(run, scorer, sets, pairs, has_means=which == "all")
     weights = trained_weights(model) if is_sharded(model) else {}
     if not processes.is_first:
         return None
@@ -226,25 +228,23 @@ def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> R
 
 
 def _train_weights(
-    workspace: Workspace,
-    folder: Path,
-    scorer: Scorer,
-    sets: list[TokenisedPairs],
-    config: RunConfig,
-    *,
-    has_means: bool,
+    run: TrainedRun, scorer: Scorer, sets: list[TokenisedPairs], pairs: RunPairs, *, has_means: bool
 ) -> Trained:
-    """Train the scorer's model on the training and validation pairs in `sets`.
+    """Train the scorer's model on the training and validation pairs in `sets`, and evaluate it on the way if wanted.
 
     What the untrained model yields is computed in one pass: outputs of frozen layers, the probe's features and, if
     `has_means`, what the baseline `embeddings` needs of these pairs.
     """
-    cache, train = workspace.root / CACHE, config.train
+    config, cache, folder, train = run.config, run.cache, run.folder, run.config.train
     means = _means_file(scorer, config, cache) if has_means and current_processes().is_first else None
     network, (training, validation) = _compute_frozen_layers(scorer, sets, train, cache, means)
     if train.head == "probe" and not has_checkpoint(folder):
         start_from_probe(scorer, training, validation, train, cache, means)
-    return train_rewards(network, training, validation, train, folder)
+    if not config.curve_points:
+        return train_rewards(network, training, validation, train, folder)
+    steps = reward_step(network, training, validation, train).epoch_steps(0)
+    recorder = point_recorder(run, pairs.test, steps_of_points(config.curve_points, steps))
+    return train_rewards(network, training, validation, train, folder, recorder)
 
 
 def _means_file(scorer: Scorer, config: RunConfig, cache: Path) -> MeansFile | None:

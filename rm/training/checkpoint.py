@@ -12,10 +12,10 @@ from torch import nn
 
 from lurker.errors import LurkerError
 from lurker.files import atomic_path
+from lurker.learning_curves import METRICS
 from rm.training.distributed import current_processes, is_sharded
 
 CHECKPOINT = "checkpoint.pt"
-METRICS = "metrics.jsonl"
 GATHER_TO_FIRST: dict[str, Any] = {"full_state_dict": True, "cpu_offload": True, "strict": False}
 SCATTER_FROM_FIRST: dict[str, Any] = {"full_state_dict": True, "broadcast_from_rank0": True, "strict": False}
 """Fields of torch's StateDictOptions. Its module, which only sharded models need, takes most of a second to import."""

@@ -6,7 +6,7 @@ The loop knows neither pairs nor rewards: an `Objective` supplies batches, losse
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +63,11 @@ class Objective(Protocol):
             The loss in nats, a scalar with its graph, and the number of tokens read.
         """
 
-    def validation_log_loss(self) -> float:
-        """Mean log loss of the validation examples in nats, equal on every process; may be infinite or NaN."""
+    def validate(self) -> tuple[float, float]:
+        """Mean log loss in nats, which may be infinite or NaN, and accuracy on the validation examples.
+
+        They are equal on every process.
+        """
 
     def describe(self, examples: Indices) -> str:
         """Where these training examples come from, for an error message."""
@@ -96,7 +99,9 @@ class Trained:
         return self.n_tokens / max(self.train_time_s, 1e-9)
 
 
-def train(objective: Objective, config: LoopConfig, folder: Path) -> Trained:
+def train(
+    objective: Objective, config: LoopConfig, folder: Path, after_step: Callable[[TrainingState], None] | None = None
+) -> Trained:
     """Train the objective's model on its device and load the weights with the best validation log loss into it.
 
     With several processes (`rm.training.distributed`), each calls this with the same objective and config.
@@ -106,6 +111,8 @@ def train(objective: Objective, config: LoopConfig, folder: Path) -> Trained:
         config: How to train.
         folder: Receives metrics.jsonl (one line per step) and the checkpoint. If it holds a checkpoint, training
             resumes from it with the losses of an uninterrupted run.
+        after_step: Called after each step, such as to evaluate the model on the way. It must not change the model, and
+            its time does not count as training. After a kill it is called again for the steps since the checkpoint.
 
     Raises:
         LurkerError: A loss is not finite (the error names the step and its data), memory ran out, or the disk is full.
@@ -131,11 +138,14 @@ def train(objective: Objective, config: LoopConfig, folder: Path) -> Trained:
             state.step += 1
             state.n_tokens += n_tokens
             if step.is_evaluated:
-                metrics["validation_log_loss"] = _evaluate(objective, state, folder, model)
+                metrics |= _evaluate(objective, state, folder, model)
             log(state.step, metrics)
             advance(1)
             now = time.monotonic()
             state.train_time_s = earlier_s + now - started
+            if after_step is not None:  # before the checkpoint, so that no step before one is left out
+                after_step(state)
+                started += time.monotonic() - now
             if processes.max_value(int(step.is_evaluated or now - saved >= config.checkpoint_interval_s)):
                 write_checkpoint(folder, trainee, state)
                 saved = now
@@ -223,9 +233,9 @@ def _accumulate_gradients(
     return processes.sum_value(loss), int(processes.sum_value(n_tokens))
 
 
-def _evaluate(objective: Objective, state: TrainingState, folder: Path, model: Any) -> float:
-    """Take the validation log loss; save the weights if it is the best so far."""
-    loss = objective.validation_log_loss()
+def _evaluate(objective: Objective, state: TrainingState, folder: Path, model: Any) -> dict[str, float]:
+    """Take log loss and accuracy of validation; save the weights if the log loss is the best so far."""
+    loss, accuracy = objective.validate()
     if not math.isfinite(loss):
         raise LurkerError(f"The validation log loss is {loss}.", "Lower the learning rate: `--set learning_rate=...`.")
     if loss < state.best_validation_log_loss:
@@ -233,7 +243,7 @@ def _evaluate(objective: Objective, state: TrainingState, folder: Path, model: A
         state.best_step, state.best_validation_log_loss, state.n_worse = state.step, loss, 0
     else:
         state.n_worse += 1
-    return loss
+    return {"validation_log_loss": loss, "validation_accuracy": accuracy}
 
 
 def _clip_gradients(network: nn.Module, max_norm: float) -> float:

@@ -4,6 +4,7 @@ Each response of a step is scored once, whatever the number of its pairs.
 Source: Ouyang et al. 2022 (InstructGPT), section 3.5: all comparisons of a prompt are one batch element.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lurker.errors import LurkerError
 from rm.pairs.steps import post_steps, shuffled_steps
 from rm.pairs.tokenised import TokenisedPairs, tokenise
 from rm.pairs.tokens import Indices
+from rm.training.checkpoint import TrainingState
 from rm.training.config import TrainConfig
 from rm.training.distributed import current_processes
 from rm.training.loop import Trained, train
@@ -71,9 +73,9 @@ class RewardStep:
         losses = pair_losses(chosen, rejected, targets.to(scores.device), self.config.reward_centring)
         return losses.sum() / step.size, int(sequences.n_tokens.sum())
 
-    def validation_log_loss(self) -> float:
-        """Mean log loss of the validation pairs in nats."""
-        return validation_log_loss(self.network, self.validation, self.config, self.auxiliary)
+    def validate(self) -> tuple[float, float]:
+        """Mean log loss of the validation pairs in nats, and the accuracy of the reward on them."""
+        return validate(self.network, self.validation, self.config, self.auxiliary)
 
     def describe(self, examples: Indices) -> str:
         """The posts of these training pairs."""
@@ -82,10 +84,15 @@ class RewardStep:
 
 
 def train_rewards(
-    scorer: Any, training: TokenisedPairs, validation: TokenisedPairs, config: TrainConfig, folder: Path
+    scorer: Any,
+    training: TokenisedPairs,
+    validation: TokenisedPairs,
+    config: TrainConfig,
+    folder: Path,
+    after_step: Callable[[TrainingState], None] | None = None,
 ) -> Trained:
     """Train the scorer's model on pairs and load its best weights into it; see `rm.training.loop.train`."""
-    return train(reward_step(scorer, training, validation, config), config.loop, folder)
+    return train(reward_step(scorer, training, validation, config), config.loop, folder, after_step)
 
 
 def reward_step(scorer: Any, training: TokenisedPairs, validation: TokenisedPairs, config: TrainConfig) -> RewardStep:
@@ -139,12 +146,13 @@ def pair_targets(pairs: TokenisedPairs, config: TrainConfig) -> Targets:
 
 
 @torch.no_grad()
-def validation_log_loss(
+def validate(
     scorer: Any, pairs: TokenisedPairs, config: TrainConfig, nuisance_head: nn.Linear | None = None
-) -> float:
-    """Mean unweighted log loss of the pairs, in nats, over all processes.
+) -> tuple[float, float]:
+    """Mean unweighted log loss of the pairs in nats, and accuracy, ties counting half, over all processes.
 
-    Includes the offset that training adds for confounders, because it selects the step that trained best with it.
+    The log loss includes the offset that training adds for confounders, because it selects the step that trained best
+    with it; the accuracy is of the reward alone.
     """
     scorer.model.eval()
     processes, indices = current_processes(), np.arange(len(pairs.sequences))
@@ -158,7 +166,8 @@ def validation_log_loss(
     offset = torch.from_numpy(_known_log_odds(pairs, config))
     if nuisance_head is not None:
         offset = offset + nuisance_head(torch.from_numpy(pairs.nuisance))[:, 0]
-    return float(log_loss(scores[pairs.chosen] - scores[pairs.rejected] + offset))
+    margins = scores[pairs.chosen] - scores[pairs.rejected]
+    return float(log_loss(margins + offset)), float((margins.sign() + 1).mean() / 2)
 
 
 def _known_log_odds(pairs: TokenisedPairs, config: TrainConfig) -> NDArray[np.float32]:

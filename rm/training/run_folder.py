@@ -11,7 +11,7 @@ import polars as pl
 from lurker.arguments import as_list
 from lurker.config import fingerprint, to_dict
 from lurker.errors import CallError, LurkerError
-from lurker.locks import locked
+from lurker.locks import holder, locked
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.workspace import Workspace
 from rm.pairs.subsets import content_digest, subset
@@ -51,12 +51,16 @@ class RunConfig:
     """pair sets whose test split evaluates the model"""
     test_subreddits: tuple[str, ...] = ()
     """communities to evaluate on; those trained on when empty"""
+    curve_points: tuple[int, ...] = ()
+    """numbers of training pairs after which the model is also evaluated, on the way of its first pass"""
     tokenizer: str | None = None
     """folder of a tokenizer shared by the runs of an experiment; trained on the run's own texts when absent"""
 
     def __post_init__(self) -> None:
         if self.max_pairs is not None and self.max_pairs < 2:
             raise ValueError(f"max_pairs must be at least 2, got {self.max_pairs}")
+        if self.curve_points and (self.max_pairs is None or self.train.epochs != 1 or self.train.min_steps):
+            raise ValueError("curve_points needs max_pairs, epochs=1 and min_steps=0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +109,19 @@ def run_lock(workspace: Workspace, run_id: str, *, waits: bool) -> AbstractConte
     if folder.exists() and not folder.is_dir():
         raise CallError(f"{folder} is a file, not the folder of a run.", "Remove it, or choose another name.")
     busy = LurkerError(
-        f"Run {run_id} is being written by another process.", "Wait until it has finished, then repeat the command."
+        f"Run {run_id} is being written by {run_writer(workspace, run_id) or 'another process'}.",
+        "Wait until it has finished, then repeat the command.",
     )
-    return locked(workspace.root / LOCKS / f"run-{run_id}", waits=waits, busy=busy)
+    return locked(_lock_file(workspace, run_id), waits=waits, busy=busy)
+
+
+def run_writer(workspace: Workspace, run_id: str) -> str:
+    """The process that writes a run now, in words; empty if none does."""
+    return holder(_lock_file(workspace, run_id))
+
+
+def _lock_file(workspace: Workspace, run_id: str) -> Path:
+    return workspace.root / LOCKS / f"run-{run_id}"
 
 
 def short_name(name: str) -> str:
@@ -148,6 +162,8 @@ def describe_run(config: RunConfig) -> dict[str, Any]:
     for name, default in ADDED_LATER.items():
         if described["train"][name] == default:
             del described["train"][name]
+    if not config.curve_points:
+        del described["curve_points"]
     return described
 
 

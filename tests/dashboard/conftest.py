@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from lurker.digest import frame_sha256
 from lurker.files import write_json, write_parquet
 from lurker.schema import (
     COMMENTS,
@@ -240,6 +241,7 @@ def make_manifest(recipe: str, pairs: pl.DataFrame) -> dict[str, Any]:
         "subreddits": list(COMMUNITIES),
         "n_pairs": pairs.height,
         "n_posts": pairs["post_id"].n_unique(),
+        "pairs_sha256": frame_sha256(pairs),
         "pairs_by_split": {},
         "ledger": {"responses": _ledger(42_000, responses), "pairs": _ledger(84_000, dropped_pairs)},
     }

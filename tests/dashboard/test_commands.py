@@ -34,3 +34,13 @@ def test_a_free_port_is_accepted_until_it_is_in_use() -> None:
 
 def test_an_invalid_port_is_refused(tmp_path: Path) -> None:
     assert run(["--workspace", str(tmp_path), "dashboard", "--port", "70000"]) == 2
+
+
+def test_an_export_needs_experiments_and_the_name_of_a_page(
+    full_root: Path, empty_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert run(["--workspace", str(full_root), "dashboard", "--export", str(tmp_path / "page")]) == 2
+    assert "ends in .html" in capsys.readouterr().err
+    assert run(["--workspace", str(empty_root), "dashboard", "--export", str(page)]) == 2
+    assert "no experiment" in capsys.readouterr().err

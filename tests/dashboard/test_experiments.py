@@ -20,6 +20,7 @@ CELL = {
     "seed": 0,
     "run_id": None,
     "train_time_s": 1.0,
+    "n_tokens": 5000,
     "n_test_pairs": 100,
     "n_test_posts": 50,
     "log_loss": None,
@@ -48,7 +49,9 @@ def test_the_curve_averages_over_seeds_and_keeps_their_range(tmp_path: Path) -> 
     model = curve.row(0, named=True)
     assert model["n_seeds"] == 2
     assert model["accuracy"] == pytest.approx(0.6)
-    assert (model["accuracy_low"], model["accuracy_high"]) == pytest.approx((0.5, 0.7))
+    assert model["by_posts"] == pytest.approx(0.1)
+    assert model["by_seeds"] == pytest.approx(12.706 * 0.1, rel=1e-4)  # t of one degree of freedom
+    assert (model["accuracy_low"], model["accuracy_high"]) == (0.0, 1.0)
     assert (model["lowest_seed"], model["highest_seed"]) == (0.5, 0.7)
 
 

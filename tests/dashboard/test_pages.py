@@ -9,6 +9,9 @@ import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from lurker.files import write_json, write_parquet
+from lurker.schema import FEW_SHOT_DIFFERENCES
+
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 OpenPage = Callable[..., AppTest]
 PAGES = ("overview", "scaling", "transfer", "recipes", "audit", "reader")
@@ -43,6 +46,19 @@ def test_a_page_of_a_full_workspace(open_page: OpenPage, full_root: Path, page: 
     assert not app.exception
     assert not app.warning
     assert charts_on(app) == {"scaling": 2, "recipes": 2, "audit": 4, "reader": 0}.get(page, 1)
+
+
+def test_the_learning_curve_of_a_run(open_page: OpenPage, empty_root: Path, tmp_path: Path) -> None:
+    assert "lurker rm train" in texts(open_page(empty_root, "runs"))
+    shutil.copytree(empty_root, tmp_path / "w")
+    run = tmp_path / "w/runs/young"
+    write_json({"model": "scratch-10k", "pairs": "p"}, run / "config.json")
+    lines = [{"step": step, "train_log_loss": 0.7 - 0.01 * step} for step in range(1, 5)]
+    lines[-1] |= {"validation_log_loss": 0.68, "validation_accuracy": 0.6}
+    (run / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    app = open_page(tmp_path / "w", "runs")
+    assert not app.exception and charts_on(app) == 2
+    assert "unfinished, 4 steps" in texts(app).replace("\\", "")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -157,6 +173,39 @@ def test_transfer_shows_the_loss_out_of_domain(open_page: OpenPage, full_root: P
     app = open_page(full_root, "transfer")
     assert float(app.metric[0].value) == pytest.approx(0.66, abs=0.01)
     assert float(app.metric[2].value) == pytest.approx(-6.0, abs=1.0)
+
+
+def test_transfer_shows_what_an_experiment_found_in_its_own_words(
+    open_page: OpenPage, full_root: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(full_root, tmp_path / "copy"))
+    names = ("cooking", "advice", "stories")
+    ends = {"low": 0.4, "high": 1.0}
+    cells = [{"source": a, "other": b, "correlation": 0.5 + 0.5 * (a == b), **ends} for a in names for b in names]
+    places = [{"community": name, "x": float(place), "y": 0.0} for place, name in enumerate(names)]
+    drawn = {"correlations": cells, "positions": places, "shown": 0.9}
+    write_json(
+        {"sentence": "Training elsewhere loses *nothing*.", "map": drawn}, root / "experiments/across/findings.json"
+    )
+    app = open_page(root, "transfer")
+    assert "Training elsewhere loses" in texts(app) and charts_on(app) == 2
+    tuned = root / "experiments/tuned"
+    row = {"start": "nothing", "is_baseline": False, "n_target_pairs": 100, "n_validation_pairs": 25}
+    row |= {"n_source_pairs": None, "n_seeds": 1, "n_test_pairs": 50, "n_test_posts": 9}
+    row |= {"accuracy": 0.6, "accuracy_low": 0.5, "accuracy_high": 0.7}
+    empty = dict.fromkeys(("difference", "difference_low", "difference_high", "smallest_effect", "posts_needed"))
+    frame = pl.DataFrame([row | empty | {"effect": 0.02}], schema=FEW_SHOT_DIFFERENCES.schema)
+    write_parquet(frame, tuned / "few-shot-differences.parquet")
+    write_parquet(frame, tuned / "few-shot.parquet")
+    rate = {"what": "100 target pairs alone", "words": "about 900 source pairs"}
+    write_json({"sentence": "No start gains.", "exchange": [rate]}, tuned / "findings.json")
+    write_json({"kind": "few-shot"}, tuned / "manifest.json")
+    app = open_page(root, "transfer", transfer_experiment="tuned")
+    assert not app.exception and "No start gains" in texts(app) and charts_on(app) == 1
+    assert app.dataframe[0].value["is worth"].tolist() == ["about 900 source pairs"]
+    (tuned / "findings.json").write_text("{}", encoding="utf-8")
+    damaged = open_page(root, "transfer", transfer_experiment="tuned")
+    assert not damaged.exception and "findings.json is damaged" in str(damaged.warning[0].value).replace("\\", "")
 
 
 def test_recipes_show_one_model_and_size_and_the_differences(open_page: OpenPage, full_root: Path) -> None:

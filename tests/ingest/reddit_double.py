@@ -1,14 +1,12 @@
 """A little Reddit on 127.0.0.1 that speaks the real shapes and misbehaves on demand.
 
-`Reddit` holds generated posts and comment trees; `Server` serves them as Reddit's API does: tokens, listings, trees
-with "more" and "continue this thread" stubs, morechildren, info. A `fault` sees each request with its answer, and may
-spoil the answer or leave it alone.
+`Server` serves the posts and comment trees of a `Reddit` (`tests.ingest.little_reddit`) as Reddit's API does: tokens,
+listings, trees with "more" and "continue this thread" stubs, morechildren, info. A `fault` (`reddit_faults`) sees each
+request with its answer, and may spoil the answer or leave it alone.
 """
 
 import contextlib
-import gzip
 import json
-import random
 import re
 import socket
 import struct
@@ -21,83 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 CLIENT_ID, CLIENT_SECRET, TOKEN = "app-id-of-tests", "s3cr3t-of-tests", "token-of-tests"
-CREATED_UTC = 1_700_000_000
 SHOWN_SIBLINGS, SHOWN_DEPTH = 4, 3
 """Children shown below each parent, and levels, before a stub replaces the rest: few, so that small trees have some."""
-
-
-def base36(number):
-    digits = ""
-    while number:
-        number, digit = divmod(number, 36)
-        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
-    return digits or "0"
-
-
-@dataclass
-class Reddit:
-    """Subreddits, their posts in listing order, and comments by post; `closed` maps names to how they are refused."""
-
-    posts: dict = field(default_factory=dict)
-    comments: dict = field(default_factory=dict)
-    listings: dict = field(default_factory=dict)
-    closed: dict = field(default_factory=dict)
-
-
-def little_reddit(subreddits=("college",), n_posts=12, n_comments=20, seed=0):
-    """Posts with about `n_comments` comments each, in trees both wide and deep; a post in ten is over 18."""
-    rng = random.Random(seed)
-    world = Reddit()
-    number = 36**5
-    for name in subreddits:
-        for position in range(n_posts):
-            number += 1
-            post_id = base36(number)
-            comments = {}
-            for _ in range(rng.randint(n_comments // 2, n_comments * 3 // 2)):
-                number += 1
-                parent = rng.choice(list(comments)[-5:]) if comments and rng.random() < 0.7 else None
-                comments[base36(number)] = comment(base36(number), post_id, parent, name, number, rng)
-            world.posts[post_id] = {
-                "id": post_id,
-                "name": f"t3_{post_id}",
-                "subreddit": name,
-                "title": f"Question {position} of {name} <3",
-                "selftext": "Ask u/somebody & me, &lt;really&gt;?",
-                "author": f"asker{position % 3}",
-                "created_utc": float(CREATED_UTC - 60 * position),
-                "score": rng.randint(0, 500),
-                "upvote_ratio": 0.9,
-                "num_comments": len(comments),
-                "is_self": True,
-                "over_18": position % 10 == 9,
-                "edited": False,
-                "link_flair_text": None,
-                "url": f"https://www.reddit.com/r/{name}/comments/{post_id}/",
-                "domain": f"self.{name}",
-            }
-            world.comments[post_id] = comments
-            world.listings.setdefault(name.lower(), []).append(post_id)
-    return world
-
-
-def comment(name, post_id, parent, subreddit, number, rng):
-    return {
-        "id": name,
-        "name": f"t1_{name}",
-        "link_id": f"t3_{post_id}",
-        "parent_id": f"t1_{parent}" if parent else f"t3_{post_id}",
-        "subreddit": subreddit,
-        "body": f"Answer {number} & more",
-        "author": f"user{rng.randint(0, 9)}",
-        "created_utc": float(CREATED_UTC + number % 10_000),
-        "score": rng.randint(-5, 99),
-        "score_hidden": False,
-        "edited": rng.choice([False, float(CREATED_UTC + 99_999)]),
-        "stickied": False,
-        "distinguished": None,
-        "is_submitter": False,
-    }
 
 
 @dataclass
@@ -347,118 +270,3 @@ def send(handler, reply):
             handler.wfile.write(reply.body)
         if reply.declared is not None:
             handler.close_connection = True
-
-
-# --- faults: each takes (request, reply) and may change the reply -----------------------------------------------------
-
-
-def status(code, **headers):
-    def fault(_, reply):
-        reply.headers |= {name.replace("_", "-"): value for name, value in headers.items()}
-        refuse(reply, code, {"message": "no", "error": code})
-
-    return fault
-
-
-def reset(_, reply):
-    reply.is_reset = True
-
-
-def short_body(_, reply):
-    reply.declared = len(reply.body) + 100
-
-
-def cut_json(_, reply):
-    reply.body = reply.body[: len(reply.body) // 2]
-
-
-def html(_, reply):
-    reply.body = b"<!doctype html><html><body>Our CDN was unable to reach our servers</body></html>"
-    reply.headers["content-type"] = "text/html"
-
-
-def bad_gzip(_, reply):
-    reply.headers["content-encoding"] = "gzip"
-    reply.body = gzip.compress(reply.body)[:-8][::-1]
-
-
-def empty(_, reply):
-    reply.body = b""
-
-
-def null(_, reply):
-    reply.value = None
-
-
-def no_children(request, reply):
-    """A well-formed answer with nothing in it."""
-    value = reply.value
-    if request.kind == "more":
-        value["json"]["data"]["things"] = []
-    elif request.kind in ("tree", "below"):
-        value[1]["data"]["children"] = []
-    elif "data" in value:
-        value["data"]["children"] = []
-    reply.value = value
-
-
-def drip(_, reply):
-    reply.drip_s = 0.05
-
-
-def hang(_, reply):
-    reply.delay_s = 1.0
-
-
-def fields(change):
-    """Apply `change(kind, data)` to every thing of an answer."""
-
-    def walk(value):
-        if isinstance(value, dict):
-            if isinstance(value.get("data"), dict) and value.get("kind") in ("t1", "t3"):
-                change(value["kind"], value["data"])
-            for inner in value.values():
-                walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
-
-    def fault(_, reply):
-        value = reply.value
-        walk(value)
-        reply.value = value
-
-    return fault
-
-
-def first(times, fault, kind=None):
-    """Only the first requests of a kind (or of any) meet the fault."""
-    counts = Counter()
-
-    def limited(request, reply):
-        if (kind is None and request.kind != "token") or request.kind == kind:
-            counts[request.kind] += 1
-            if counts[request.kind] <= times:
-                fault(request, reply)
-
-    return limited
-
-
-def always(fault, kind):
-    return first(10**9, fault, kind)
-
-
-def at_random(faults, share, seed):
-    """A fault of the list at a share of all requests, never twice in a row for one path."""
-    rng = random.Random(seed)
-    spoiled = set()
-
-    def chaos(request, reply):
-        key = (request.path, str(sorted(request.query.items())))
-        if key in spoiled:
-            spoiled.discard(key)
-        elif rng.random() < share:
-            spoiled.add(key)
-            rng.choice(faults)(request, reply)
-
-    return chaos

@@ -13,7 +13,8 @@ from lurker.errors import CallError, LurkerError
 from lurker.schema import COMMENTS, POSTS, TRUTH
 from lurker.workspace import open_workspace
 from tests.ingest.archive_double import served
-from tests.ingest.reddit_double import Server, little_reddit
+from tests.ingest.little_reddit import little_reddit
+from tests.ingest.reddit_double import Server
 
 NOON = 1_600_000_000
 

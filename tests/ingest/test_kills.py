@@ -26,7 +26,8 @@ from ingest.tables.staging import DROPPED_PREFIX
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
 from lurker.workspace import open_workspace
 from tests.ingest.archive_double import served
-from tests.ingest.reddit_double import CLIENT_ID, CLIENT_SECRET, CREATED_UTC, Server, little_reddit
+from tests.ingest.little_reddit import CREATED_UTC, little_reddit
+from tests.ingest.reddit_double import CLIENT_ID, CLIENT_SECRET, Server
 
 PROJECT = Path(__file__).parents[2]
 TABLES = (POSTS, COMMENTS, OBSERVATIONS)

@@ -9,7 +9,8 @@ from lurker.cli import run
 from lurker.schema import COMMENTS, POSTS
 from lurker.workspace import open_workspace
 from tests.ingest import archive_double
-from tests.ingest.reddit_double import Server, little_reddit
+from tests.ingest.little_reddit import little_reddit
+from tests.ingest.reddit_double import Server
 
 AUTHORS = ("Quentin_Q_Quill", "ZelmaZzyx-99")
 MENTIONED = ("Wanda_Wxyz", "Vito-Vvv")

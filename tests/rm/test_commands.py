@@ -170,6 +170,12 @@ def test_a_name_too_long_for_a_file_is_refused_before_any_work(
         ("experiment scaling planted --models scratch-10k --sizes 10 --engine spark", "one of 'local', 'ray'", 2),
         ("experiment scaling planted --models scratch-10k --sizes 1", "at least 2 pairs", 2),
         ("experiment transfer planted --model scratch-10k --max-pairs 9999", "has 216", 2),
+        ("experiment transfer planted --model scratch-10k --target beta", "does not read --target", 2),
+        ("experiment transfer planted --model scratch-10k --design few-shot", "needs a target", 2),
+        ("experiment transfer planted --model scratch-10k --design few-shot --target gamma", "has no pairs of", 2),
+        ("experiment transfer planted --model scratch-10k --design few-shot --target beta --sizes 0", "above 0", 2),
+        ("experiment transfer planted --model scratch-10k --unequal --max-pairs 60", "makes all sources equal", 2),
+        ("experiment transfer planted --model scratch-10k --min-pairs 900", "900 are needed (--min-pairs)", 2),
     ],
 )
 def test_wrong_arguments_give_one_sentence(

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import features
 import ingest
@@ -136,6 +137,18 @@ def test_deleted_comments_judge_nothing(tmp_path: Path) -> None:
     change_looks(workspace, COMMENTS, pl.col("is_deleted") | pl.col("comment_id").is_in(gone.implode()))
     after = read_looks(workspace, ["SimStories"], config)
     assert after["comment_id"].to_list() == before["comment_id"].to_list()[50:]
+
+
+def test_of_three_looks_in_any_order_the_first_and_the_last_count(tmp_path: Path) -> None:
+    workspace = seen_twice(tmp_path, n_posts=60)
+    before = read_looks(workspace, ["SimStories"], TwoLooksConfig())
+    rows = workspace.scan(OBSERVATIONS).collect()
+    comments = rows.filter(kind="comment")
+    between = comments.group_by("item_id").agg(pl.col("observed_utc").mean().cast(pl.Int64))
+    third = comments.unique("item_id").drop("observed_utc").join(between, on="item_id").select(rows.columns)
+    looks = pl.concat([rows, third.with_columns(score=pl.lit(9_999, pl.Int64), is_controversial=pl.lit(True))])
+    workspace.replace_partition(OBSERVATIONS, "SimStories", [looks.sample(fraction=1, shuffle=True, seed=1)])
+    assert_frame_equal(read_looks(workspace, ["SimStories"], TwoLooksConfig()), before)
 
 
 def test_an_unknown_flag_of_the_first_look_stays_unknown(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from ingest.live_reddit.api import RedditApi, dump_line, user_agent
 from ingest.live_reddit.call import ApiConfig, UnreadableError
 from lurker.errors import CallError, LurkerError
 from tests.ingest import reddit_double as double
-from tests.ingest.reddit_double import Server, little_reddit
+from tests.ingest import reddit_faults as faults
+from tests.ingest.little_reddit import little_reddit
+from tests.ingest.reddit_double import Server
 
 WORLD = little_reddit(n_posts=2, n_comments=3)
 NEW = "/r/college/new"
@@ -24,35 +26,35 @@ def names(answer):
 
 
 HEALS = {
-    "429": double.status(429),
-    "429 with Retry-After": double.status(429, retry_after="17"),
-    "429 with a date": double.status(429, retry_after="Sun, 15 Jun 2025 15:07:00 GMT"),
-    "429 with nonsense": double.status(429, retry_after="a while"),
-    "500": double.status(500),
-    "502": double.status(502),
-    "503": double.status(503, retry_after="3.5"),
-    "504": double.status(504),
-    "408": double.status(408),
-    "520": double.status(520),
-    "reset": double.reset,
-    "short body": double.short_body,
-    "read timeout": double.hang,
-    "dripping body": double.drip,
-    "cut JSON": double.cut_json,
-    "HTML with 200": double.html,
-    "bad gzip": double.bad_gzip,
-    "empty 200": double.empty,
-    "null": double.null,
-    "no children": double.no_children,
-    "401 once": double.status(401),
-    "401 with a header": double.status(401, www_authenticate='Bearer realm="reddit", error="invalid_token"'),
+    "429": faults.status(429),
+    "429 with Retry-After": faults.status(429, retry_after="17"),
+    "429 with a date": faults.status(429, retry_after="Sun, 15 Jun 2025 15:07:00 GMT"),
+    "429 with nonsense": faults.status(429, retry_after="a while"),
+    "500": faults.status(500),
+    "502": faults.status(502),
+    "503": faults.status(503, retry_after="3.5"),
+    "504": faults.status(504),
+    "408": faults.status(408),
+    "520": faults.status(520),
+    "reset": faults.reset,
+    "short body": faults.short_body,
+    "read timeout": faults.hang,
+    "dripping body": faults.drip,
+    "cut JSON": faults.cut_json,
+    "HTML with 200": faults.html,
+    "bad gzip": faults.bad_gzip,
+    "empty 200": faults.empty,
+    "null": faults.null,
+    "no children": faults.no_children,
+    "401 once": faults.status(401),
+    "401 with a header": faults.status(401, www_authenticate='Bearer realm="reddit", error="invalid_token"'),
 }
 
 
 @pytest.mark.parametrize("fault", HEALS.values(), ids=HEALS.keys())
 def test_a_transient_fault_costs_only_a_retry(fault, make_api):
-    impatience = {double.drip: {"call_timeout_s": 0.4}, double.hang: {"silence_timeout_s": 0.4}}
-    with Server(WORLD, double.first(1, fault)) as server:
+    impatience = {faults.drip: {"call_timeout_s": 0.4}, faults.hang: {"silence_timeout_s": 0.4}}
+    with Server(WORLD, faults.first(1, fault)) as server:
         api = make_api(server, **impatience.get(fault, {}))
         assert api.call(NEW, names) == WORLD.listings["college"]
         assert server.counts["listing"] == 2
@@ -60,21 +62,21 @@ def test_a_transient_fault_costs_only_a_retry(fault, make_api):
 
 
 LASTING = {
-    "429": (double.status(429), "too many requests (status 429), 7 tries"),
-    "503": (double.status(503), "status 503, 7 tries"),
-    "reset": (double.reset, "the connection failed, 7 tries"),
-    "short body": (double.short_body, "the answer was cut short, 7 tries"),
-    "cut JSON": (double.cut_json, "truncated or damaged JSON, 7 tries"),
-    "HTML with 200": (double.html, "HTML instead of JSON, 7 tries"),
-    "bad gzip": (double.bad_gzip, "the answer could not be decompressed, 7 tries"),
-    "empty 200": (double.empty, "an empty answer, 3 tries"),
-    "no children": (double.no_children, "nothing, 3 tries"),
+    "429": (faults.status(429), "too many requests (status 429), 7 tries"),
+    "503": (faults.status(503), "status 503, 7 tries"),
+    "reset": (faults.reset, "the connection failed, 7 tries"),
+    "short body": (faults.short_body, "the answer was cut short, 7 tries"),
+    "cut JSON": (faults.cut_json, "truncated or damaged JSON, 7 tries"),
+    "HTML with 200": (faults.html, "HTML instead of JSON, 7 tries"),
+    "bad gzip": (faults.bad_gzip, "the answer could not be decompressed, 7 tries"),
+    "empty 200": (faults.empty, "an empty answer, 3 tries"),
+    "no children": (faults.no_children, "nothing, 3 tries"),
 }
 
 
 @pytest.mark.parametrize(("fault", "reason"), LASTING.values(), ids=LASTING.keys())
 def test_a_permanent_fault_is_given_up_and_named(fault, reason, make_api, fake_clock):
-    with Server(WORLD, double.always(fault, "listing")) as server:
+    with Server(WORLD, faults.always(fault, "listing")) as server:
         with pytest.raises(UnreadableError) as caught:
             make_api(server).call(NEW, names)
         assert (caught.value.reason, caught.value.is_transient) == (reason, True)
@@ -84,12 +86,12 @@ def test_a_permanent_fault_is_given_up_and_named(fault, reason, make_api, fake_c
 def test_a_slow_body_cannot_exceed_the_deadline(make_api):
     api_config = {"call_timeout_s": 0.2, "max_tries": 2}
     reason = "no complete answer within .* s, 2 tries"
-    with Server(WORLD, double.always(double.drip, "listing")) as server, pytest.raises(UnreadableError, match=reason):
+    with Server(WORLD, faults.always(faults.drip, "listing")) as server, pytest.raises(UnreadableError, match=reason):
         make_api(server, **api_config).call(NEW, names)
 
 
 def test_retry_after_is_respected(make_api, fake_clock):
-    with Server(WORLD, double.first(1, double.status(429, retry_after="17"))) as server:
+    with Server(WORLD, faults.first(1, faults.status(429, retry_after="17"))) as server:
         make_api(server).call(NEW, names)
     assert 17.0 <= sum(fake_clock.slept) < 20.0
 
@@ -135,7 +137,7 @@ TOKEN_FAULTS = {name: HEALS[name] for name in ("429", "503", "reset", "cut JSON"
 
 @pytest.mark.parametrize("fault", TOKEN_FAULTS.values(), ids=TOKEN_FAULTS.keys())
 def test_faults_of_the_token_endpoint_are_retried(fault, make_api):
-    with Server(WORLD, double.first(2, fault, kind="token")) as server:
+    with Server(WORLD, faults.first(2, fault, kind="token")) as server:
         assert make_api(server).call(NEW, names)
         assert server.counts == {"token": 3, "listing": 1}
 
@@ -154,11 +156,11 @@ def oauth_error(_, reply):
 
 
 CREDENTIAL_FAULTS = {
-    "401 for the token": double.always(double.status(401), "token"),
-    "400 for the token": double.always(double.status(400), "token"),
-    "invalid_grant with 200": double.always(oauth_error, "token"),
-    "insufficient scope": double.always(
-        double.status(403, www_authenticate='Bearer realm="reddit", error="insufficient_scope"'), "listing"
+    "401 for the token": faults.always(faults.status(401), "token"),
+    "400 for the token": faults.always(faults.status(400), "token"),
+    "invalid_grant with 200": faults.always(oauth_error, "token"),
+    "insufficient scope": faults.always(
+        faults.status(403, www_authenticate='Bearer realm="reddit", error="insufficient_scope"'), "listing"
     ),
 }
 
@@ -173,9 +175,9 @@ def test_refused_credentials_raise_one_clear_error(fault, make_api):
 
 
 FINAL_FAULTS = {
-    **{f"{name} for data": double.always(fault, "listing") for name, (fault, _) in LASTING.items()},
+    **{f"{name} for data": faults.always(fault, "listing") for name, (fault, _) in LASTING.items()},
     **{
-        f"{name} for the token": double.always(fault, "token")
+        f"{name} for the token": faults.always(fault, "token")
         for name, (fault, _) in LASTING.items()
         if name != "no children"
     },
@@ -259,16 +261,16 @@ def test_a_line_is_escaped_as_in_dumps_and_keeps_known_fields_only():
 
 def test_a_lasting_401_for_data_is_a_failure_of_that_call_only(make_api):
     """The token endpoint accepts the credentials, so the run continues."""
-    with Server(WORLD, double.always(double.status(401), "listing")) as server:
+    with Server(WORLD, faults.always(faults.status(401), "listing")) as server:
         with pytest.raises(UnreadableError, match=r"unauthorized \(status 401\), 3 tries") as caught:
             make_api(server).call(NEW, names)
         assert (caught.value.is_transient, caught.value.is_suspect) == (True, False)
-    with Server(WORLD, double.first(2, double.status(401), "listing")) as server:
+    with Server(WORLD, faults.first(2, faults.status(401), "listing")) as server:
         assert make_api(server).call(NEW, names)
 
 
 def test_a_bare_429_waits_at_least_two_seconds_doubling(make_api, fake_clock):
-    with Server(WORLD, double.first(3, double.status(429), "listing")) as server:
+    with Server(WORLD, faults.first(3, faults.status(429), "listing")) as server:
         server.headers = {}
         make_api(server).call(NEW, names)
     long = [wait_s for wait_s in fake_clock.slept if wait_s >= 1.0]

@@ -4,8 +4,9 @@ import pytest
 
 from ingest.live_reddit.call import UnreadableError
 from ingest.live_reddit.listings import PAGE_POSTS, read_listing
-from tests.ingest import reddit_double as double
-from tests.ingest.reddit_double import Server, listing, little_reddit, thing
+from tests.ingest import reddit_faults as faults
+from tests.ingest.little_reddit import little_reddit
+from tests.ingest.reddit_double import Server, listing, thing
 
 WORLD = little_reddit(n_posts=420, n_comments=0)
 ORDER = WORLD.listings["college"]
@@ -99,9 +100,9 @@ def test_a_short_listing_that_claims_to_continue_ends(make_api):
     assert server.counts["listing"] <= 8
 
 
-@pytest.mark.parametrize("fault", [double.status(503), double.html, double.null, double.no_children])
+@pytest.mark.parametrize("fault", [faults.status(503), faults.html, faults.null, faults.no_children])
 def test_a_page_that_fails_once_is_read_again(fault, make_api):
-    found, _ = walk(make_api, double.first(1, lambda *a: fault(*a) if a[0].number else None, "listing"))
+    found, _ = walk(make_api, faults.first(1, lambda *a: fault(*a) if a[0].number else None, "listing"))
     assert list(found.posts) == ORDER
 
     def third(request, reply):
@@ -116,8 +117,8 @@ def test_a_page_that_fails_once_is_read_again(fault, make_api):
 @pytest.mark.parametrize(
     ("fault", "note"),
     [
-        (double.html, "failed after 195 posts: HTML"),
-        (double.no_children, "with an empty page after 195 posts"),
+        (faults.html, "failed after 195 posts: HTML"),
+        (faults.no_children, "with an empty page after 195 posts"),
     ],
 )
 def test_a_later_page_that_stays_broken_ends_the_listing_with_a_note(fault, note, make_api):
@@ -130,9 +131,9 @@ def test_a_later_page_that_stays_broken_ends_the_listing_with_a_note(fault, note
     assert note in found.notes[0]
 
 
-@pytest.mark.parametrize("fault", [double.no_children, double.null])
+@pytest.mark.parametrize("fault", [faults.no_children, faults.null])
 def test_an_empty_listing_is_requested_again_and_rejected(fault, make_api):
-    with Server(WORLD, double.always(fault, "listing")) as server:
+    with Server(WORLD, faults.always(fault, "listing")) as server:
         with pytest.raises(UnreadableError) as caught:
             read_listing(make_api(server), "college", "new", "all", 10)
         assert caught.value.is_transient
@@ -140,7 +141,7 @@ def test_an_empty_listing_is_requested_again_and_rejected(fault, make_api):
 
 
 def test_posts_without_an_id_are_left_out(make_api):
-    found, _ = walk(make_api, double.fields(lambda _, data: data.update(id=None) if data["id"] == ORDER[3] else None))
+    found, _ = walk(make_api, faults.fields(lambda _, data: data.update(id=None) if data["id"] == ORDER[3] else None))
     assert list(found.posts) == ORDER[:3] + ORDER[4:]
 
 

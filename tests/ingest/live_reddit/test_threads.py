@@ -7,7 +7,9 @@ import pytest
 from ingest.live_reddit.call import UnreadableError
 from ingest.live_reddit.threads import read_thread
 from tests.ingest import reddit_double as double
-from tests.ingest.reddit_double import Server, little_reddit, thing
+from tests.ingest import reddit_faults as faults
+from tests.ingest.little_reddit import little_reddit
+from tests.ingest.reddit_double import Server, thing
 
 WORLD = little_reddit(n_posts=1, n_comments=120)
 POST = WORLD.listings["college"][0]
@@ -48,42 +50,42 @@ def test_top_level_only_skips_replies_and_their_stubs(make_api):
 
 
 FAULTS = {
-    "429": double.status(429),
-    "503": double.status(503),
-    "reset": double.reset,
-    "short body": double.short_body,
-    "cut JSON": double.cut_json,
-    "HTML": double.html,
-    "bad gzip": double.bad_gzip,
-    "empty 200": double.empty,
-    "null": double.null,
-    "no children": double.no_children,
+    "429": faults.status(429),
+    "503": faults.status(503),
+    "reset": faults.reset,
+    "short body": faults.short_body,
+    "cut JSON": faults.cut_json,
+    "HTML": faults.html,
+    "bad gzip": faults.bad_gzip,
+    "empty 200": faults.empty,
+    "null": faults.null,
+    "no children": faults.no_children,
 }
 
 
 @pytest.mark.parametrize("kind", ["tree", "more", "below"])
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_a_transient_fault_loses_no_comment(fault, kind, make_api):
-    thread, _ = read(make_api, double.first(2, fault, kind))
+    thread, _ = read(make_api, faults.first(2, fault, kind))
     assert set(thread.comments) == set(COMMENTS)
     assert (thread.missing, thread.faults) == ([], [])
 
 
 @pytest.mark.parametrize("kind", ["more", "below"])
-@pytest.mark.parametrize("fault", [double.html, double.status(503)])
+@pytest.mark.parametrize("fault", [faults.html, faults.status(503)])
 def test_a_stub_that_stays_broken_fails_the_thread_or_is_counted(fault, kind, make_api):
     with pytest.raises(UnreadableError) as caught:
-        read(make_api, double.always(fault, kind))
+        read(make_api, faults.always(fault, kind))
     assert caught.value.is_transient
-    thread, _ = read(make_api, double.always(fault, kind), partial=True)
+    thread, _ = read(make_api, faults.always(fault, kind), partial=True)
     assert thread.comments
     assert thread.faults
     assert len(thread.comments) + thread.n_short == len(COMMENTS)
 
 
-@pytest.mark.parametrize("fault", [double.null, double.no_children])
+@pytest.mark.parametrize("fault", [faults.null, faults.no_children])
 def test_comments_behind_empty_stubs_are_read_by_id(fault, make_api):
-    thread, server = read(make_api, double.always(fault, "more"))
+    thread, server = read(make_api, faults.always(fault, "more"))
     assert server.counts["more"] >= 3
     assert set(thread.comments) >= TOP
     assert thread.missing == []
@@ -93,7 +95,7 @@ def test_comments_behind_empty_stubs_are_read_by_id(fault, make_api):
 def test_an_empty_thread_with_a_count_is_requested_again_and_reported(make_api):
     def nothing(request, reply):
         if request.kind in ("tree", "more", "below", "info"):
-            double.no_children(request, reply)
+            faults.no_children(request, reply)
 
     thread, server = read(make_api, nothing)
     assert thread.comments == {}
@@ -198,7 +200,7 @@ ODD_FIELDS = {
 @pytest.mark.parametrize("change", ODD_FIELDS.values(), ids=ODD_FIELDS.keys())
 def test_an_irregular_field_costs_neither_the_item_nor_a_call(change, make_api):
     _, plain = read(make_api)
-    spoil = double.fields(change)
+    spoil = faults.fields(change)
     thread, server = read(make_api, lambda request, reply: spoil(request, reply) if request.kind != "token" else None)
     assert set(thread.comments) == set(COMMENTS)
     assert all(json.loads(line)["subreddit"] == "college" for line in thread.lines().splitlines())
@@ -211,7 +213,7 @@ def test_an_incomplete_comment_is_requested_by_its_id(missing, make_api):
 
     def spoil(request, reply):
         if request.kind in ("tree", "more"):
-            double.fields(lambda _, data: data.pop(missing, None) if data["id"] == victim else None)(request, reply)
+            faults.fields(lambda _, data: data.pop(missing, None) if data["id"] == victim else None)(request, reply)
 
     thread, _ = read(make_api, spoil)
     assert set(thread.comments) == set(COMMENTS)
@@ -269,7 +271,7 @@ def test_morechildren_of_any_shape_is_an_empty_answer(make_api, envelope):
 def test_a_refused_part_keeps_the_tree_and_is_noted(make_api, kind, code):
     def refused(request, reply):
         if request.kind == "more" and kind == "info":
-            double.no_children(request, reply)
+            faults.no_children(request, reply)
         if request.kind == kind:
             double.refuse(reply, code, {})
 

@@ -7,7 +7,9 @@ import pytest
 
 from lurker.cli import run
 from tests.ingest.archive_double import served
-from tests.ingest.reddit_double import Server, little_reddit, status
+from tests.ingest.little_reddit import little_reddit
+from tests.ingest.reddit_double import Server
+from tests.ingest.reddit_faults import status
 
 
 @pytest.fixture

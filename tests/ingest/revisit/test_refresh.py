@@ -16,9 +16,10 @@ from lurker.errors import LurkerError
 from lurker.maturity import RIPE_AFTER_S
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
 from lurker.workspace import Workspace
-from tests.ingest import reddit_double as double
+from tests.ingest import reddit_faults as faults
 from tests.ingest.conftest import make_older
-from tests.ingest.reddit_double import CREATED_UTC, Server, little_reddit
+from tests.ingest.little_reddit import CREATED_UTC, little_reddit
+from tests.ingest.reddit_double import Server
 
 FIRST_LOOK = CREATED_UTC + 20_000
 LATER = CREATED_UTC + 3 * 86_400
@@ -244,9 +245,9 @@ def test_a_killed_merge_is_repeated_with_the_same_counts(seen_once, world, serve
     assert list((seen_once.root / "staging").iterdir()) == []
 
 
-@pytest.mark.parametrize("fault", [double.status(503), double.html, double.reset])
+@pytest.mark.parametrize("fault", [faults.status(503), faults.html, faults.reset])
 def test_permanent_faults_end_the_run_with_one_sentence(seen_once, server, make_api, fault):
-    server.fault = double.always(fault, "info")
+    server.fault = faults.always(fault, "info")
     with pytest.raises(LurkerError, match=r"failed with \d+ of \d+ items left: .*, 7 tries"):
         refresh_items(seen_once, lambda: make_api(server), RefreshConfig())
     assert not any(row["retrieved_utc"] == LATER for row in rows_of(seen_once, COMMENTS).values())

@@ -88,6 +88,31 @@ def test_contest_mode_changes_votes_of_its_threads_alone():
     assert not comments.filter(is_contest)["ups"].equals(plain.filter(is_contest)["ups"])
 
 
+def test_hidden_scores_lead_nobody_and_are_missing_at_early_first_looks_alone(tmp_path):
+    looks = {"herding_effect": 0.6, "first_look_share": 0.3}
+    _, plain = world(herding_effect=0.6)
+    posts, comments = world(herding_effect=0.6, hidden_share=0.3, contest_share=0.2)
+    assert not (posts["is_hidden"] & posts["is_contest"]).any()
+    assert posts.filter(~pl.col("is_contest"))["is_hidden"].mean() == pytest.approx(0.3, abs=0.05)
+    ordinary = ~comments["is_hidden"] & ~comments["is_contest"]
+    assert_frame_equal(comments.filter(ordinary), plain.filter(ordinary))
+    hidden, led = comments.filter("is_hidden"), plain.filter(comments["is_hidden"])
+    assert hidden["log_exposure"].equals(led["log_exposure"]) and not hidden["ups"].equals(led["ups"])
+    assert (hidden["log_herding"] == 0).all() and (led["log_herding"] != 0).any()
+    report = ingest.simulate(tmp_path / "ws", n_posts=100, hidden_share=0.5, hidden_minutes=240, **looks)
+    rows = lurker.open(tmp_path / "ws").scan(COMMENTS).collect()
+    assert not rows["is_score_hidden"].any()
+    seen = lurker.open(tmp_path / "ws").scan(OBSERVATIONS).filter(kind="comment").collect()
+    n_looks = rows.select("comment_id", "was_score_hidden").join(
+        seen.group_by("item_id").len(), left_on="comment_id", right_on="item_id"
+    )
+    assert n_looks.filter("was_score_hidden")["len"].unique().to_list() == [1]
+    assert n_looks.filter(~pl.col("was_score_hidden"))["len"].unique().to_list() == [2]
+    early = zstandard.ZstdDecompressor().stream_reader(report.files[2].open("rb")).read().splitlines()
+    ages = [line["retrieved_on"] - line["created_utc"] for line in map(json.loads, early) if line["score_hidden"]]
+    assert len(ages) > 50 and max(ages) < 240 * 60
+
+
 @pytest.mark.parametrize("effect", [0.0, 0.5])
 def test_readers_of_contest_threads_fall_with_delay_as_configured(effect):
     _, comments = world(contest_share=1.0, contest_delay_effect=effect, size_effect=0.0, down_rate=0.0, max_words=20)
@@ -184,7 +209,7 @@ def test_the_default_world_is_seen_once_and_keeps_its_fingerprint(tmp_path):
     assert set(flags) <= {0, 1}
 
 
-@pytest.mark.parametrize("field", ["contest_share", "first_look_share"])
+@pytest.mark.parametrize("field", ["contest_share", "hidden_share", "first_look_share"])
 def test_shares_are_checked(field):
     with pytest.raises(ValueError, match=f"{field} must be between 0 and 1, got 1.5"):
         SimulationConfig(**{field: 1.5})

@@ -121,6 +121,14 @@ def test_tastes_correlate_as_configured(shared):
     assert weights.std(axis=1) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("shared", [0.0, 0.7, 1.0])
+def test_tastes_of_a_chain_correlate_less_the_farther_apart(shared):
+    weights = make_world(SimulationConfig(taste_shared=shared, taste_layout="chain", n_subreddits=4)).weights
+    steps = np.abs(np.subtract.outer(np.arange(4), np.arange(4)))
+    assert np.corrcoef(weights) == pytest.approx(shared**steps, abs=1e-9)
+    assert weights.std(axis=1) == pytest.approx(1)
+
+
 def test_taste_transfers_by_its_shared_part(responses, reddit):
     """Learned from scores alone: regress log score on words in each community, then correlate the coefficients."""
     weights = pl.read_parquet(reddit.root / "truth" / "tastes.parquet")

@@ -10,7 +10,7 @@ import pytest
 import ingest
 import lurker
 from ingest.revisit.purge import purge_texts
-from ingest.tables.looks import newest_flag
+from ingest.tables.looks import flags_of_looks
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, Table, check
 from lurker.workspace import Workspace
 
@@ -110,6 +110,14 @@ def test_a_flag_without_a_score_is_kept_and_is_no_observation(row_after, make, o
 
 
 @pytest.mark.parametrize("order", [None, (0, 1), (1, 0)])
+def test_that_a_score_was_hidden_stays_known(row_after, make, order):
+    looks = ({"retrieved_on": T1, "score": 1, "score_hidden": True}, {"retrieved_on": T2, "score": 9})
+    row = row_after(lambda **look: make.comment(1, **look), *looks, order=order, table=COMMENTS)
+    assert (row.score, row.is_score_hidden, row.was_score_hidden) == (9, False, True)
+    assert [look[:2] for look in looks_of(row.workspace)] == [(T2, 9)]
+
+
+@pytest.mark.parametrize("order", [None, (0, 1), (1, 0)])
 @pytest.mark.parametrize("is_contest", [(False, True), (True, False)])
 def test_contest_mode_is_that_of_the_newest_look(row_after, make, order, is_contest):
     looks = [
@@ -126,9 +134,11 @@ def test_a_flag_at_an_unknown_time_counts_only_beside_others_of_unknown_time():
             "comment_id": ["a", "a", "b", "b", "c"],
             "retrieved_utc": [None, T1, None, None, None],
             "is_controversial": [True, False, True, False, None],
+            "was_score_hidden": [True, False, False, False, None],
         }
     )
-    assert newest_flag(rows).sort("comment_id").rows() == [("a", False), ("b", True), ("c", None)]
+    flags = flags_of_looks(rows).sort("comment_id").rows()
+    assert flags == [("a", False, True), ("b", True, False), ("c", None, None)]
 
 
 def test_an_erased_text_stays_erased_after_an_older_look(tmp_path, make):

@@ -157,10 +157,10 @@ def test_models_bound_the_text_ceiling_from_below(modelled: PairSet) -> None:
     result = rm.ceiling(modelled)
     assert result.best == "small"
     bracket, triad = row(result.frame, "bracket", "text"), row(result.frame, "triad", "text")
-    assert result.best_accuracy is not None and bracket["low"] < result.best_accuracy.value < bracket["high"]  # type: ignore[operator]
+    assert result.best_accuracy is not None and bracket["low"] < result.best_accuracy < bracket["high"]  # type: ignore[operator]
     assert bracket["low"] < triad["value"] < 0.93 and "small and large" in str(triad["assumption"])  # type: ignore[operator]
     calibrated = row(result.frame, "calibrated margins", "text")
-    assert calibrated["value"] == pytest.approx(result.best_accuracy.value, abs=0.03)
+    assert calibrated["value"] == pytest.approx(result.best_accuracy, abs=0.03)
     assert "best model ." in result.sentence and "between ." in repr(result)
     only = rm.ceiling(modelled, runs="large", name="one")
     assert only.best == "large" and row(only.frame, "triad", "text")["value"] is None

@@ -1,12 +1,16 @@
 """A cell that fails does not stop the others, and says what it needs to run."""
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import polars as pl
 import pytest
+from safetensors.torch import load_file, save_file
 
 import rm.experiments.cells
 from lurker.cli import run
@@ -17,7 +21,7 @@ from rm.experiments.cells import TFIDF, Cell
 from rm.experiments.config import Experiment
 from rm.experiments.recipe_tables import Benchmark, Scores, difference_table
 from rm.experiments.scaling import ScalingConfig, plan_scaling, run_scaling
-from rm.training.run_folder import RunConfig
+from rm.training.run_folder import RunConfig, run_lock
 from rm.training.trainable import train_config
 
 CALL = "experiment scaling planted --models scratch-10k --sizes 60,120 --seeds 1 --workers 1 --set epochs=1"
@@ -113,3 +117,33 @@ def test_the_same_experiment_twice_at_once_trains_each_cell_once(workspace: Work
         steps = pl.read_ndjson(folder / "metrics.jsonl", infer_schema_length=None)["step"]
         assert steps.to_list() == list(range(1, read_json(folder / "result.json")["steps"] + 1))
     assert len(list((workspace.root / "runs").iterdir())) == 2
+
+
+def test_a_model_that_diverges_is_named_and_the_rest_finishes(
+    workspace: Workspace, pretrained: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(pretrained, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"].fill_(float("inf"))
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    settings = ("epochs=1", "min_steps=4", "max_tokens=64", "vocabulary_size=400")
+    models = ("scratch-10k", str(broken))
+    config = ScalingConfig(pairs="planted", models=models, sizes=(60,), n_seeds=1, settings=settings)
+    result = run_scaling(Experiment(workspace, "wild", n_workers=1), config)
+    (failure,) = result.failures
+    assert "broken" in failure.cell and "Step 1: the loss is nan" in failure.error
+    assert "Lower the learning rate" in failure.error
+    assert result.frame.filter(~pl.col("is_baseline"))["predictor"].to_list() == ["scratch-10k"]
+
+
+def test_a_second_start_says_who_runs(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("epochs=1", "min_steps=4", "max_tokens=64", "vocabulary_size=400")
+    config = ScalingConfig(pairs="planted", models=("scratch-10k",), sizes=(60,), n_seeds=1, settings=settings)
+    experiment = Experiment(workspace, "twice", n_workers=1)
+    (cell,) = plan_scaling(experiment, config)[0]
+    lock = run_lock(workspace, cell.run_id, waits=False)
+    lock.__enter__()
+    threading.Timer(0.5, lock.__exit__, (None, None, None)).start()
+    assert run_scaling(experiment, config).frame.height > 0  # it waited for the other writer
+    assert f"process {os.getpid()} on " in capsys.readouterr().err

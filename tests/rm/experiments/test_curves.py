@@ -1,4 +1,4 @@
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from rm.experiments.curve_findings import (
     parameters,
     time_exponents,
 )
-from rm.experiments.curves import EXPONENTS, Curve, Points, cannot_fit, first_fitting_size, fit_curve, misfit
+from rm.experiments.curves import cannot_fit, first_fitting_size, fit_curve, misfit
+from rm.experiments.power_laws import EXPONENTS, Curve, Points
 
 SIZES = (500, 1000, 2000, 4000, 8000, 16_000)
 MODELS = (1e4, 5e4, 2e5, 1e6)
@@ -43,7 +44,7 @@ def on_posts(seed: int, points: Points, post_noise: float, n_posts: int = 200) -
     n_pairs = rng.integers(1, 10, n_posts).astype(float)
     hardness = rng.normal(0, post_noise, n_posts)
     sums = (points.loss[:, None] + hardness) * n_pairs
-    return Points(points.n_pairs, points.n_parameters, sums.sum(1) / n_pairs.sum(), points.variance, sums, n_pairs)
+    return replace(points, loss=sums.sum(1) / n_pairs.sum(), post_losses=sums, post_pairs=n_pairs)
 
 
 def test_a_curve_without_noise_is_recovered() -> None:
@@ -204,3 +205,40 @@ def test_what_is_left_must_be_enough_to_hold_one_out() -> None:
         "3 data sizes, and 4 are needed without it"
     )
     assert "2 model sizes in the fit, and 3" in held_out_model(points, np.random.default_rng(0)).predicted.reason
+
+
+def online(seed: int, n_seeds: int = 4, level: float = 0.0) -> Points:
+    """Whole runs on the curve of one model: the luck of a run adds up over its pass, and may lift it as a whole."""
+    rng = np.random.default_rng(seed)
+    luck = rng.normal(0, 0.002, (n_seeds, len(SIZES))).cumsum(axis=1) + rng.normal(0, level, (n_seeds, 1))
+    truth = np.array([float(DATA_ALONE.loss(size, MODELS[0])) for size in SIZES])
+    n_pairs, run = np.tile(np.array(SIZES, dtype=float), n_seeds), np.repeat(np.arange(n_seeds), len(SIZES))
+    loss = (truth + luck).ravel()
+    return Points(n_pairs, np.full(loss.size, MODELS[0]), loss, np.full(loss.size, 1e-4), run=run)
+
+
+def test_the_points_of_an_online_run_are_one_unit() -> None:
+    fall = float(DATA_ALONE.loss(16_000, 1) - DATA_ALONE.loss(32_000, 1))
+    step = float(DATA_ALONE.loss(8000, 1) - DATA_ALONE.loss(16_000, 1))
+    covered = measured = 0
+    for seed in range(20):
+        points = online(seed)
+        gain = data_gain(fit_curve(points, np.random.default_rng(seed), 80))
+        last = last_step(on_posts(seed, points, 0.05))
+        covered += float(gain.low or 0) <= fall <= float(gain.high or 0)
+        measured += float(last.low or 0) <= step <= float(last.high or 0)
+    assert covered >= 17 and measured >= 17  # P(fewer) is 0.003 at 95 %
+    lifted = online(0, level=0.02)
+    alone = replace(lifted, run=None)
+    widths = [np.ptp(np.quantile(_loss_of_draws(one), [0.025, 0.975])) for one in (lifted, alone)]
+    assert widths[0] > 1.5 * widths[1]  # a run that is lifted at all its points counts once, not six times
+    assert cannot_fit(online(0, n_seeds=1)).startswith("1 seed of an online run does not show how seeds differ")
+
+
+def _loss_of_draws(points: Points) -> object:
+    return fit_curve(points, np.random.default_rng(0), 80).draws.loss(4000.0, MODELS[0])
+
+
+def test_a_held_out_size_of_online_runs_comes_within_the_interval() -> None:
+    came = [held_out_size(online(seed), np.random.default_rng(seed), 80).is_as_predicted for seed in range(20)]
+    assert sum(came) >= 17

@@ -45,6 +45,11 @@ def test_scaling_completes_the_grid_and_runs_no_cell_twice(workspace: Workspace)
         rows = table.filter(pl.col("predictor") == baseline).select("n_train_pairs", "seed").rows()
         assert rows == sizes_and_seeds
     assert read_json(workspace.root / "experiments/grid/manifest.json")["test_pairs"] == "hard-test"
+    items = read_json(workspace.root / "experiments/grid/checklist.json")
+    answers = {item["question"]: item["answer"] for item in items}
+    assert answers["On how much data each?"].startswith("60, 120 pairs") and all(answers.values())
+    page = (workspace.root / "experiments/grid/checklist.md").read_text()
+    assert "2502.18969" in page and page.count("|---|---|---|") == 4
     before = finished_at(workspace)
     assert len(before) == 4
     again = run_scaling(local(workspace, "grid"), scaling(sizes=(60, 120, 180))).frame

@@ -5,12 +5,21 @@ import polars as pl
 import pytest
 from scipy.special import ndtri
 
-from lurker.charts import accuracy_by_data, scaling_curve
+from lurker.charts import accuracy_by_data
 from lurker.files import write_parquet
 from lurker.schema import PREDICTIONS, SCALING, check
+from lurker.seeds import mean_over_seeds
 from lurker.workspace import Workspace
 from rm.experiments.curve_findings import Finding, unknown
-from rm.experiments.scaling_fit import ERROR, LOG_LOSS, Gains, claims, comparable_models, fit_scaling, read_points
+from rm.experiments.scaling_claims import Gains, claims
+from rm.experiments.scaling_fit import (
+    ERROR,
+    LOG_LOSS,
+    comparable_models,
+    fit_scaling,
+    read_points,
+    with_amount,
+)
 from rm.training.run_folder import predictions_file
 
 SIZES = (250, 500, 1000, 2000, 4000)
@@ -40,7 +49,13 @@ def write_runs(
                 rows.append(
                     {"pairs": "planted", "test_pairs": "hard-test", "predictor": model, "is_baseline": False}
                     | {"n_parameters": n_parameters, "n_train_pairs": size, "seed": seed, "run_id": run_id}
-                    | {"train_time_s": size / 50, "n_test_pairs": 600, "n_test_posts": 200, "accuracy": accuracy}
+                    | {
+                        "train_time_s": size / 50,
+                        "n_tokens": 100 * size,
+                        "n_test_pairs": 600,
+                        "n_test_posts": 200,
+                        "accuracy": accuracy,
+                    }
                     | {"accuracy_low": accuracy - 0.03, "accuracy_high": accuracy + 0.03}
                     | {"log_loss": float(np.logaddexp(0, -margin).mean())}
                 )
@@ -54,10 +69,10 @@ def empty(tmp_path: Path) -> Workspace:
 
 def test_points_are_the_losses_of_the_runs_by_post(empty: Workspace) -> None:
     cells = write_runs(empty, {"scratch-10k": 7000})
-    points = read_points(empty, cells, TEST, LOG_LOSS)
+    points = read_points(empty, with_amount(cells, "pairs"), TEST, LOG_LOSS)
     np.testing.assert_allclose(points.loss, cells["log_loss"].to_numpy(), rtol=1e-12)
     assert points.post_losses is not None and points.post_losses.shape == (10, 200)
-    errors = read_points(empty, cells, TEST, ERROR)
+    errors = read_points(empty, with_amount(cells, "pairs"), TEST, ERROR)
     np.testing.assert_allclose(errors.loss, 1 - cells["accuracy"].to_numpy(), rtol=1e-12)
     widths = np.sqrt(errors.variance * 600)  # of one pair: the posts of this test are no harder than chance
     assert np.all(np.abs(widths / np.sqrt(errors.loss * (1 - errors.loss)) - 1) < 0.2)
@@ -77,7 +92,7 @@ def test_a_gain_is_named_tabulated_and_drawn(empty: Workspace) -> None:
     assert fit.to_json()["curve"] == fit.curve.to_dicts()
     ends = fit.curve["n_train_pairs"][0], fit.curve["n_train_pairs"][-1]
     assert ends == pytest.approx((250, 4000))
-    spec = accuracy_by_data(scaling_curve(cells), fit=fit.curve).to_dict()
+    spec = accuracy_by_data(mean_over_seeds(cells), fit=fit.curve).to_dict()
     dashed = [layer for layer in spec["layer"] if layer["mark"].get("strokeDash") == [5, 4]]
     assert len(dashed) == 1 and len(spec["datasets"][dashed[0]["data"]["name"]]) == fit.curve.height
 
@@ -113,7 +128,7 @@ def test_only_intervals_that_exclude_zero_become_claims() -> None:
     few = unknown("1 model size in the fit, and 3 are needed")
 
     def said(loss: Gains, error: Gains) -> str:
-        return claims(loss, error, "4,000 pairs", "scratch-1m")
+        return claims(loss, error, "the data from 4,000 pairs", "scratch-1m")
 
     assert not Finding(0.0003, 0.0001, 0.004).is_named  # its lower end is shown as 0.000
     both = said(Gains(sure, sure, worse), Gains(sure, sure, worse))

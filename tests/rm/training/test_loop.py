@@ -60,9 +60,10 @@ class LogisticRegression:
         return losses / step.size, examples.size
 
     @torch.no_grad()
-    def validation_log_loss(self) -> float:
+    def validate(self) -> tuple[float, float]:
         logits = self.network.model(self.points[30:])[:, 0]  # type: ignore[operator]
-        return float(nn.functional.binary_cross_entropy_with_logits(logits, self.labels[30:]))
+        accuracy = float(((logits > 0) == (self.labels[30:] > 0.5)).float().mean())
+        return float(nn.functional.binary_cross_entropy_with_logits(logits, self.labels[30:])), accuracy
 
     def describe(self, examples: Indices) -> str:
         return f"points {examples.tolist()}"

@@ -1,0 +1,204 @@
+"""The rater's page: consent, instructions, qualifying with feedback, blind votes by click or key.
+
+All of it is one fragment: a vote draws only itself again. Widgets are named by hashes, so that the page's source says
+nothing of the pair, and so that the second half of a double click finds its button gone.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.arena import cards
+from dashboard.arena.ballots import (
+    MIN_DWELL_MS,
+    Ballot,
+    Position,
+    Texts,
+    cast,
+    is_right,
+    join,
+    position,
+    take_back,
+)
+from dashboard.arena.design import Pool, pool_of
+from dashboard.arena.filters import alarms, all_blocked, blocked_items
+from lurker.progress import say
+from lurker.votes.arenas import Arena, address_hash, open_arena
+from lurker.votes.store import Choice, append_remark, mark_rater
+from lurker.workspace import Workspace
+
+FRESH_S = 60
+"""After this time the content filters look at the tables again."""
+MAX_REMARK = 2_000
+QUESTIONS = {"better": "Which response is better?", "reddit": "Which response did Reddit's readers prefer?"}
+ENDINGS = {
+    "revoked": "This invitation was withdrawn. Your earlier votes are kept; write to whoever invited you.",
+    "failed": "Thank you. Your answers differ too often from those agreed on, so the study goes on without you.",
+    "limit": "Your network has reached today's number of votes. Come back tomorrow.",
+    "done": "Thank you: you have judged everything there is for you. You may close this page.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An arena in memory."""
+
+    arena: Arena
+    pool: Pool
+    texts: Texts
+
+
+@st.cache_resource(ttl=FRESH_S, show_spinner=False)
+def served(root: Path, name: str) -> Served:
+    """The arena with the items that may be shown now."""
+    arena = open_arena(Workspace(root), name)
+    items = arena.items()
+    reasons = blocked_items(arena.workspace, items)
+    for sentence in alarms(reasons, items.height):
+        say(sentence)
+    return Served(arena, pool_of(items, all_blocked(reasons)), {row["item_id"]: row for row in items.to_dicts()})
+
+
+def client_address(workspace: Workspace, *, is_behind_proxy: bool) -> str | None:
+    """The rater's network address, hashed; behind a proxy the last one of X-Forwarded-For, which the proxy wrote."""
+    if is_behind_proxy:
+        forwarded = st.context.headers.get("X-Forwarded-For", "")
+        return address_hash(workspace, forwarded.rpartition(",")[2].strip())
+    return address_hash(workspace, st.context.ip_address)
+
+
+@st.fragment
+def render(root: Path, name: str, *, is_behind_proxy: bool = False) -> None:
+    """Draw where the rater of this page's link stands."""
+    st.html(cards.STYLE)
+    ready = served(root, name)
+    arena, address = ready.arena, client_address(ready.arena.workspace, is_behind_proxy=is_behind_proxy)
+    now = position(arena, ready.pool, ready.texts, st.query_params.get("rater"), address)
+    if feedback := st.session_state.get("feedback"):
+        _feedback(ready, *feedback)
+    elif now.stage == "stranger":
+        _stranger(arena, address)
+    elif now.stage == "consent":
+        _consent(arena, now)
+    elif now.stage == "instructions":
+        _instructions(ready, now)
+    elif now.ballot is None:
+        st.subheader("The end" if now.stage == "done" else "No votes here")
+        st.write(ENDINGS[now.stage])
+    else:
+        _vote(ready, now, now.ballot, address)
+
+
+def _stranger(arena: Arena, address: str | None) -> None:
+    def start() -> None:
+        token = join(arena, address)
+        if token is None:
+            st.session_state["is_full"] = True
+        else:
+            st.query_params["rater"] = token
+
+    st.subheader("Compare responses")
+    if st.session_state.get("is_full"):
+        st.write("Too many people joined from your network today. Come back tomorrow.")
+    elif arena.config.raters == "open":
+        st.write("You see two responses at a time and say which you prefer. Keep this page's address to come back.")
+        st.button("Start", on_click=start, key="start")
+    else:
+        st.write("This page needs the whole link of your invitation. Ask whoever invited you.")
+
+
+def _consent(arena: Arena, now: Position) -> None:
+    assert now.rater is not None, "only a rater is asked"
+    st.subheader("Before you start")
+    st.markdown(cards.without_images(arena.consent))
+    st.button("I agree", on_click=mark_rater, args=(arena.workspace, now.rater.rater, "consented"), key="agree")
+
+
+def _instructions(ready: Served, now: Position) -> None:
+    arena, rater = ready.arena, now.rater
+    assert rater is not None, "only a rater is instructed"
+    st.subheader("What to do")
+    st.markdown(cards.without_images(arena.instructions))
+    st.caption("Keys: A or B for the better one, T if they are level, X if both are bad, S to skip, Z to undo.")
+    for number, one in enumerate(arena.examples, 1):
+        st.markdown(f"**Example {number}**")
+        st.html(cards.prompt(one.prompt))
+        st.html(cards.pair(one.better, one.worse, ("Better", "Worse"), (one.reason, "")))
+    n_first = min(arena.config.n_qualifying, len(ready.pool.qualify))
+    if n_first:
+        st.write(f"First come {n_first} pairs to practise on: you see after each whether you are right.")
+    st.button("Begin", on_click=mark_rater, args=(arena.workspace, rater.rater, "instructed"), key="begin")
+
+
+def _vote(ready: Served, now: Position, ballot: Ballot, address: str | None) -> None:
+    arena, rater = ready.arena, now.rater
+    assert rater is not None, "only a rater votes"
+    shown = st.session_state.get("shown")
+    if shown is None or shown[0] != ballot.vote_id:
+        shown = st.session_state["shown"] = (ballot.vote_id, time.monotonic())
+
+    def choose(choice: Choice) -> None:
+        dwell_ms = int((time.monotonic() - shown[1]) * 1000)
+        if dwell_ms < MIN_DWELL_MS:
+            return
+        cast(arena, rater.rater, ballot, choice, dwell_ms, address)
+        if ballot.draw.phase == "qualify":
+            st.session_state["feedback"] = (ballot, choice)
+
+    total = min(arena.config.max_votes_per_rater, len(ready.pool.main))
+    progress = "Practice" if now.stage == "qualifying" else f"{now.n_cast:,} of {total:,} votes"
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(f"**{QUESTIONS[arena.config.mode]}**", width="content")
+        st.caption(progress, width="content")
+    st.html(cards.prompt(ballot.prompt))
+    st.html(cards.pair(ballot.a, ballot.b))
+    row = st.columns([3, 2, 2, 3], gap="small")
+    buttons: tuple[tuple[str, str, Choice], ...] = (
+        ("A is better", "a", "a"),
+        ("Level", "t", "level"),
+        ("Both bad", "x", "both_bad"),
+        ("B is better", "b", "b"),
+    )
+    for column, (label, key, choice) in zip(row, buttons, strict=True):
+        name = f"{key}-{ballot.vote_id}"
+        column.button(label, shortcut=key, key=name, on_click=choose, args=(choice,), width="stretch")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Skip", shortcut="s", key=f"s-{ballot.vote_id}", on_click=choose, args=("skip",))
+        undo, is_first = f"z-{ballot.vote_id}", now.undoable is None
+        st.button("Undo", shortcut="z", key=undo, on_click=take_back, args=(arena, now), disabled=is_first)
+        _remark(arena, rater.rater, ballot)
+
+
+def _remark(arena: Arena, rater: str, ballot: Ballot) -> None:
+    """A box for what the rater wants to tell about the pair."""
+
+    def send() -> None:
+        text = str(st.session_state.get(field, "")).strip()[:MAX_REMARK]
+        if text:
+            append_remark(arena.workspace, uuid.uuid4().hex, arena.name, rater, ballot.item_id, text)
+            st.session_state["is_sent"] = True
+
+    field = f"remark-{ballot.vote_id}"
+    with (
+        st.popover("Tell the researcher", key=f"tell-{ballot.vote_id}"),
+        st.form(f"form-{ballot.vote_id}", clear_on_submit=True, border=False),
+    ):
+        st.text_area("About this pair", key=field, max_chars=MAX_REMARK)
+        st.form_submit_button("Send", on_click=send)
+    if st.session_state.pop("is_sent", False):
+        st.caption("Sent to the researcher.", width="content")
+
+
+def _feedback(ready: Served, ballot: Ballot, choice: Choice) -> None:
+    """What the answer of a qualifying item is, and why."""
+    item = ready.texts[ballot.item_id]
+    answer = "A" if item["chosen_id"] == ballot.a_id else "B"
+    st.markdown(f"**{'Right' if is_right(ballot, choice, ready.texts) else 'Not quite'}: {answer} is the better one.**")
+    st.html(cards.prompt(ballot.prompt))
+    notes = tuple(item["reason"] or "" if side == answer else "" for side in ("A", "B"))
+    st.html(cards.pair(ballot.a, ballot.b, notes=(notes[0], notes[1])))
+    key = f"next-{ballot.vote_id}"
+    st.button("Next", shortcut="n", key=key, on_click=st.session_state.pop, args=("feedback", None))

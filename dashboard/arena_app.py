@@ -1,0 +1,15 @@
+"""The arena as a page of its own, without the researcher's pages; `lurker arena serve` serves this file."""
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.arena.page import render
+
+st.set_page_config(page_title="Compare responses", layout="wide")
+render(
+    Path(os.environ["LURKER_WORKSPACE"]),
+    os.environ["LURKER_ARENA"],
+    is_behind_proxy=os.environ.get("LURKER_BEHIND_PROXY") == "1",
+)

@@ -1,0 +1,195 @@
+"""Charts as figures of a paper: light, at a width in inches, with title and subtitle, as SVG, PDF or PNG.
+
+A chart is drawn for a page of about 1,000 px. `paper_spec` takes its Vega-Lite specification and sets the sizes of text
+and marks for print, whichever chart it is. vl-convert draws it: no browser, nothing from the network.
+"""
+
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from lurker.charts.look import GREY
+from lurker.errors import CallError
+
+COLUMN_IN, PAGE_IN = 3.3, 6.8
+"""Width of a figure in one column of a paper and across both, inches."""
+WIDTHS_IN = (COLUMN_IN, PAGE_IN)
+FORMATS = ("pdf", "svg", "png")
+PX_PER_IN = 96
+PNG_SCALE = 3
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+"""Liberation Sans comes with vl-convert, so that a figure looks the same on every machine."""
+INK, MUTED, GRID = "#18222D", "#55606C", "#E3E7EB"
+TEXT_PX, TITLE_PX = 10.5, 12.5
+"""Text and titles: 8 and 9.5 points in print, at any width."""
+POINT_AREA_PX = 38
+LINE_PX = 1.6
+CHARACTER_WIDTH = 0.49
+"""Mean width of a character, as a share of the text's size; the bold title takes a tenth more."""
+ASPECT = 0.75
+"""Height over width of a chart with a vertical axis."""
+FULL_HEIGHT_IN = 3.2
+"""Height at which a chart with a vertical axis stops growing with its width."""
+_LEAST_LABEL_PX = 9.5
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart with what it needs to stand alone."""
+
+    name: str
+    """of the chart, in words joined by dashes; part of the file's name"""
+    test: str
+    """pair set that is measured on; the last part of the file's name"""
+    title: str
+    """what is measured"""
+    subtitle: str
+    """on what, and how many"""
+    chart: alt.LayerChart
+    note: str = ""
+    """how to read it, for the caption"""
+    narrow: alt.LayerChart | None = None
+    """the chart for one column, where it has to leave something out"""
+    height_px: float | None = None
+    """height of a chart of rows, without title, legend and axis; None: it follows the width"""
+
+    def stem(self, experiment: str) -> str:
+        """Name of the figure's files without width and ending: experiment-chart-set."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{experiment}-{self.name}-{self.test}")
+
+
+def paper_spec(figure: Figure, width_in: float) -> dict[str, Any]:
+    """The Vega-Lite specification of a figure of this width.
+
+    Args:
+        figure: the figure.
+        width_in: width of the complete picture, inches.
+    """
+    width_px = width_in * PX_PER_IN
+    chart = figure.narrow if figure.narrow is not None and width_in <= COLUMN_IN else figure.chart
+    drawn = chart.to_dict()
+    kept = {name: value for name, value in drawn.items() if name not in ("config", "title", "datasets")}
+    spec: dict[str, Any] = _for_paper(kept) | {"datasets": drawn.get("datasets", {})}
+    height_px = figure.height_px or min(ASPECT * width_px, FULL_HEIGHT_IN * PX_PER_IN)
+    return spec | {
+        "height": round(height_px),
+        "width": round(width_px, 1),
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "padding": 3,
+        "background": "#FFFFFF",
+        "title": {
+            "text": _wrapped(figure.title, width_px, 1.1 * TITLE_PX),
+            "subtitle": _wrapped(figure.subtitle, width_px, TEXT_PX),
+        },
+        "config": _config(),
+    }
+
+
+def render(spec: dict[str, Any], endings: Sequence[str]) -> dict[str, bytes]:
+    """The pictures of a specification by ending.
+
+    Args:
+        spec: as returned by `paper_spec`.
+        endings: of FORMATS.
+
+    Raises:
+        CallError: vl-convert is not installed.
+    """
+    vl_convert = require_vl_convert()
+    svg: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    convert: dict[str, Callable[[], bytes]] = {
+        "svg": svg.encode,
+        "pdf": lambda: vl_convert.svg_to_pdf(svg),
+        "png": lambda: vl_convert.svg_to_png(svg, scale=PNG_SCALE),
+    }
+    return {ending: convert[ending]() for ending in endings}
+
+
+def require_vl_convert() -> Any:
+    """The module that draws figures.
+
+    Raises:
+        CallError: it is not installed.
+    """
+    try:
+        import vl_convert
+    except ModuleNotFoundError as error:
+        raise CallError(
+            "Figures need vl-convert-python.", "Install it: `pip install -c constraints.txt -e '.[report]'`."
+        ) from error
+    return vl_convert
+
+
+def inline_svg(svg: bytes, prefix: str) -> str:
+    """An SVG for an HTML page: its ids get a prefix, as two pictures of a page may not share one."""
+    text = re.sub(r"<\?xml[^>]*>|<!DOCTYPE[^>]*>", "", svg.decode())
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text)
+    return re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
+
+
+def _wrapped(text: str, width_px: float, size_px: float) -> list[str]:
+    """Lines that fit the width."""
+    return textwrap.wrap(text, max(12, int(width_px / (CHARACTER_WIDTH * size_px)))) or [""]
+
+
+def _for_paper(part: Any) -> Any:
+    """A part of a specification with sizes for print and without tooltips."""
+    if isinstance(part, list):
+        return [_for_paper(one) for one in part]
+    if not isinstance(part, dict):
+        return MUTED if part == GREY else part
+    kept = {name: _for_paper(value) for name, value in part.items() if name != "tooltip"}
+    for name in ("fontSize", "labelFontSize", "titleFontSize"):
+        if isinstance(kept.get(name), int | float):
+            kept[name] = TEXT_PX if kept[name] >= 13 else _LEAST_LABEL_PX
+    if kept.get("type") == "point" and "size" in kept:
+        kept["size"] = POINT_AREA_PX
+    if isinstance(kept.get("strokeWidth"), int | float):
+        kept["strokeWidth"] = min(kept["strokeWidth"], LINE_PX)
+    return kept
+
+
+def _config() -> dict[str, Any]:
+    """Fonts, colours and sizes of all figures."""
+    axis = {
+        "labelFontSize": TEXT_PX,
+        "titleFontSize": TEXT_PX,
+        "titleFontWeight": "normal",
+        "labelColor": INK,
+        "titleColor": INK,
+        "gridColor": GRID,
+        "domainColor": MUTED,
+        "tickColor": MUTED,
+        "gridWidth": 0.7,
+        "tickSize": 4,
+        "labelOverlap": True,
+    }
+    legend = {
+        "labelFontSize": TEXT_PX,
+        "titleFontSize": TEXT_PX,
+        "titleFontWeight": "normal",
+        "labelColor": INK,
+        "titleColor": MUTED,
+        "symbolSize": 45,
+        "rowPadding": 1,
+        "columnPadding": 8,
+        "labelLimit": 260,
+        "symbolOpacity": 1,
+    }
+    title = {
+        "anchor": "start",
+        "fontSize": TITLE_PX,
+        "fontWeight": 600,
+        "color": INK,
+        "subtitleFontSize": TEXT_PX,
+        "subtitleColor": MUTED,
+        "subtitlePadding": 3,
+        "offset": 8,
+        "frame": "bounds",
+    }
+    return {"font": FONT, "view": {"stroke": None}, "axis": axis, "legend": legend, "title": title}

@@ -1,0 +1,71 @@
+"""The learning curve of a run, finished or in training: what metrics.jsonl holds, as rows and as text."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lurker.text_chart import Series, text_chart
+
+METRICS = "metrics.jsonl"
+"""In a run's folder: one line per step."""
+BLOCKS = 60
+"""Means of the training loss that a chart draws at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearningCurve:
+    """Losses and accuracies of a run by step."""
+
+    run_id: str
+    steps: tuple[dict[str, float], ...]
+    """a line of metrics.jsonl each"""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per validation: step, mean training loss since the one before, validation loss and accuracy."""
+        rows, since = [], []
+        for one in self.steps:
+            since.append(one["train_log_loss"])
+            if "validation_log_loss" in one:
+                found = {name: one.get(name) for name in ("validation_log_loss", "validation_accuracy")}
+                rows.append({"step": int(one["step"]), "train_log_loss": sum(since) / len(since), **found})
+                since = []
+        return rows
+
+    def training_losses(self) -> list[tuple[float, float]]:
+        """Means of step and training loss over blocks of steps, at most BLOCKS of them."""
+        size = max(1, -(-len(self.steps) // BLOCKS))
+        blocks = [self.steps[start : start + size] for start in range(0, len(self.steps), size)]
+        return [
+            (sum(one["step"] for one in block) / len(block), sum(one["train_log_loss"] for one in block) / len(block))
+            for block in blocks
+        ]
+
+    def text(self) -> str:
+        """Charts for a terminal: training loss as dots with validation loss as discs, and validation accuracy."""
+        if not self.steps:
+            return f"Run {self.run_id} has no step yet."
+        trained = self.training_losses()
+        charts = [
+            text_chart(
+                "log loss by step: ⠶ training, ● validation",
+                Series(trained),
+                Series([(row["step"], row["validation_log_loss"]) for row in self.rows()], mark="●"),
+            )
+        ]
+        accuracies = [(row["step"], row["validation_accuracy"]) for row in self.rows()]
+        known = [(step, value) for step, value in accuracies if value is not None]  # runs of before have none
+        if known:
+            charts.append(text_chart("accuracy on validation pairs by step", Series(known, mark="●")))
+        return "\n\n".join(charts)
+
+
+def read_learning_curve(folder: Path) -> LearningCurve:
+    """The learning curve in a run's folder, as far as it is written; a torn last line is left out."""
+    path, steps = folder / METRICS, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            steps.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return LearningCurve(folder.name, tuple(steps))

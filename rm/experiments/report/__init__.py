@@ -1,0 +1,1 @@
+"""Finished experiments -> one HTML file that stands alone, and its figures and tables for a paper."""

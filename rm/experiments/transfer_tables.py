@@ -1,0 +1,53 @@
+"""Rows of a transfer experiment as people read them."""
+
+from typing import Any
+
+import polars as pl
+
+from rm.experiments.results import mean_accuracy
+
+
+def source_rows(differences: pl.DataFrame, predictor: str) -> list[dict[str, Any]]:
+    """One row per source and one column per target: accuracy with its interval."""
+    kept = differences.filter(pl.col("predictor") == predictor)
+    rows = []
+    for source in sorted(kept["source"].unique()):
+        row: dict[str, Any] = {"trained on": source}
+        for target in sorted(kept["target"].unique()):
+            row[f"on {target}"] = mean_accuracy(
+                kept.filter((pl.col("source") == source) & (pl.col("target") == target))
+            )
+        rows.append(row)
+    return rows
+
+
+def cell_rows(differences: pl.DataFrame) -> list[dict[str, Any]]:
+    """One row per cell: the difference from in-domain training, what time and length reach, and power."""
+    return [
+        {
+            "trained on": row["source"],
+            "tested on": row["target"],
+            "accuracy": row["accuracy"],
+            "from in-domain, points": points(row),
+            "time + length": row["shortcut"],
+            "test posts": row["n_test_posts"],
+            f"posts to see {100 * row['effect']:g} points": row["posts_needed"],
+            "seen in 80 %: points": None if row["smallest_effect"] is None else 100 * row["smallest_effect"],
+        }
+        for row in differences.iter_rows(named=True)
+    ]
+
+
+def points(row: dict[str, Any]) -> str:
+    """A difference in accuracy with its interval, in points; nothing where there is none."""
+    if row["difference"] is None:
+        return ""
+    if row["difference_low"] is None:
+        return f"{100 * row['difference']:+.1f}"
+    return f"{100 * row['difference']:+.1f} [{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"
+
+
+def named_side(row: dict[str, Any]) -> str:
+    """What a row of net transfer is the mean over."""
+    words = {"all": "all cells", "source": f"what {row['community']} teaches", "target": f"tests on {row['community']}"}
+    return words[row["side"]]

@@ -1,0 +1,130 @@
+"""Delete runs: all that are named or none, and none that something else is built on, unless forced."""
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lurker.arguments import as_list
+from lurker.errors import CallError, LurkerError
+from lurker.files import read_json
+from lurker.report import ResultTable
+from lurker.workspace import CACHE, Workspace
+from rm.training.run_folder import run_lock
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Runs that were deleted, or would be."""
+
+    rows: tuple[dict[str, Any], ...]
+    """run, bytes and users: the runs and experiments that are built on it"""
+    is_dry: bool
+    """whether nothing was deleted"""
+
+    def table(self) -> ResultTable:
+        """One row per run."""
+        shown = [
+            {"run": row["run"], "MB": row["bytes"] / 1e6, "used by": ", ".join(row["users"]) or "–"}
+            for row in self.rows
+        ]
+        return ResultTable("Would be deleted" if self.is_dry else "Deleted", shown)
+
+    def report(self) -> dict[str, Any]:
+        """The JSON object that the command prints."""
+        return {"is_dry_run": self.is_dry, "runs": list(self.rows)}
+
+
+def delete_runs(
+    workspace: Workspace, runs: Sequence[str] | str, *, force: bool = False, is_dry: bool = False
+) -> Deletion:
+    """Delete the folders of runs, finished or not.
+
+    All folders leave their place by renames before the first byte is deleted; if one cannot, the others come back.
+
+    Args:
+        workspace: where they are.
+        runs: ids.
+        force: also runs that other runs or experiments are built on.
+        is_dry: only say what would be deleted.
+
+    Raises:
+        CallError: there is no such run, or something is built on one and `force` is not set.
+        LurkerError: a run is being written, or a folder cannot be moved.
+    """
+    names = list(dict.fromkeys(as_list(runs, "runs")))
+    for name in names:
+        if not workspace.folder("runs", name).is_dir():
+            existing = ", ".join(workspace.names("runs", "config.json")) or "none"
+            raise CallError(f"There is no run {name!r} in {workspace.root} (runs: {existing}).", "Nothing was deleted.")
+    users = run_users(workspace)
+    rows = []
+    for name in names:
+        files = [path for path in workspace.folder("runs", name).rglob("*") if path.is_file()]
+        others = [user for user in users.get(name, []) if user not in {f"run {one}" for one in names}]
+        rows.append({"run": name, "bytes": sum(path.stat().st_size for path in files), "users": others})
+    if not force and not is_dry and (used := [row for row in rows if row["users"]]):
+        what = "; ".join(f"{row['run']} is used by {', '.join(row['users'])}" for row in used)
+        raise CallError(f"{what}. Nothing was deleted.", "Delete these first, or add `--force`.")
+    if not is_dry:
+        with ExitStack() as locks:
+            for name in names:
+                locks.enter_context(run_lock(workspace, name, waits=False))
+            _remove([workspace.folder("runs", name) for name in names], workspace.root / CACHE)
+    return Deletion(tuple(rows), is_dry)
+
+
+def run_users(workspace: Workspace) -> dict[str, list[str]]:
+    """What is built on each run: runs that start from it or average it, and experiments whose table has it."""
+    users: dict[str, list[str]] = {}
+    for name in workspace.names("runs", "config.json"):
+        folder = workspace.folder("runs", name)
+        described, result = _read(folder / "config.json"), _read(folder / "result.json")
+        parents = {str(one.get("run")) for one in described.get("parents", ()) if isinstance(one, dict)}
+        parents |= set(map(str, result.get("mean_of", ())))
+        if (model := Path(str(described.get("model", "")))).name == "model":
+            parents.add(model.parent.name)
+        for parent in sorted(parents - {name}):
+            users.setdefault(parent, []).append(f"run {name}")
+    for experiment in workspace.names("experiments", "manifest.json"):
+        manifest = _read(workspace.folder("experiments", experiment) / "manifest.json")
+        for run in _texts(manifest):
+            users.setdefault(run, []).append(f"experiment {experiment}")
+    return users
+
+
+def _texts(value: Any) -> set[str]:
+    """All texts in a JSON value."""
+    if isinstance(value, dict):
+        return set().union(*map(_texts, value.values())) if value else set()
+    if isinstance(value, list):
+        return set().union(*map(_texts, value)) if value else set()
+    return {value} if isinstance(value, str) else set()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none or it is damaged."""
+    try:
+        content = read_json(path) if path.exists() else {}
+    except LurkerError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _remove(folders: Sequence[Path], cache: Path) -> None:
+    """Move folders into one folder of the cache, all or none, then delete that; a kill leaves no half run behind."""
+    trash = cache / f"deleted-{uuid.uuid4().hex[:8]}"
+    moved: list[Path] = []
+    try:
+        trash.mkdir(parents=True)
+        for folder in folders:
+            folder.replace(trash / folder.name)
+            moved.append(folder)
+    except OSError as error:
+        for folder in moved:
+            (trash / folder.name).replace(folder)
+        raise LurkerError(f"Cannot move {folder}: {error.strerror or error}.", "Nothing was deleted.") from error
+    shutil.rmtree(trash, ignore_errors=True)

@@ -1,0 +1,55 @@
+"""Learning curves as rows and as text, of finished runs and of runs in training."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from lurker.cli import run
+from lurker.files import write_json
+from lurker.learning_curves import read_learning_curve
+from lurker.text_chart import Series, text_chart
+from lurker.workspace import open_workspace
+
+
+def write_metrics(folder: Path, n_steps: int) -> None:
+    lines = []
+    for step in range(1, n_steps + 1):
+        line = {"step": step, "train_log_loss": 0.7 - 0.001 * step}
+        if step % 10 == 0:
+            line |= {"validation_log_loss": 0.69 - 0.002 * step, "validation_accuracy": 0.5 + 0.005 * step}
+        lines.append(orjson.dumps(line))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.jsonl").write_bytes(b"\n".join(lines) + b'\n{"step": 4')  # the last line is torn
+
+
+def test_rows_are_validations_with_the_mean_training_loss_since_the_last(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "r", 25)
+    rows = read_learning_curve(tmp_path / "r").rows()
+    assert [row["step"] for row in rows] == [10, 20]
+    assert rows[1]["train_log_loss"] == pytest.approx(0.7 - 0.001 * 15.5)
+    assert rows[1]["validation_accuracy"] == pytest.approx(0.6)
+
+
+def test_a_chart_puts_points_where_they_belong() -> None:
+    lines = text_chart("t", Series([(0, 0), (1, 1)]), Series([(0, 1)], mark="●"), width=4, height=2).splitlines()
+    blank, upper_right, lower_left = (chr(0x2800 + bits) for bits in (0, 0x08, 0x40))
+    assert lines[:3] == ["t", f"1.000 │●{blank}{blank}{upper_right}", f"0.000 │{lower_left}{3 * blank}"]
+    assert lines[-1].split() == ["0", "1"]
+
+
+def test_a_run_in_training_is_shown_and_an_unknown_one_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = open_workspace(tmp_path / "w", create=True)
+    folder = workspace.folder("runs", "young")
+    write_metrics(folder, 30)
+    write_json({"model": "scratch-10k"}, folder / "config.json")
+    call = ["--workspace", str(workspace.root), "rm", "show"]
+    assert run([*call, "young"]) == 0
+    shown = capsys.readouterr().out
+    assert "unfinished after 30 steps" in shown and shown.count("●") >= 4 and "0.650" in shown
+    assert run([*call, "young", "--json"]) == 0
+    report = orjson.loads(capsys.readouterr().out)
+    assert report["state"] == "unfinished" and len(report["curve"]) == 3
+    assert run([*call, "old"]) == 2 and "young" in capsys.readouterr().err
