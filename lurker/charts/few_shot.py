@@ -45,13 +45,17 @@ def _lines(points: pl.DataFrame, names: Sequence[str], edge: float, bought: Sequ
     axis = alt.Axis(values=[edge, *bought], labelExpr=f"{words} : '0'", grid=False)
     x = alt.X(
         "place:Q",
-        title="pairs of the target bought: training and validation (log scale)",
+        title="target pairs bought, validation included (log scale)",
         scale=alt.Scale(type="log", domain=[edge * 0.85, bought[-1] * 1.18], nice=False),
         axis=axis,
     )
     y_scale = alt.Scale(domain=[low, high], nice=False, zero=False)
     colour = alt.Color(
-        "series:N", scale=colours(names), title="start", sort=list(names), legend=alt.Legend(labelLimit=260)
+        "series:N",
+        scale=colours(names),
+        title="start",
+        sort=list(names),
+        legend=alt.Legend(orient="top", columns=2, labelLimit=260),
     )
     base = alt.Chart(points).encode(x=x, color=colour)
     y = alt.Y("accuracy:Q", title="accuracy on the target", scale=y_scale, axis=alt.Axis(format=".2f"))
