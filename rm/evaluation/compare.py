@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 
 from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import read_pairs
@@ -102,6 +101,8 @@ def mcnemar_p(difference: NDArray[np.float64]) -> float:
     Args:
         difference: is_correct of the first minus that of the second, [n_pairs].
     """
+    from scipy.stats import binomtest  # slow to import, and no training needs it
+
     only_first, only_second = int((difference > 0).sum()), int((difference < 0).sum())
     n_differ = only_first + only_second
     return float(binomtest(only_first, n_differ).pvalue) if n_differ else 1.0

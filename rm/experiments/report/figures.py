@@ -44,7 +44,8 @@ def _scaling(result: Scaling) -> list[Figure]:
     truth = _truth(result.experiment.workspace, test)
     trained = f"Trained on {result.frame['pairs'][0]}, tested on {_tested(result.frame)}"
     by_data = charts.accuracy_by_data(curve, truth, result.fit.curve if result.fit.x == "pairs" else None)
-    seeds = f"; means of up to {_most(models['n_seeds'])} seeds"
+    n_seeds = _most(models["n_seeds"])
+    seeds = f"; means of up to {n_seeds} seeds" if n_seeds > 1 else "; one seed"
     dashed = "" if result.fit.curve.is_empty() else " Dashed in the colour of a model: its fitted curve."
     drawn = [
         Figure(
