@@ -12,9 +12,9 @@ STYLE = f"""<style>
 @media (max-width: {ONE_COLUMN_PX}px) {{
   .stMain .stColumn {{min-width: calc(100% - 1.5rem)}}
 }}
-.cards {{display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px}}
+.cards {{display: grid; grid-template-columns: repeat(auto-fit, minmax(245px, 1fr)); gap: 12px}}
 .cards > div {{border: 1px solid rgba(128,128,128,.4); border-radius: 10px; padding: 12px 16px}}
 .cards b {{display: block; font-size: 1.6rem; line-height: 1.5; overflow-wrap: anywhere}}
-.stCaptionContainer, .stCaptionContainer p {{color: inherit; opacity: .85}}
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {{color: inherit; opacity: .88}}
 .cards small {{font-size: .88rem; opacity: .82}}
 </style>"""

@@ -166,7 +166,6 @@ def _config() -> dict[str, Any]:
         "tickColor": TEXT,
         "gridWidth": 0.7,
         "tickSize": 4,
-        "labelOverlap": True,
     }
     legend = {
         "labelFontSize": TEXT_PX,
@@ -191,4 +190,12 @@ def _config() -> dict[str, Any]:
         "offset": 8,
         "frame": "bounds",
     }
-    return {"font": FONT, "view": {"stroke": None}, "axis": axis, "legend": legend, "title": title}
+    numbers = {"labelOverlap": True}
+    return {
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": axis,
+        "axisQuantitative": numbers,
+        "legend": legend,
+        "title": title,
+    }

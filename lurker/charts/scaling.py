@@ -33,7 +33,7 @@ AMOUNTS = {
     "train_time_s": "seconds of training",
 }
 """Columns that measure the data of a run, in words."""
-MAX_TICKS = 12
+MAX_TICKS = 5
 HEIGHT_PX = 460
 LABEL_GAP = 0.05
 """Smallest distance between two labels at the line ends, as a share of the axis."""
@@ -64,6 +64,7 @@ def accuracy_by_data(
     drawn = pl.concat([models, curve.filter(is_drawn)])
     domain = _accuracy_domain(drawn, ceiling, with_chance=shortcuts)
     axis = _log_axis(x, f"{AMOUNTS[x]} (log scale)", sizes, "~s", room=LABEL_ROOM)
+    title = "Accuracy against data" if x == "n_train_pairs" else f"Accuracy against {AMOUNTS[x]}"
     dash = alt.StrokeDash("line:N", scale=alt.Scale(domain=list(DASHES), range=list(DASHES.values())), legend=None)
     reference = alt.Chart(flat).mark_line(color=BASELINE, strokeWidth=1.8)
     ends = _line_ends(flat, models, x, LABEL_GAP * (domain[1] - domain[0]))
@@ -72,7 +73,7 @@ def accuracy_by_data(
         *_model_lines(models, "predictor", axis, domain),
         *_fitted_lines(models, fit, axis, domain),
         *_end_labels(ends, models["predictor"].unique(maintain_order=True).to_list(), axis, domain),
-    ).properties(height=HEIGHT_PX, title="Accuracy against data")
+    ).properties(height=HEIGHT_PX, title=title)
 
 
 def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:
@@ -183,13 +184,14 @@ def _line_ends(flat: pl.DataFrame, models: pl.DataFrame, x: str, gap: float) -> 
 def _log_axis(column: str, title: str, sizes: list[float], number_format: str, room: float) -> alt.X:
     ratio = max(2.0, sizes[-1] / max(sizes[0], 1e-3)) if sizes else 2.0
     domain = [sizes[0] * ratio**-0.04, sizes[-1] * ratio**room] if sizes else [1, 10]
-    ticks = sizes[:: 1 + (len(sizes) - 1) // MAX_TICKS]
+    # Sizes are chosen, so they are the ticks; tokens and times are measured.
+    ticks = {"values": sizes} if all(isinstance(size, int) for size in sizes) else {"tickCount": MAX_TICKS}
     return alt.X(
         f"{column}:Q",
         title=title,
         scale=alt.Scale(type="log", domain=domain, nice=False),
         axis=alt.Axis(
-            values=ticks,
+            **ticks,
             format=number_format,
             labelOverlap=True,
             grid=False,

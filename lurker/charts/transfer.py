@@ -9,6 +9,8 @@ from lurker.charts.look import accuracy_tooltips, largest, layered, smallest
 from lurker.decimals import decimal, signed
 
 CELL_HEIGHT_PX = 78
+MOST_LEVEL = 5
+"""Communities whose names fit above their columns without being turned."""
 ITSELF = "the target itself"
 DARK_INK, LIGHT_INK = "#15202B", "#FFFFFF"
 
@@ -61,6 +63,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
     has_interval = cells["interval"].null_count() < cells.height
     cells = cells.with_columns(pl.col("interval").fill_null(""))
     order = communities(cells)
+    angle = -90 if is_narrow else -35 if cells["target"].n_unique() > MOST_LEVEL else 0
     column, scale, is_dark = _difference_scale(cells) if difference else _accuracy_scale(cells)
     ink = alt.condition(is_dark, alt.value(LIGHT_INK), alt.value(DARK_INK))
     band = alt.Scale(paddingInner=0.03, paddingOuter=0)
@@ -70,7 +73,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
             title="tested on",
             sort=order,
             scale=band,
-            axis=alt.Axis(orient="top", labelAngle=-35 if is_narrow else 0, labelLimit=140, labelFontSize=13),
+            axis=alt.Axis(orient="top", labelAngle=angle, labelLimit=140, labelFontSize=13),
         ),
         y=alt.Y(
             "source:N", title="trained on", sort=order, scale=band, axis=alt.Axis(labelLimit=180, labelFontSize=13)
@@ -91,7 +94,9 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
     with_interval = has_interval and not is_narrow
     layers = [
         base.mark_rect(cornerRadius=4).encode(color=colour, tooltip=tooltips),
-        base.mark_text(fontSize=17, fontWeight=600, dy=-8 if with_interval else 0).encode(text="figure:N", color=ink),
+        base.mark_text(fontSize=11 if is_narrow else 17, fontWeight=600, dy=-8 if with_interval else 0).encode(
+            text="figure:N", color=ink
+        ),
     ]
     if with_interval:
         layers.append(base.mark_text(fontSize=11, dy=12).encode(text="interval:N", color=ink))

@@ -25,6 +25,7 @@ from lurker.pair_sets import (
 from lurker.progress import say
 from lurker.report import ResultTable
 from lurker.workspace import Workspace
+from rm.evaluation.baselines import Which
 from rm.evaluation.evaluate_run import evaluate_run
 from rm.experiments.cells import Cell, data_digest, make_cell, train_cells
 from rm.experiments.config import (
@@ -303,7 +304,7 @@ def _teach_others(experiment: Experiment, config: FewShotConfig, data: _Data) ->
                 test_pairs=(data.test_pairs,),
                 test_subreddits=data.communities,
             )
-            cell = make_cell(f"{experiment.name}-{OTHERS}", run, size, data.digest)
+            cell = replace(make_cell(f"{experiment.name}-{OTHERS}", run, size, data.digest), baselines="none")
             arms.append(Arm(OTHERS, 0, 0, size, cell))
     finished, failures = train_cells(experiment, [arm.cell for arm in arms])
     return [arm for arm in arms if arm.cell in finished], failures
@@ -341,7 +342,9 @@ def _tuned(
                 test_pairs=(data.test_pairs,),
                 test_subreddits=data.communities,
             )
+            baselines: Which = "cheap" if start.name == NOTHING else "none"  # all starts read the same pairs
             cell = make_cell(f"{experiment.name}-{start.name}-{size}", run, size, data.digest)
+            cell = replace(cell, baselines=baselines)
             arms.append(Arm(start.name, size, min(train.max_validation_pairs, data.n_validation), n_source, cell))
     return arms
 

@@ -97,9 +97,7 @@ def test_every_page_in_a_browser_at_three_widths(full_root: Path, tmp_path: Path
             listen(page)
             for path, n_charts in PAGES.items():
                 visit(page, f"{address}/{path}")
-                drawn = page.locator(DRAWN).locator("visible=true").locator(
-                    "visible=true"
-                )
+                drawn = page.locator(DRAWN).locator("visible=true")
                 if n_charts:
                     drawn.nth(n_charts - 1).wait_for(timeout=PATIENCE_MS)
                 assert drawn.count() == n_charts, path
@@ -114,13 +112,15 @@ def test_every_page_in_a_browser_at_three_widths(full_root: Path, tmp_path: Path
         visit(page, f"{address}/scaling")
         page.get_by_role("radio", name="model size").click()
         page.wait_for_url("**/scaling?*scaling_axis=model*", timeout=PATIENCE_MS)
+        page.get_by_text("Accuracy against model size").first.wait_for(timeout=PATIENCE_MS)
+        page.wait_for_selector("[data-testid='stApp'][data-test-script-state='notRunning']", timeout=PATIENCE_MS)
         with page.expect_download(timeout=PATIENCE_MS) as download:
             page.get_by_role("button", name="SVG").click()
         assert download.value.suggested_filename == "ladder-by-size-hard-test.svg"
         assert download.value.path().read_bytes().startswith(b"<svg")
 
         visit(page, f"{address}/read?pairs=matched&pair=c000-r000&split=any")
-        page.get_by_text("onerror=").first.wait_for(timeout=PATIENCE_MS)
+        page.locator(".stHtml").get_by_text("onerror=").first.wait_for(timeout=PATIENCE_MS)
         assert page.evaluate("window.hacked") is None
         assert page.locator("[data-testid='stMain'] img").count() == 0
         assert (
