@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from rich.table import Table
 
 PIPE_COLUMNS = 160
 """Width of a table if stdout is not a terminal: wide enough that no figure wraps."""
+HYPHEN_AS_MINUS = re.compile(r"(?<![\w.,-])-(?=\.?\d)")
+"""A hyphen that a number begins with."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -117,11 +120,10 @@ def show(table: ResultTable) -> None:
 
 
 def cell(value: Any) -> str:
-    """A value as shown in a table: fractions with three digits, whole numbers with thousands separators."""
+    """A value as shown in a table: three digits of a fraction, thousands separators, a true minus."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:,.3f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    text = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return HYPHEN_AS_MINUS.sub("−", text)

@@ -1,6 +1,6 @@
 """Compare two runs, or a run and a baseline, on the same pairs: is the difference more than chance?"""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import read_pairs
-from lurker.report import Displayed, ResultTable
+from lurker.report import HYPHEN_AS_MINUS, Displayed, ResultTable
 from lurker.stats import mean_interval
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import BASELINES
@@ -57,10 +57,23 @@ class Comparison(Displayed):
     """two-sided p of those two counts"""
 
     def table(self) -> ResultTable:
-        """One row per figure."""
-        figures = {name: value for name, value in asdict(self).items() if not isinstance(value, str)}
-        rows = [{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()]
-        return ResultTable(f"{self.first} against {self.second} on {self.pairs} ({self.split})", rows)
+        """One row per side, and the difference in a sentence."""
+        sides = (
+            (self.first, self.first_accuracy, self.only_first_right),
+            (self.second, self.second_accuracy, self.only_second_right),
+        )
+        rows = [{"predictor": name, "accuracy": value, "only this one is right": n} for name, value, n in sides]
+        title = f"{self.first} against {self.second} on {self.pairs} ({self.split})"
+        return ResultTable(f"{title}: {self.n_pairs:,} pairs of {self.n_posts:,} posts", rows, self.sentence)
+
+    @property
+    def sentence(self) -> str:
+        """The difference with its intervals, and whether it is more than chance."""
+        shown = f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        bootstrap = f"[{self.bootstrap_low:+.3f}, {self.bootstrap_high:+.3f}] by bootstrap over posts"
+        claim = "more than chance" if self.low > 0 or self.high < 0 else "not more than chance"
+        said = f"{self.first} minus {self.second}: {shown}, {claim} ({bootstrap}; McNemar's p {self.mcnemar_p:.3f})."
+        return HYPHEN_AS_MINUS.sub("−", said)
 
 
 def compare_accuracy(
@@ -163,9 +176,11 @@ def read_predictions(workspace: Workspace, run_id: str, pairs: str, split: str, 
     path = predictions_file(finished_run(workspace, run_id), pairs, split, predictor)
     if not path.exists():
         name = f"Run {run_id}" if predictor == MODEL else f"The baseline {predictor} of run {run_id}"
+        known = ", ".join(sorted(one.stem.removesuffix(f"-{split}") for one in path.parent.glob(f"*-{split}.parquet")))
         raise CallError(
             f"{name} was not evaluated on {pairs} ({split}).",
-            f"Evaluate it: `lurker rm evaluate {run_id} --pairs {pairs} --split {split}`.",
+            f"Evaluate it: `lurker rm evaluate {run_id} --pairs {pairs} --split {split}`"
+            + (f"; or choose what it was evaluated on: {known}." if known else "."),
         )
     return pl.read_parquet(path)
 

@@ -41,3 +41,5 @@ def test_a_column_of_numbers_is_aligned_right_though_its_first_value_is_missing(
 
 def test_values_as_people_read_them() -> None:
     assert [cell(value) for value in (None, True, 1234, 0.5, "x")] == ["–", "yes", "1,234", "0.500", "x"]
+    signed = {-0.5: "−0.500", "-1.2 [-3.0, +0.6]": "−1.2 [−3.0, +0.6]", "6-24 h": "6-24 h", "2020-01-02": "2020-01-02"}
+    assert {value: cell(value) for value in signed} == signed
