@@ -1,5 +1,24 @@
 """Errors for users: what is wrong, the value seen, and the command that helps."""
 
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+LISTED = 5
+"""Names that a message lists at most."""
+
+
+def nearest(wanted: str, names: Sequence[str], none: str = "none yet") -> str:
+    """The existing names most like the one wanted, for a message: `a, b, c and 34 more`.
+
+    Args:
+        wanted: the name that does not exist.
+        names: those that do.
+        none: what to say if there are none.
+    """
+    alike = sorted(names, key=lambda name: -SequenceMatcher(None, wanted, name).ratio())[:LISTED]
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{', '.join(alike)}{more}" if names else none
+
 
 class LurkerError(Exception):
     """The work failed (exit code 1).

@@ -4,6 +4,7 @@ import html
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -15,6 +16,8 @@ from rich.table import Table
 
 PIPE_COLUMNS = 160
 """Width of a table if stdout is not a terminal: wide enough that no figure wraps."""
+WIDE = 60
+"""Columns from which on a row that fits no table is a line of its first value and one of the others."""
 HYPHEN_AS_MINUS = re.compile(r"(?<![\w.,-])-(?=\.?\d)")
 """A hyphen that a number begins with."""
 
@@ -61,7 +64,7 @@ class ResultTable:
             tables = (self._rich_table(), self._rich_table(box=None, padding=(0, 2, 0, 0)))
             unlimited = console.options.update(width=10_000)
             fitting = (one for one in tables if Measurement.get(console, unlimited, one).minimum <= console.width)
-            console.print(next(fitting, _records(self.rows)))
+            console.print(next(fitting, _records(self.rows, console.width)))
         if self.note:
             console.print(self.note, soft_wrap=is_one_line)
 
@@ -75,10 +78,20 @@ class ResultTable:
         return table
 
 
-def _records(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows one below the other, for a terminal too narrow for a table."""
+def _records(rows: Sequence[Mapping[str, Any]], columns: int) -> str:
+    """The rows one below the other, for a terminal too narrow for a table: in lines, or one line per value."""
+    if columns >= WIDE:
+        return "\n".join(f"{cell(next(iter(row.values())))}\n{_other_values(row, columns)}" for row in rows)
     width = max(len(name) for name in rows[0])
     return "\n\n".join("\n".join(f"  {name:<{width}}  {cell(value)}" for name, value in row.items()) for row in rows)
+
+
+def _other_values(row: Mapping[str, Any], columns: int) -> str:
+    """All values of a row but the first, each after its name, indented; lines end between values only."""
+    glue = "\N{NO-BREAK SPACE}"
+    parts = [f"{name} {cell(value)}".replace(" ", glue) for name, value in list(row.items())[1:]]
+    lines = textwrap.fill(" · ".join(parts), columns - 4, break_on_hyphens=False)
+    return textwrap.indent(lines, "    ").replace(glue, " ")
 
 
 class Displayed:

@@ -138,9 +138,10 @@ def transfer_sentence(differences: pl.DataFrame, net: Estimate | None, predictor
             verb = "loses" if net.value < 0 else "gains"
             parts.append(f"Training elsewhere {verb} accuracy against in-domain training: {change} over {counted}.")
         else:
+            effect_shown = "gain" if net.value > 0 else "loss"
             parts.append(
-                f"No loss from training elsewhere is shown: {change} over {counted}, where a difference of "
-                f"{100 * net.smallest_effect():.1f} points would be seen in 80 % of tests."
+                f"No {effect_shown} from training elsewhere is shown: {change} over {counted}, where a difference of "
+                f"{100 * net.smallest_effect():.1f} points would be detected in 80 % of tests."
             )
     if away.height > 1:
         n_named = away.filter((pl.col("difference_low") > 0) | (pl.col("difference_high") < 0)).height
