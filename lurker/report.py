@@ -87,9 +87,10 @@ def _records(rows: Sequence[Mapping[str, Any]], columns: int) -> str:
 
 
 def _other_values(row: Mapping[str, Any], columns: int) -> str:
-    """All values of a row but the first, each after its name, indented; lines end between values only."""
+    """All values of a row but the first, each after its name, indented; short values are not broken."""
     glue = "\N{NO-BREAK SPACE}"
-    parts = [f"{name} {cell(value)}".replace(" ", glue) for name, value in list(row.items())[1:]]
+    parts = [f"{name} {cell(value)}" for name, value in list(row.items())[1:]]
+    parts = [part.replace(" ", glue) if len(part) < columns // 2 else part for part in parts]
     lines = textwrap.fill(" · ".join(parts), columns - 4, break_on_hyphens=False)
     return textwrap.indent(lines, "    ").replace(glue, " ")
 
@@ -139,4 +140,9 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return true_minus(text)
+
+
+def true_minus(text: str) -> str:
+    """A text whose negative numbers begin with a minus, not with a hyphen."""
     return HYPHEN_AS_MINUS.sub("−", text)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import read_pairs
-from lurker.report import HYPHEN_AS_MINUS, Displayed, ResultTable
+from lurker.report import Displayed, ResultTable, true_minus
 from lurker.stats import mean_interval
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import BASELINES
@@ -73,7 +73,7 @@ class Comparison(Displayed):
         bootstrap = f"[{self.bootstrap_low:+.3f}, {self.bootstrap_high:+.3f}] by bootstrap over posts"
         claim = "more than chance" if self.low > 0 or self.high < 0 else "not more than chance"
         said = f"{self.first} minus {self.second}: {shown}, {claim} ({bootstrap}; McNemar's p {self.mcnemar_p:.3f})."
-        return HYPHEN_AS_MINUS.sub("−", said)
+        return true_minus(said)
 
 
 def compare_accuracy(

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from lurker.report import true_minus
 from lurker.schema import FEW_SHOT, FEW_SHOT_DIFFERENCES, check
 from rm.evaluation.metrics import ALL, evaluation_table
 from rm.experiments.cells import Cell
@@ -136,7 +137,7 @@ def _figure(cell: dict[str, Any], column: str) -> str:
     if column == "accuracy":
         return f"{value:.3f} [{low:.3f}, {high:.3f}]"
     interval = "" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"{100 * value:+.1f}{interval}"
+    return true_minus(f"{100 * value:+.1f}{interval}")
 
 
 def _series(outcomes: Outcomes, arms: Sequence[Arm]) -> list[_Series]:
@@ -237,9 +238,8 @@ def _sentence(
 
 def _rate_sentence(rate: dict[str, Any]) -> str:
     what, words = str(rate["what"]), str(rate["words"])
-    if words.startswith("cannot"):
-        return f"What {what} would be worth in {rate['unit']} cannot be told."
-    return f"{what[0].upper()}{what[1:]}: worth {words}."
+    worth_words = f"their worth in {rate['unit']} cannot be told" if words.startswith("cannot") else f"worth {words}"
+    return f"{what[0].upper()}{what[1:]}: {worth_words}."
 
 
 def _against_rules(outcomes: Outcomes, arms: Sequence[Arm], n_target: int) -> list[str]:

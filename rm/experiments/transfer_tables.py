@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from lurker.report import true_minus
 from rm.experiments.results import mean_accuracy
 
 
@@ -43,8 +44,9 @@ def points(row: dict[str, Any]) -> str:
     if row["difference"] is None:
         return ""
     if row["difference_low"] is None:
-        return f"{100 * row['difference']:+.1f}"
-    return f"{100 * row['difference']:+.1f} [{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"
+        return true_minus(f"{100 * row['difference']:+.1f}")
+    low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+    return true_minus(f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
 
 
 def named_side(row: dict[str, Any]) -> str:

@@ -64,7 +64,7 @@ class Report(Displayed):
             }
             for one in self.sections
         ]
-        return ResultTable(f"Report {self.page}", rows, f"{len(self.files):,} files in {self.page.parent}")
+        return ResultTable(f"Report {self.page}", rows, _counted_files(len(self.files), self.page.parent))
 
     def report(self) -> dict[str, Any]:
         """The JSON object that the command prints."""
