@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from lurker.decimals import MINUS
+
 PIPE_COLUMNS = 160
 """Width of a table if stdout is not a terminal: wide enough that no figure wraps."""
 WIDE = 60
@@ -145,4 +147,4 @@ def cell(value: Any) -> str:
 
 def true_minus(text: str) -> str:
     """A text whose negative numbers begin with a minus, not with a hyphen."""
-    return HYPHEN_AS_MINUS.sub("−", text)
+    return HYPHEN_AS_MINUS.sub(MINUS, text)
