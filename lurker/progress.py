@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 
@@ -22,6 +23,18 @@ MIN_SHARE = 0.05
 """From this share on, the time left is shown: earlier it would jump."""
 Notes = Callable[[], list[str]]
 """Called repeatedly; lines about the work in progress."""
+
+
+class Estimate(Protocol):
+    """What knows how far some work is."""
+
+    def share(self) -> float:
+        """Share that is done, from 0 to 1."""
+
+    def left_s(self) -> float | None:
+        """Seconds left; None while they cannot be told."""
+
+
 _report: ContextVar[Path | None] = ContextVar("report", default=None)
 """File to write progress to instead of showing it."""
 _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
@@ -66,7 +79,13 @@ def quiet(is_quiet: bool = True) -> Iterator[None]:
 
 @contextmanager
 def progress(
-    description: str, total: float, unit: str = "items", *, is_quiet: bool = False, notes: Notes | None = None
+    description: str,
+    total: float,
+    unit: str = "items",
+    *,
+    is_quiet: bool = False,
+    notes: Notes | None = None,
+    estimate: Estimate | None = None,
 ) -> Iterator[Callable[[float], None]]:
     """Show a bar for work of a known size; yields `advance(amount)`.
 
@@ -76,6 +95,7 @@ def progress(
         unit: what is counted; "bytes" are shown as kB, MB and GB, and "%" of a total of 100 as a share.
         is_quiet: show nothing.
         notes: lines to show below the bar.
+        estimate: what knows the share and the time left better than the amounts advanced.
     """
     if is_quiet or _is_quiet.get():
         with _watched(ignore) as move:
@@ -85,13 +105,13 @@ def progress(
         with _watched(_when_moved(work, _reporter(file))) as move:
             yield move
     elif not console.is_terminal:
-        work = _Work(description, total, unit)
+        work = _Work(description, total, unit, estimate)
         with _logged(lambda: [work.line(), *(notes() if notes else [])]), _watched(work.advance) as move:
             yield move
     else:
         from lurker.progress_bar import bar  # here, because a log needs none and it is slow to import
 
-        with bar(console, description, total, unit, notes or list) as shown, _watched(shown) as move:
+        with bar(console, description, total, unit, notes or list, estimate) as shown, _watched(shown) as move:
             yield move
 
 
@@ -143,8 +163,8 @@ def _reporter(file: Path) -> Callable[[str], None]:
 class _Work:
     """How much of some work is done, as a line of text."""
 
-    def __init__(self, description: str, total: float, unit: str) -> None:
-        self.description, self.total, self.unit = description, total, unit
+    def __init__(self, description: str, total: float, unit: str, estimate: Estimate | None = None) -> None:
+        self.description, self.total, self.unit, self.estimate = description, total, unit, estimate
         self.done, self.started = 0.0, time.monotonic()
 
     def advance(self, amount: float) -> None:
@@ -154,6 +174,10 @@ class _Work:
         """The share that is done, and the time left once enough is done to tell."""
         elapsed_s, share = time.monotonic() - self.started, self.done / self.total if self.total else 0.0
         size = "" if self.unit == "%" else f" of {self.total:,.0f} {self.unit}"
+        if self.estimate is not None:
+            left_s = self.estimate.left_s()
+            known = f"{elapsed_s:,.0f} s so far" if left_s is None else f"{left_s:,.0f} s left"
+            return f"{self.description}: {self.estimate.share():.0%}, {known}"
         time_text = (
             f"{elapsed_s * (1 - share) / share:,.0f} s left" if share >= MIN_SHARE else f"{elapsed_s:,.0f} s so far"
         )

@@ -297,7 +297,7 @@ def _open(root: Path, *, create: bool) -> Workspace:
         if version not in READABLE_VERSIONS:
             raise LurkerError(
                 f"{root} contains tables of version {version}; this Lurker reads versions "
-                f"{' and '.join(map(str, READABLE_VERSIONS))}.",
+                f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}.",
                 "Ingest again into a new workspace: `lurker --workspace NEW ingest dump FILE...`.",
             )
         return Workspace(root)

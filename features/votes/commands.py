@@ -2,10 +2,11 @@
 
 import typer
 
+from lurker.help import CommandGroup
 from lurker.report import print_json, show
 from lurker.workspace import open_workspace
 
-app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(cls=CommandGroup, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
 
 @app.command()

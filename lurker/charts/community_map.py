@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import BLUE, layered
+from lurker.charts.look import TASTE, layered
 from lurker.charts.transfer import DARK_INK, LIGHT_INK
 
 SIDE_PX = 380
@@ -28,8 +28,13 @@ def community_map(found: Mapping[str, Any]) -> alt.HConcatChart:
     return alt.hconcat(*both, spacing=50)
 
 
-def community_correlations(found: Mapping[str, Any]) -> alt.LayerChart:
-    """Rank correlations between models as a heatmap; found: as for `community_map`."""
+def community_correlations(found: Mapping[str, Any], *, is_narrow: bool = False) -> alt.LayerChart:
+    """Rank correlations between models as a heatmap.
+
+    Args:
+        found: as for `community_map`.
+        is_narrow: turn the communities' names upright.
+    """
     cells = pl.DataFrame(found["correlations"]).with_columns(
         figure=pl.col("correlation").map_elements("{:.2f}".format, return_dtype=pl.String),
         is_self=pl.col("source") == pl.col("other"),
@@ -39,8 +44,9 @@ def community_correlations(found: Mapping[str, Any]) -> alt.LayerChart:
     low, high = min(others), max(others)
     if high - low < 0.02:
         low, high = low - 0.01, high + 0.01
+    angle = -90 if is_narrow else -30
     base = alt.Chart(cells).encode(
-        x=alt.X("other:N", title=None, sort=order, axis=alt.Axis(orient="top", labelAngle=-30, labelLimit=140)),
+        x=alt.X("other:N", title=None, sort=order, axis=alt.Axis(orient="top", labelAngle=angle, labelLimit=140)),
         y=alt.Y("source:N", title=None, sort=order, axis=alt.Axis(labelLimit=160)),
     )
     scale = alt.Scale(domain=[low, high], scheme="cividis", clamp=True)
@@ -68,6 +74,6 @@ def _plane(found: Mapping[str, Any]) -> alt.LayerChart:
     )
     title = f"Near: models that rank alike ({100 * found['shown']:.0f} % of squared distances shown)"
     return layered(
-        base.mark_circle(size=90, color=BLUE, opacity=1).encode(tooltip=["community:N"]),
+        base.mark_circle(size=90, color=TASTE, opacity=1).encode(tooltip=["community:N"]),
         base.mark_text(dy=-13, fontSize=12).encode(text="community:N"),
     ).properties(title=title)

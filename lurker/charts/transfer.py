@@ -6,8 +6,11 @@ import altair as alt
 import polars as pl
 
 from lurker.charts.look import accuracy_tooltips, largest, layered, smallest
+from lurker.decimals import decimal, signed
 
 CELL_HEIGHT_PX = 78
+MOST_LEVEL = 5
+"""Communities whose names fit above their columns without being turned."""
 ITSELF = "the target itself"
 DARK_INK, LIGHT_INK = "#15202B", "#FFFFFF"
 
@@ -45,13 +48,13 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
 
     Args:
         matrix: as returned by `transfer_matrix`, of one predictor.
-        difference: show the difference from in-domain training, in points, instead of accuracy and interval.
-        is_narrow: leave out intervals and legend, and turn the communities' names.
+        difference: show the difference from in-domain training instead of accuracy and interval.
+        is_narrow: leave out intervals, and turn the communities' names.
     """
     if set(matrix["source"]) - set(matrix["target"]):  # pooled or leave-one-out: in-domain is one row of its own
         own = pl.when(pl.col("source") == pl.col("target")).then(pl.lit(ITSELF)).otherwise("source")
         matrix = matrix.with_columns(source=own)
-    name, render = ("difference", _in_points) if difference else ("accuracy", "{:.3f}".format)
+    name, render = ("difference", signed) if difference else ("accuracy", decimal)
     between = "{} to {}" if difference else "{}–{}"
     cells = matrix.with_columns(
         figure=_text(name, render),
@@ -60,6 +63,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
     has_interval = cells["interval"].null_count() < cells.height
     cells = cells.with_columns(pl.col("interval").fill_null(""))
     order = communities(cells)
+    angle = -90 if is_narrow else -35 if cells["target"].n_unique() > MOST_LEVEL else 0
     column, scale, is_dark = _difference_scale(cells) if difference else _accuracy_scale(cells)
     ink = alt.condition(is_dark, alt.value(LIGHT_INK), alt.value(DARK_INK))
     band = alt.Scale(paddingInner=0.03, paddingOuter=0)
@@ -69,7 +73,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
             title="tested on",
             sort=order,
             scale=band,
-            axis=alt.Axis(orient="top", labelAngle=-35 if is_narrow else 0, labelLimit=140, labelFontSize=13),
+            axis=alt.Axis(orient="top", labelAngle=angle, labelLimit=140, labelFontSize=13),
         ),
         y=alt.Y(
             "source:N", title="trained on", sort=order, scale=band, axis=alt.Axis(labelLimit=180, labelFontSize=13)
@@ -86,16 +90,17 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
         alt.Tooltip("n_test_pairs:Q", title="test pairs", format=","),
         alt.Tooltip("n_seeds:Q", title="seeds"),
     ]
-    legend = None if is_narrow else alt.Legend(format="+.2f" if difference else ".2f")
-    colour = alt.Color(f"{column}:Q", title=column, scale=scale, legend=legend)
+    colour = alt.Color(f"{column}:Q", title=column, scale=scale, legend=None)
     with_interval = has_interval and not is_narrow
     layers = [
         base.mark_rect(cornerRadius=4).encode(color=colour, tooltip=tooltips),
-        base.mark_text(fontSize=17, fontWeight=600, dy=-8 if with_interval else 0).encode(text="figure:N", color=ink),
+        base.mark_text(fontSize=11 if is_narrow else 17, fontWeight=600, dy=-8 if with_interval else 0).encode(
+            text="figure:N", color=ink
+        ),
     ]
     if with_interval:
         layers.append(base.mark_text(fontSize=11, dy=12).encode(text="interval:N", color=ink))
-    title = "Points gained or lost by training elsewhere" if difference else "Accuracy by community"
+    title = "Accuracy gained or lost by training elsewhere" if difference else "Accuracy by community"
     return layered(*layers).properties(height=100 + CELL_HEIGHT_PX * cells["source"].n_unique(), title=title)
 
 
@@ -119,9 +124,5 @@ def _difference_scale(cells: pl.DataFrame) -> tuple[str, alt.Scale, str]:
     return "difference", scale, f"abs(datum.difference) > {0.6 * reach}"
 
 
-def _in_points(share: float) -> str:
-    return f"{100 * share:+.1f}"
-
-
-def _text(column: str, render: Callable[[float], str] = "{:.3f}".format) -> pl.Expr:
+def _text(column: str, render: Callable[[float], str]) -> pl.Expr:
     return pl.col(column).map_elements(render, return_dtype=pl.String)

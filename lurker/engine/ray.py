@@ -23,12 +23,7 @@ def running(engine: str) -> Iterator[None]:
     if engine != "ray":
         yield
         return
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise CallError(
-            "--engine ray needs Ray.", "Install it: `pip install -c constraints.txt -e '.[ray]'`."
-        ) from error
+    ray = require_ray()
     if ray.is_initialized():
         yield
         return
@@ -37,6 +32,21 @@ def running(engine: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def require_ray() -> Any:
+    """The module.
+
+    Raises:
+        CallError: it is not installed.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise CallError(
+            "--engine ray needs Ray.", "Install it: `pip install -c constraints.txt -e '.[ray]'`."
+        ) from error
+    return ray
 
 
 def cluster_machines() -> list[Machine]:

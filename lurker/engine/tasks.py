@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from lurker.engine.local import run_local
 from lurker.engine.outcome import Outcome, call
-from lurker.engine.ray import cluster_machines, ray_submitter, run_on_ray, running
+from lurker.engine.ray import cluster_machines, ray_submitter, require_ray, run_on_ray, running
 from lurker.engine.resources import Resources, n_cores, require_fit, this_machine, visible_gpus
 from lurker.errors import CallError
 
@@ -94,9 +94,11 @@ def map_in_order(
 
 
 def require_engine(engine: str) -> None:
-    """Raises CallError for an engine that does not exist."""
+    """Raises CallError for an engine that does not exist or is not installed."""
     if engine not in get_args(Engine):
         raise CallError(f"Unknown engine {engine!r}.", f"Use one of: {', '.join(get_args(Engine))}.")
+    if engine == "ray":
+        require_ray()
 
 
 def gpus_available(engine: Engine) -> int:

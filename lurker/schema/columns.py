@@ -7,8 +7,8 @@ import polars as pl
 
 from lurker.errors import LurkerError
 
-SCHEMA_VERSION = 3
-READABLE_VERSIONS = (2, 3)
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = (2, 3, 4)
 """Versions of workspaces that can be read: columns that are newer than a workspace read as null."""
 
 

@@ -95,7 +95,7 @@ COMMENTS = Table(
             pl.Boolean,
             "Reddit hid the score at some observation: moderators can ask for it, for some minutes; null if not known",
             nullable=True,
-            since=3,
+            since=4,
         ),
         **_VOTES,
     },

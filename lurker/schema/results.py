@@ -48,7 +48,7 @@ SCALING = Table(
         "seed": Column(pl.Int64, "seed of the subset, initial weights and order"),
         "run_id": Column(pl.String, "name of the run; null for baselines", nullable=True),
         "train_time_s": Column(pl.Float64, "wall-clock time of training in seconds; null for baselines", nullable=True),
-        "n_tokens": Column(pl.Int64, "tokens read in training; null for baselines", nullable=True, since=3),
+        "n_tokens": Column(pl.Int64, "tokens read in training; null for baselines", nullable=True, since=4),
         **_ACCURACY,
     },
     key=("predictor", "n_train_pairs", "seed"),

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from lurker.files import read_json, write_json
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
@@ -232,6 +231,8 @@ def correlations(responses: pl.DataFrame) -> dict[str, float]:
     Source:
         The reward-length correlation of Chen et al. 2024 (ODIN), section 3.
     """
+    from scipy.stats import spearmanr  # slow to import, and no training needs it
+
     within = responses.select(
         (values - values.mean().over("post_id")).alias(name)
         for name, values in (

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from lurker.schema import TRUTH
 from lurker.workspace import Workspace
@@ -113,6 +112,8 @@ def reward_correlations(
         The reward-length correlation of Chen et al. 2024 (ODIN), section 3; partial correlations from the inverse of
         the correlation matrix, Whittaker 1990, section 5.8; Cameron, Gelbach & Miller 2008 for the draws.
     """
+    from scipy.stats import rankdata  # slow to import, and no training needs it
+
     columns = responses.select(
         "post_id",
         "quality",

@@ -1,6 +1,7 @@
 """The cells of an experiment: training runs whose ids follow from their content, each run once, locally or on Ray."""
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from lurker.files import write_json
 from lurker.pair_sets import split_of
 from lurker.progress import progress, reported_in, reports, say
 from lurker.workspace import Workspace
+from rm.evaluation.baselines import Which
 from rm.experiments.config import Experiment
+from rm.experiments.remaining import CellTimes
 from rm.experiments.results import Failure, record_cells, require_finished
 from rm.models.ladder import LADDER, slug
 from rm.pairs.subsets import content_digest, texts
@@ -46,6 +49,8 @@ class Cell:
     run_id: str
     config: RunConfig
     n_train_pairs: int
+    baselines: Which = "all"
+    """which are fitted beside it; where cells share their pairs, one with baselines is enough"""
 
     @property
     def is_run(self) -> bool:
@@ -101,7 +106,12 @@ def train_cells(experiment: Experiment, cells: Sequence[Cell]) -> tuple[list[Cel
         cells,
         is_finished=lambda cell: has_result(experiment.workspace, cell),
         function=train_cell_task,
-        arguments=lambda cell: {"root": root, "run_id": cell.run_id, "config": cell.config},
+        arguments=lambda cell: {
+            "root": root,
+            "run_id": cell.run_id,
+            "config": cell.config,
+            "baselines": cell.baselines,
+        },
     )
     finished = [cell for cell in cells if has_result(experiment.workspace, cell)]
     require_finished(len(finished), failures)
@@ -134,7 +144,6 @@ def run_cells(
     if writers := [by for cell in waiting if (by := run_writer(experiment.workspace, cell.run_id))]:
         others = ", ".join(sorted(set(writers)))
         say(f"{others} trains {len(writers)} of these cells already: this call waits for them and trains the others.")
-    total = sum(cell.cost for cell in waiting) or 1.0
     run_ids = [cell.run_id for cell in cells]
     record_cells(experiment, run_ids, ())
     report_files = [(cell.run_id, experiment.workspace.folder("runs", cell.run_id) / REPORT) for cell in waiting]
@@ -142,9 +151,10 @@ def run_cells(
         with suppress(OSError):  # the cell itself reports what is wrong with its folder
             file.unlink(missing_ok=True)  # left behind by a cell that was killed
     failures = []
+    times = CellTimes([cell.cost for cell in waiting], [file for _, file in report_files])
     with (
         running(experiment.engine),
-        progress(f"{len(waiting)} cells", 100.0, "%", notes=lambda: reports(report_files)) as advance,
+        progress(f"{len(waiting)} cells", 100.0, "%", notes=lambda: reports(report_files), estimate=times),
     ):
         has_gpu = bool(waiting) and gpus_available(experiment.engine) > 0
         outcomes = run_tasks(
@@ -157,7 +167,7 @@ def run_cells(
         for index, outcome in outcomes:
             if outcome.error is not None:
                 failures.append(Failure(waiting[index].run_id, _in_words(outcome.error)))
-            advance(100.0 * waiting[index].cost / total)
+            times.finish(index, outcome.value if isinstance(outcome.value, float) else None)
     failures.sort(key=lambda failure: failure.cell)
     record_cells(experiment, run_ids, failures)
     return tuple(failures)
@@ -167,15 +177,17 @@ def _in_words(error: BaseException) -> str:
     return str(error) if isinstance(error, LurkerError) else f"{type(error).__name__}: {error}"
 
 
-def train_cell_task(root: str, run_id: str, config: RunConfig) -> None:
-    """Train one cell, in a worker."""
-    train_cell(Workspace(Path(root)), run_id, config)
+def train_cell_task(root: str, run_id: str, config: RunConfig, baselines: Which) -> float:
+    """Train one cell, in a worker; the seconds it took."""
+    started = time.monotonic()
+    train_cell(Workspace(Path(root)), run_id, config, baselines)
+    return time.monotonic() - started
 
 
-def train_cell(workspace: Workspace, run_id: str, config: RunConfig) -> None:
+def train_cell(workspace: Workspace, run_id: str, config: RunConfig, baselines: Which = "all") -> None:
     """Train and evaluate the run of a cell unless it is finished; its progress goes where `run_cells` reads it."""
     with reported_in(workspace.folder("runs", run_id) / REPORT):
-        train_run(workspace, run_id, config, resume=True, waits=True)
+        train_run(workspace, run_id, config, resume=True, baselines=baselines, waits=True)
 
 
 def result_file(workspace: Workspace, cell: Cell) -> Path:
@@ -184,8 +196,9 @@ def result_file(workspace: Workspace, cell: Cell) -> Path:
 
 
 def has_result(workspace: Workspace, cell: Cell) -> bool:
-    """Whether a cell's run is finished and has all its baselines."""
-    return result_file(workspace, cell).exists() and not lacks_baselines(result_file(workspace, cell).parent, "all")
+    """Whether a cell's run is finished and has its baselines."""
+    file = result_file(workspace, cell)
+    return file.exists() and not lacks_baselines(file.parent, cell.baselines)
 
 
 def read_evaluations(workspace: Workspace, run_id: str, test_pairs: str) -> pl.DataFrame:

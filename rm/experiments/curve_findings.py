@@ -66,7 +66,7 @@ def unknown(reason: str) -> Finding:
 
 def parameters(fit: CurveFit) -> dict[str, Finding]:
     """E, A, alpha, and B and beta if there is a term for model size."""
-    for_both = "; ".join(filter(None, (fit.data_reason, fit.parameter_reason)))
+    for_both = "; ".join(dict.fromkeys(filter(None, (fit.data_reason, fit.parameter_reason))))
     wanted = [("E", "asymptote", for_both), ("A", "data_factor", fit.data_reason)]
     wanted += [("alpha", "data_exponent", fit.data_reason)]
     if fit.points.has_parameter_term:

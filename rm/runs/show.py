@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from lurker.errors import CallError
+from lurker.learning_curves import LearningCurve, read_learning_curve
 from lurker.progress import console
 from lurker.report import ResultTable
 from lurker.workspace import Workspace
-from rm.runs.learning_curve import LearningCurve, read_learning_curve
 from rm.runs.run import Evaluations
 from rm.training.run_folder import RESULT
 

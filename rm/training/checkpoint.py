@@ -9,22 +9,16 @@ from typing import Any
 import orjson
 import torch
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 
 from lurker.errors import LurkerError
 from lurker.files import atomic_path
+from lurker.learning_curves import METRICS
 from rm.training.distributed import current_processes, is_sharded
 
 CHECKPOINT = "checkpoint.pt"
-METRICS = "metrics.jsonl"
-GATHER_TO_FIRST = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
-SCATTER_FROM_FIRST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
+GATHER_TO_FIRST: dict[str, Any] = {"full_state_dict": True, "cpu_offload": True, "strict": False}
+SCATTER_FROM_FIRST: dict[str, Any] = {"full_state_dict": True, "broadcast_from_rank0": True, "strict": False}
+"""Fields of torch's StateDictOptions. Its module, which only sharded models need, takes most of a second to import."""
 
 
 @dataclass(slots=True)
@@ -98,7 +92,10 @@ def restore_checkpoint(folder: Path, trainee: Trainee) -> TrainingState:
     if trainee.auxiliary is not None:
         trainee.auxiliary.load_state_dict(content["nuisance"])
     if is_sharded(model):
-        set_optimizer_state_dict(model, trainee.optimiser, content["optimiser"], options=SCATTER_FROM_FIRST)
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
+        options = StateDictOptions(**SCATTER_FROM_FIRST)
+        set_optimizer_state_dict(model, trainee.optimiser, content["optimiser"], options=options)
     else:
         trainee.optimiser.load_state_dict(content["optimiser"])
     trainee.scheduler.load_state_dict(content["scheduler"])
@@ -149,20 +146,29 @@ def trained_weights(model: Any) -> dict[str, Any]:
     With a sharded model every process must call this, and only the first receives the weights.
     """
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    state = get_model_state_dict(model, options=GATHER_TO_FIRST) if is_sharded(model) else model.state_dict()
+    if is_sharded(model):
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        state = get_model_state_dict(model, options=StateDictOptions(**GATHER_TO_FIRST))
+    else:
+        state = model.state_dict()
     return {name: value for name, value in state.items() if name not in frozen}
 
 
 def _set_weights(model: Any, weights: dict[str, Any]) -> None:
     if is_sharded(model):
-        set_model_state_dict(model, weights, options=SCATTER_FROM_FIRST)
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+        set_model_state_dict(model, weights, options=StateDictOptions(**SCATTER_FROM_FIRST))
     else:
         model.load_state_dict(weights, strict=False)
 
 
 def _optimiser_state(model: Any, optimiser: Any) -> Any:
     if is_sharded(model):
-        return get_optimizer_state_dict(model, optimiser, options=GATHER_TO_FIRST)
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+        return get_optimizer_state_dict(model, optimiser, options=StateDictOptions(**GATHER_TO_FIRST))
     return optimiser.state_dict()
 
 

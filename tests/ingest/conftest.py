@@ -68,18 +68,19 @@ def row_maker():
     return SimpleNamespace(comment=comment_row, post=post_row, file=write_lines, long_window_zstd=long_window_zstd)
 
 
-NEWER = {table.name: [name for name, column in table.columns.items() if column.since > 2] for table in WORKSPACE_TABLES}
-"""Columns that version 3 added, by table."""
+def newer_columns(table, version):
+    """Names of the table's columns that a workspace of that version lacks."""
+    return [name for name, column in table.columns.items() if column.since > version]
 
 
-def make_older(root):
-    """Rewrite a workspace's tables as version 2 had them."""
+def make_older(root, version):
+    """Rewrite a workspace's tables as an older version had them."""
     for table in WORKSPACE_TABLES:
         for path in (root / table.name).glob("*/*.parquet"):
-            pl.read_parquet(path).drop(NEWER[table.name]).write_parquet(path)
+            pl.read_parquet(path).drop(newer_columns(table, version)).write_parquet(path)
         for path in (root / table.name).glob("*/manifest.json"):
-            write_json(read_json(path) | {"schema_version": 2}, path)
-    write_json({"schema_version": 2}, root / MARKER)
+            write_json(read_json(path) | {"schema_version": version}, path)
+    write_json({"schema_version": version}, root / MARKER)
 
 
 class FakeClock:

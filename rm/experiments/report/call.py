@@ -21,6 +21,8 @@ def command(stored: Stored) -> str:
 def _scaling(manifest: Config) -> list[str]:
     config = manifest["config"]
     grid = ["--models", _joined(config["models"]), "--sizes", _joined(config["sizes"])]
+    protocol = config.get("protocol", "retrain")
+    grid += ["--protocol", protocol] if protocol != "retrain" else []
     return [config["pairs"], *grid, *_common(config)]
 
 

@@ -21,7 +21,8 @@ from rm.experiments.scaling import Scaling
 from rm.experiments.search import Search
 from rm.experiments.transfer import Transfer
 
-BY_POST = "Bands and bars: 95 % intervals, clustered by post."
+BY_POST = "Bars: 95 % intervals, clustered by post."
+OF_BOTH = "Bands: 95 % intervals of test posts and, with two seeds or more, of seeds."
 TRUTH = "truth"
 ROW_PX, LINE_PX, CELL_PX = 24, 14, 42
 """Height of a row, of one of several marks in a row, and of a cell of a heatmap."""
@@ -43,7 +44,8 @@ def _scaling(result: Scaling) -> list[Figure]:
     truth = _truth(result.experiment.workspace, test)
     trained = f"Trained on {result.frame['pairs'][0]}, tested on {_tested(result.frame)}"
     by_data = charts.accuracy_by_data(curve, truth, result.fit.curve if result.fit.x == "pairs" else None)
-    seeds = f"; means of up to {_most(models['n_seeds'])} seeds"
+    n_seeds = _most(models["n_seeds"])
+    seeds = f"; means of up to {n_seeds} seeds" if n_seeds > 1 else "; one seed"
     dashed = "" if result.fit.curve.is_empty() else " Dashed in the colour of a model: its fitted curve."
     drawn = [
         Figure(
@@ -52,13 +54,15 @@ def _scaling(result: Scaling) -> list[Figure]:
             "Accuracy against training pairs",
             f"{trained}{seeds}",
             by_data,
-            f"{BY_POST} Grey lines are baselines.{dashed}",
+            f"{OF_BOTH} Grey lines are baselines.{dashed}",
         )
     ]
     if models["n_parameters"].n_unique() > 1:
-        by_size = charts.accuracy_by_parameters(curve)
+        sizes = models["n_train_pairs"].unique().sort().to_list()
+        shown = {sizes[0], sizes[len(sizes) // 2], sizes[-1]}  # more bands than three hide each other
+        by_size = charts.accuracy_by_parameters(models.filter(pl.col("n_train_pairs").is_in(list(shown))))
         title = "Accuracy against model size"
-        drawn.append(Figure("accuracy-by-size", test, title, f"{trained}{seeds}", by_size, BY_POST))
+        drawn.append(Figure("accuracy-by-size", test, title, f"{trained}{seeds}", by_size, OF_BOTH))
     return drawn
 
 
@@ -68,11 +72,12 @@ def _transfer(result: Transfer) -> list[Figure]:
     on = f"{result.model} trained on {n_pairs:,} pairs of each community, tested on {_by_target(matrix, test)}"
     heatmap, narrow = (charts.transfer_heatmap(matrix, is_narrow=is_narrow) for is_narrow in (False, True))
     note = "Below each figure, where there is room: its 95 % interval."
-    height_px = CELL_PX * matrix["source"].n_unique()
+    n_others = len(set(matrix["source"]) - set(matrix["target"]))  # then in-domain is one row
+    height_px = CELL_PX * (1 + n_others if n_others else matrix["source"].n_unique())
     drawn = [Figure("transfer", test, "Accuracy across communities", on, heatmap, note, narrow, height_px)]
     if matrix["difference"].null_count() < matrix.height:
-        title = "Points gained or lost by training elsewhere"
-        note = "Accuracy minus that of the same model trained on the community tested on, the same pairs, in points, "
+        title = "Accuracy gained or lost by training elsewhere"
+        note = "Accuracy minus that of the same model trained on the community tested on, the same pairs, "
         note += "and the 95 % interval of that."
         both = (charts.transfer_heatmap(matrix, difference=True, is_narrow=is_narrow) for is_narrow in (False, True))
         difference, narrow = both
@@ -80,8 +85,8 @@ def _transfer(result: Transfer) -> list[Figure]:
     if found := result.findings["map"]:
         title = "How alike the models rank the same pairs"
         note = "Spearman's correlation of margins, whoever won; alike communities stand next to each other."
-        chart = charts.community_correlations(found)
-        drawn.append(Figure("community-map", test, title, on, chart, note, height_px=height_px))
+        chart, narrow = (charts.community_correlations(found, is_narrow=is_narrow) for is_narrow in (False, True))
+        drawn.append(Figure("community-map", test, title, on, chart, note, narrow, height_px))
     return drawn
 
 

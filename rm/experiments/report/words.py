@@ -36,6 +36,12 @@ SIMULATED = "The threads are simulated. The figures say how the methods work, an
 ONE_SEED = "One seed: how much a repetition with other initial weights would differ is not known."
 
 
+WITH_SEEDS = (
+    "Figures are means over seeds. Their intervals hold what the test posts and what the seeds make uncertain; a table "
+    "tells the two apart."
+)
+
+
 def method(stored: Stored) -> list[str]:
     """What was trained, on what, and how it was judged; empty without a table."""
     return _METHODS[stored.kind](stored.manifest) if stored.manifest else []
@@ -64,17 +70,20 @@ def is_simulated(workspace: Workspace) -> bool:
 def _scaling(manifest: dict[str, Any]) -> list[str]:
     config = manifest["config"]
     sizes = ", ".join(f"{size:,}" for size in manifest["sizes"])
+    how = {
+        "retrain": "A run per size, its best step by validation; for one seed, a smaller set is part of a larger one.",
+        "online": "One pass over the largest set per model and seed, evaluated at each size.",
+    }[config.get("protocol", "retrain")]
     grid = (
         f"{_counted(len(manifest['models']), 'model')} ({_listed(one['model'] for one in manifest['models'])}) were "
         f"trained on {sizes} pairs of {config['pairs']} with {_counted(config['n_seeds'], 'seed')} each, "
-        f"{_counted(len(manifest['cells']), 'run')} in all, and tested on {manifest['test_pairs']}. For one seed, a "
-        "smaller training set is a subset of a larger one."
+        f"{_counted(len(manifest['cells']), 'run')} in all, and tested on {manifest['test_pairs']}. {how}"
     )
     curve = (
         "The curve loss = E + A·pairs^-alpha + B·parameters^-beta is fitted to log loss and to 1 - accuracy, each run "
         "weighted by the inverse of its variance; its intervals are over a bootstrap of whole runs and of posts."
     )
-    return [_training(grid, config), INTERVALS, OVER_SEEDS, curve, UNSEEN]
+    return [_training(grid, config), INTERVALS, WITH_SEEDS, curve, UNSEEN]
 
 
 def _transfer(manifest: dict[str, Any]) -> list[str]:

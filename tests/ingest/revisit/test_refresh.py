@@ -87,7 +87,7 @@ def test_scores_are_updated_and_every_observation_is_kept(seen_once, world, serv
 
 
 def test_a_workspace_of_version_2_is_refreshed(seen_once, world, server, make_api):
-    make_older(seen_once.root)
+    make_older(seen_once.root, version=2)
     name, changed = next(iter(everything(world).items()))
     changed["score"], changed["controversiality"] = 50, 1
     report = refresh_items(seen_once, lambda: make_api(server), RefreshConfig())

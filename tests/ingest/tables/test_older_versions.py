@@ -1,5 +1,6 @@
-"""A workspace of version 2 lacks the columns of version 3: they read as null, and every command goes on."""
+"""A workspace of an older version lacks newer columns: they read as null, and every command still works."""
 
+import hashlib
 import shutil
 
 import polars as pl
@@ -12,9 +13,18 @@ from dashboard.ingested import ingested_rows
 from ingest.revisit.purge import purge_texts
 from ingest.tables.sorted_runs import read_run
 from lurker.files import read_json
-from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, SCHEMA_VERSION, TRUTH, WORKSPACE_TABLES, check
+from lurker.schema import (
+    COMMENTS,
+    OBSERVATIONS,
+    POSTS,
+    READABLE_VERSIONS,
+    SCHEMA_VERSION,
+    TRUTH,
+    WORKSPACE_TABLES,
+    check,
+)
 from lurker.workspace import MARKER, open_workspace
-from tests.ingest.conftest import NEWER, make_older
+from tests.ingest.conftest import make_older, newer_columns
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +37,7 @@ def new(tmp_path_factory):
 @pytest.fixture
 def old(new, tmp_path):
     shutil.copytree(new.root, tmp_path / "old")
-    make_older(tmp_path / "old")
+    make_older(tmp_path / "old", version=2)
     return open_workspace(tmp_path / "old")
 
 
@@ -35,19 +45,32 @@ def columns_of(workspace, table):
     return workspace.scan(table).collect().sort(table.key)
 
 
-@pytest.mark.parametrize("table", WORKSPACE_TABLES, ids=lambda table: table.name)
-def test_newer_columns_are_null_and_others_as_before(old, new, table):
-    assert NEWER[table.name]
-    before, after = columns_of(new, table), columns_of(old, table)
-    assert after.schema == table.schema
-    assert_frame_equal(after.drop(NEWER[table.name]), before.drop(NEWER[table.name]))
-    assert after.select(NEWER[table.name]).null_count().sum_horizontal().item() == after.height * len(NEWER[table.name])
-    check(after, table)
-    with old.connect() as connection:
-        in_duckdb = pl.DataFrame(connection.sql(f"SELECT * FROM {table.name}").to_arrow_table())
-        nulls = ", ".join(f"count({name})" for name in NEWER[table.name])
-        assert set(connection.sql(f"SELECT {nulls} FROM {old.sql(table, ['SimAdvice'])}").fetchall()[0]) == {0}
-    assert_frame_equal(in_duckdb.select(after.columns).sort(table.key), after)
+@pytest.mark.parametrize("version", [version for version in READABLE_VERSIONS if version < SCHEMA_VERSION])
+def test_newer_columns_are_null_and_others_as_before(new, tmp_path, version):
+    shutil.copytree(new.root, tmp_path / "old")
+    make_older(tmp_path / "old", version)
+    old = open_workspace(tmp_path / "old")
+    assert any(newer_columns(table, version) for table in WORKSPACE_TABLES)
+    for table in WORKSPACE_TABLES:
+        newer = newer_columns(table, version)
+        before, after = columns_of(new, table), columns_of(old, table)
+        assert after.schema == table.schema
+        assert_frame_equal(after.drop(newer), before.drop(newer))
+        assert all(after[name].null_count() == after.height for name in newer)
+        check(after, table)
+        with old.connect() as connection:
+            in_duckdb = pl.DataFrame(connection.sql(f"SELECT * FROM {table.name}").to_arrow_table())
+            nulls = ", ".join(f"count({name})" for name in newer) or "0"
+            assert set(connection.sql(f"SELECT {nulls} FROM {old.sql(table, ['SimAdvice'])}").fetchall()[0]) == {0}
+        assert_frame_equal(in_duckdb.select(after.columns).sort(table.key), after)
+
+
+def test_a_new_column_raises_the_version():
+    """All files of one version have the same columns; DuckDB reads them so. A new column needs a new SCHEMA_VERSION."""
+    columns = "".join(
+        f"{table.name}.{name}:{dtype} " for table in WORKSPACE_TABLES for name, dtype in table.schema.items()
+    )
+    assert (SCHEMA_VERSION, hashlib.sha256(columns.encode()).hexdigest()[:12]) == (4, "9b970991238e")
 
 
 def test_an_older_partition_beside_a_newer_one(old, make, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from scipy.special import ndtri
 
 from lurker.charts import accuracy_by_data
+from lurker.errors import LurkerError
 from lurker.files import write_parquet
 from lurker.schema import PREDICTIONS, SCALING, check
 from lurker.seeds import mean_over_seeds
@@ -143,3 +144,17 @@ def test_only_intervals_that_exclude_zero_become_claims() -> None:
     nothing = said(Gains(unsure, unsure, unsure), Gains(unsure, unsure, unsure))
     assert "adds" not in nothing and nothing.endswith("data or parameters cannot be told.")
     assert said(Gains(sure, sure, sure), Gains(sure, sure, unsure)).endswith("better spent on data, by log loss.")
+
+
+def test_tokens_and_time_are_axes_of_fit_and_chart(empty: Workspace) -> None:
+    cells = write_runs(empty, {"scratch-10k": 7000})
+    over_pairs = fit_scaling(empty, cells, TEST)
+    over_tokens = fit_scaling(empty, cells, TEST, "tokens")  # 100 a pair
+    assert over_tokens.sentence == over_pairs.sentence.replace("4,000 pairs", "400,000 tokens")
+    over_time = fit_scaling(empty, cells, TEST, "time")
+    assert over_time.sentence.startswith("Doubling the training time from 80 seconds adds ")
+    assert any(row["note"] == "cannot tell: the curve is over time itself" for row in over_time.figures)
+    spec = accuracy_by_data(mean_over_seeds(cells), fit=over_time.curve, x="train_time_s").to_dict()
+    assert "seconds of training" in str(spec) and "training pairs (log" not in str(spec)
+    with pytest.raises(LurkerError, match="tokens of 10 of 10 runs are not known"):
+        fit_scaling(empty, cells.with_columns(n_tokens=pl.lit(None, pl.Int64)), TEST, "tokens")

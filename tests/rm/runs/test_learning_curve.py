@@ -7,9 +7,9 @@ import pytest
 
 from lurker.cli import run
 from lurker.files import write_json
+from lurker.learning_curves import read_learning_curve
 from lurker.text_chart import Series, text_chart
 from lurker.workspace import open_workspace
-from rm.runs.learning_curve import read_learning_curve
 
 
 def write_metrics(folder: Path, n_steps: int) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lurker.text_chart import Series, text_chart
-from rm.training.checkpoint import METRICS
 
+METRICS = "metrics.jsonl"
+"""In a run's folder: one line per step."""
 BLOCKS = 60
 """Means of the training loss that a chart draws at most."""
 
@@ -31,16 +32,20 @@ class LearningCurve:
                 since = []
         return rows
 
+    def training_losses(self) -> list[tuple[float, float]]:
+        """Means of step and training loss over blocks of steps, at most BLOCKS of them."""
+        size = max(1, -(-len(self.steps) // BLOCKS))
+        blocks = [self.steps[start : start + size] for start in range(0, len(self.steps), size)]
+        return [
+            (sum(one["step"] for one in block) / len(block), sum(one["train_log_loss"] for one in block) / len(block))
+            for block in blocks
+        ]
+
     def text(self) -> str:
         """Charts for a terminal: training loss as dots with validation loss as discs, and validation accuracy."""
         if not self.steps:
             return f"Run {self.run_id} has no step yet."
-        size = max(1, -(-len(self.steps) // BLOCKS))
-        blocks = [self.steps[start : start + size] for start in range(0, len(self.steps), size)]
-        trained = [
-            (sum(one["step"] for one in block) / len(block), sum(one["train_log_loss"] for one in block) / len(block))
-            for block in blocks
-        ]
+        trained = self.training_losses()
         charts = [
             text_chart(
                 "log loss by step: ⠶ training, ● validation",
