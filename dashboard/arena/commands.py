@@ -7,7 +7,6 @@ import typer
 
 from lurker.errors import CallError
 from lurker.help import CommandGroup
-from lurker.help import CommandGroup
 from lurker.report import ResultTable, print_json, show
 from lurker.votes.arenas import ArenaConfig
 from lurker.workspace import open_workspace
