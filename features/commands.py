@@ -6,11 +6,16 @@ from typing import Literal
 import typer
 
 from lurker.errors import CallError
+from lurker.help import CommandGroup
 from lurker.report import print_json, print_table, show
 from lurker.workspace import open_workspace
 
 app = typer.Typer(
-    pretty_exceptions_enable=False, no_args_is_help=True, help="Build, audit and compare preference pairs."
+    cls=CommandGroup,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Build, audit and compare preference pairs.",
 )
 NAME = typer.Argument(help="Name of the pair set.")
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON object on stdout.")

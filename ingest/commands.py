@@ -18,8 +18,9 @@ from ingest.options import (
     parse_day,
     read_names,
 )
+from lurker.help import CommandGroup
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=CommandGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback()

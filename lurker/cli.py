@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from lurker import __version__
 from lurker.errors import LurkerError
+from lurker.help import CommandGroup
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
@@ -58,7 +59,7 @@ def mounted_command(name: str) -> Any:
     return commands[0]
 
 
-class _Root(TyperGroup):
+class _Root(CommandGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(MOUNTED)
 
@@ -69,7 +70,7 @@ class _Root(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Root, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode="rich"
+    cls=_Root, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
 )
 
 

@@ -20,7 +20,7 @@ from lurker.progress import say
 from lurker.report import print_json, print_table
 from lurker.workspace import Workspace, open_workspace
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 RECIPES = ("naive", "matched", "balanced")
 WORLD = {

@@ -10,7 +10,7 @@ from lurker.workspace import open_workspace
 
 REFRESH = "lurker ingest refresh"
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command()

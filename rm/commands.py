@@ -6,12 +6,19 @@ from typing import Annotated
 import typer
 
 from lurker.errors import CallError
+from lurker.help import CommandGroup
 from lurker.pair_sets import read_pair_set
 from lurker.report import ResultTable, print_json, show
 from lurker.workspace import open_workspace
 from rm.options import AsJson, Baselines, External, Model, Pairs, RunId, Settings, Split, Subreddits
 
-app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, help="Train, evaluate and apply reward models.")
+app = typer.Typer(
+    cls=CommandGroup,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Train, evaluate and apply reward models.",
+)
 
 
 @app.command("list")
@@ -184,7 +191,7 @@ def compare_command(
 
     comparison = api.compare(first, second, read_pair_set(workspace, pairs), split)
     if as_json:
-        print_json(asdict(comparison))
+        print_json(asdict(comparison) | {"sentence": comparison.sentence})
     else:
         show(comparison.table())
 

@@ -6,12 +6,17 @@ from typing import Any, Literal
 import typer
 
 from lurker.errors import CallError
+from lurker.help import CommandGroup
 from lurker.report import ResultTable, print_json, show
 from lurker.votes.arenas import ArenaConfig
 from lurker.workspace import open_workspace
 
 app = typer.Typer(
-    pretty_exceptions_enable=False, no_args_is_help=True, help="Collect blind human votes, and learn from them."
+    cls=CommandGroup,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Collect blind human votes, and learn from them.",
 )
 ARENA = typer.Argument(metavar="ARENA", help="Name of the arena.")
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON object on stdout.")

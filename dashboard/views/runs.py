@@ -14,7 +14,8 @@ REDRAW_S = 3.0
 
 def render() -> None:
     """Draw one run: its row of `lurker rm list`, losses and validation accuracy by step."""
-    workspace = layout.start_page("Runs", "How a model learned, or is learning.")
+    workspace = layout.open_page()
+    layout.header("Runs", "How a model learned, or is learning.")
     newest = sorted(
         workspace.names("runs", CONFIG),
         key=lambda name: (workspace.folder("runs", name) / CONFIG).stat().st_mtime,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import GREY, colours, largest, layered, shapes, smallest
+from lurker.charts.look import BASELINE, SERIES, TEXT, largest, layered, shapes, share_axis, smallest
 
 HEIGHT_PX = 420
 LABELS = {"tfidf": "TF-IDF alone", "length": "the longer one", "both": "time + length"}
@@ -38,6 +38,14 @@ def few_shot_curves(differences: pl.DataFrame) -> alt.LayerChart:
     return _lines(points, names, edge, bought)
 
 
+def _colours(points: pl.DataFrame, names: Sequence[str]) -> alt.Scale:
+    """One colour per start; baselines are grey, and told apart by their shapes."""
+    baselines = set(points.filter("is_baseline")["series"])
+    starts = [name for name in names if name not in baselines]
+    named = {name: SERIES[place % len(SERIES)] for place, name in enumerate(starts)}
+    return alt.Scale(domain=list(names), range=[named.get(name, BASELINE) for name in names])
+
+
 def _lines(points: pl.DataFrame, names: Sequence[str], edge: float, bought: Sequence[int]) -> alt.LayerChart:
     low = min(0.47, smallest(points["accuracy_low"]) - 0.01)
     high = min(1.0, max(0.6, largest(points["accuracy_high"]) + 0.01))
@@ -52,13 +60,13 @@ def _lines(points: pl.DataFrame, names: Sequence[str], edge: float, bought: Sequ
     y_scale = alt.Scale(domain=[low, high], nice=False, zero=False)
     colour = alt.Color(
         "series:N",
-        scale=colours(names),
+        scale=_colours(points, names),
         title="start",
         sort=list(names),
         legend=alt.Legend(orient="top", columns=2, labelLimit=260),
     )
     base = alt.Chart(points).encode(x=x, color=colour)
-    y = alt.Y("accuracy:Q", title="accuracy on the target", scale=y_scale, axis=alt.Axis(format=".2f"))
+    y = alt.Y("accuracy:Q", title="accuracy on the target", scale=y_scale, axis=share_axis())
     tooltips = [
         *("series:N", alt.Tooltip("n_target_pairs:Q", format=","), alt.Tooltip("n_validation_pairs:Q", format=",")),
         *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("accuracy", "accuracy_low", "accuracy_high")),
@@ -67,7 +75,7 @@ def _lines(points: pl.DataFrame, names: Sequence[str], edge: float, bought: Sequ
     ]
     dash = alt.condition("datum.is_baseline", alt.value([3, 4]), alt.value([1, 0]))
     shape = alt.Shape("series:N", scale=shapes(names), legend=None)
-    chance = alt.Chart(pl.DataFrame({"value": [0.5]})).mark_rule(color=GREY, strokeDash=[5, 3])
+    chance = alt.Chart(pl.DataFrame({"value": [0.5]})).mark_rule(color=TEXT, strokeDash=[5, 3])
     return layered(
         chance.encode(y=alt.Y("value:Q", scale=y_scale)),
         base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash),

@@ -3,11 +3,11 @@
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import AMBER, BLUE, layered
+from lurker.charts.look import GREEN, TASTE, layered
 from lurker.learning_curves import LearningCurve
 
 HEIGHT_PX = 260
-LINES = {"training": BLUE, "validation": AMBER}
+LINES = {"training": TASTE, "validation": GREEN}
 
 
 def learning_losses(curve: LearningCurve) -> alt.LayerChart:
@@ -35,7 +35,7 @@ def learning_accuracy(curve: LearningCurve) -> alt.Chart:
     """Accuracy on the validation pairs by step; runs of earlier versions have none."""
     rows = [{"step": row["step"], "accuracy": row["validation_accuracy"]} for row in curve.rows()]
     frame = pl.DataFrame(rows, schema={"step": pl.Float64, "accuracy": pl.Float64}).drop_nulls()
-    line = alt.Chart(frame).mark_line(color=AMBER, strokeWidth=1.5, point=alt.OverlayMarkDef(size=80, color=AMBER))
+    line = alt.Chart(frame).mark_line(color=GREEN, strokeWidth=1.5, point=alt.OverlayMarkDef(size=80, color=GREEN))
     chart: alt.Chart = line.encode(
         x=alt.X("step:Q", title="optimiser step", axis=alt.Axis(grid=False)),
         y=alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False)),

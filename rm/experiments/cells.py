@@ -17,6 +17,7 @@ from lurker.files import write_json
 from lurker.pair_sets import split_of
 from lurker.progress import progress, reported_in, reports, say
 from lurker.workspace import Workspace
+from rm.evaluation.baselines import Which
 from rm.experiments.config import Experiment
 from rm.experiments.remaining import CellTimes
 from rm.experiments.results import Failure, record_cells, require_finished
@@ -48,6 +49,8 @@ class Cell:
     run_id: str
     config: RunConfig
     n_train_pairs: int
+    baselines: Which = "all"
+    """which are fitted beside it; where cells share their pairs, one with baselines is enough"""
 
     @property
     def is_run(self) -> bool:
@@ -103,7 +106,12 @@ def train_cells(experiment: Experiment, cells: Sequence[Cell]) -> tuple[list[Cel
         cells,
         is_finished=lambda cell: has_result(experiment.workspace, cell),
         function=train_cell_task,
-        arguments=lambda cell: {"root": root, "run_id": cell.run_id, "config": cell.config},
+        arguments=lambda cell: {
+            "root": root,
+            "run_id": cell.run_id,
+            "config": cell.config,
+            "baselines": cell.baselines,
+        },
     )
     finished = [cell for cell in cells if has_result(experiment.workspace, cell)]
     require_finished(len(finished), failures)
@@ -169,17 +177,17 @@ def _in_words(error: BaseException) -> str:
     return str(error) if isinstance(error, LurkerError) else f"{type(error).__name__}: {error}"
 
 
-def train_cell_task(root: str, run_id: str, config: RunConfig) -> float:
+def train_cell_task(root: str, run_id: str, config: RunConfig, baselines: Which) -> float:
     """Train one cell, in a worker; the seconds it took."""
     started = time.monotonic()
-    train_cell(Workspace(Path(root)), run_id, config)
+    train_cell(Workspace(Path(root)), run_id, config, baselines)
     return time.monotonic() - started
 
 
-def train_cell(workspace: Workspace, run_id: str, config: RunConfig) -> None:
+def train_cell(workspace: Workspace, run_id: str, config: RunConfig, baselines: Which = "all") -> None:
     """Train and evaluate the run of a cell unless it is finished; its progress goes where `run_cells` reads it."""
     with reported_in(workspace.folder("runs", run_id) / REPORT):
-        train_run(workspace, run_id, config, resume=True, waits=True)
+        train_run(workspace, run_id, config, resume=True, baselines=baselines, waits=True)
 
 
 def result_file(workspace: Workspace, cell: Cell) -> Path:
@@ -188,8 +196,9 @@ def result_file(workspace: Workspace, cell: Cell) -> Path:
 
 
 def has_result(workspace: Workspace, cell: Cell) -> bool:
-    """Whether a cell's run is finished and has all its baselines."""
-    return result_file(workspace, cell).exists() and not lacks_baselines(result_file(workspace, cell).parent, "all")
+    """Whether a cell's run is finished and has its baselines."""
+    file = result_file(workspace, cell)
+    return file.exists() and not lacks_baselines(file.parent, cell.baselines)
 
 
 def read_evaluations(workspace: Workspace, run_id: str, test_pairs: str) -> pl.DataFrame:

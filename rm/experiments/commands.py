@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lurker.errors import CallError
+from lurker.help import CommandGroup
 from lurker.pair_sets import read_pair_set
 from lurker.progress import say
 from lurker.report import print_json, show
@@ -16,7 +17,9 @@ from rm.experiments.results import ExperimentResult, failure_table
 from rm.options import AsJson, EngineName, Model, Seeds, Settings, Split, Subreddits, Test, Title, Workers
 
 app = typer.Typer(
+    cls=CommandGroup,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     no_args_is_help=True,
     help="Data and model size, transfer, recipes compared, settings searched, and the ceilings of a pair set.",
 )

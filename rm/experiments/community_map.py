@@ -95,13 +95,14 @@ def classical_scaling(distances: Floats) -> tuple[Floats, float]:
 
 
 def _interval(ranks: Floats, posts: NDArray[np.str_]) -> tuple[Floats, Floats]:
-    """95 % intervals of the mean products of ranks over resampled posts, [k, k] each."""
+    """95 % intervals of the correlations of ranks over resampled posts, [k, k] each; ranks are those of all pairs."""
     codes = np.unique(posts, return_inverse=True)[1]
     n_posts, k = int(codes.max()) + 1, len(ranks)
     products = (ranks[:, None] * ranks[None]).reshape(k * k, -1)
     sums = np.stack([np.bincount(codes, weights=row, minlength=n_posts) for row in products])
     sizes = np.bincount(codes, minlength=n_posts)
     draws = np.random.default_rng(0).multinomial(n_posts, np.full(n_posts, 1 / n_posts), size=N_RESAMPLES).T
-    means = (sums @ draws) / (sizes @ draws)
-    low, high = np.quantile(means, (0.025, 0.975), axis=1)
-    return low.reshape(k, k), np.minimum(high.reshape(k, k), 1.0)
+    means = ((sums @ draws) / (sizes @ draws)).T.reshape(-1, k, k)
+    spreads = np.sqrt(np.diagonal(means, axis1=1, axis2=2))
+    low, high = np.quantile(means / (spreads[:, :, None] * spreads[:, None, :]), (0.025, 0.975), axis=0)
+    return low, high

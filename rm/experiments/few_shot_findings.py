@@ -216,6 +216,11 @@ def _sentence(
                 for row in rows.to_dicts()
             )
             parts.append(f"On {target} a start {verb} nothing, in points: {named}.")
+    if told.height > 1 and not (gained.is_empty() and lost.is_empty()):
+        n_named = gained.height + lost.height
+        parts.append(
+            f"That is {n_named} of {told.height} comparisons, where chance alone gives {0.05 * told.height:.1f}."
+        )
     if gained.is_empty() and lost.is_empty() and not told.is_empty():
         smallest = 100 * float(told["smallest_effect"].min() or 0)  # type: ignore[arg-type]
         parts.append(

@@ -128,7 +128,7 @@ def transfer_sentence(differences: pl.DataFrame, net: Estimate | None, predictor
     own = differences.filter(predictor=predictor)
     home, away = own.filter(pl.col("source") == pl.col("target")), own.filter(pl.col("difference").is_not_null())
     n_beyond = home.filter(pl.col("accuracy_low") > 0.5).height
-    parts = []
+    parts = [f"In-domain, {predictor} is beyond chance in {n_beyond} of {home.height} communities."]
     if net is not None:
         change = f"{100 * net.value:+.1f} points [{100 * net.low:+.1f}, {100 * net.high:+.1f}]"
         counted = f"{away.height} {'cell' if away.height == 1 else 'cells'}"
@@ -142,7 +142,6 @@ def transfer_sentence(differences: pl.DataFrame, net: Estimate | None, predictor
                 f"No loss from training elsewhere is shown: {change} over {counted}, where a difference of "
                 f"{100 * net.smallest_effect():.1f} points would be seen in 80 % of tests."
             )
-    parts.append(f"In-domain, {predictor} is beyond chance in {n_beyond} of {home.height} communities.")
     if away.height > 1:
         n_named = away.filter((pl.col("difference_low") > 0) | (pl.col("difference_high") < 0)).height
         n_able = away.filter(pl.col("smallest_effect") <= effect).height

@@ -9,7 +9,7 @@ import pytest
 from lurker.cli import MOUNTED, run
 from lurker.workspace import open_workspace
 
-HEAVY = ("torch", "streamlit", "polars", "duckdb", "sklearn", "transformers")
+HEAVY = ("torch", "streamlit", "polars", "duckdb", "sklearn", "transformers", "numpy", "rich", "pydantic")
 
 
 def test_help_loads_no_room() -> None:

@@ -17,7 +17,7 @@ from rm.api import transfer
 from rm.experiments.community_map import classical_scaling
 from rm.experiments.paired import over_posts_and_seeds
 from rm.experiments.transfer import Transfer
-from tests.rm.conftest import planted_workspace
+from tests.rm.conftest import planted_workspace, save_pairs
 
 QUICK = {"epochs": 1, "min_steps": 8, "max_tokens": 64, "vocabulary_size": 400, "max_validation_pairs": 50}
 
@@ -82,6 +82,20 @@ def test_designs_share_their_cells_and_name_what_is_left_out(
         pooled.plot_map()
 
 
+def test_a_crosspost_of_what_a_source_has_read_is_judged_by_no_model(planted: Workspace) -> None:
+    frame = pl.read_parquet(planted.root / "pairs/planted/pairs.parquet")
+    read = frame.filter(subreddit="alpha", split="train")["prompt"][0]
+    copied = frame.filter(subreddit="beta", split="test")["post_id"][0]
+    prompt = pl.when(post_id=copied).then(pl.lit(f"  {read.upper()}")).otherwise("prompt")
+    save_pairs(planted, "crossposted", frame.with_columns(prompt=prompt))
+    pairs = read_pair_set(planted, "crossposted")
+    result = transfer(pairs, "scratch-10k", test="crossposted", n_workers=1, **QUICK)
+    n_copied = frame.filter(post_id=copied).height
+    assert result.findings["pairs_left_out"] == n_copied
+    n_beta = frame.filter(subreddit="beta", split="test").height
+    assert result.frame.filter(target="beta")["n_test_pairs"].unique().to_list() == [n_beta - n_copied]
+
+
 @pytest.mark.slow
 def test_the_order_of_transfer_is_that_of_the_overlap_of_tastes(tmp_path: Path) -> None:
     """SimStories, SimAdvice, SimScience, SimGames: neighbours share .6 of their tastes, two steps .36, three .22."""
@@ -100,6 +114,9 @@ def test_the_order_of_transfer_is_that_of_the_overlap_of_tastes(tmp_path: Path) 
     assert order in ([0, 1, 2, 3], [3, 2, 1, 0])
     assert "loses accuracy" in result.sentence
     assert "Rank correlation" in result.plot_map().to_json()
+    for one in result.findings["map"]["correlations"]:
+        assert one["low"] <= one["correlation"] + 1e-9 and one["correlation"] <= one["high"] + 1e-9
+        assert one["source"] != one["other"] or one["low"] == pytest.approx(1)
 
 
 def test_the_interval_covers_a_known_difference_with_posts_and_seeds() -> None:
