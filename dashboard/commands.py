@@ -11,7 +11,7 @@ from lurker.cli import run
 from lurker.errors import CallError
 from lurker.workspace import Workspace, open_workspace
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8501

@@ -1,12 +1,12 @@
 """The difference of two predictors on the same pairs, clustered by post: is it more than chance?"""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
-from lurker.decimals import difference, interval
+from lurker.decimals import decimal, difference, interval, signed
 from lurker.report import Displayed, ResultTable
 from lurker.stats import mean_interval
 
@@ -58,10 +58,17 @@ class Comparison(Displayed):
         return told_apart(self.first, self.second, (self.difference, self.low, self.high), f" on {self.pairs}")
 
     def table(self) -> ResultTable:
-        """One row per figure."""
-        figures = {name: value for name, value in asdict(self).items() if not isinstance(value, str)}
-        rows = [{"figure": name.replace("_", " "), "value": value} for name, value in figures.items()]
-        return ResultTable(f"{self.first} against {self.second} on {self.pairs} ({self.split})", rows, self.sentence)
+        """One row per side, and the difference in words."""
+        sides = (
+            (self.first, self.first_accuracy, self.only_first_right),
+            (self.second, self.second_accuracy, self.only_second_right),
+        )
+        rows = [{"predictor": name, "accuracy": value, "only this one is right": n} for name, value, n in sides]
+        counts = f"{self.n_pairs:,} pairs of {self.n_posts:,} posts"
+        ends = f"{signed(self.bootstrap_low)}, {signed(self.bootstrap_high)}"
+        tests = f"Bootstrap over posts [{ends}]; McNemar's p {decimal(self.mcnemar_p)}."
+        title = f"{self.first} against {self.second} on {self.pairs} ({self.split}): {counts}"
+        return ResultTable(title, rows, f"{self.sentence}\n{tests}")
 
 
 def told_apart(first: str, second: str, found: tuple[float, float, float], where: str = "") -> str:

@@ -11,6 +11,8 @@ METRICS = "metrics.jsonl"
 """In a run's folder: one line per step."""
 BLOCKS = 60
 """Means of the training loss that a chart draws at most."""
+CHARTED = 3
+"""Validations from which on their accuracy is drawn; fewer are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,10 @@ class LearningCurve:
         ]
         accuracies = [(row["step"], row["validation_accuracy"]) for row in self.rows()]
         known = [(step, value) for step, value in accuracies if value is not None]  # runs of before have none
-        if known:
+        if 0 < len(known) < CHARTED:
+            shown = ", ".join(f"{value:.3f} at step {step:,}" for step, value in known)
+            charts.append(f"accuracy on validation pairs: {shown}")
+        elif known:
             charts.append(text_chart("accuracy on validation pairs by step", Series(known, mark="●")))
         return "\n\n".join(charts)
 

@@ -67,9 +67,11 @@ def read_predictions(workspace: Workspace, run_id: str, pairs: str, split: str, 
     path = predictions_file(finished_run(workspace, run_id), pairs, split, predictor)
     if not path.exists():
         name = f"Run {run_id}" if predictor == MODEL else f"The baseline {predictor} of run {run_id}"
+        known = ", ".join(sorted(one.stem.removesuffix(f"-{split}") for one in path.parent.glob(f"*-{split}.parquet")))
         raise CallError(
             f"{name} was not evaluated on {pairs} ({split}).",
-            f"Evaluate it: `lurker rm evaluate {run_id} --pairs {pairs} --split {split}`.",
+            f"Evaluate it: `lurker rm evaluate {run_id} --pairs {pairs} --split {split}`"
+            + (f"; or choose what it was evaluated on: {known}." if known else "."),
         )
     return pl.read_parquet(path)
 
