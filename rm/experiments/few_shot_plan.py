@@ -12,6 +12,7 @@ from lurker.pair_sets import (
     EXTERNAL,
     VOTES_RECIPE,
     of_subreddits,
+    read_manifest,
     read_pair_set,
     read_pairs,
     split_of,
@@ -130,6 +131,8 @@ def read_starts(workspace: Workspace, config: FewShotConfig, data: FewShotData) 
     names = [start.name for start in starts]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise CallError(f"Two starts are called {repeated}.", "Name runs with `lurker rm train --run NAME`.")
+    if read_manifest(workspace, config.pairs)["recipe"]["name"] == VOTES_RECIPE:
+        return starts  # Reddit's votes on the same communities are what raters' votes are compared with
     for start in starts:
         for community in data.communities:
             require_untaught(workspace, start, community)
