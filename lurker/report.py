@@ -65,8 +65,10 @@ class ResultTable:
         if self.rows:
             tables = (self._rich_table(), self._rich_table(box=None, padding=(0, 2, 0, 0)))
             unlimited = console.options.update(width=10_000)
-            fitting = (one for one in tables if Measurement.get(console, unlimited, one).minimum <= console.width)
-            console.print(next(fitting, _records(self.rows, console.width)))
+            sizes = [Measurement.get(console, unlimited, one) for one in tables]
+            whole = [one for one, size in zip(tables, sizes, strict=True) if size.maximum <= console.width]
+            folded = [one for one, size in zip(tables, sizes, strict=True) if size.minimum <= console.width]
+            console.print(next(iter([*whole, *folded]), _records(self.rows, console.width)))
         if self.note:
             console.print(self.note, soft_wrap=is_one_line)
 

@@ -7,6 +7,12 @@ import polars as pl
 from lurker.report import true_minus
 from rm.experiments.results import mean_accuracy
 
+CELL_COLUMNS = (
+    "no text: accuracy of time and length alone; detectable: the difference that 80 % of such tests would detect; "
+    "posts for: test posts needed to detect that many points."
+)
+"""What the columns of `cell_rows` are."""
+
 
 def source_rows(differences: pl.DataFrame, predictor: str) -> list[dict[str, Any]]:
     """One row per source and one column per target: accuracy with its interval."""
@@ -29,10 +35,10 @@ def cell_rows(differences: pl.DataFrame) -> list[dict[str, Any]]:
             "trained on": row["source"],
             "tested on": row["target"],
             "accuracy": row["accuracy"],
-            "minus in-domain, points": points(row) or None,
-            "time + length": row["shortcut"],
-            "test posts": row["n_test_posts"],
-            f"posts to detect {100 * row['effect']:g}": row["posts_needed"],
+            "minus in-domain": points(row) or None,
+            "no text": row["shortcut"],
+            "posts": row["n_test_posts"],
+            f"posts for {100 * row['effect']:g}": row["posts_needed"],
             "detectable": None if row["smallest_effect"] is None else f"{100 * row['smallest_effect']:.1f}",
         }
         for row in differences.iter_rows(named=True)

@@ -34,6 +34,12 @@ def test_a_terminal_too_narrow_for_a_table_gets_one_line_per_value() -> None:
     assert "  accuracy  0.500" in [line.rstrip() for line in printed(TABLE, 30)]
 
 
+def test_a_table_loses_its_lines_before_an_interval_is_folded() -> None:
+    rows = [{"model": "scratch-10k", "accuracy": "0.732 [0.657, 0.796]", "AUC": "0.800 [0.712, 0.871]"}]
+    lines = printed(ResultTable("t", rows), 58)
+    assert len(lines) == 3 and "0.732 [0.657, 0.796]" in lines[2] and "│" not in lines[2]
+
+
 def test_rows_too_wide_for_a_table_are_a_name_and_a_line_of_values() -> None:
     name = "a-name-of-a-run" * 6
     lines = printed(ResultTable("t", [{"run": name, "model": "scratch-10k", "MB": 0.5}]), 100)
