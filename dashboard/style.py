@@ -11,6 +11,7 @@ STYLE = f"""<style>
 .stMain {{font-variant-numeric: tabular-nums}}
 @media (max-width: {ONE_COLUMN_PX}px) {{
   .stMain .stColumn {{min-width: calc(100% - 1.5rem)}}
+  .st-key-reading > .stLayoutWrapper > .stHorizontalBlock {{flex-flow: column-reverse nowrap}}
 }}
 .cards {{display: grid; grid-template-columns: repeat(auto-fit, minmax(245px, 1fr)); gap: 12px}}
 .cards > div {{border: 1px solid rgba(128,128,128,.4); border-radius: 10px; padding: 12px 16px}}

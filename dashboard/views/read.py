@@ -113,7 +113,7 @@ def _read(selection: Selection) -> None:
     if requested != ids[position]:
         st.query_params["pair"] = ids[position]
     first = position // PAGE_SIZE * PAGE_SIZE
-    left, right = st.columns([4, 9], gap="medium")
+    left, right = st.container(key="reading").columns([4, 9], gap="medium")  # the list comes last in one column
     with left:
         _list(selection, first, position)
     with right:

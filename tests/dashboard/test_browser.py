@@ -61,7 +61,7 @@ def served(root: Path, home: Path) -> Iterator[tuple[str, "subprocess.Popen[str]
 
 
 PAGES = {"": 2, "scaling": 1, "compare": 2, "compare?part=transfer": 1, "compare?part=two+runs": 0, "runs": 2}
-PAGES |= {"read?pairs=matched": 0, "data?set=naive": 2}
+PAGES |= {"read?pairs=matched": 0, "score": 0, "data?set=naive": 2}
 """Address -> charts that are seen without opening anything."""
 DRAWN = ".stVegaLiteChart svg.marks, .stVegaLiteChart canvas.marks"
 WIDTHS = (900, 1280, 1920)

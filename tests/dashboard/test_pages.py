@@ -1,6 +1,7 @@
 """Each page, run by Streamlit's test runner: on a full, an empty, a damaged and a missing workspace."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,13 @@ import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.runs import seconds_left
 from lurker.files import write_json, write_parquet
 from lurker.schema import FEW_SHOT_DIFFERENCES
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 OpenPage = Callable[..., AppTest]
-PAGES = ("findings", "scaling", "compare", "runs", "read", "data")
+PAGES = ("findings", "scaling", "compare", "runs", "read", "score", "data")
 
 
 @pytest.fixture
@@ -50,7 +52,9 @@ def test_a_page_of_a_full_workspace(open_page: OpenPage, full_root: Path, page: 
     app = open_page(full_root, page)
     assert not app.exception
     assert not app.warning
-    assert charts_on(app) == {"findings": 2, "scaling": 1, "compare": 2, "runs": 2, "read": 0, "data": 3}[page]
+    assert (
+        charts_on(app) == {"findings": 2, "scaling": 1, "compare": 2, "runs": 2, "read": 0, "score": 0, "data": 3}[page]
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -241,6 +245,51 @@ def test_two_runs_are_compared_pair_by_pair(open_page: OpenPage, full_root: Path
     shown = texts(app)
     assert "scratch-1m-4000-0 and scratch-1m-4000-naive are not told apart on matched" in shown
     assert "lurker rm compare scratch-1m-4000-0 scratch-1m-4000-naive --pairs matched --split test" in shown
+
+
+def test_runs_that_train_are_seen_with_what_is_left_and_stale_ones_are_told(
+    open_page: OpenPage, empty_root: Path, tmp_path: Path
+) -> None:
+    root = copy_of(empty_root, tmp_path)
+    run = root / "runs/young"
+    write_json({"model": "scratch-10k", "pairs": "p", "train": {"seed": 0}}, run / "config.json")
+    lines = [{"step": step, "train_log_loss": 0.7 - 0.01 * step} for step in range(1, 5)]
+    lines[-1] |= {"validation_log_loss": 0.68, "validation_accuracy": 0.6, "planned_steps": 100}
+    (run / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    app = open_page(root, "runs")
+    assert not app.exception and charts_on(app) == 2
+    assert "**young** is training: 4 of 100 steps" in texts(app) and app.dataframe[0].value["state"].tolist() == [
+        "training"
+    ]
+    for file in run.iterdir():
+        os.utime(file, (0, 0))
+    stale = open_page(root, "runs")
+    assert "**young** is stale" in texts(stale) and "Start it again with the same command to resume" in texts(stale)
+    (run / "config.json").write_text("{", encoding="utf-8")
+    broken = open_page(root, "runs")
+    assert not broken.exception and "young/config.json" in str(broken.warning[0].value).replace("\\", "")
+
+
+def test_runs_collapse_seeds_and_show_how_configurations_differ(
+    open_page: OpenPage, full_root: Path, tmp_path: Path
+) -> None:
+    root = copy_of(full_root, tmp_path)
+    shutil.copytree(root / "runs/scratch-1m-4000-0", root / "runs/scratch-1m-4000-1")
+    config = {"pairs": "matched", "model": "scratch-1m", "train": {"seed": 1, "epochs": 2}}
+    write_json(config, root / "runs/scratch-1m-4000-1/config.json")
+    app = open_page(root, "runs", run="scratch-1m-4000-1")
+    table = app.dataframe[0].value
+    assert sorted(table["n_seeds"]) == [1, 2]
+    app.selectbox(key="other").select("scratch-1m-4000-0").run()
+    assert app.dataframe[1].value["field"].tolist() == ["train.seed"]
+    app.toggle(key="by_seed").set_value(True).run()
+    assert len(app.dataframe[0].value) == 3
+
+
+def test_remaining_time_needs_two_looks_and_follows_the_pace() -> None:
+    assert seconds_left([(0.0, 10)], 100) is None
+    assert seconds_left([(0.0, 10), (5.0, 20)], 100) == pytest.approx(40.0)
+    assert seconds_left([(0.0, 10), (5.0, 20)], None) is None
 
 
 def position(app: AppTest) -> str:
