@@ -11,7 +11,7 @@ from lurker.cli import run
 from lurker.errors import CallError
 from lurker.workspace import Workspace, open_workspace
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8501
@@ -35,12 +35,14 @@ THEME_OPTIONS: dict[str, Any] = {
     "theme.paddingTop": "1rem",
     "theme.metricValueFontSize": "1.6rem",
     "theme.headingFontWeights": [700, 600, 600, 600, 600, 600],
-    "theme.headingFontSizes": ["2.1rem", "1.4rem", "1.15rem", "1rem", "1rem", "1rem"],
-    "theme.light.primaryColor": "#0072B2",
+    "theme.headingFontSizes": ["1.75rem", "1.3rem", "1.15rem", "1rem", "1rem", "1rem"],
+    "theme.light.primaryColor": "#0B6BB0",
     "theme.light.backgroundColor": "#FFFFFF",
     "theme.light.secondaryBackgroundColor": "#F4F6F8",
     "theme.light.textColor": "#18222D",
-    "theme.dark.primaryColor": "#56B4E9",
+    "theme.light.codeTextColor": "#18222D",
+    "theme.dark.codeTextColor": "#E6EAEF",
+    "theme.dark.primaryColor": "#62B6F2",
     "theme.dark.backgroundColor": "#10151B",
     "theme.dark.secondaryBackgroundColor": "#1A212A",
     "theme.dark.textColor": "#E6EAEF",

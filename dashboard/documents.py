@@ -3,16 +3,20 @@
 Each function names the file if something is missing, so that one damaged file costs one panel and not the page.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
 
+from dashboard.parquet import FileVersion, version
 from lurker.errors import LurkerError
-from lurker.files import read_json
+from lurker.files import read_json, read_object
+from lurker.listings import CONFIG, RESULT
 from lurker.pair_sets import MANIFEST, read_manifest, require_row_count
 from lurker.workspace import Workspace
 
@@ -34,9 +38,11 @@ _PROBES = pl.Schema(
 )
 
 
-_FITTED = pl.Schema(
-    {"predictor": pl.String, "n_parameters": pl.Int64, "n_train_pairs": pl.Float64, "accuracy": pl.Float64}
-)
+_FITTED = {"predictor": pl.String, "n_parameters": pl.Int64, "accuracy": pl.Float64}
+_FIT_AXES = {"pairs": "n_train_pairs", "tokens": "n_tokens", "time": "train_time_s"}
+"""What a fit takes as the amount of data -> the column of its curve."""
+_NUMBERS = ("value", "low", "high")
+_FIGURES = {"measure": pl.String, "figure": pl.String, **dict.fromkeys(_NUMBERS, pl.Float64), "note": pl.String}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,11 @@ class RunResult:
     """without embeddings"""
     n_train_pairs: int
     subreddits: list[str]
+    seed: int
+    settings: str
+    """all of its training but the seed, as JSON; empty if its config is missing"""
+    tests: dict[str, dict[str, tuple[float, float, float]]]
+    """pair set -> predictor (model, or a baseline) -> accuracy on its test split with its interval"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,9 @@ class ScalingFit:
     left_out: str
     """models that are not in the fit, and why; empty if all are"""
     curve: pl.DataFrame
-    """predictor, n_parameters, n_train_pairs, accuracy"""
+    """predictor, n_parameters, n_train_pairs (or tokens, or seconds), accuracy"""
+    figures: pl.DataFrame
+    """measure, figure, value, low, high, note: parameters, gains, and predictions beside what came"""
 
 
 def run_result(workspace: Workspace, run_id: str) -> RunResult:
@@ -107,16 +120,30 @@ def run_result(workspace: Workspace, run_id: str) -> RunResult:
     Raises:
         LurkerError: the file is missing, damaged or lacks an entry.
     """
-    path = workspace.root / "runs" / run_id / "result.json"
+    return _run_result(version(workspace.root / "runs" / run_id / RESULT))
+
+
+@lru_cache(maxsize=2048)
+def _run_result(file: FileVersion) -> RunResult:
+    path, config_path = file.path, file.path.with_name(CONFIG)
     content = read_json(path)
+    config = read_json(config_path) if config_path.exists() else {}
     with _report_damage(path):
+        train = {name: value for name, value in config.get("train", {}).items() if name != "seed"}
+        tests: dict[str, dict[str, tuple[float, float, float]]] = {}
+        for one in content.get("evaluations", ()):
+            if one["split"] == "test":
+                tests.setdefault(str(one["pairs"]), {})[str(one["predictor"])] = _interval(one, "accuracy")
         return RunResult(
-            run_id=run_id,
+            run_id=path.parent.name,
             pairs=str(content["pairs"]),
             model=str(content["model"]),
             n_parameters=int(content["n_parameters"]),
             n_train_pairs=int(content["n_train_pairs"]),
             subreddits=[str(name) for name in content["subreddits"]],
+            seed=int(content.get("seed", 0)),
+            settings=json.dumps(train, sort_keys=True) if train else "",
+            tests=tests,
         )
 
 
@@ -131,8 +158,19 @@ def scaling_fit(workspace: Workspace, name: str) -> ScalingFit | None:
         return None
     content = read_json(path)
     with _report_damage(path):
-        curve = pl.DataFrame(content["curve"], schema=_FITTED)
-        return ScalingFit(str(content["sentence"]), str(content["left_out"]), curve)
+        axis = _FIT_AXES[content.get("x", "pairs")]
+        curve = pl.DataFrame(content["curve"], schema=_FITTED | {axis: pl.Float64})
+        figures = pl.DataFrame(content.get("figures", []), schema=_FIGURES)
+        return ScalingFit(str(content["sentence"]), str(content["left_out"]), curve, figures)
+
+
+def experiment_manifest(workspace: Workspace, name: str) -> dict[str, Any]:
+    """The manifest of an experiment.
+
+    Raises:
+        LurkerError: it is missing or damaged.
+    """
+    return read_object(workspace.folder("experiments", name) / MANIFEST)
 
 
 def findings(workspace: Workspace, name: str) -> dict[str, Any] | None:
@@ -220,6 +258,18 @@ def strongest_probes(probes: pl.DataFrame) -> pl.DataFrame:
 def widest_split(probes: pl.DataFrame) -> str:
     """The split of an audit with the most pairs, and so the narrowest intervals; there must be a probe."""
     return str(probes.sort("n_pairs", "split", descending=[True, False])["split"][0])
+
+
+def strongest_probe(audit: Audit) -> dict[str, Any] | None:
+    """The most accurate of all probes that read no text, over all communities on the split with the most pairs."""
+    if audit.probes.is_empty():
+        return None
+    shortcuts = audit.probes.filter(
+        (pl.col("split") == widest_split(audit.probes))
+        & (pl.col("subreddit") == "all")
+        & (pl.col("confounders") != "text")
+    ).sort("accuracy", "confounders", "probe", descending=[True, False, False])
+    return None if shortcuts.is_empty() else shortcuts.row(0, named=True)
 
 
 def deciding_probe(audit: Audit) -> dict[str, Any] | None:

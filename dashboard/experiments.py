@@ -8,9 +8,8 @@ import polars as pl
 
 from dashboard.parquet import FileVersion, read_table
 from lurker import charts
-from lurker.pair_sets import HARD_TEST
 from lurker.schema import (
-    EVALUATIONS,
+    CEILING,
     FEW_SHOT_DIFFERENCES,
     RECIPE_DIFFERENCES,
     RECIPES,
@@ -21,7 +20,7 @@ from lurker.schema import (
 from lurker.seeds import mean_over_seeds
 from lurker.workspace import Workspace
 
-ExperimentKind = Literal["scaling", "transfer", "few-shot", "recipes"]
+ExperimentKind = Literal["scaling", "transfer", "few-shot", "recipes", "ceiling"]
 Differences = Literal["differences", "transfer-differences", "few-shot-differences"]
 
 
@@ -50,28 +49,6 @@ def scaling_curve(file: FileVersion) -> pl.DataFrame:
 
 
 @lru_cache(maxsize=32)
-def hard_test_accuracy(file: FileVersion) -> pl.DataFrame:
-    """Accuracy on the hard test with the most training pairs: one row per training set and predictor.
-
-    Of the models only the largest is kept, which is decided before any score is seen, unlike the best.
-    """
-    cells = scaling_cells(file).filter(pl.col("test_pairs") == HARD_TEST)
-    n_most = pl.col("n_train_pairs").max().over("pairs", "predictor")
-    means = (
-        cells.filter(pl.col("n_train_pairs") == n_most)
-        .group_by("pairs", "predictor", "is_baseline", "n_train_pairs")
-        .agg(
-            pl.col("n_parameters").max(),
-            pl.len().cast(pl.Int64).alias("n_seeds"),
-            pl.col("accuracy", "accuracy_low", "accuracy_high").mean(),
-        )
-    )
-    models = means.filter(~pl.col("is_baseline")).sort("n_parameters", "predictor", descending=[True, False])
-    largest = models.unique("pairs", keep="first", maintain_order=True)
-    return pl.concat([means.filter("is_baseline"), largest]).sort("pairs", "is_baseline", "predictor")
-
-
-@lru_cache(maxsize=32)
 def transfer_matrix(file: FileVersion, differences: FileVersion | None = None) -> pl.DataFrame:
     """As `lurker.charts.transfer_matrix` of the files."""
     paired = None if differences is None else read_table(differences, TRANSFER_DIFFERENCES)
@@ -96,7 +73,7 @@ def recipe_differences(file: FileVersion) -> pl.DataFrame:
     return read_table(file, RECIPE_DIFFERENCES)
 
 
-@lru_cache(maxsize=2048)
-def run_evaluations(file: FileVersion) -> pl.DataFrame:
-    """The EVALUATIONS table of one run."""
-    return read_table(file, EVALUATIONS)
+@lru_cache(maxsize=32)
+def ceilings(file: FileVersion) -> pl.DataFrame:
+    """The CEILING table of one experiment."""
+    return read_table(file, CEILING)

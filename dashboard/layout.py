@@ -14,8 +14,8 @@ from lurker.workspace import Workspace, open_workspace
 
 WORKSPACE_VARIABLE = "LURKER_WORKSPACE"
 BUILD_PAIRS = "lurker pairs build balanced --recipe balanced"
-AUDIT_PAIRS = "lurker pairs audit matched"
-INTERVAL_NOTE = "Intervals are 95 %, clustered by post; 0.5 is chance."
+AUDIT_PAIRS = "lurker pairs audit balanced"
+INTERVAL_NOTE = "Intervals are 95 %, clustered by post; .5 is a coin."
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&])")
 # Control characters and bidirectional marks are shown by name, so that they cannot hide or reorder words.
@@ -23,14 +23,24 @@ _NAMED = (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *range(0x202A, 0
 _NAMES = {code: f"[U+{code:04X}]" for code in _NAMED}
 
 
-def start_page(title: str, question: str) -> Workspace:
-    """Draw the header of a page and return the workspace; without one, show what to run and end the page."""
-    st.title(title)
-    st.markdown(f":gray[{question}]")
+def is_dark() -> bool:
+    """Whether the reader's page is dark."""
+    return st.context.theme.type == "dark"
+
+
+def header(title: str, subtitle: str) -> None:
+    """Draw the headline of a page and, below it, on what it stands."""
+    st.title(escape(title), anchor=False)
+    st.markdown(f":gray[{escape_with_code(subtitle)}]")
+
+
+def open_page() -> Workspace:
+    """The workspace; without one, show what to run and end the page."""
     root = Path(os.environ.get(WORKSPACE_VARIABLE, "workspace"))
     try:
         return open_workspace(root)
     except LurkerError as error:
+        header("Lurker", "What predicts which response people liked more.")
         commands = ["lurker demo   # a simulated Reddit; or your own dumps:", "lurker ingest dump FILE..."]
         show_missing(error.message, commands, "Then start the dashboard on that workspace again.")
         st.stop()
@@ -59,9 +69,10 @@ def show_missing(what: str, commands: Iterable[str], after: str = "") -> None:
 
 
 def show_errors(errors: Iterable[LurkerError]) -> None:
-    """Show what could not be read; the rest of the page is still drawn."""
+    """Show what could not be read and what to do; the rest of the page is still drawn."""
     for error in errors:
-        st.warning(f"{escape(error.message)} {escape_with_code(error.next_step)}", icon=":material/broken_image:")
+        step = error.next_step or "Run the command that wrote it again."
+        st.warning(f"{escape(error.message)} {escape_with_code(step)}", icon=":material/broken_image:")
 
 
 def show_unaudited(names: Iterable[str]) -> None:
@@ -87,18 +98,39 @@ def visible(text: str) -> str:
     return valid.replace("\r\n", "\n").translate(_NAMES)
 
 
-def text_box(text: str, *, accent: str, max_height_px: int = 520) -> str:
+def cards(entries: Iterable[tuple[str, str, str]]) -> None:
+    """Draw figures side by side: what, the figure, and a line below."""
+    boxes = [
+        f"<div><small>{html.escape(visible(what))}</small><b>{html.escape(visible(figure))}</b>"
+        f"<small>{html.escape(visible(line))}</small></div>"
+        for what, figure, line in entries
+    ]
+    st.html(f'<div class="cards">{"".join(boxes)}</div>')
+
+
+def text_box(text: str, *, accent: str, max_height_px: int = 520, search: str = "") -> str:
     """HTML that shows untrusted text safely: escaped, wrapped, in a box that scrolls and cannot overflow.
 
     Args:
         accent: colour of the box's edge.
+        search: text whose places are marked, in any case.
     """
     style = (
         f"border-left:4px solid {accent};background:rgba(132,139,149,.10);border-radius:0 8px 8px 0;"
         f"padding:.9rem 1.1rem;white-space:pre-wrap;overflow-wrap:anywhere;overflow:auto;"
         f"max-height:{max_height_px}px;line-height:1.55;unicode-bidi:isolate;contain:content"
     )
-    return f'<div dir="auto" style="{style}">{html.escape(visible(text))}</div>'
+    return f'<div dir="auto" style="{style}">{_marked(visible(text), search)}</div>'
+
+
+def _marked(text: str, search: str) -> str:
+    """The text as HTML that shows it literally, with every place of `search` marked."""
+    if not search:
+        return html.escape(text)
+    parts = re.split(f"({re.escape(visible(search))})", text, flags=re.IGNORECASE)
+    return "".join(
+        f"<mark>{html.escape(part)}</mark>" if number % 2 else html.escape(part) for number, part in enumerate(parts)
+    )
 
 
 def duration(seconds: int) -> str:
@@ -113,8 +145,3 @@ def duration(seconds: int) -> str:
         return f"{sign}{hours} h {minutes} min" if minutes else f"{sign}{hours} h"
     days, hours = divmod(left // 3600, 24)
     return f"{sign}{days:,} d {hours} h" if hours else f"{sign}{days:,} d"
-
-
-def interval(value: float, low: float, high: float) -> str:
-    """A share with its interval, as shown on all pages."""
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -1,13 +1,16 @@
 """Find and read the pairs of a set, with the margins of a run that was tested on them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 import polars as pl
 
 from dashboard.parquet import FileVersion, read_table, select, version
+from lurker.comparison import Comparison, compare_accuracy
 from lurker.errors import LurkerError
+from lurker.listings import RESULT
 from lurker.pair_sets import PAIRS_FILE, SPLITS, require_row_count
 from lurker.schema import PAIRS, PREDICTIONS, check
 from lurker.workspace import Workspace
@@ -22,7 +25,7 @@ _MARGIN_ORDERS: dict[PairOrder, str] = {
     "surest hits": "margin DESC NULLS LAST",
 }
 ORDERS_WITHOUT_RUN = tuple(_ORDERS)
-ORDERS_WITH_RUN = (*_ORDERS, *_MARGIN_ORDERS)
+ORDERS_WITH_RUN = (*_MARGIN_ORDERS, *_ORDERS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,14 +56,25 @@ def pairs_file(workspace: Workspace, name: str) -> FileVersion:
 
 
 def prediction_files(workspace: Workspace, pairs: str) -> dict[str, tuple[FileVersion, ...]]:
-    """The runs tested on a pair set: run id -> one file per split."""
+    """The runs tested on a pair set, the latest first: run id -> one file per split."""
     files: dict[str, tuple[FileVersion, ...]] = {}
-    for run_id in workspace.names("runs", "result.json"):
+    newest = sorted(workspace.names("runs", RESULT), key=lambda run: _finished(workspace, run), reverse=True)
+    for run_id in newest:
         folder = workspace.root / "runs" / run_id / "predictions"
         paths = [path for split in SPLITS if (path := folder / f"{pairs}-{split}.parquet").exists()]
         if paths:
             files[run_id] = tuple(version(path) for path in paths)
     return files
+
+
+def runs_tested_on(workspace: Workspace, pairs: str, split: str) -> list[str]:
+    """The finished runs with predictions for a split of a pair set."""
+    file = f"predictions/{pairs}-{split}.parquet"
+    return [run for run in workspace.names("runs", RESULT) if (workspace.root / "runs" / run / file).exists()]
+
+
+def _finished(workspace: Workspace, run_id: str) -> int:
+    return (workspace.root / "runs" / run_id / RESULT).stat().st_mtime_ns
 
 
 @lru_cache(maxsize=32)
@@ -71,12 +85,18 @@ def pair_counts(file: FileVersion) -> pl.DataFrame:
     )
 
 
-@lru_cache(maxsize=16)
-def find_pairs(file: FileVersion, pair_filter: PairFilter, predictions: tuple[FileVersion, ...] = ()) -> list[str]:
+@lru_cache(maxsize=4)
+def find_pairs(
+    file: FileVersion,
+    pair_filter: PairFilter,
+    predictions: tuple[FileVersion, ...] = (),
+    others: tuple[FileVersion, ...] = (),
+) -> pl.Series:
     """Ids of the pairs that pass the filter, in reading order.
 
     Args:
         predictions: files of one run; needed by an outcome and by the orders by margin.
+        others: files of another run, which must be right.
 
     Raises:
         LurkerError: a file is damaged.
@@ -98,10 +118,29 @@ def find_pairs(file: FileVersion, pair_filter: PairFilter, predictions: tuple[Fi
         parameters["search"] = pair_filter.search
     if pair_filter.outcome != "any":
         conditions.append("is_correct = 1" if pair_filter.outcome == "right" else "is_correct < 1")
+    if others:
+        for other in others:
+            _require_predictions(other)
+        conditions.append("pair_id IN (SELECT pair_id FROM read_parquet($others) WHERE is_correct = 1)")
+        parameters["others"] = [str(other.path) for other in others]
     order = (_ORDERS | _MARGIN_ORDERS)[pair_filter.order]
     source, condition = _pairs_with_margins(predictions), " AND ".join(conditions)
     sql = f"SELECT pair_id FROM ({source}) WHERE {condition} ORDER BY {order}, pair_id"
-    return select(sql, file, predictions, **parameters)["pair_id"].to_list()
+    return select(sql, file, predictions, **parameters)["pair_id"]
+
+
+@lru_cache(maxsize=16)
+def glance(
+    file: FileVersion, pair_ids: tuple[str, ...], predictions: tuple[FileVersion, ...], n_chars: int
+) -> pl.DataFrame:
+    """Columns pair_id, margin, gap (in score) and the first characters of the prompt, in the order of `pair_ids`."""
+    sql = (
+        "SELECT pair_id, margin, chosen_score - rejected_score AS gap, left(prompt, $n_chars) AS prompt "
+        f"FROM ({_pairs_with_margins(predictions)}) WHERE pair_id IN (SELECT unnest($pair_ids::VARCHAR[]))"
+    )
+    rows = select(sql, file, predictions, pair_ids=list(pair_ids), n_chars=n_chars)
+    order = pl.DataFrame({"pair_id": pair_ids}, schema={"pair_id": pl.String})
+    return order.join(rows, on="pair_id", how="left", maintain_order="left")
 
 
 @lru_cache(maxsize=64)
@@ -117,6 +156,58 @@ def read_pair(file: FileVersion, pair_id: str, predictions: tuple[FileVersion, .
         raise LurkerError(f"{file.path} has no pair {pair_id!r}.")
     check(rows, PAIRS)
     return rows.row(0, named=True)
+
+
+def compare_predictions(
+    workspace: Workspace, first: Sequence[str], second: Sequence[str], pairs: str, split: str, names: tuple[str, str]
+) -> Comparison:
+    """The difference of two runs, or of two groups of runs that differ by seed, pair by pair.
+
+    Args:
+        first, second: runs; what those of one side get right is averaged.
+        pairs, split: what all of them were tested on.
+        names: of the two sides, for the sentence.
+
+    Raises:
+        LurkerError: a run was not tested on these pairs, a file is damaged, or both sides share no pair.
+    """
+    sides = []
+    for runs in (first, second):
+        paths = [workspace.folder("runs", run) / "predictions" / f"{pairs}-{split}.parquet" for run in runs]
+        for run, path in zip(runs, paths, strict=True):
+            if not path.exists():
+                step = f"Evaluate it: `lurker rm evaluate {run} --pairs {pairs} --split {split}`."
+                raise LurkerError(f"Run {run} was not evaluated on {pairs} ({split}).", step)
+        sides.append(tuple(version(path) for path in paths))
+    return _compared(pairs_file(workspace, pairs), sides[0], sides[1], pairs, split, names)
+
+
+@lru_cache(maxsize=64)
+def _compared(
+    file: FileVersion,
+    first: tuple[FileVersion, ...],
+    second: tuple[FileVersion, ...],
+    pairs: str,
+    split: str,
+    names: tuple[str, str],
+) -> Comparison:
+    posts = select("SELECT pair_id, post_id FROM read_parquet($path)", file)
+    tables = [_mean_correct(side) for side in (first, second)]
+    both = tables[0].join(tables[1], on="pair_id", suffix="_second").join(posts, on="pair_id").sort("pair_id")
+    if not both.height == tables[0].height == tables[1].height or both.is_empty():
+        counts = " and ".join(f"{table.height:,}" for table in tables)
+        raise LurkerError(f"The runs were evaluated on {counts} pairs of {pairs}, and {both.height:,} are the same.")
+    compared = compare_accuracy(
+        both["is_correct"].to_numpy(), both["is_correct_second"].to_numpy(), both["post_id"].to_numpy()
+    )
+    return replace(compared, first=names[0], second=names[1], pairs=pairs, split=split)
+
+
+def _mean_correct(files: tuple[FileVersion, ...]) -> pl.DataFrame:
+    """The mean of is_correct over files, for the pairs that all of them have."""
+    correct = pl.concat(read_table(file, PREDICTIONS).select("pair_id", "is_correct") for file in files)
+    means = correct.group_by("pair_id").agg(pl.col("is_correct").mean(), n=pl.len())
+    return means.filter(pl.col("n") == len(files)).drop("n")
 
 
 def _pairs_with_margins(predictions: tuple[FileVersion, ...]) -> str:

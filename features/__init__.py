@@ -10,6 +10,7 @@ features.audit(pairs)
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from features.api import arena_results as arena_results
     from features.api import audit as audit
     from features.api import build as build
     from features.api import compare as compare
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from features.api import rehydrate as rehydrate
     from features.api import second_opinion as second_opinion
     from features.api import two_looks as two_looks
+    from features.api import votes_to_pairs as votes_to_pairs
     from features.recipes.recipe import Recipe as Recipe
 
 __all__ = [
     "Recipe",
+    "arena_results",
     "audit",
     "build",
     "compare",
@@ -38,6 +41,7 @@ __all__ = [
     "rehydrate",
     "second_opinion",
     "two_looks",
+    "votes_to_pairs",
 ]
 
 

@@ -12,12 +12,29 @@ import polars as pl
 from features.build_context import BuildOptions
 from features.recipes.presets import PRESETS, preset
 from features.recipes.recipe import Recipe
-from features.results import Audit, Comparison, Description, Export, NaturalExperiments, SecondOpinion, TwoLooks
+from features.results import (
+    Audit,
+    Comparison,
+    Description,
+    Export,
+    NaturalExperiments,
+    SecondOpinion,
+    TwoLooks,
+)
+from features.votes.report import ArenaResults
 from lurker.arguments import as_list, as_names, as_path, require_kind
 from lurker.config import override, to_dict, typed_values
 from lurker.engine import Engine
 from lurker.errors import CallError, LurkerError
-from lurker.pair_sets import EXTERNAL, PairSet, pair_set_name, read_manifest, require_pair_set, require_votes
+from lurker.pair_sets import (
+    EXTERNAL,
+    VOTES_RECIPE,
+    PairSet,
+    pair_set_name,
+    read_manifest,
+    require_pair_set,
+    require_votes,
+)
 from lurker.workspace import AnyWorkspace, Workspace, as_workspace
 
 Source = Literal["reddit", "archive"]
@@ -91,7 +108,7 @@ def describe(pairs: PairSet) -> Description:
 
 def _rules(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a recipe that differ from their defaults; of an import, all that is known of it."""
-    if recipe["name"] == EXTERNAL:
+    if recipe["name"] in (EXTERNAL, VOTES_RECIPE):
         return dict(recipe)
     defaults = to_dict(Recipe(name=recipe["name"]))
     return {name: value for name, value in recipe.items() if value != defaults.get(name)}
@@ -158,7 +175,7 @@ def two_looks(pairs: PairSet) -> TwoLooks:
 
 
 def natural_experiments(pairs: PairSet, *, naive: PairSet | str | None = None) -> NaturalExperiments:
-    """Does time foretell less where Reddit drew the order of comments by lot? Writes natural.json.
+    """Does time predict less where Reddit drew the order of comments at random? Writes natural.json.
 
     Args:
         naive: a pair set by the recipe naive, to compare contest threads of; the workspace's when None.
@@ -259,6 +276,42 @@ def import_judgements(
     workspace = as_workspace(ws, create=True)
     manifest = write_imported(workspace, name, as_path(path, "path"), name if group is None else group, config)
     return PairSet(workspace, name, manifest)
+
+
+def votes_to_pairs(ws: AnyWorkspace, name: str, *, replace: bool = False, **fields: Any) -> PairSet:
+    """A pair set of the votes of an arena, to train on; a second set, NAME-held-out, has those of held-out raters.
+
+    Args:
+        ws: a workspace, or where one is.
+        name: of the pair set to make.
+        replace: replace sets of these names.
+        fields: of `VotePairsConfig`, such as arena="tea" or min_confidence=0.7.
+
+    Raises:
+        CallError: a name is taken, a field is not possible, or the arena is not named and not the only one.
+        LurkerError: no vote makes a pair.
+    """
+    from features.votes.to_pairs import VotePairsConfig, build_from_votes
+
+    try:
+        config = VotePairsConfig(**typed_values(VotePairsConfig, fields))
+    except ValueError as error:
+        raise CallError(f"{error}.") from error
+    workspace = as_workspace(ws)
+    build_from_votes(workspace, name, config, replace=replace)
+    return load(workspace, name)
+
+
+def arena_results(ws: AnyWorkspace, arena: str) -> ArenaResults:
+    """What the votes of an arena say of its raters, of Reddit and runs, and of the sources; writes results.json.
+
+    Raises:
+        CallError: there is no such arena.
+    """
+    from features.votes.results import arena_results as compute
+    from lurker.votes.arenas import open_arena
+
+    return compute(open_arena(as_workspace(ws), arena))
 
 
 def _fetch(ws: Workspace, fullnames: list[str], source: Source) -> None:

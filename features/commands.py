@@ -7,6 +7,7 @@ import typer
 
 from lurker.errors import CallError
 from lurker.help import CommandGroup
+from lurker.pair_sets import VOTES_RECIPE
 from lurker.report import print_json, print_table, show
 from lurker.workspace import open_workspace
 
@@ -26,7 +27,7 @@ def build(
     ctx: typer.Context,
     name: str = NAME,
     recipe: str = typer.Option(
-        ..., "--recipe", help="naive | shp | dialogrpt | litbench | matched | balanced | adjusted | hard-test."
+        ..., "--recipe", help="naive | shp | dialogrpt | litbench | matched | balanced | adjusted | hard-test | votes."
     ),
     subreddits: list[str] | None = typer.Option(None, "--subreddit", help="Only this subreddit; repeatable."),
     assignments: list[str] | None = typer.Option(None, "--set", help="field=value of the recipe; repeatable."),
@@ -51,6 +52,12 @@ def build(
     from features.results import second_window_table
     from lurker.config import from_toml, override
 
+    if recipe == VOTES_RECIPE:
+        other = {"--subreddit": subreddits, "--config": config, "--by": by, "--refreeze": refreeze}
+        if given := [option for option, value in other.items() if value]:
+            raise CallError(f"{given[0]} does not go with --recipe votes.", "Use --set field=value.")
+        _build_from_votes(ctx, name, assignments or [], replace=replace, as_json=as_json)
+        return
     rules = preset(recipe)
     if config is not None:
         rules = from_toml(rules, config)
@@ -79,6 +86,26 @@ def build(
             f"[{windows['agreement_low']:.3f}, {windows['agreement_high']:.3f}] of {windows['n_pairs']:,} pairs."
         )
         show(second_window_table(windows))
+
+
+def _build_from_votes(ctx: typer.Context, name: str, assignments: list[str], *, replace: bool, as_json: bool) -> None:
+    """Make a pair set of the votes of an arena, and show it."""
+    from features import api
+    from features.votes.to_pairs import HELD_OUT, VotePairsConfig
+    from lurker.config import override, to_dict
+    from lurker.pair_sets import pair_set_names
+
+    workspace = open_workspace(ctx.obj)
+    config = override(VotePairsConfig(), assignments)
+    pairs = api.votes_to_pairs(workspace, name, replace=replace, **to_dict(config))
+    if as_json:
+        print_json(pairs.manifest)
+        return
+    show(pairs.ledger)
+    show(pairs.table())
+    if f"{name}{HELD_OUT}" in pair_set_names(workspace):
+        show(api.load(workspace, f"{name}{HELD_OUT}").table())
+    typer.echo(f"next: lurker rm train {name} --model run:ID")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lurker.confounders import CONFOUNDER_NAMES
-from lurker.pair_sets import EXTERNAL
+from lurker.pair_sets import EXTERNAL, VOTES_RECIPE
 from lurker.report import Displayed, ResultTable
 
 
@@ -173,7 +173,7 @@ class TwoLooks(Displayed):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NaturalExperiments(Displayed):
-    """What time foretells in threads in another order or with hidden scores, and in ordinary ones."""
+    """How well time predicts the winner in threads in another order or with hidden scores, and in ordinary ones."""
 
     report: dict[str, Any]
     """The content of natural.json."""
@@ -185,7 +185,7 @@ class NaturalExperiments(Displayed):
             | {"earlier wins": _format_interval(row, "earlier_wins")}
             for row in self.report["threads"]
         ]
-        title = f"Natural experiments: what time foretells of {self.report['pairs']}, by kind of thread"
+        title = f"Natural experiments: how often the earlier response of {self.report['pairs']} wins, by kind of thread"
         return ResultTable(title, rows, self.report["verdict"])
 
 
@@ -208,7 +208,7 @@ class Comparison(Displayed):
                 "effective, all splits": round(one["n_effective"]),
                 "posts": one["n_posts"],
                 "TF-IDF on the hard test": _format_interval(one["hard_test"]),
-                "more than the first": _format_interval(one["lead"], sign="+"),
+                "lead over the first": _format_interval(one["lead"], sign="+"),
             }
             for one in self.report["sets"]
         ]
@@ -255,7 +255,7 @@ def _by_gap_and_age(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for gap in dict.fromkeys(row["gap"] for row in cells):
         own = {row["age"]: row for row in cells if row["gap"] == gap}
-        shown = {f"first seen at {age}": _format_interval(own.get(age), "agreement") for age in ages}
+        shown = {f"age {age}": _format_interval(own.get(age), "agreement") for age in ages}
         rows.append({"gap": gap, "pairs": sum(row["n_pairs"] for row in own.values())} | shown)
     return rows
 
@@ -300,6 +300,6 @@ def _format_interval(interval: Mapping[str, float] | None, name: str = "value", 
 
 
 def _not_audited(about: Mapping[str, Any]) -> str:
-    if about["recipe"]["name"] == EXTERNAL:
-        return "Judgements from outside have no votes and times to audit."
+    if about["recipe"]["name"] in (EXTERNAL, VOTES_RECIPE):
+        return "Judgements of people have no votes and times to audit."
     return f"Not audited: `lurker pairs audit {about['name']}`."

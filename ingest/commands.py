@@ -199,7 +199,9 @@ def simulate(
     assignments: list[str] = typer.Option(
         [], "--set", metavar="FIELD=VALUE", help="Set a parameter of the simulator; an unknown one lists them all."
     ),
-    ingest_too: bool = typer.Option(True, " /--no-ingest", help="Only write the dump files and the truth."),
+    ingest_too: bool = typer.Option(
+        True, " /--no-ingest", show_default=False, help="Only write the dump files and the truth."
+    ),
     as_json: bool = AS_JSON,
 ) -> None:
     """Write the dumps of a simulated Reddit with a known truth, and ingest them like real ones."""

@@ -30,7 +30,7 @@ MOUNTED = {
     "rm": ("rm.commands:app", "Train, evaluate and apply reward models."),
     "experiment": ("rm.experiments.commands:app", "Compare data sizes, model sizes, communities and recipes."),
     "arena": (
-        "dashboard.arena.commands:app",
+        "dashboard.arena.commands:app + features.votes.commands:app",
         "Collect blind human votes, and learn from them.",
     ),
     "dashboard": ("dashboard.commands:app", "Explore the workspace in the browser."),

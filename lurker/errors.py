@@ -1,5 +1,25 @@
 """Errors for users: what is wrong, the value seen, and the command that helps."""
 
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+LISTED = 8
+"""Names that a message lists at most."""
+
+
+def nearest(wanted: str, names: Sequence[str], none: str = "none yet") -> str:
+    """The existing names, or of many the most like the one wanted, for a message: `a, b, c and 34 more`.
+
+    Args:
+        wanted: the name that does not exist.
+        names: those that do.
+        none: what to say if there are none.
+    """
+    if len(names) <= LISTED:
+        return ", ".join(names) or none
+    alike = sorted(names, key=lambda name: -SequenceMatcher(None, wanted, name).ratio())[:LISTED]
+    return f"{', '.join(alike)} and {len(names) - LISTED} more"
+
 
 class LurkerError(Exception):
     """The work failed (exit code 1).

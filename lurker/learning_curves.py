@@ -1,5 +1,6 @@
 """The learning curve of a run, finished or in training: what metrics.jsonl holds, as rows and as text."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ METRICS = "metrics.jsonl"
 """In a run's folder: one line per step."""
 BLOCKS = 60
 """Means of the training loss that a chart draws at most."""
+CHARTED = 3
+"""Validations from which on their accuracy is drawn; fewer are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,12 @@ class LearningCurve:
                 rows.append({"step": int(one["step"]), "train_log_loss": sum(since) / len(since), **found})
                 since = []
         return rows
+
+    @property
+    def planned_steps(self) -> int | None:
+        """Steps of the whole plan, as the last validation recorded it; early stopping may end before."""
+        planned = [int(one["planned_steps"]) for one in self.steps if "planned_steps" in one]
+        return planned[-1] if planned else None
 
     def training_losses(self) -> list[tuple[float, float]]:
         """Means of step and training loss over blocks of steps, at most BLOCKS of them."""
@@ -55,9 +64,24 @@ class LearningCurve:
         ]
         accuracies = [(row["step"], row["validation_accuracy"]) for row in self.rows()]
         known = [(step, value) for step, value in accuracies if value is not None]  # runs of before have none
-        if known:
+        if 0 < len(known) < CHARTED:
+            shown = ", ".join(f"{value:.3f} at step {step:,}" for step, value in known)
+            charts.append(f"accuracy on validation pairs: {shown}")
+        elif known:
             charts.append(text_chart("accuracy on validation pairs by step", Series(known, mark="●")))
         return "\n\n".join(charts)
+
+
+def validation_losses(folder: Path) -> list[float]:
+    """The validation losses in a run's folder, in order; quick, as only their lines are parsed."""
+    path = folder / METRICS
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    losses = []
+    for line in lines:
+        if b"validation_log_loss" in line:
+            with contextlib.suppress(json.JSONDecodeError):  # a torn last line
+                losses.append(float(json.loads(line)["validation_log_loss"]))
+    return losses
 
 
 def read_learning_curve(folder: Path) -> LearningCurve:

@@ -146,13 +146,19 @@ def _shown_run(row: Row) -> Row:
     return {
         "run": row["run"],
         "trained on": row["pairs"],
-        "model": row["model"],
+        "model": _model(row["model"]),
         "train pairs": row["train_pairs"],
         "accuracy": accuracy,
         "tested on": row["tested_on"],
         "MB": _megabytes(row),
         "finished": row["finished"],
     }
+
+
+def _model(spec: str | None) -> str | None:
+    """SPEC of a model, that of another run's model in short."""
+    path = Path(spec or "")
+    return f"run:{path.parent.name}" if path.name == "model" and path.parent.name else spec
 
 
 def _megabytes(row: Row) -> str | None:

@@ -27,6 +27,8 @@ HARD_TEST = "hard-test"
 """Name of the frozen pair set that all recipes are tested on."""
 EXTERNAL = "external"
 """Recipe of a pair set that was imported: judgements that no votes of Reddit made."""
+VOTES_RECIPE = "votes"
+"""Recipe of a pair set that was made from the votes of an arena."""
 SPLITS = ("train", "validation", "test")
 TEXTS = ("prompt", "chosen", "rejected")
 PAIRS_FILE = "pairs.parquet"
@@ -104,8 +106,13 @@ def require_votes(pairs: PairSet, purpose: str) -> None:
         purpose: what was asked for, as the subject of a sentence.
 
     Raises:
-        CallError: the set was imported.
+        CallError: the set was imported, or made from votes of an arena.
     """
+    if pairs.manifest["recipe"]["name"] == VOTES_RECIPE:
+        raise CallError(
+            f"{purpose} needs Reddit's votes, times and authors, and {pairs.name} holds votes of an arena.",
+            "See how far length agrees with the raters: `lurker arena results ARENA`.",
+        )
     if pairs.manifest["recipe"]["name"] == EXTERNAL:
         raise CallError(
             f"{purpose} needs Reddit's votes, times and authors, and {pairs.name} holds judgements from outside.",

@@ -2,7 +2,9 @@
 
 import html
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -12,8 +14,14 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from lurker.decimals import MINUS
+
 PIPE_COLUMNS = 160
 """Width of a table if stdout is not a terminal: wide enough that no figure wraps."""
+WIDE = 60
+"""Columns from which on a row that fits no table is a line of its first value and one of the others."""
+HYPHEN_AS_MINUS = re.compile(r"(?<![\w.,-])-(?=\.?\d)")
+"""A hyphen that a number begins with."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,8 +65,10 @@ class ResultTable:
         if self.rows:
             tables = (self._rich_table(), self._rich_table(box=None, padding=(0, 2, 0, 0)))
             unlimited = console.options.update(width=10_000)
-            fitting = (one for one in tables if Measurement.get(console, unlimited, one).minimum <= console.width)
-            console.print(next(fitting, _records(self.rows)))
+            sizes = [Measurement.get(console, unlimited, one) for one in tables]
+            whole = [one for one, size in zip(tables, sizes, strict=True) if size.maximum <= console.width]
+            folded = [one for one, size in zip(tables, sizes, strict=True) if size.minimum <= console.width]
+            console.print(next(iter([*whole, *folded]), _records(self.rows, console.width)))
         if self.note:
             console.print(self.note, soft_wrap=is_one_line)
 
@@ -72,10 +82,21 @@ class ResultTable:
         return table
 
 
-def _records(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows one below the other, for a terminal too narrow for a table."""
+def _records(rows: Sequence[Mapping[str, Any]], columns: int) -> str:
+    """The rows one below the other, for a terminal too narrow for a table: in lines, or one line per value."""
+    if columns >= WIDE:
+        return "\n".join(f"{cell(next(iter(row.values())))}\n{_other_values(row, columns)}" for row in rows)
     width = max(len(name) for name in rows[0])
     return "\n\n".join("\n".join(f"  {name:<{width}}  {cell(value)}" for name, value in row.items()) for row in rows)
+
+
+def _other_values(row: Mapping[str, Any], columns: int) -> str:
+    """All values of a row but the first, each after its name, indented; short values are not broken."""
+    glue = "\N{NO-BREAK SPACE}"
+    parts = [f"{name} {cell(value)}" for name, value in list(row.items())[1:]]
+    parts = [part.replace(" ", glue) if len(part) < columns // 2 else part for part in parts]
+    lines = textwrap.fill(" · ".join(parts), columns - 4, break_on_hyphens=False)
+    return textwrap.indent(lines, "    ").replace(glue, " ")
 
 
 class Displayed:
@@ -117,11 +138,15 @@ def show(table: ResultTable) -> None:
 
 
 def cell(value: Any) -> str:
-    """A value as shown in a table: fractions with three digits, whole numbers with thousands separators."""
+    """A value as shown in a table: three digits of a fraction, thousands separators, a true minus."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:,.3f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    text = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return true_minus(text)
+
+
+def true_minus(text: str) -> str:
+    """A text whose negative numbers begin with a minus, not with a hyphen."""
+    return HYPHEN_AS_MINUS.sub(MINUS, text)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lurker.arguments import as_list, as_path
+from lurker.comparison import Comparison
 from lurker.config import fingerprint
 from lurker.errors import CallError
 from lurker.pair_sets import (
@@ -19,7 +20,7 @@ from lurker.pair_sets import (
 )
 from lurker.workspace import AnyWorkspace, Workspace, as_workspace
 from rm.evaluation.baselines import BASELINES, Which, require_which
-from rm.evaluation.compare import Comparison, compare_runs
+from rm.evaluation.compare import compare_runs
 from rm.evaluation.diagnose import Diagnosis, diagnose_run
 from rm.evaluation.evaluate_run import Evaluation
 from rm.experiments.ceiling import ceiling

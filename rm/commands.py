@@ -191,7 +191,7 @@ def compare_command(
 
     comparison = api.compare(first, second, read_pair_set(workspace, pairs), split)
     if as_json:
-        print_json(asdict(comparison))
+        print_json(asdict(comparison) | {"sentence": comparison.sentence})
     else:
         show(comparison.table())
 

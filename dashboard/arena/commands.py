@@ -165,6 +165,30 @@ def raters(
 
 
 @app.command()
+def simulate(
+    ctx: typer.Context,
+    arena: str = ARENA,
+    n_raters: int = typer.Option(20, "--raters", min=1, help="Simulated raters."),
+    n_votes: int = typer.Option(100, "--votes", min=1, help="Votes of each, at most."),
+    careful_share: float = typer.Option(
+        0.7, min=0, max=1, help="Share of careful raters; the others are careless, side-biased and contrarian in turn."
+    ),
+    seed: int = typer.Option(0, min=0, help="Draws the raters and their votes."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Let raters of known reliability vote on a simulated Reddit, to try everything that follows."""
+    from dashboard.arena.simulate import simulate_raters
+    from lurker.votes.arenas import open_arena
+
+    place = open_arena(open_workspace(ctx.obj), arena)
+    n_written = simulate_raters(place, n_raters, n_votes, careful_share=careful_share, seed=seed)
+    if as_json:
+        print_json({"arena": arena, "raters": n_raters, "votes": n_written})
+        return
+    typer.echo(f"{n_written:,} votes by {n_raters:,} simulated raters. Next: `lurker arena results {arena}`.")
+
+
+@app.command()
 def export(
     ctx: typer.Context,
     arena: str = ARENA,

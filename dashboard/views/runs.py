@@ -1,45 +1,130 @@
-"""Runs page: the learning curve of a run, drawn again while it trains."""
+"""Runs page: every run with its state, and one run's learning curve, drawn again while it trains."""
 
+import time
+
+import polars as pl
 import streamlit as st
 
 from dashboard import layout
+from dashboard.figures import show_figure
+from dashboard.runs import calibration_error, changed, config_differences, over_seeds, run_rows, seconds_left, state
 from lurker import charts
-from lurker.learning_curves import read_learning_curve
-from lurker.listings import CONFIG, RESULT
+from lurker.charts.figure import Figure
+from lurker.decimals import decimal, interval
+from lurker.errors import LurkerError
+from lurker.learning_curves import LearningCurve, read_learning_curve
+from lurker.listings import RESULT
 from lurker.workspace import Workspace
 
 HOW_TO = "lurker rm train balanced --model scratch-50k"
 REDRAW_S = 3.0
+NOTHING = "no other run"
 
 
 def render() -> None:
-    """Draw one run: its row of `lurker rm list`, losses and validation accuracy by step."""
-    workspace = layout.start_page("Runs", "How a model learned, or is learning.")
-    newest = sorted(
-        workspace.names("runs", CONFIG),
-        key=lambda name: (workspace.folder("runs", name) / CONFIG).stat().st_mtime,
-        reverse=True,
-    )
-    if not newest:
+    """Draw the table of runs, then one of them: losses, accuracy, remaining time, and how its configuration differs."""
+    workspace = layout.open_page()
+    rows, problems = run_rows(workspace)
+    if rows.is_empty():
+        layout.header("Runs", "How models learned, or are learning.")
         layout.show_missing("There is no run yet.", [layout.BUILD_PAIRS, HOW_TO])
         return
-    name = layout.select_in_url(st.columns([6, 6])[0], "Run", newest, "run")
+    counts = dict(rows.group_by("state").len().iter_rows())
+    states = [f"{counts[name]:,} {name}" for name in ("training", "stale", "finished", "broken") if name in counts]
+    layout.header("Runs", " · ".join(states))
+    for problem in problems:
+        st.warning(layout.escape_with_code(problem), icon=":material/broken_image:")
+    _table(rows)
+    names = rows["run"].to_list()
+    left, right = st.columns(2)
+    name = layout.select_in_url(left, "Run", names, "run")
+    other = right.selectbox("Its configuration against", [NOTHING, *(run for run in names if run != name)], key="other")
     is_finished = (workspace.folder("runs", name) / RESULT).exists()
     st.fragment(_curve, run_every=None if is_finished else REDRAW_S)(workspace, name)
+    try:
+        _facts(workspace, name, str(other))
+    except LurkerError as error:
+        layout.show_errors([error])
+
+
+def _table(rows: pl.DataFrame) -> None:
+    by_seed = st.toggle("A row for every seed", key="by_seed", bind="query-params")
+    shown = rows if by_seed else over_seeds(rows)
+    figures = [
+        "–" if value is None else interval(value, low, high)
+        for value, low, high in shown.select("accuracy", "accuracy_low", "accuracy_high").iter_rows()
+    ]
+    shown = shown.with_columns(
+        interval=pl.Series(figures, dtype=pl.String), changed=pl.from_epoch(pl.col("changed").cast(pl.Int64))
+    )
+    first = ["run", "state", "pairs", "model", "train_pairs", "seed" if by_seed else "n_seeds"]
+    st.dataframe(
+        shown.select(*first, "tested_on", "interval", "losses", "changed"),
+        width="stretch",
+        height=min(400, 38 + 35 * shown.height),
+        hide_index=True,
+        column_config={
+            "pairs": "trained on",
+            "train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
+            "n_seeds": "seeds",
+            "tested_on": "tested on",
+            "interval": "accuracy [95 %]",
+            "losses": st.column_config.LineChartColumn("validation loss"),
+            "changed": st.column_config.DatetimeColumn("last change (UTC)", format="YYYY-MM-DD HH:mm"),
+        },
+    )
 
 
 def _curve(workspace: Workspace, name: str) -> None:
     folder = workspace.folder("runs", name)
     curve = read_learning_curve(folder)
-    state = "finished" if (folder / RESULT).exists() else "unfinished"
-    st.caption(f"**{layout.escape(name)}** is {state}, {len(curve.steps):,} steps. `lurker rm show {name}`")
+    now = "finished" if (folder / RESULT).exists() else state(folder, "unfinished")
+    st.markdown(f"**{layout.escape(name)}** is {now}: {_progress(name, curve, now, changed(folder))}")
     if not curve.steps:
         layout.show_missing("It has no step yet.", [f"lurker rm show {name}"])
         return
+    rows = pl.DataFrame(curve.rows(), infer_schema_length=None)
+    losses = Figure(
+        "losses", "validation", "Log loss by step", "Training and validation", charts.learning_losses(curve)
+    )
+    if rows.is_empty() or rows["validation_accuracy"].null_count() == rows.height:
+        show_figure(losses, name, rows)
+        return
     left, right = st.columns(2)
-    left.altair_chart(charts.learning_losses(curve), width="stretch", key="losses")
-    if any(row["validation_accuracy"] is not None for row in curve.rows()):
-        right.altair_chart(charts.learning_accuracy(curve), width="stretch", key="accuracy")
+    with left:
+        show_figure(losses, name, rows)
+    with right:
+        on = "On the validation pairs, which choose the best step"
+        figure = Figure("accuracy", "validation", "Accuracy by step", on, charts.learning_accuracy(curve))
+        show_figure(figure, name, rows)
+
+
+def _progress(name: str, curve: LearningCurve, now: str, last_change: float) -> str:
+    """Steps done, and the remaining time at the pace since the page was opened."""
+    done, planned = len(curve.steps), curve.planned_steps
+    words = f"{done:,} steps" if planned is None or now == "finished" else f"{done:,} of {planned:,} steps"
+    if now == "stale":
+        silence = layout.duration(int(time.time() - last_change))
+        return f"{words}, no line for {silence}. Start it again with the same command to resume."
+    if now != "training":
+        return words
+    looks: list[tuple[float, int]] = st.session_state.setdefault(f"looks-{name}", [])
+    looks.append((time.time(), done))
+    left = seconds_left(looks, planned)
+    return words if left is None else f"{words}, about {layout.duration(int(left))} left at this pace"
+
+
+def _facts(workspace: Workspace, name: str, other: str) -> None:
+    errors = calibration_error(workspace, name)
+    if errors:
+        words = ", ".join(f"{decimal(error)} on {where}" for where, error in errors.items())
+        st.caption(f"Expected calibration error: {layout.escape(words)}.")
+    elif (workspace.folder("runs", name) / RESULT).exists():
+        st.caption(f"Calibration and strata: `lurker rm diagnose {name}`.")
+    if other != NOTHING:
+        differing = config_differences(workspace, name, other)
+        st.markdown(f"**{differing.height:,} fields of the configurations differ**")
+        st.dataframe(differing.rename({"first": name, "second": other}), width="stretch", hide_index=True)
 
 
 if __name__ == "__main__":

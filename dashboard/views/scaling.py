@@ -1,126 +1,156 @@
-"""Scaling page: accuracy against data size and model size."""
+"""Scaling page: accuracy against data, model size or time, and what the command concluded."""
 
 import polars as pl
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import documents, experiments, layout
+from dashboard.documents import ScalingFit
+from dashboard.figures import show_figure
 from dashboard.parquet import version
 from lurker import charts
+from lurker.charts.figure import Figure
+from lurker.charts.look import largest
+from lurker.charts.scaling import NAMES, SHORTCUTS
+from lurker.decimals import decimal
 from lurker.errors import LurkerError
 from lurker.pair_sets import pair_set_names
 from lurker.workspace import Workspace
 
-HOW_TO = "lurker experiment scaling matched --models scratch-50k,scratch-200k --sizes 500,1000,2000 --seeds 3"
+HOW_TO = "lurker experiment scaling balanced --models scratch-50k,scratch-200k --sizes 500,1000,2000,4000 --seeds 3"
+AXES = {"data": "n_train_pairs", "model size": "n_parameters", "time": "train_time_s"}
 
 
 def render() -> None:
-    """Draw one experiment: filters, two charts, a table."""
-    workspace = layout.start_page("Scaling", "How accuracy grows with data and model size.")
+    """Draw one experiment: the sentence, one chart, predictions against what came, and a table."""
+    workspace = layout.open_page()
     names = experiments.experiment_names(workspace, "scaling")
     if not names:
+        layout.header("How accuracy grows", "With data, with model size, with time")
         commands = [HOW_TO] if pair_set_names(workspace) else [layout.BUILD_PAIRS, HOW_TO]
         layout.show_missing("There is no finished scaling experiment yet.", commands)
         return
-    left, right = st.columns([1, 3])
+    head = st.container()
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
     name = layout.select_in_url(left, "Experiment", names, "scaling_experiment")
+    axis = right.segmented_control(
+        "Against", list(AXES), default="data", required=True, key="scaling_axis", bind="query-params"
+    )
     try:
         file = version(experiments.experiment_file(workspace, name, "scaling"))
         curve = experiments.scaling_curve(file)
         cells = experiments.scaling_cells(file)
         fit = documents.scaling_fit(workspace, name)
     except LurkerError as error:
+        with head:
+            layout.header("How accuracy grows", name)
         layout.show_errors([error])
         return
-    if curve.filter(~pl.col("is_baseline")).is_empty():
+    models = curve.filter(~pl.col("is_baseline"))
+    if models.is_empty():
+        with head:
+            layout.header("How accuracy grows", name)
         layout.show_missing(f"The experiment {name!r} has no model yet.", [HOW_TO])
         return
-    curve = _filter(curve, right)
-    truth = _truth(workspace, curve)
-    if curve.filter(~pl.col("is_baseline")).is_empty():
-        st.info("Choose at least one model and one data size.")
-        return
-    if fit is not None:
-        st.markdown(f"**{layout.escape(fit.sentence)}** {layout.escape(fit.left_out)}")
-    left, right = st.columns(2, gap="large")
-    by_data = charts.accuracy_by_data(curve, truth, None if fit is None else fit.curve)
-    left.altair_chart(by_data, width="stretch", key="accuracy_by_data")
-    right.altair_chart(charts.accuracy_by_parameters(curve), width="stretch", key="accuracy_by_parameters")
-    st.caption(_reading_note(curve, cells, is_fitted=fit is not None and not fit.curve.is_empty()))
-    _table(curve, name)
+    with head:
+        layout.header("How accuracy grows", _subtitle(cells, models))
+        if fit is not None:
+            st.markdown(f"**{layout.escape(fit.sentence)}** {layout.escape(fit.left_out)}")
+    _chart(workspace, name, curve, fit, str(axis))
+    if fit is not None and not fit.figures.is_empty():
+        _fitted(fit)
+    _table(curve)
 
 
-def _filter(curve: pl.DataFrame, column: DeltaGenerator) -> pl.DataFrame:
-    """The rows of the models and data sizes that the reader selects."""
-    models = curve.filter(~pl.col("is_baseline"))["predictor"].unique(maintain_order=True).to_list()
-    sizes = [f"{n:,}" for n in sorted(curve.filter(~pl.col("is_baseline"))["n_train_pairs"].unique())]
-    model_column, size_column = column.columns([6, 5])
-    kept_models = model_column.pills(
-        "Models", models, selection_mode="multi", default=models, key="scaling_models", bind="query-params"
-    )
-    kept_sizes = size_column.pills(
-        "Training pairs", sizes, selection_mode="multi", default=sizes, key="scaling_sizes", bind="query-params"
-    )
-    n_pairs = [int(size.replace(",", "")) for size in kept_sizes]
-    is_kept = pl.col("is_baseline") | pl.col("predictor").is_in(kept_models)
-    return curve.filter(is_kept & pl.col("n_train_pairs").is_in(n_pairs))
+def _subtitle(cells: pl.DataFrame, models: pl.DataFrame) -> str:
+    n, n_posts = cells.select(pl.col("n_test_pairs", "n_test_posts").max()).row(0)
+    n_seeds = int(largest(models["n_seeds"]))
+    luck = "1 seed: intervals hold the test posts only" if n_seeds == 1 else f"up to {n_seeds} seeds"
+    trained, tested = cells["pairs"][0], cells["test_pairs"][0]
+    return f"Trained on {trained}, tested on {tested} ({n:,} pairs of {n_posts:,} posts) · {luck}"
 
 
-def _truth(workspace: Workspace, curve: pl.DataFrame) -> float | None:
-    """Accuracy of the simulator's truth on the test pairs, if it is known and the reader wants it drawn."""
-    if curve.is_empty():
-        return None
+def _chart(workspace: Workspace, name: str, curve: pl.DataFrame, fit: ScalingFit | None, axis: str) -> None:
+    test = str(curve["test_pairs"][0])
+    note = "Bands: 95 % intervals of the test posts and the seeds; hover a point for its figures."
+    if axis == "model size":
+        if curve["n_parameters"].drop_nulls().n_unique() < 2:
+            st.info("Only one model size: add another with `--models`.")
+            return
+        figure = Figure(
+            "by-size", test, "Accuracy against model size", _tested(curve), charts.accuracy_by_parameters(curve), note
+        )
+    else:
+        is_fitted = fit is not None and not fit.curve.is_empty() and AXES[axis] in fit.curve.columns
+        if is_fitted and fit is not None:
+            note += " Dashed in the colour of a model: its fitted curve."
+        chart = charts.accuracy_by_data(
+            curve,
+            _truth(workspace, test),
+            fit.curve if is_fitted and fit is not None else None,
+            AXES[axis],
+            shortcuts=False,
+        )
+        note += _shortcuts_in_words(curve)
+        what = "training pairs" if axis == "data" else "training time, on the machines that trained them"
+        figure = Figure(f"by-{axis}", test, f"Accuracy against {what}", _tested(curve), chart, note)
+    show_figure(figure, name, curve)
+
+
+def _tested(curve: pl.DataFrame) -> str:
+    return f"On {curve['test_pairs'][0]}, {int(largest(curve['n_test_pairs'])):,} pairs; the same pairs at every point"
+
+
+def _truth(workspace: Workspace, test: str) -> float | None:
+    """Accuracy of the simulator's truth on the test pairs, if it is known."""
     try:
-        truth = documents.audit(workspace, curve["test_pairs"][0]).truth
-    except LurkerError:  # the audit page shows the error; here only the line is left out
+        truth = documents.audit(workspace, test).truth
+    except LurkerError:  # the page of data shows the error; here only the line is left out
         return None
-    if truth is None:
-        return None
-    shown = st.toggle("Show the simulator's truth", value=True, key="scaling_truth", bind="query-params")
-    return truth[0] if shown else None
+    return None if truth is None else truth[0]
 
 
-def _reading_note(curve: pl.DataFrame, cells: pl.DataFrame, *, is_fitted: bool) -> str:
-    test_pairs, train_pairs = layout.escape(cells["test_pairs"][0]), layout.escape(cells["pairs"][0])
-    n_test_pairs, n_seeds = curve.select(pl.col("n_test_pairs", "n_seeds").max()).row(0)
-    return (
-        f"Trained on **{train_pairs}**, tested on **{test_pairs}** ({n_test_pairs:,} pairs). "
-        f"Points are means over up to {n_seeds} seeds; bands are 95 % intervals of the test posts and the seeds, apart "
-        "in the table. All seeds are tested on the same pairs, so more seeds narrow their own part only. Grey lines "
-        "are baselines"
-        f"{', dashed lines in the colour of a model its fitted curve' if is_fitted else ''}."
-    )
+def _shortcuts_in_words(curve: pl.DataFrame) -> str:
+    """The baselines that read no text, in place of lines along the bottom."""
+    drawn = curve.filter(pl.col("predictor").is_in(SHORTCUTS))
+    if drawn.is_empty():
+        return ""
+    last = drawn.sort("n_train_pairs").group_by("predictor", maintain_order=True).last()
+    words = [f"{NAMES[row['predictor']]} {decimal(row['accuracy'])}" for row in last.iter_rows(named=True)]
+    return f" Not drawn, as they read no text: {', '.join(words)}."
 
 
-def _table(curve: pl.DataFrame, name: str) -> None:
-    st.subheader("Table")
-    st.dataframe(
-        curve.drop("test_pairs"),
-        width="stretch",
-        hide_index=True,
-        column_config={
-            "is_baseline": st.column_config.CheckboxColumn("baseline"),
-            "n_parameters": st.column_config.NumberColumn("parameters", format="localized"),
-            "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
-            "n_test_pairs": st.column_config.NumberColumn("test pairs", format="localized"),
-            "n_seeds": st.column_config.NumberColumn("seeds"),
-            "n_tokens": st.column_config.NumberColumn("tokens read", format="localized"),
-            "train_time_s": st.column_config.NumberColumn("training (s)", format="%.1f"),
-            **{
-                column: st.column_config.NumberColumn(title, format="%.3f")
-                for column, title in {
-                    "accuracy": "accuracy",
-                    "accuracy_low": "95 % from",
-                    "accuracy_high": "to",
-                    "by_posts": "± posts",
-                    "by_seeds": "± seeds",
-                    "lowest_seed": "lowest seed",
-                    "highest_seed": "highest seed",
-                }.items()
+def _fitted(fit: ScalingFit) -> None:
+    """Draw what the fit says: parameters, gains, and predictions of what was held out against what came."""
+    with st.expander("The fitted curve: parameters, gains, and predictions against what came"):
+        st.dataframe(fit.figures, width="stretch", hide_index=True)
+
+
+def _table(curve: pl.DataFrame) -> None:
+    with st.expander("As a table"):
+        shares = {
+            "accuracy": "accuracy",
+            "accuracy_low": "95 % from",
+            "accuracy_high": "to",
+            "by_posts": "± posts",
+            "by_seeds": "± seeds",
+            "lowest_seed": "lowest seed",
+            "highest_seed": "highest seed",
+        }
+        st.dataframe(
+            curve.drop("test_pairs"),
+            width="stretch",
+            hide_index=True,
+            column_config={
+                "is_baseline": st.column_config.CheckboxColumn("baseline"),
+                "n_parameters": st.column_config.NumberColumn("parameters", format="localized"),
+                "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
+                "n_test_pairs": st.column_config.NumberColumn("test pairs", format="localized"),
+                "n_seeds": st.column_config.NumberColumn("seeds"),
+                "n_tokens": st.column_config.NumberColumn("tokens read", format="localized"),
+                "train_time_s": st.column_config.NumberColumn("training (s)", format="%.1f"),
+                **{name: st.column_config.NumberColumn(title, format="%.3f") for name, title in shares.items()},
             },
-        },
-    )
-    st.download_button("Download CSV", curve.write_csv(), f"{name}-scaling.csv", "text/csv", icon=":material/download:")
+        )
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def build_pairs(
         manifest |= _provenance(selected, measured, rules) | {"settings": _settings(recipe), "hard_test": hard_test}
         write_json(manifest, target / MANIFEST)
     if n_nsfw := _n_nsfw_dropped(workspace):
-        say(f"{n_nsfw:,} rows marked over 18 are not in it: ingest left them out (`--keep-nsfw` reads them).")
+        say(f"{n_nsfw:,} rows marked over 18 are not in this set: ingest left them out (`--keep-nsfw` reads them).")
     say(f"Wrote {manifest['n_pairs']:,} pairs to {target}. Next: `lurker pairs audit {name}`.")
     return manifest
 

@@ -3,13 +3,13 @@
 Accuracies are shares, 0–1, where 0.5 is chance. Baselines, confounders and models look the same in every chart.
 """
 
-from lurker.charts.audit import ledger_waterfall, love_plot, probe_intervals
+from lurker.charts.audit import ledger_bars, love_plot, probe_intervals
 from lurker.charts.ceiling import ceiling_intervals
 from lurker.charts.community_map import community_correlations, community_map
 from lurker.charts.few_shot import few_shot_curves
+from lurker.charts.findings import leaks, learned
 from lurker.charts.learning import learning_accuracy, learning_losses
 from lurker.charts.looks import reliability
-from lurker.charts.overview import reach
 from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
 from lurker.charts.scaling import accuracy_by_data, accuracy_by_parameters
 from lurker.charts.search import search_excess
@@ -22,12 +22,13 @@ __all__ = [
     "community_correlations",
     "community_map",
     "few_shot_curves",
+    "leaks",
+    "learned",
     "learning_accuracy",
     "learning_losses",
-    "ledger_waterfall",
+    "ledger_bars",
     "love_plot",
     "probe_intervals",
-    "reach",
     "recipe_accuracy",
     "recipe_correlations",
     "recipe_figures",

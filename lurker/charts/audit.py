@@ -4,9 +4,12 @@ import altair as alt
 import polars as pl
 
 from lurker.charts.look import (
-    BLUE,
-    GREY,
-    VERMILION,
+    BASELINE,
+    INK,
+    LEAK,
+    RULE_PX,
+    TASTE,
+    TEXT,
     accuracy_axis,
     accuracy_tooltips,
     colours,
@@ -14,6 +17,7 @@ from lurker.charts.look import (
     layered,
     marker,
     shapes,
+    share_axis,
 )
 from lurker.confounders import CONFOUNDER_NAMES
 
@@ -37,11 +41,12 @@ def probe_intervals(probes: pl.DataFrame) -> alt.LayerChart:
         sees=pl.col("confounders").replace(CONFOUNDER_NAMES), row=pl.format("{} · {}", "pairs", "probe")
     )
     rows = [f"{name} · {kind}" for name in names for kind in kinds]
-    axis = accuracy_axis(shown, "accuracy at predicting the winner (0.5 is chance)", room=0.02)
+    axis = accuracy_axis(shown, "accuracy at predicting the winner (.5 is chance)", room=0.02)
+    legend = alt.Legend() if len(names) > 1 else None
     base = alt.Chart(shown).encode(
         y=alt.Y("sees:N", sort=seen, title="the probe sees", axis=alt.Axis(labelFontSize=13, labelLimit=200)),
         yOffset=alt.YOffset("row:N", sort=rows, scale=alt.Scale(paddingOuter=1)),
-        color=alt.Color("pairs:N", title="pair set", scale=colours(names)),
+        color=alt.Color("pairs:N", title="pair set", scale=colours(names), legend=legend),
     )
     tooltips = [
         alt.Tooltip("pairs:N", title="pair set"),
@@ -52,11 +57,11 @@ def probe_intervals(probes: pl.DataFrame) -> alt.LayerChart:
         alt.Tooltip("n_posts:Q", title="posts", format=","),
     ]
     shape = alt.Shape(
-        "probe:N", title="probe", scale=shapes(kinds), legend=alt.Legend(symbolFillColor=GREY, symbolStrokeColor=GREY)
+        "probe:N", title="probe", scale=shapes(kinds), legend=alt.Legend(symbolFillColor=TEXT, symbolStrokeColor=TEXT)
     )
     return layered(
         marker(0.5, axis),
-        base.mark_rule(strokeWidth=2.5).encode(x=axis("accuracy_low"), x2="accuracy_high:Q"),
+        base.mark_rule(strokeWidth=RULE_PX).encode(x=axis("accuracy_low"), x2="accuracy_high:Q"),
         base.mark_point(filled=True, size=90, opacity=1).encode(x=axis("accuracy"), shape=shape, tooltip=tooltips),
     ).properties(height=60 + len(seen) * max(56, 15 * len(rows)), title="What shortcuts alone predict")
 
@@ -81,7 +86,7 @@ def love_plot(differences: pl.DataFrame) -> alt.LayerChart:
     def axis(column: str) -> alt.X:
         title = "|standardised mean difference| of chosen and rejected"
         scale = alt.Scale(domain=[-0.02 * top, top], nice=False)
-        return alt.X(f"{column}:Q", title=title, scale=scale, axis=alt.Axis(format=".2f", tickCount=8))
+        return alt.X(f"{column}:Q", title=title, scale=scale, axis=share_axis(tickCount=8))
 
     points = alt.Chart(shown).mark_point(filled=True, size=110, opacity=0.95)
     return layered(
@@ -96,37 +101,43 @@ def love_plot(differences: pl.DataFrame) -> alt.LayerChart:
     ).properties(height=70 + 32 * len(confounders), title="Balance of the confounders")
 
 
-def ledger_waterfall(ledger: pl.DataFrame, stage: str) -> alt.LayerChart:
-    """Input, what each rule dropped, and what was kept, for one stage of the ledger.
+def ledger_bars(ledger: pl.DataFrame) -> alt.LayerChart:
+    """Input, what each rule dropped, and what was kept, of every stage, on one log scale.
 
     Args:
-        ledger: columns stage, step, n, start, end.
-        stage: one of its stages.
+        ledger: columns stage, step, n.
     """
-    steps = ledger.filter(pl.col("stage") == stage)
-    total = max(1, int(steps["n"][0]))
     kinds = ["input", "dropped", "kept"]
-    is_drop = ~pl.col("step").is_in(["input", "kept"])
+    totals = ledger.group_by("stage", maintain_order=True).agg(total=pl.col("n").first())
+    steps = ledger.join(totals, on="stage", maintain_order="left").filter(
+        (pl.col("n") > 0) | (pl.col("step") == "kept")
+    )
     labels = [
-        {"input": f"{n:,}", "kept": f"{n:,} ({n / total:.1%})"}.get(step, f"−{n:,} ({n / total:.1%})")
-        for step, n in steps.select("step", "n").iter_rows()
+        f"{n:,}" if step == "input" else f"{'' if step == 'kept' else '−'}{n:,}  ({n / max(1, total):.1%})"
+        for step, n, total in steps.select("step", "n", "total").iter_rows()
     ]
+    is_drop = ~pl.col("step").is_in(["input", "kept"])
     steps = steps.with_columns(
-        kind=pl.when(is_drop).then(pl.lit("dropped")).otherwise(pl.col("step")),
+        row=pl.format("{}: {}", "stage", pl.col("step").str.replace_all("_", " ")),
+        kind=pl.when(is_drop).then(pl.lit("dropped")).otherwise("step"),
         label=pl.Series(labels, dtype=pl.String),
-        step=pl.col("step").str.replace_all("_", " "),
+        least=pl.lit(1),
+        shown=pl.max_horizontal("n", pl.lit(1)),
     )
-    scale = alt.Scale(domain=[0, total * 1.75], nice=False)
+    top = max(10.0, largest(steps["n"])) ** 1.25
+    x = alt.Scale(type="log", domain=[1, top], nice=False)
+    axis = alt.Axis(format="~s", grid=True, tickCount=6)
     base = alt.Chart(steps).encode(
-        y=alt.Y("step:N", sort=steps["step"].to_list(), title=None, axis=alt.Axis(labelLimit=240))
+        y=alt.Y("row:N", sort=steps["row"].to_list(), title=None, axis=alt.Axis(labelLimit=420, labelFontSize=13))
     )
-    colour = alt.Color("kind:N", legend=None, scale=alt.Scale(domain=kinds, range=[GREY, VERMILION, BLUE]))
-    bars = base.mark_bar(cornerRadius=2, height={"band": 0.66}).encode(
-        x=alt.X("start:Q", title=stage, scale=scale, axis=alt.Axis(format="~s", tickCount=5)),
-        x2="end:Q",
-        color=colour,
-        tooltip=[alt.Tooltip("step:N", title="rule"), alt.Tooltip("n:Q", title=stage, format=",")],
+    scale = alt.Scale(domain=kinds, range=[BASELINE, LEAK, TASTE])
+    bars = base.mark_bar(cornerRadius=2, height={"band": 0.62}).encode(
+        x=alt.X("least:Q", title="rows (log scale)", scale=x, axis=axis),
+        x2="shown:Q",
+        color=alt.Color("kind:N", title=None, scale=scale, legend=alt.Legend(orient="top")),
+        tooltip=["stage:N", alt.Tooltip("step:N", title="rule"), alt.Tooltip("n:Q", title="rows", format=",")],
     )
-    text = base.mark_text(align="left", dx=6, color=GREY, fontSize=12)
-    labelled = text.encode(x=alt.X("end:Q", scale=scale), text="label:N")
-    return layered(bars, labelled).properties(height=60 + 32 * steps.height, title=f"The ledger of {stage}")
+    text = base.mark_text(align="left", dx=6, color=INK, fontSize=12).encode(
+        x=alt.X("shown:Q", scale=x), text="label:N"
+    )
+    return layered(bars, text).properties(height=40 + 24 * steps.height, title="The ledger")

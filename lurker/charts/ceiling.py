@@ -3,16 +3,7 @@
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import (
-    AMBER,
-    BLUE,
-    GREY,
-    VERMILION,
-    HorizontalAxis,
-    accuracy_axis,
-    layered,
-    marker,
-)
+from lurker.charts.look import GREEN, LEAK, TASTE, TEXT, HorizontalAxis, accuracy_axis, layered, marker
 
 KINDS = {"vote": "vote ceiling", "text": "text ceiling"}
 ROW_PX = 34
@@ -32,7 +23,7 @@ def ceiling_intervals(ceilings: pl.DataFrame, best_model: float | None = None) -
     shown = ends.with_columns(row=pl.format("{} · {}", "ceiling", "estimator"), kind=pl.col("ceiling").replace(KINDS))
     rows = shown["row"].to_list()
     axis = accuracy_axis(shown, "accuracy (0.5 is chance)", room=0.02)
-    scale = alt.Scale(domain=list(KINDS.values()), range=[BLUE, AMBER])
+    scale = alt.Scale(domain=list(KINDS.values()), range=[TASTE, GREEN])
     tooltips = [
         alt.Tooltip("estimator:N"),
         alt.Tooltip("kind:N", title="ceiling"),
@@ -69,6 +60,6 @@ def _best_model(accuracy: float, axis: HorizontalAxis) -> list[alt.Chart]:
     line = alt.Chart(pl.DataFrame({"accuracy": [accuracy], "label": [f"best model {accuracy:.3f}"]}))
     label = alt.Text("label:N")
     return [
-        line.mark_rule(color=VERMILION, strokeWidth=1.5).encode(x=axis("accuracy")),
-        line.mark_text(color=GREY, align="left", dx=5, baseline="top", y=2).encode(x=axis("accuracy"), text=label),
+        line.mark_rule(color=LEAK, strokeWidth=1.5).encode(x=axis("accuracy")),
+        line.mark_text(color=TEXT, align="left", dx=5, baseline="top", y=2).encode(x=axis("accuracy"), text=label),
     ]

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import BLUE, layered
+from lurker.charts.look import TASTE, layered
 from lurker.charts.transfer import DARK_INK, LIGHT_INK
 
 SIDE_PX = 380
@@ -74,6 +74,6 @@ def _plane(found: Mapping[str, Any]) -> alt.LayerChart:
     )
     title = f"Near: models that rank alike ({100 * found['shown']:.0f} % of squared distances shown)"
     return layered(
-        base.mark_circle(size=90, color=BLUE, opacity=1).encode(tooltip=["community:N"]),
+        base.mark_circle(size=90, color=TASTE, opacity=1).encode(tooltip=["community:N"]),
         base.mark_text(dy=-13, fontSize=12).encode(text="community:N"),
     ).properties(title=title)

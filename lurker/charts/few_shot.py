@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import GREY, SERIES, largest, layered, shapes, smallest
+from lurker.charts.look import BASELINE, SERIES, TEXT, largest, layered, shapes, share_axis, smallest
 
 HEIGHT_PX = 420
 LABELS = {"tfidf": "TF-IDF alone", "length": "the longer one", "both": "time + length"}
@@ -43,7 +43,7 @@ def _colours(points: pl.DataFrame, names: Sequence[str]) -> alt.Scale:
     baselines = set(points.filter("is_baseline")["series"])
     starts = [name for name in names if name not in baselines]
     named = {name: SERIES[place % len(SERIES)] for place, name in enumerate(starts)}
-    return alt.Scale(domain=list(names), range=[named.get(name, GREY) for name in names])
+    return alt.Scale(domain=list(names), range=[named.get(name, BASELINE) for name in names])
 
 
 def _lines(points: pl.DataFrame, names: Sequence[str], edge: float, bought: Sequence[int]) -> alt.LayerChart:
@@ -66,7 +66,7 @@ def _lines(points: pl.DataFrame, names: Sequence[str], edge: float, bought: Sequ
         legend=alt.Legend(orient="top", columns=2, labelLimit=260),
     )
     base = alt.Chart(points).encode(x=x, color=colour)
-    y = alt.Y("accuracy:Q", title="accuracy on the target", scale=y_scale, axis=alt.Axis(format=".2f"))
+    y = alt.Y("accuracy:Q", title="accuracy on the target", scale=y_scale, axis=share_axis())
     tooltips = [
         *("series:N", alt.Tooltip("n_target_pairs:Q", format=","), alt.Tooltip("n_validation_pairs:Q", format=",")),
         *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("accuracy", "accuracy_low", "accuracy_high")),
@@ -75,7 +75,7 @@ def _lines(points: pl.DataFrame, names: Sequence[str], edge: float, bought: Sequ
     ]
     dash = alt.condition("datum.is_baseline", alt.value([3, 4]), alt.value([1, 0]))
     shape = alt.Shape("series:N", scale=shapes(names), legend=None)
-    chance = alt.Chart(pl.DataFrame({"value": [0.5]})).mark_rule(color=GREY, strokeDash=[5, 3])
+    chance = alt.Chart(pl.DataFrame({"value": [0.5]})).mark_rule(color=TEXT, strokeDash=[5, 3])
     return layered(
         chance.encode(y=alt.Y("value:Q", scale=y_scale)),
         base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash),

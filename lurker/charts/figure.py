@@ -12,7 +12,7 @@ from typing import Any
 
 import altair as alt
 
-from lurker.charts.look import GREY
+from lurker.charts.look import GRID, INK, TEXT
 from lurker.errors import CallError
 
 COLUMN_IN, PAGE_IN = 3.3, 6.8
@@ -23,7 +23,6 @@ PX_PER_IN = 96
 PNG_SCALE = 3
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 """Liberation Sans comes with vl-convert, so that a figure looks the same on every machine."""
-INK, MUTED, GRID = "#18222D", "#55606C", "#E3E7EB"
 TEXT_PX, TITLE_PX = 10.5, 12.5
 """Text and titles: 8 and 9.5 points in print, at any width."""
 POINT_AREA_PX = 38
@@ -142,7 +141,7 @@ def _for_paper(part: Any) -> Any:
     if isinstance(part, list):
         return [_for_paper(one) for one in part]
     if not isinstance(part, dict):
-        return MUTED if part == GREY else part
+        return part
     kept = {name: _for_paper(value) for name, value in part.items() if name != "tooltip"}
     for name in ("fontSize", "labelFontSize", "titleFontSize"):
         if isinstance(kept.get(name), int | float):
@@ -163,8 +162,8 @@ def _config() -> dict[str, Any]:
         "labelColor": INK,
         "titleColor": INK,
         "gridColor": GRID,
-        "domainColor": MUTED,
-        "tickColor": MUTED,
+        "domainColor": TEXT,
+        "tickColor": TEXT,
         "gridWidth": 0.7,
         "tickSize": 4,
     }
@@ -173,7 +172,7 @@ def _config() -> dict[str, Any]:
         "titleFontSize": TEXT_PX,
         "titleFontWeight": "normal",
         "labelColor": INK,
-        "titleColor": MUTED,
+        "titleColor": TEXT,
         "symbolSize": 45,
         "rowPadding": 1,
         "columnPadding": 8,
@@ -186,7 +185,7 @@ def _config() -> dict[str, Any]:
         "fontWeight": 600,
         "color": INK,
         "subtitleFontSize": TEXT_PX,
-        "subtitleColor": MUTED,
+        "subtitleColor": TEXT,
         "subtitlePadding": 3,
         "offset": 8,
         "frame": "bounds",

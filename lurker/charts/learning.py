@@ -3,11 +3,11 @@
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import AMBER, BLUE, layered
+from lurker.charts.look import GREEN, TASTE, layered
 from lurker.learning_curves import LearningCurve
 
 HEIGHT_PX = 260
-LINES = {"training": BLUE, "validation": AMBER}
+LINES = {"training": TASTE, "validation": GREEN}
 
 
 def learning_losses(curve: LearningCurve) -> alt.LayerChart:
@@ -31,14 +31,14 @@ def learning_losses(curve: LearningCurve) -> alt.LayerChart:
     ).properties(height=HEIGHT_PX, title="Log loss")
 
 
-def learning_accuracy(curve: LearningCurve) -> alt.Chart:
+def learning_accuracy(curve: LearningCurve) -> alt.LayerChart:
     """Accuracy on the validation pairs by step; runs of earlier versions have none."""
     rows = [{"step": row["step"], "accuracy": row["validation_accuracy"]} for row in curve.rows()]
     frame = pl.DataFrame(rows, schema={"step": pl.Float64, "accuracy": pl.Float64}).drop_nulls()
-    line = alt.Chart(frame).mark_line(color=AMBER, strokeWidth=1.5, point=alt.OverlayMarkDef(size=80, color=AMBER))
-    chart: alt.Chart = line.encode(
+    line = alt.Chart(frame).mark_line(color=GREEN, strokeWidth=1.5, point=alt.OverlayMarkDef(size=80, color=GREEN))
+    drawn = line.encode(
         x=alt.X("step:Q", title="optimiser step", axis=alt.Axis(grid=False)),
         y=alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False)),
         tooltip=[alt.Tooltip("step:Q", format=",.0f"), alt.Tooltip("accuracy:Q", format=".3f")],
     )
-    return chart.properties(height=HEIGHT_PX, title="Accuracy on the validation pairs")
+    return layered(drawn).properties(height=HEIGHT_PX, title="Accuracy on the validation pairs")

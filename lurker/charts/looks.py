@@ -1,4 +1,4 @@
-"""How well label_confidence foretells the votes that came later."""
+"""How well label_confidence predicts the votes that came later."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import GREY, colours, layered, smallest
+from lurker.charts.look import TEXT, colours, layered, smallest
 
 LABEL_MODELS = {"votes": "scores and flags", "score": "scores alone"}
 """Label model -> what it reads, as shown."""
@@ -22,7 +22,7 @@ def reliability(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     low = min(smallest(frame["low"]), smallest(frame["predicted"]), 0.5) - 0.01
     scale = alt.Scale(domain=[low, 1.0], nice=False, zero=False)
     diagonal = alt.Chart(pl.DataFrame({"predicted": [low, 1.0], "agreement": [low, 1.0]}))
-    line = diagonal.mark_line(color=GREY, strokeDash=[5, 3], strokeWidth=1.5)
+    line = diagonal.mark_line(color=TEXT, strokeDash=[5, 3], strokeWidth=1.5)
     base = alt.Chart(frame).encode(
         x=alt.X("predicted:Q", title="agreement that label_confidence predicts", scale=scale),
         color=alt.Color("reads:N", title="label model reads", scale=colours(list(LABEL_MODELS.values()))),

@@ -5,7 +5,18 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import GREY, HorizontalAxis, colours, largest, layered, marker, shapes, smallest
+from lurker.charts.look import (
+    RULE_PX,
+    TEXT,
+    HorizontalAxis,
+    colours,
+    largest,
+    layered,
+    marker,
+    shapes,
+    share_axis,
+    smallest,
+)
 
 PARTS = {
     "all": "all pairs",
@@ -73,7 +84,7 @@ def recipe_correlations(figures: pl.DataFrame) -> alt.LayerChart:
 
 def _axis(title: str, low: float, high: float) -> HorizontalAxis:
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
-    return lambda column: alt.X(f"{column}:Q", title=title, scale=scale, axis=alt.Axis(format=".2f", tickCount=8))
+    return lambda column: alt.X(f"{column}:Q", title=title, scale=scale, axis=share_axis(tickCount=8))
 
 
 def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str) -> alt.LayerChart:
@@ -103,9 +114,9 @@ def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str)
     shape = alt.Shape("series:N", title=legend, scale=shapes(series))
     return layered(
         marker(zero, axis),
-        base.mark_rule(strokeWidth=2.5).encode(x=axis("low"), x2="high:Q"),
+        base.mark_rule(strokeWidth=RULE_PX).encode(x=axis("low"), x2="high:Q"),
         base.mark_point(filled=True, size=85, opacity=1).encode(x=axis("value"), shape=shape, tooltip=tooltips),
-        base.mark_text(align="left", dx=8, fontSize=11, color=GREY).encode(
-            x=axis("high"), text=alt.Text("value:Q", format=".3f"), color=alt.value(GREY)
+        base.mark_text(align="left", dx=8, fontSize=11, color=TEXT).encode(
+            x=axis("high"), text=alt.Text("value:Q", format=".3f"), color=alt.value(TEXT)
         ),
     ).properties(height=190 + LEGEND_ROW_PX * len(series) + len(rows) * (14 + ROW_PX * len(series)))

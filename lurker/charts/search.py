@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import AMBER, BLUE, largest, layered, marker, smallest
+from lurker.charts.look import GREEN, RULE_PX, TASTE, largest, layered, marker, smallest
 
 KEPT = {True: "kept", False: "not kept"}
 ROW_PX = 30
@@ -28,7 +28,7 @@ def search_excess(candidates: pl.DataFrame) -> alt.LayerChart:
         return alt.X(f"{column}:Q", title=title, scale=scale, axis=alt.Axis(tickCount=6))
 
     states = list(KEPT.values())
-    colour = alt.Scale(domain=states, range=[BLUE, AMBER])
+    colour = alt.Scale(domain=states, range=[TASTE, GREEN])
     shape = alt.Shape("state:N", title=None, scale=alt.Scale(domain=states, range=["circle", "square"]))
     base = alt.Chart(shown).encode(
         y=alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelFontSize=13, labelLimit=220)),
@@ -44,6 +44,6 @@ def search_excess(candidates: pl.DataFrame) -> alt.LayerChart:
     )
     return layered(
         marker(0.0, axis),
-        base.mark_rule(strokeWidth=2.5).encode(x=axis("excess_low"), x2="excess_high:Q"),
+        base.mark_rule(strokeWidth=RULE_PX).encode(x=axis("excess_low"), x2="excess_high:Q"),
         base.mark_point(filled=True, size=85, opacity=1).encode(x=axis("excess"), shape=shape),
     ).properties(height=50 + ROW_PX * len(rows), title="Candidates against the one kept")

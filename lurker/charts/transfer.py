@@ -6,6 +6,7 @@ import altair as alt
 import polars as pl
 
 from lurker.charts.look import accuracy_tooltips, largest, layered, smallest
+from lurker.decimals import decimal, signed
 
 CELL_HEIGHT_PX = 78
 MOST_LEVEL = 5
@@ -47,14 +48,13 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
 
     Args:
         matrix: as returned by `transfer_matrix`, of one predictor.
-        difference: show the difference from in-domain training, in points, instead of accuracy and interval.
-        is_narrow: leave out intervals, legend and leading zeros, and turn the communities' names.
+        difference: show the difference from in-domain training instead of accuracy and interval.
+        is_narrow: leave out intervals, and turn the communities' names.
     """
     if set(matrix["source"]) - set(matrix["target"]):  # pooled or leave-one-out: in-domain is one row of its own
         own = pl.when(pl.col("source") == pl.col("target")).then(pl.lit(ITSELF)).otherwise("source")
         matrix = matrix.with_columns(source=own)
-    as_share = _without_zero if is_narrow else "{:.3f}".format
-    name, render = ("difference", _in_points) if difference else ("accuracy", as_share)
+    name, render = ("difference", signed) if difference else ("accuracy", decimal)
     between = "{} to {}" if difference else "{}–{}"
     cells = matrix.with_columns(
         figure=_text(name, render),
@@ -90,8 +90,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
         alt.Tooltip("n_test_pairs:Q", title="test pairs", format=","),
         alt.Tooltip("n_seeds:Q", title="seeds"),
     ]
-    legend = None if is_narrow else alt.Legend(format="+.2f" if difference else ".2f")
-    colour = alt.Color(f"{column}:Q", title=column, scale=scale, legend=legend)
+    colour = alt.Color(f"{column}:Q", title=column, scale=scale, legend=None)
     with_interval = has_interval and not is_narrow
     layers = [
         base.mark_rect(cornerRadius=4).encode(color=colour, tooltip=tooltips),
@@ -101,7 +100,7 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
     ]
     if with_interval:
         layers.append(base.mark_text(fontSize=11, dy=12).encode(text="interval:N", color=ink))
-    title = "Points gained or lost by training elsewhere" if difference else "Accuracy by community"
+    title = "Accuracy gained or lost by training elsewhere" if difference else "Accuracy by community"
     return layered(*layers).properties(height=100 + CELL_HEIGHT_PX * cells["source"].n_unique(), title=title)
 
 
@@ -125,13 +124,5 @@ def _difference_scale(cells: pl.DataFrame) -> tuple[str, alt.Scale, str]:
     return "difference", scale, f"abs(datum.difference) > {0.6 * reach}"
 
 
-def _in_points(share: float) -> str:
-    return f"{100 * share:+.1f}"
-
-
-def _without_zero(share: float) -> str:
-    return f"{share:.3f}".removeprefix("0")
-
-
-def _text(column: str, render: Callable[[float], str] = "{:.3f}".format) -> pl.Expr:
+def _text(column: str, render: Callable[[float], str]) -> pl.Expr:
     return pl.col(column).map_elements(render, return_dtype=pl.String)

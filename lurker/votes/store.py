@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
@@ -53,6 +54,7 @@ CREATE TABLE IF NOT EXISTS remarks (
     written_utc INTEGER NOT NULL
 ) STRICT;
 """
+_idle: dict[Path, sqlite3.Connection] = {}
 _VOTES = "SELECT votes.*, undone_utc FROM votes LEFT JOIN undos USING (vote_id)"
 _RATERS = "SELECT raters.*, {} FROM raters".format(
     ", ".join(
@@ -219,11 +221,20 @@ def _connected(workspace: Workspace) -> Iterator[sqlite3.Connection]:
             with locked(path.with_suffix(".lock"), waits=True):  # changing the mode does not wait for other writers
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_TABLES)
+        _keep_open(path)
         yield connection
     except sqlite3.Error as error:
         raise _failed(str(path), error) from error
     finally:
         connection.close()
+
+
+def _keep_open(path: Path) -> None:
+    """Keep one idle connection of this process: whoever closes the last one copies the whole log into the file, which
+    would take a vote several syncs instead of one."""
+    if path not in _idle:
+        connection = _idle[path] = sqlite3.connect(path, check_same_thread=False)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log
 
 
 def _failed(path: str, error: Exception) -> LurkerError:

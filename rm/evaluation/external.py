@@ -39,12 +39,12 @@ class ExternalEvaluation(Displayed):
 
     def table(self) -> ResultTable:
         """Accuracy of each predictor over all judgements, and what the model gains over it on the same pairs."""
-        gains = {row["predictor"]: _interval(row, "difference") for row in self.report["differences"]}
+        gains = {row["predictor"]: _interval(row, "difference", "+") for row in self.report["differences"]}
         rows = [
             {
                 "predictor": row["predictor"],
                 "accuracy": _interval(row, "accuracy"),
-                "model minus this": gains.get(row["predictor"], ""),
+                "model minus this": gains.get(row["predictor"]),
                 "log loss": row["log_loss"],
                 "pairs": row["n_pairs"],
                 "prompts": row["n_prompts"],
@@ -52,7 +52,7 @@ class ExternalEvaluation(Displayed):
             for row in self.report["evaluations"]
             if row["topic"] == ALL
         ]
-        title = f"Run {self.report['run_id']} on {self.report['name']} ({self.report['format']})"
+        title = f"Run {self.report['run_id']} on {self.report['name']} (format: {self.report['format']})"
         dropped = ", ".join(f"{reason}: {n:,}" for reason, n in self.report["dropped"].items()) or "none"
         return ResultTable(title, rows, f"{self.report['n_rows']:,} rows. Left out: {dropped}.")
 
@@ -62,7 +62,8 @@ class ExternalEvaluation(Displayed):
         for row in self.report["evaluations"]:
             if row["topic"] != ALL:
                 one = topics.setdefault(row["topic"], {"topic": row["topic"], "pairs": row["n_pairs"]})
-                one[row["predictor"]] = _interval(row, "accuracy") if row["predictor"] == MODEL else row["accuracy"]
+                has_interval = row["predictor"] == MODEL and row["n_prompts"] > 1  # one prompt is one cluster
+                one[row["predictor"]] = _interval(row, "accuracy") if has_interval else row["accuracy"]
         by_topic = [ResultTable("Accuracy by topic", list(topics.values()))] if topics else []
         return [self.table(), *by_topic]
 
@@ -145,5 +146,6 @@ def _differences(frame: pl.DataFrame, margins: Mapping[str, Margins]) -> list[di
     return rows
 
 
-def _interval(row: Mapping[str, Any], name: str) -> str:
-    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+def _interval(row: Mapping[str, Any], name: str, sign: str = "") -> str:
+    value, low, high = (format(row[one], f"{sign}.3f") for one in (name, f"{name}_low", f"{name}_high"))
+    return f"{value} [{low}, {high}]"

@@ -87,8 +87,8 @@ class CeilingResult(ExperimentResult):
         if row["high"] is None:
             return f"Text ceiling: cannot tell {on}."
         if row["low"] is None or self.best_accuracy is None:
-            return f"Text ceiling at most {_ends(0.5, row['high'])[1]} {on}; no model of texts was evaluated on them."
-        low, high = _ends(row["low"], row["high"])
+            return f"Text ceiling at most {_shown(row['high'])} {on}; no model of texts was evaluated on them."
+        low, high = _shown(row["low"]), _shown(row["high"])
         return f"Text ceiling between {low} and {high} {on}; best model {_shown(self.best_accuracy)}."
 
     def table(self) -> ResultTable:
@@ -289,9 +289,3 @@ def truth_rows(judged: Judged) -> list[Ceiling]:
 def _shown(value: float) -> str:
     """A share with three digits and no leading zero."""
     return f"{value:.3f}".removeprefix("0")
-
-
-def _ends(low: float, high: float) -> tuple[str, str]:
-    """Both ends of a bracket with two digits, rounded outwards."""
-    down, up = np.floor(100 * low) / 100, np.ceil(100 * high) / 100
-    return f"{down:.2f}".removeprefix("0"), f"{up:.2f}".removeprefix("0")

@@ -146,6 +146,8 @@ def run_cells(
         say(f"{others} trains {len(writers)} of these cells already: this call waits for them and trains the others.")
     run_ids = [cell.run_id for cell in cells]
     record_cells(experiment, run_ids, ())
+    if not waiting:
+        return ()
     report_files = [(cell.run_id, experiment.workspace.folder("runs", cell.run_id) / REPORT) for cell in waiting]
     for _, file in report_files:
         with suppress(OSError):  # the cell itself reports what is wrong with its folder
@@ -156,7 +158,7 @@ def run_cells(
         running(experiment.engine),
         progress(f"{len(waiting)} cells", 100.0, "%", notes=lambda: reports(report_files), estimate=times),
     ):
-        has_gpu = bool(waiting) and gpus_available(experiment.engine) > 0
+        has_gpu = gpus_available(experiment.engine) > 0
         outcomes = run_tasks(
             function,
             [arguments(cell) for cell in waiting],

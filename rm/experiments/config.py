@@ -98,7 +98,7 @@ def require_pairs(wanted: int, available: int, source: str) -> None:
     if wanted > available:
         raise CallError(
             f"{source} has {available:,} training pairs, {wanted:,} are needed.",
-            f"Use at most {available:,}, leave {source} out, or build a larger pair set.",
+            f"Ask for at most {available:,}, or build a larger pair set.",
         )
 
 

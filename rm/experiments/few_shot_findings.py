@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from lurker.report import true_minus
 from lurker.schema import FEW_SHOT, FEW_SHOT_DIFFERENCES, check
 from rm.evaluation.metrics import ALL, evaluation_table
 from rm.experiments.cells import Cell
@@ -19,7 +20,7 @@ from rm.training.run_folder import MODEL
 ARM = ("start", "n_target_pairs", "n_validation_pairs", "n_source_pairs")
 RULES = ("length", "tfidf")
 """Baselines that the sentence compares every start with."""
-RULE_NAMES = {"length": "the longer one", "tfidf": "TF-IDF"}
+RULE_NAMES = {"length": "the longer response", "tfidf": "TF-IDF"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def _figure(cell: dict[str, Any], column: str) -> str:
     if column == "accuracy":
         return f"{value:.3f} [{low:.3f}, {high:.3f}]"
     interval = "" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"{100 * value:+.1f}{interval}"
+    return true_minus(f"{100 * value:+.1f}{interval}")
 
 
 def _series(outcomes: Outcomes, arms: Sequence[Arm]) -> list[_Series]:
@@ -223,20 +224,22 @@ def _sentence(
         )
     if gained.is_empty() and lost.is_empty() and not told.is_empty():
         smallest = 100 * float(told["smallest_effect"].min() or 0)  # type: ignore[arg-type]
+        counted = "1 comparison" if told.height == 1 else f"{told.height} comparisons"
         parts.append(
-            f"On {target} no start gains over nothing beyond chance in {told.height} "
-            f"{'comparison' if told.height == 1 else 'comparisons'}; the best of them sees {smallest:.1f} points."
+            f"On {target} no start gains over starting from nothing, beyond chance, in {counted}; the most powerful "
+            f"would detect {smallest:.1f} points."
         )
-    parts += [f"{one['what'][0].upper()}{one['what'][1:]}: {_as_sentence(one)}." for one in rates]
+    parts += map(_rate_sentence, rates)
     parts += _against_rules(outcomes, [arm for arm in arms if arm.n_target == most], most)
     if models["n_seeds"].max() == 1:
         parts.append("One seed: the intervals hold for these models alone.")
     return " ".join(parts)
 
 
-def _as_sentence(rate: dict[str, Any]) -> str:
-    words = str(rate["words"])
-    return words if words.startswith("cannot") else f"worth {words}"
+def _rate_sentence(rate: dict[str, Any]) -> str:
+    what, words = str(rate["what"]), str(rate["words"])
+    worth_words = f"their worth in {rate['unit']} cannot be told" if words.startswith("cannot") else f"worth {words}"
+    return f"{what[0].upper()}{what[1:]}: {worth_words}."
 
 
 def _against_rules(outcomes: Outcomes, arms: Sequence[Arm], n_target: int) -> list[str]:
@@ -254,9 +257,10 @@ def _against_rules(outcomes: Outcomes, arms: Sequence[Arm], n_target: int) -> li
             correct = outcomes.correct(MODEL, name)
             gain = None if correct is None else _gain(correct, reference)
             if gain is not None and gain.is_named:
-                (better if gain.value > 0 else worse).append(start)
+                (better if gain.value > 0 else worse).append(f"`{start}`")
         verdict = f"better: {', '.join(better) or 'none'}; worse: {', '.join(worse) or 'none'}"
-        sentences.append(f"Against {RULE_NAMES[rule]}, with {n_target:,} pairs: {verdict} of {len(known)}.")
+        counted = "1 start" if len(known) == 1 else f"{len(known)} starts"
+        sentences.append(f"{counted} with {n_target:,} pairs against {RULE_NAMES[rule]}: {verdict}.")
     return sentences
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lurker.comparison import mcnemar_p
 from lurker.schema import RECIPE_DIFFERENCES, RECIPES, check
 from lurker.stats import Estimate, accuracy_interval, clustered_standard_error, mean_interval
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import fit_length_and_time, length_margins, time_margins
-from rm.evaluation.compare import mcnemar_p
 from rm.evaluation.metrics import is_correct
 from rm.evaluation.simulator_truth import TRAITS, RewardCorrelations, reward_correlations, true_pairs, with_quality
 from rm.experiments.cells import Cell

@@ -78,7 +78,7 @@ class Scaling(ExperimentResult):
             for row in curve.to_dicts()
         ]
         note = "One seed does not show how seeds differ." if curve["by_seeds"].null_count() else ""
-        return ResultTable("What the intervals hold", rows, note)
+        return ResultTable("What the intervals cover", rows, note)
 
     def result_tables(self) -> Sequence[ResultTable]:
         """The accuracies with their intervals, then the figures of the fit with the sentence that follows from them."""

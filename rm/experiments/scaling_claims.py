@@ -49,8 +49,8 @@ def _claim(what: str, error: Finding, loss: Finding) -> str:
         return f"{what} adds {value:.1f} points of accuracy [{low:.1f}, {high:.1f}]{_apart(error, 100, 1)}"
     if loss.is_named:
         gain = f"{loss.value:.3f} nats [{loss.low:.3f}, {loss.high:.3f}]{_apart(loss, 1, 3)}"
-        return f"{what} lowers the log loss by {gain}, but no gain in accuracy shows (at most {high:.1f} points)"
-    return f"no gain from {what} shows (at most {high:.1f} points of accuracy)"
+        return f"{what} lowers the log loss by {gain}, but no gain in accuracy is shown (at most {high:.1f} points)"
+    return f"no gain from {what} is shown (at most {high:.1f} points of accuracy)"
 
 
 def _apart(finding: Finding, factor: float, digits: int) -> str:
@@ -70,8 +70,10 @@ def without_curve(error: Points, model: str, reason: str, unit: str) -> str:
     value, low, high = (100 * float(number or 0) for number in (gain.value, gain.low, gain.high))
     span = f"from {error.n_pairs.min():,.0f} to {error.n_pairs.max():,.0f} {unit}"
     if not gain.is_named:
-        return f"{no_curve} No gain of {model} {span} shows (at most {high:.1f} points of accuracy)."
+        return f"{no_curve} No gain of {model} {span} is shown (at most {high:.1f} points of accuracy)."
     verb = "gains" if value > 0 else "loses"
     ends = sorted((abs(low), abs(high)))
     interval = f"{abs(value):.1f} points of accuracy [{ends[0]:.1f}, {ends[1]:.1f}]"
-    return f"{no_curve} {model} {verb} {interval} {span}, by test posts; the luck of single runs comes on top."
+    return (
+        f"{no_curve} {model} {verb} {interval} {span}; the interval covers the test posts, not the luck of single runs."
+    )

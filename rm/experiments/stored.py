@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from lurker.errors import CallError, LurkerError
+from lurker.errors import CallError, LurkerError, nearest
 from lurker.files import read_json, read_object
 from lurker.schema import (
     CEILING,
@@ -96,8 +96,8 @@ def open_experiment(workspace: Workspace, name: str) -> Stored:
     existing = experiment_names(workspace)
     if name not in existing:
         raise CallError(
-            f"There is no experiment {name!r} in {workspace.root} (it has: {', '.join(existing) or 'none yet'}).",
-            "Make one: `lurker experiment scaling NAME --models SPEC,SPEC --sizes N,N`.",
+            f"There is no experiment {name!r} in {workspace.root} (it has: {nearest(name, existing)}).",
+            "`lurker status` lists all; make one: `lurker experiment scaling NAME --models SPEC,SPEC --sizes N,N`.",
         )
     experiment = Experiment(workspace, name)
     manifest_file, cells_file = experiment.folder / MANIFEST, experiment.folder / CELLS

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lurker.report import true_minus
 from lurker.schema import TRANSFER_DIFFERENCES, check
 from lurker.stats import clustered_standard_error
 from rm.experiments.outcomes import Outcomes
@@ -130,7 +131,7 @@ def transfer_sentence(differences: pl.DataFrame, net: Estimate | None, predictor
     n_beyond = home.filter(pl.col("accuracy_low") > 0.5).height
     parts = [f"In-domain, {predictor} is beyond chance in {n_beyond} of {home.height} communities."]
     if net is not None:
-        change = f"{100 * net.value:+.1f} points [{100 * net.low:+.1f}, {100 * net.high:+.1f}]"
+        change = true_minus(f"{100 * net.value:+.1f} points [{100 * net.low:+.1f}, {100 * net.high:+.1f}]")
         counted = f"{away.height} {'cell' if away.height == 1 else 'cells'}"
         if not net.is_known:
             parts.append(f"Training elsewhere cannot be compared with in-domain training over {counted}: one post.")
@@ -138,9 +139,10 @@ def transfer_sentence(differences: pl.DataFrame, net: Estimate | None, predictor
             verb = "loses" if net.value < 0 else "gains"
             parts.append(f"Training elsewhere {verb} accuracy against in-domain training: {change} over {counted}.")
         else:
+            effect_shown = "gain" if net.value > 0 else "loss"
             parts.append(
-                f"No loss from training elsewhere is shown: {change} over {counted}, where a difference of "
-                f"{100 * net.smallest_effect():.1f} points would be seen in 80 % of tests."
+                f"No {effect_shown} from training elsewhere is shown: {change} over {counted}, where a difference of "
+                f"{100 * net.smallest_effect():.1f} points would be detected in 80 % of tests."
             )
     if away.height > 1:
         n_named = away.filter((pl.col("difference_low") > 0) | (pl.col("difference_high") < 0)).height

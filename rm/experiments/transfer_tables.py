@@ -4,7 +4,14 @@ from typing import Any
 
 import polars as pl
 
+from lurker.report import true_minus
 from rm.experiments.results import mean_accuracy
+
+CELL_COLUMNS = (
+    "no text: accuracy of time and length alone; detectable: the difference that 80 % of such tests would detect; "
+    "posts for: test posts needed to detect that many points."
+)
+"""What the columns of `cell_rows` are."""
 
 
 def source_rows(differences: pl.DataFrame, predictor: str) -> list[dict[str, Any]]:
@@ -28,11 +35,11 @@ def cell_rows(differences: pl.DataFrame) -> list[dict[str, Any]]:
             "trained on": row["source"],
             "tested on": row["target"],
             "accuracy": row["accuracy"],
-            "from in-domain, points": points(row),
-            "time + length": row["shortcut"],
-            "test posts": row["n_test_posts"],
-            f"posts to see {100 * row['effect']:g} points": row["posts_needed"],
-            "seen in 80 %: points": None if row["smallest_effect"] is None else 100 * row["smallest_effect"],
+            "minus in-domain": points(row) or None,
+            "no text": row["shortcut"],
+            "posts": row["n_test_posts"],
+            f"posts for {100 * row['effect']:g}": row["posts_needed"],
+            "detectable": None if row["smallest_effect"] is None else f"{100 * row['smallest_effect']:.1f}",
         }
         for row in differences.iter_rows(named=True)
     ]
@@ -43,11 +50,12 @@ def points(row: dict[str, Any]) -> str:
     if row["difference"] is None:
         return ""
     if row["difference_low"] is None:
-        return f"{100 * row['difference']:+.1f}"
-    return f"{100 * row['difference']:+.1f} [{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"
+        return true_minus(f"{100 * row['difference']:+.1f}")
+    low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+    return true_minus(f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
 
 
 def named_side(row: dict[str, Any]) -> str:
     """What a row of net transfer is the mean over."""
-    words = {"all": "all cells", "source": f"what {row['community']} teaches", "target": f"tests on {row['community']}"}
+    words = {"all": "all cells", "source": f"trained on {row['community']}", "target": f"tested on {row['community']}"}
     return words[row["side"]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lurker.arguments import as_list
-from lurker.errors import CallError, LurkerError
+from lurker.errors import CallError, LurkerError, nearest
 from lurker.files import read_json
 from lurker.report import ResultTable
 from lurker.workspace import CACHE, Workspace
@@ -58,8 +58,9 @@ def delete_runs(
     names = list(dict.fromkeys(as_list(runs, "runs")))
     for name in names:
         if not workspace.folder("runs", name).is_dir():
-            existing = ", ".join(workspace.names("runs", "config.json")) or "none"
-            raise CallError(f"There is no run {name!r} in {workspace.root} (runs: {existing}).", "Nothing was deleted.")
+            existing = nearest(name, workspace.names("runs", "config.json"))
+            what = f"There is no run {name!r} in {workspace.root} (runs: {existing}). Nothing was deleted."
+            raise CallError(what, "See `lurker rm list`.")
     users = run_users(workspace)
     rows = []
     for name in names:
@@ -68,7 +69,7 @@ def delete_runs(
         rows.append({"run": name, "bytes": sum(path.stat().st_size for path in files), "users": others})
     if not force and not is_dry and (used := [row for row in rows if row["users"]]):
         what = "; ".join(f"{row['run']} is used by {', '.join(row['users'])}" for row in used)
-        raise CallError(f"{what}. Nothing was deleted.", "Delete these first, or add `--force`.")
+        raise CallError(f"{what}. Nothing was deleted.", "Delete those runs too, or add `--force`.")
     if not is_dry:
         with ExitStack() as locks:
             for name in names:
@@ -97,9 +98,9 @@ def run_users(workspace: Workspace) -> dict[str, list[str]]:
 
 
 def _texts(value: Any) -> set[str]:
-    """All texts in a JSON value."""
+    """All texts in a JSON value; keys too, as a ceiling's accuracies are by run."""
     if isinstance(value, dict):
-        return set().union(*map(_texts, value.values())) if value else set()
+        return set(value).union(*map(_texts, value.values()))
     if isinstance(value, list):
         return set().union(*map(_texts, value)) if value else set()
     return {value} if isinstance(value, str) else set()

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from lurker.errors import CallError
+from lurker.errors import CallError, nearest
 from lurker.learning_curves import LearningCurve, read_learning_curve
 from lurker.progress import console
 from lurker.report import ResultTable
@@ -49,7 +49,7 @@ def show_run(workspace: Workspace, run_id: str) -> ShownRun:
     """
     folder = workspace.folder("runs", run_id)
     if not (folder / "config.json").exists():
-        existing = ", ".join(workspace.names("runs", "config.json")) or "none yet"
+        existing = nearest(run_id, workspace.names("runs", "config.json"))
         raise CallError(f"There is no run {run_id!r} in {workspace.root} (runs: {existing}).", "See `lurker rm list`.")
     curve = read_learning_curve(folder)
     if not (folder / RESULT).exists():

@@ -138,7 +138,7 @@ def train(
             state.step += 1
             state.n_tokens += n_tokens
             if step.is_evaluated:
-                metrics |= _evaluate(objective, state, folder, model)
+                metrics |= _evaluate(objective, state, folder, model) | {"planned_steps": len(plan)}
             log(state.step, metrics)
             advance(1)
             now = time.monotonic()

@@ -10,7 +10,7 @@ import polars as pl
 
 from lurker.arguments import as_list
 from lurker.config import fingerprint, to_dict
-from lurker.errors import CallError, LurkerError
+from lurker.errors import CallError, LurkerError, nearest
 from lurker.locks import holder, locked
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.workspace import Workspace
@@ -85,10 +85,10 @@ def finished_run(workspace: Workspace, run_id: str) -> Path:
     """
     folder = workspace.folder("runs", run_id)
     if not (folder / RESULT).exists():
-        existing = ", ".join(workspace.names("runs", RESULT)) or "none yet"
+        existing = nearest(run_id, workspace.names("runs", RESULT))
         raise CallError(
             f"There is no finished run {run_id!r} in {workspace.root} (finished runs: {existing}).",
-            "Train one: `lurker rm train NAME --model SPEC`.",
+            "See `lurker rm list`, or train one: `lurker rm train NAME --model SPEC`.",
         )
     return folder
 

@@ -1,5 +1,6 @@
 """A small workspace with every kind of file that the dashboard reads, written with the real schema."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from lurker.digest import frame_sha256
 from lurker.files import write_json, write_parquet
 from lurker.schema import (
     COMMENTS,
-    EVALUATIONS,
     PAIRS,
     POSTS,
     PREDICTIONS,
@@ -81,7 +81,8 @@ def build_workspace(root: Path) -> Path:
     write_parquet(figures, workspace.folder("experiments", "taught") / "recipes.parquet")
     write_parquet(differences, workspace.folder("experiments", "taught") / "differences.parquet")
     write_json({"name": "taught"}, workspace.folder("experiments", "taught") / "manifest.json")
-    _write_run(workspace, rng)
+    _write_run(workspace, rng, "scratch-1m-4000-0", "matched", wrong_every=3)
+    _write_run(workspace, rng, "scratch-1m-4000-naive", "naive", wrong_every=2)
     return root
 
 
@@ -293,23 +294,32 @@ def _write_items(workspace: Workspace, community: str) -> None:
         workspace.replace_partition(table, community, [check(pl.DataFrame(rows, schema=table.schema), table)])
 
 
-def _write_run(workspace: Workspace, rng: np.random.Generator) -> None:
-    """A run tested on the matched set, wrong on every third pair."""
-    folder = workspace.folder("runs", "scratch-1m-4000-0")
-    pairs = pl.read_parquet(workspace.folder("pairs", "matched") / "pairs.parquet").filter(pl.col("split") == "test")
-    margins = rng.uniform(0.1, 3.0, pairs.height) * np.where(np.arange(pairs.height) % 3 == 0, -1, 1)
-    predictions = pl.DataFrame(
-        {"pair_id": pairs["pair_id"], "margin": margins, "is_correct": (margins > 0).astype(float)},
-        schema=PREDICTIONS.schema,
-    )
-    write_parquet(check(predictions, PREDICTIONS), folder / "predictions" / "matched-test.parquet")
+def _write_run(workspace: Workspace, rng: np.random.Generator, run_id: str, trained: str, wrong_every: int) -> None:
+    """A run trained on one set, tested on the matched set and the hard test, wrong on every so manieth pair."""
+    folder = workspace.folder("runs", run_id)
+    for test in ("matched", "hard-test"):
+        pairs = pl.read_parquet(workspace.folder("pairs", test) / "pairs.parquet").filter(pl.col("split") == "test")
+        signs = np.where(np.arange(pairs.height) % wrong_every == 0, -1, 1)
+        margins = rng.uniform(0.1, 3.0, pairs.height) * signs
+        predictions = pl.DataFrame(
+            {"pair_id": pairs["pair_id"], "margin": margins, "is_correct": (margins > 0).astype(float)},
+            schema=PREDICTIONS.schema,
+        )
+        write_parquet(check(predictions, PREDICTIONS), folder / "predictions" / f"{test}-test.parquet")
+    right = 1 - 1 / wrong_every
     evaluations = [
-        {key: value for key, value in _cell(predictor, 4000, 0, accuracy).items() if key in EVALUATIONS.columns}
-        | {"run_id": "scratch-1m-4000-0", "pairs": test, "split": "test", "subreddit": "all"}
+        {"pairs": test, "split": "test", "predictor": predictor, "n_test_pairs": 900, "n_test_posts": 300}
+        | {"accuracy": accuracy, "accuracy_low": accuracy - 0.025, "accuracy_high": accuracy + 0.025, "log_loss": 0.66}
         for test in ("matched", "hard-test")
-        for predictor, accuracy in (("model", 0.71), ("tfidf", 0.58), ("time", 0.5))
+        for predictor, accuracy in (("model", right), ("tfidf", 0.58), ("time", 0.5))
     ]
-    judged = pl.DataFrame(evaluations, schema=EVALUATIONS.schema)
-    write_parquet(check(judged, EVALUATIONS), folder / "evaluations.parquet")
-    result = {"run_id": "scratch-1m-4000-0", "pairs": "matched", "model": "scratch-1m", "n_parameters": 1_000_000}
-    write_json(result | {"n_train_pairs": 4000, "subreddits": list(COMMUNITIES)}, folder / "result.json")
+    result = {"run_id": run_id, "pairs": trained, "model": "scratch-1m", "n_parameters": 1_000_000, "seed": 0}
+    result |= {"n_train_pairs": 4000, "subreddits": list(COMMUNITIES), "evaluations": evaluations}
+    write_json({"pairs": trained, "model": "scratch-1m", "train": {"seed": 0, "epochs": 2}}, folder / "config.json")
+    steps = [
+        {"step": step, "train_log_loss": 0.7 - 0.005 * step, "learning_rate": 0.001}
+        | ({"validation_log_loss": 0.68, "validation_accuracy": 0.6} if step % 10 == 0 else {})
+        for step in range(1, 31)
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(json.dumps(step) for step in steps), encoding="utf-8")
+    write_json(result, folder / "result.json")

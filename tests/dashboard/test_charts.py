@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from dashboard import documents, experiments
 from dashboard.parquet import version
 from lurker import charts
-from lurker.charts.look import BLUE, SERIES, VERMILION, colours, spread
+from lurker.charts.look import LEAK, TASTE, spread
 from lurker.charts.transfer import communities
+from lurker.decimals import decimal
 from lurker.workspace import Workspace
 
 
@@ -42,36 +43,68 @@ def rows_of(spec: dict[str, Any], layer: dict[str, Any]) -> list[dict[str, Any]]
     return list(spec["datasets"][name])
 
 
-def test_scaling_has_a_log_axis_with_units_bands_and_labelled_baselines(curve: pl.DataFrame) -> None:
+def labels_of(spec: dict[str, Any]) -> list[str]:
+    return [str(row["label"]) for row in rows_of(spec, layers(spec, "text")[0])]
+
+
+def test_scaling_has_a_log_axis_with_units_bands_and_names_at_the_line_ends(curve: pl.DataFrame) -> None:
     spec = charts.accuracy_by_data(curve, 0.84).to_dict()
     (band,) = layers(spec, "area")
     assert band["encoding"]["y"]["field"] == "accuracy_low"
     assert band["encoding"]["y2"]["field"] == "accuracy_high"
-    points = layers(spec, "point")[0]["encoding"]
-    assert points["x"]["scale"]["type"] == "log"
-    assert "training pairs" in points["x"]["title"]
-    assert points["color"]["scale"]["domain"] == ["scratch-50k", "scratch-200k", "scratch-1m"]  # by size, not by name
-    labels = [row["label"] for row in rows_of(spec, layers(spec, "text")[0])]
-    assert sorted(labels) == sorted(
-        ["length alone 0.505", "time alone 0.497", "time + length 0.509", "TF-IDF 0.575", "the truth 0.840"]
-    )
+    *_, points = layers(spec, "point")
+    assert points["encoding"]["x"]["scale"]["type"] == "log"
+    assert "training pairs" in points["encoding"]["x"]["title"]
+    scale = points["encoding"]["color"]["scale"]
+    assert scale["domain"] == ["scratch-50k", "scratch-200k", "scratch-1m"]  # by size, not by name
+    assert points["encoding"]["color"]["legend"] is None
+    of_baselines = ["length alone .505", "time alone .497", "time + length .509", "TF-IDF .575", "the truth .840"]
+    labels = labels_of(spec)
+    assert set(of_baselines) < set(labels) and sum("scratch" in label for label in labels) == 3
 
 
-def test_scaling_draws_no_ceiling_if_it_is_unknown(curve: pl.DataFrame) -> None:
-    spec = charts.accuracy_by_data(curve).to_dict()
-    assert not any("truth" in row["label"] for row in rows_of(spec, layers(spec, "text")[0]))
+def test_only_points_have_tooltips(curve: pl.DataFrame) -> None:
+    spec = charts.accuracy_by_data(curve, 0.84).to_dict()
+    with_tooltip = [layer["mark"]["type"] for layer in spec["layer"] if "tooltip" in layer["encoding"]]
+    assert with_tooltip == ["point"]
 
 
-def test_scaling_works_without_baselines(curve: pl.DataFrame) -> None:
+def test_scaling_leaves_out_what_is_unknown_or_not_wanted(curve: pl.DataFrame) -> None:
+    labels = labels_of(charts.accuracy_by_data(curve, shortcuts=False).to_dict())
+    assert not any("truth" in label or "alone" in label for label in labels)
+    assert any("TF-IDF" in label for label in labels)
     spec = charts.accuracy_by_data(curve.filter(~pl.col("is_baseline"))).to_dict()
-    assert len(rows_of(spec, layers(spec, "point")[0])) == 12
+    assert len(rows_of(spec, layers(spec, "line")[1])) == 12
 
 
 def test_model_size_leaves_baselines_out_and_orders_data_sizes_by_number(curve: pl.DataFrame) -> None:
     spec = charts.accuracy_by_parameters(curve).to_dict()
-    points = layers(spec, "point")[0]
-    assert points["encoding"]["color"]["scale"]["domain"] == ["500", "1,000", "2,000", "4,000"]
+    *_, points = layers(spec, "point")
+    assert points["encoding"]["color"]["scale"]["domain"] == ["500 pairs", "1,000 pairs", "2,000 pairs", "4,000 pairs"]
     assert {row["predictor"] for row in rows_of(spec, points)} == {"scratch-50k", "scratch-200k", "scratch-1m"}
+
+
+def test_findings_have_a_bar_from_a_coin_and_a_rule_at_the_ceiling() -> None:
+    ends = {"accuracy_low": [0.77, 0.49], "accuracy_high": [0.81, 0.51]}
+    sets = {"pairs": ["naive", "balanced"], "accuracy": [0.79, 0.5], **ends}
+    probes = pl.DataFrame({**sets, "sees": ["time", "length"], "probe": ["boosting"] * 2, "label": ["a", "b"]})
+    (bar,) = layers(charts.leaks(probes).to_dict(), "bar")
+    assert bar["mark"]["color"] == LEAK and bar["encoding"]["x"]["field"] == "chance"
+    rows = pl.DataFrame({**sets, "tfidf": [0.6, None], "n_seeds": [1, 1], "label": ["a", "b"]})
+    spec = charts.learned(rows, ["naive", "balanced"], ("the truth .850", 0.85)).to_dict()
+    (point,) = layers(spec, "point")
+    assert point["mark"]["color"] == TASTE
+    low, high = point["encoding"]["x"]["scale"]["domain"]
+    assert low < 0.49 and high > 0.85
+    assert [row["value"] for row in rows_of(spec, layers(spec, "rule")[-1])] == [0.85]
+
+
+def test_ledger_labels_show_numbers_and_shares(workspace: Workspace) -> None:
+    spec = charts.ledger_bars(documents.pair_set(workspace, "naive").ledger).to_dict()
+    labels = labels_of(spec)
+    assert labels[labels.index("84,000") + 1] == "−21,000  (25.0%)"
+    assert labels[-1] == "24,000  (28.6%)"
+    assert layers(spec, "bar")[0]["encoding"]["x"]["scale"]["type"] == "log"
 
 
 def test_heatmap_writes_accuracy_and_interval_in_each_cell(matrix: pl.DataFrame) -> None:
@@ -80,8 +113,8 @@ def test_heatmap_writes_accuracy_and_interval_in_each_cell(matrix: pl.DataFrame)
     cells = rows_of(spec, layers(spec, "rect")[0])
     assert len(cells) == 9
     for cell in cells:
-        assert cell["figure"] == f"{cell['accuracy']:.3f}"
-        assert cell["interval"] == f"{cell['accuracy_low']:.3f}–{cell['accuracy_high']:.3f}"
+        assert cell["figure"] == decimal(cell["accuracy"])
+        assert cell["interval"] == f"{decimal(cell['accuracy_low'])}–{decimal(cell['accuracy_high'])}"
 
 
 def test_difference_view_is_centred_on_zero(matrix: pl.DataFrame) -> None:
@@ -90,7 +123,7 @@ def test_difference_view_is_centred_on_zero(matrix: pl.DataFrame) -> None:
     assert middle == 0
     assert low == -high
     in_domain = [row["figure"] for row in rows_of(spec, layers(spec, "rect")[0]) if row["source"] == row["target"]]
-    assert in_domain == ["+0.0"] * 3
+    assert in_domain == [".000"] * 3
 
 
 def test_communities_that_are_source_and_target_come_first() -> None:
@@ -117,38 +150,10 @@ def test_love_plot_shows_sizes_and_keeps_the_sign_for_the_tooltip(workspace: Wor
     assert layers(spec, "point")[0]["encoding"]["y"]["sort"][0] == "log delay"  # the largest first
 
 
-def test_ledger_labels_show_numbers_and_shares(workspace: Workspace) -> None:
-    spec = charts.ledger_waterfall(documents.pair_set(workspace, "naive").ledger, "pairs").to_dict()
-    labels = [row["label"] for row in rows_of(spec, layers(spec, "text")[0])]
-    assert labels[0] == "84,000"
-    assert labels[1] == "−21,000 (25.0%)"
-    assert labels[-1] == "24,000 (28.6%)"
-
-
-def test_each_kind_of_predictor_has_one_colour() -> None:
-    rows = pl.DataFrame(
-        {
-            "pairs": ["naive", "naive"],
-            "what": ["time alone", "reward model"],
-            "accuracy": [0.79, 0.6],
-            "accuracy_low": [0.78, 0.57],
-            "accuracy_high": [0.8, 0.63],
-            "measured_on": ["a", "b"],
-        }
-    )
-    scale = layers(charts.reach(rows).to_dict(), "point")[0]["encoding"]["color"]["scale"]
-    assert dict(zip(scale["domain"], scale["range"], strict=True)) == {"time alone": VERMILION, "reward model": BLUE}
-
-
 def test_a_chart_does_not_change_its_frame(curve: pl.DataFrame) -> None:
     before = curve.clone()
     assert charts.accuracy_by_data(curve).to_dict() == charts.accuracy_by_data(curve).to_dict()
     assert curve.equals(before)
-
-
-def test_colours_repeat_after_the_last() -> None:
-    scale = colours([str(index) for index in range(8)]).to_dict()
-    assert scale["range"] == [*SERIES, *SERIES[:2]]
 
 
 @given(st.lists(st.floats(0, 1), max_size=8), st.floats(0.001, 0.2))
@@ -175,7 +180,7 @@ def test_recipes_keep_their_order_with_length_and_time_once(figures: pl.DataFram
     assert points["encoding"]["y"]["sort"] == ["naive", "matched", "length alone", "time alone"]
     rows = rows_of(spec, points)
     assert len(rows) == 8 and {row["series"] for row in rows} == {"all pairs", "gap >= 5"}
-    (chance,) = [layer for layer in layers(spec, "rule") if "value" in str(layer["encoding"]["x"])]
+    (chance,) = [layer for layer in layers(spec, "rule") if layer["encoding"]["x"]["field"] == "value"]
     assert rows_of(spec, chance) == [{"value": 0.5}]
 
 

@@ -55,18 +55,6 @@ def test_the_curve_averages_over_seeds_and_keeps_their_range(tmp_path: Path) -> 
     assert (model["lowest_seed"], model["highest_seed"]) == (0.5, 0.7)
 
 
-def test_hard_test_accuracy_is_of_the_largest_model_with_the_most_data_not_of_the_best(tmp_path: Path) -> None:
-    cells = [("small", 100, 0, 0.9), ("small", 200, 0, 0.8), ("large", 100, 0, 0.7), ("large", 200, 0, 0.6)]
-    file = scaling_file(tmp_path / "s.parquet", [*cells, ("tfidf", 100, 0, 0.54), ("tfidf", 200, 0, 0.55)])
-    accuracy = experiments.hard_test_accuracy(file)
-    assert dict(accuracy.select("predictor", "accuracy").iter_rows()) == {"large": 0.6, "tfidf": 0.55}
-
-
-def test_hard_test_accuracy_ignores_other_tests(tmp_path: Path) -> None:
-    file = scaling_file(tmp_path / "s.parquet", [("m", 100, 0, 0.9)], test_pairs="matched")
-    assert experiments.hard_test_accuracy(file).is_empty()
-
-
 def test_transfer_difference_is_from_the_model_trained_on_the_target(tmp_path: Path) -> None:
     accuracies = {("a", "a"): 0.7, ("a", "b"): 0.6, ("b", "b"): 0.75, ("c", "b"): 0.5, ("a", "d"): 0.5}
     rows = [

@@ -26,7 +26,7 @@ def tested(full_root: Path) -> tuple[FileVersion, ...]:
 def test_filters_agree_with_the_frame(file: FileVersion) -> None:
     frame = pl.read_parquet(file.path)
     expected = frame.filter((pl.col("subreddit") == "cooking") & (pl.col("split") == "train"))["pair_id"]
-    found = find_pairs(file, PairFilter(subreddit="cooking", split="train"))
+    found = find_pairs(file, PairFilter(subreddit="cooking", split="train")).to_list()
     assert sorted(found) == sorted(expected)
     assert found != sorted(found)  # shuffled, not in the order of ids
 
@@ -43,13 +43,13 @@ def test_filters_agree_with_the_frame(file: FileVersion) -> None:
     ],
 )
 def test_search_takes_text_literally(file: FileVersion, search: str, expected: list[str]) -> None:
-    assert find_pairs(file, PairFilter(search=search)) == expected
+    assert find_pairs(file, PairFilter(search=search)).to_list() == expected
 
 
 def test_right_and_wrong_split_the_tested_pairs(file: FileVersion, tested: tuple[FileVersion, ...]) -> None:
     predictions = pl.concat([pl.read_parquet(one.path) for one in tested])
-    right = find_pairs(file, PairFilter(outcome="right"), tested)
-    wrong = find_pairs(file, PairFilter(outcome="wrong"), tested)
+    right = find_pairs(file, PairFilter(outcome="right"), tested).to_list()
+    wrong = find_pairs(file, PairFilter(outcome="wrong"), tested).to_list()
     assert set(right) == set(predictions.filter(pl.col("is_correct") == 1)["pair_id"])
     assert set(wrong) == set(predictions.filter(pl.col("is_correct") < 1)["pair_id"])
     assert len(find_pairs(file, PairFilter(), tested)) == 60
@@ -57,13 +57,13 @@ def test_right_and_wrong_split_the_tested_pairs(file: FileVersion, tested: tuple
 
 def test_surest_mistakes_are_sorted_by_margin(file: FileVersion, tested: tuple[FileVersion, ...]) -> None:
     predictions = pl.concat([pl.read_parquet(one.path) for one in tested]).sort("margin")
-    found = find_pairs(file, PairFilter(split="test", order="surest mistakes"), tested)
+    found = find_pairs(file, PairFilter(split="test", order="surest mistakes"), tested).to_list()
     assert found == predictions["pair_id"].to_list()
 
 
 def test_filters_on_outcomes_need_a_run(file: FileVersion) -> None:
     with pytest.raises(ValueError, match="needs the predictions"):
-        find_pairs(file, PairFilter(outcome="wrong"))
+        find_pairs(file, PairFilter(outcome="wrong")).to_list()
 
 
 def test_a_pair_is_read_with_its_margin(file: FileVersion, tested: tuple[FileVersion, ...]) -> None:

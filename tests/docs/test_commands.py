@@ -11,9 +11,11 @@ import typer
 
 from features.recipes.presets import PRESETS
 from features.recipes.recipe import Recipe
+from features.votes.to_pairs import VotePairsConfig
 from ingest.simulator.config import SimulationConfig
 from lurker.cli import app
 from lurker.config import override
+from lurker.votes.arenas import ArenaConfig
 from rm.training.config import TrainConfig
 from tests.docs.conftest import ROOT, lurker_calls, pages
 
@@ -38,7 +40,7 @@ def test_reference_documents_every_command_and_option(generate: ModuleType) -> N
 
 
 def test_reference_describes_every_field(generate: ModuleType) -> None:
-    for config in (Recipe, TrainConfig, SimulationConfig):
+    for config in (Recipe, TrainConfig, SimulationConfig, ArenaConfig, VotePairsConfig):
         documented = generate.field_docs(config)
         assert set(documented) == {field.name for field in dataclasses.fields(config)}
         assert all(documented.values()), [name for name, meaning in documented.items() if not meaning]
@@ -63,7 +65,11 @@ def test_documented_calls_parse(page: Path, call: list[str]) -> None:
 def _check_settings(call: list[str], params: dict[str, Any]) -> None:
     """Check every `field=value` against its config, and every recipe name."""
     settings = [value for option, value in itertools.pairwise(call) if option == "--set"]
-    if call[:2] == ["pairs", "build"]:
+    if call[:2] == ["pairs", "build"] and params["recipe"] == "votes":
+        override(VotePairsConfig(), settings)
+    elif call[:2] == ["arena", "serve"]:
+        override(ArenaConfig(), settings)
+    elif call[:2] == ["pairs", "build"]:
         override(PRESETS[params["recipe"]](), settings)
     elif call[:2] == ["ingest", "simulate"]:
         override(SimulationConfig(), settings)

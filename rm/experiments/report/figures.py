@@ -76,8 +76,8 @@ def _transfer(result: Transfer) -> list[Figure]:
     height_px = CELL_PX * (1 + n_others if n_others else matrix["source"].n_unique())
     drawn = [Figure("transfer", test, "Accuracy across communities", on, heatmap, note, narrow, height_px)]
     if matrix["difference"].null_count() < matrix.height:
-        title = "Points gained or lost by training elsewhere"
-        note = "Accuracy minus that of the same model trained on the community tested on, the same pairs, in points, "
+        title = "Accuracy gained or lost by training elsewhere"
+        note = "Accuracy minus that of the same model trained on the community tested on, the same pairs, "
         note += "and the 95 % interval of that."
         both = (charts.transfer_heatmap(matrix, difference=True, is_narrow=is_narrow) for is_narrow in (False, True))
         difference, narrow = both

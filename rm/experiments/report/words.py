@@ -8,8 +8,8 @@ from lurker.workspace import Workspace
 from rm.experiments.stored import Stored
 
 INTERVALS = (
-    "Accuracy is the share of test pairs whose chosen response gets the higher reward; 0.5 is chance. Intervals hold "
-    "95 % and are clustered by post, as pairs of one post share a prompt and responses."
+    "Accuracy is the share of test pairs whose chosen response gets the higher reward; 0.5 is chance. Intervals are at "
+    "95 % and clustered by post, as pairs of one post share a prompt and responses."
 )
 OVER_SEEDS = (
     "Figures are means over seeds, and so are the ends of their intervals. All seeds are tested on the same pairs: "
@@ -20,8 +20,8 @@ WITH_SEEDS = (
     "of posts where there are several seeds; with one seed they hold for these models alone."
 )
 POWER = (
-    "A difference is compared on the same test pairs. Beside it stands the smallest difference that 80 % of such tests "
-    "would tell from 0."
+    "Differences are paired: both models are tested on the same pairs. The power of a comparison is the smallest "
+    "difference that 80 % of such tests would detect."
 )
 UNSEEN = "No post of a test was trained on, by any run or by a run that it started from."
 VOTES = (
@@ -34,12 +34,6 @@ SHORTCUTS = (
 )
 SIMULATED = "The threads are simulated. The figures say how the methods work, and nothing about people."
 ONE_SEED = "One seed: how much a repetition with other initial weights would differ is not known."
-
-
-WITH_SEEDS = (
-    "Figures are means over seeds. Their intervals hold what the test posts and what the seeds make uncertain; a table "
-    "tells the two apart."
-)
 
 
 def method(stored: Stored) -> list[str]:
@@ -71,17 +65,20 @@ def _scaling(manifest: dict[str, Any]) -> list[str]:
     config = manifest["config"]
     sizes = ", ".join(f"{size:,}" for size in manifest["sizes"])
     how = {
-        "retrain": "A run per size, its best step by validation; for one seed, a smaller set is part of a larger one.",
+        "retrain": "Each size is a run of its own, taken at its best step by validation; with the same seed, the pairs "
+        "of a smaller size are among those of a larger one.",
         "online": "One pass over the largest set per model and seed, evaluated at each size.",
     }[config.get("protocol", "retrain")]
+    models = _listed(one["model"] for one in manifest["models"])
     grid = (
-        f"{_counted(len(manifest['models']), 'model')} ({_listed(one['model'] for one in manifest['models'])}) were "
+        f"{_counted(len(manifest['models']), 'model')} ({models}) {'was' if len(manifest['models']) == 1 else 'were'} "
         f"trained on {sizes} pairs of {config['pairs']} with {_counted(config['n_seeds'], 'seed')} each, "
         f"{_counted(len(manifest['cells']), 'run')} in all, and tested on {manifest['test_pairs']}. {how}"
     )
     curve = (
-        "The curve loss = E + A·pairs^-alpha + B·parameters^-beta is fitted to log loss and to 1 - accuracy, each run "
-        "weighted by the inverse of its variance; its intervals are over a bootstrap of whole runs and of posts."
+        "The curve loss = E + A·pairs^-alpha + B·parameters^-beta is fitted to log loss and to 1 − accuracy, each run "
+        "weighted by the inverse of its variance; its intervals come from a bootstrap over whole runs and posts. A "
+        "table separates what test posts and what seeds contribute to the interval of each accuracy."
     )
     return [_training(grid, config), INTERVALS, WITH_SEEDS, curve, UNSEEN]
 
@@ -104,12 +101,12 @@ def _transfer(manifest: dict[str, Any]) -> list[str]:
 
 def _few_shot(manifest: dict[str, Any]) -> list[str]:
     config = manifest["config"]
-    starts = _listed(config["starts"]) or f"{config['model']} taught by the other communities"
+    starts = _listed(config["starts"]) or f"{config['model']}, trained on the other communities,"
     sizes = ", ".join(f"{size:,}" for size in config["sizes"])
     grid = (
-        f"{starts} and, from nothing, {config['model']} were tuned on {sizes} pairs of {config['target']} in "
-        f"{manifest['pairs']} with {_counted(config['n_seeds'], 'seed')} each, and tested on {manifest['test_pairs']}; "
-        "a quarter as many validation pairs chose the best step."
+        f"{starts} and an untrained {config['model']} (start: nothing) were tuned on {sizes} pairs of "
+        f"{config['target']} in {manifest['pairs']} with {_counted(config['n_seeds'], 'seed')} each, and tested on "
+        f"{manifest['test_pairs']}; a quarter as many validation pairs chose the best step."
     )
     rates = "An exchange rate is read off a curve that never falls and is linear in the log of pairs between its sizes."
     return [_training(grid, config), INTERVALS, WITH_SEEDS, POWER, rates, UNSEEN]
@@ -138,7 +135,7 @@ def _search(manifest: dict[str, Any]) -> list[str]:
         f"{_counted(len(config['stages']), 'stage')} starts from the best candidate of the one before. No test was "
         "read."
     )
-    return [_training(stages, config), "Intervals hold 95 % and are clustered by post."]
+    return [_training(stages, config), "Intervals are at 95 % and clustered by post."]
 
 
 def _ceiling(manifest: dict[str, Any]) -> list[str]:
@@ -146,7 +143,7 @@ def _ceiling(manifest: dict[str, Any]) -> list[str]:
     return [
         f"Nothing was trained. The labels of {manifest['pairs']} ({manifest['split']}) are judged by how certain their "
         f"votes are, by later looks at the same scores, and by models that were evaluated on them: {models}.",
-        "Intervals hold 95 % and are clustered by post; a bracket holds the ceiling under its assumptions.",
+        "Intervals are at 95 % and clustered by post; a bracket contains the ceiling if its assumptions hold.",
     ]
 
 

@@ -64,7 +64,8 @@ class Report(Displayed):
             }
             for one in self.sections
         ]
-        return ResultTable(f"Report {self.page}", rows, f"{len(self.files):,} files in {self.page.parent}")
+        n = len(self.files)
+        return ResultTable(f"Report {self.page}", rows, f"{n:,} {'file' if n == 1 else 'files'} in {self.page.parent}")
 
     def report(self) -> dict[str, Any]:
         """The JSON object that the command prints."""

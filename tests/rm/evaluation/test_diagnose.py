@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from lurker.cli import run
+from lurker.comparison import compare_accuracy
 from lurker.files import read_json
 from lurker.workspace import Workspace
-from rm.evaluation.compare import compare_accuracy
 from rm.evaluation.counterfactual import FILLER, append_filler, as_list, counterfactuals, cut_in_half
 from rm.evaluation.diagnose import calibration, correlations, strata
 from rm.evaluation.score import score_texts, text_scorer

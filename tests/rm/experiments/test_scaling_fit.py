@@ -100,15 +100,15 @@ def test_a_gain_is_named_tabulated_and_drawn(empty: Workspace) -> None:
 
 def test_no_growth_is_not_named(empty: Workspace) -> None:
     fit = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, grows=False), TEST)
-    assert fit.sentence.startswith("No gain from doubling the data from 4,000 pairs shows (at most ")
+    assert fit.sentence.startswith("No gain from doubling the data from 4,000 pairs is shown (at most ")
 
 
 def test_three_sizes_cannot_tell_and_say_so(empty: Workspace) -> None:
     fit = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, SIZES[:3]), TEST)
     assert fit.sentence.startswith("No curve is fitted: 3 data sizes, and 4 are needed. scratch-10k gains ")
-    assert " from 250 to 1,000 pairs, by test posts" in fit.sentence
+    assert " from 250 to 1,000 pairs; the interval covers the test posts" in fit.sentence
     flat = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, SIZES[:3], grows=False), TEST)
-    assert "No gain of scratch-10k from 250 to 1,000 pairs shows (at most " in flat.sentence
+    assert "No gain of scratch-10k from 250 to 1,000 pairs is shown (at most " in flat.sentence
     assert not fit.figures and fit.curve.is_empty() and fit.sentence in str(fit.table())
 
 
@@ -139,7 +139,7 @@ def test_only_intervals_that_exclude_zero_become_claims() -> None:
     )
     assert said(Gains(sure, few, few), Gains(unsure, few, few)) == (
         "Doubling the data from 4,000 pairs lowers the log loss by 0.020 nats [0.010, 0.030], but no gain in accuracy "
-        "shows (at most 0.9 points)."
+        "is shown (at most 0.9 points)."
     )
     nothing = said(Gains(unsure, unsure, unsure), Gains(unsure, unsure, unsure))
     assert "adds" not in nothing and nothing.endswith("data or parameters cannot be told.")

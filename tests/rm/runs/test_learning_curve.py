@@ -29,6 +29,8 @@ def test_rows_are_validations_with_the_mean_training_loss_since_the_last(tmp_pat
     assert [row["step"] for row in rows] == [10, 20]
     assert rows[1]["train_log_loss"] == pytest.approx(0.7 - 0.001 * 15.5)
     assert rows[1]["validation_accuracy"] == pytest.approx(0.6)
+    listed = read_learning_curve(tmp_path / "r").text().splitlines()[-1]
+    assert listed == "accuracy on validation pairs: 0.550 at step 10, 0.600 at step 20"
 
 
 def test_a_chart_puts_points_where_they_belong() -> None:

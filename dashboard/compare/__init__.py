@@ -1,0 +1,1 @@
+"""The parts of the page Compare: recipes, transfer, and any two runs."""

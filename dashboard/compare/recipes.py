@@ -1,0 +1,144 @@
+"""The same model trained on each pair set and tested on the same pairs and, if known, the truth."""
+
+import polars as pl
+import streamlit as st
+
+from dashboard import experiments, layout
+from dashboard.figures import show_figure
+from dashboard.parquet import version
+from lurker import charts
+from lurker.charts.figure import Figure
+from lurker.charts.look import largest
+from lurker.comparison import told_apart
+from lurker.errors import LurkerError
+from lurker.workspace import Workspace
+
+HOW_TO = "lurker experiment recipes naive matched balanced --models tfidf"
+BUILD = ("lurker pairs build naive --recipe naive", "lurker pairs build balanced --recipe balanced")
+ALL = "all"
+
+
+def show(workspace: Workspace) -> None:
+    """Draw one experiment: what is told apart, accuracy on one test, correlations of the reward, the figures."""
+    names = experiments.experiment_names(workspace, "recipes")
+    if not names:
+        layout.show_missing("There is no finished comparison of recipes yet.", [*BUILD, HOW_TO])
+        return
+    first, second, third, fourth = st.columns(4)
+    name = layout.select_in_url(first, "Experiment", names, "recipes_experiment")
+    try:
+        file, other = (experiments.experiment_file(workspace, name, table) for table in ("recipes", "differences"))
+        figures = experiments.recipe_figures(version(file))
+        differences = experiments.recipe_differences(version(other))
+    except LurkerError as error:
+        layout.show_errors([error])
+        return
+    models = figures.filter(~pl.col("is_baseline"))
+    if models.is_empty():
+        layout.show_missing(f"The experiment {name!r} has no model yet.", [HOW_TO])
+        return
+    predictors = models["predictor"].unique(maintain_order=True).to_list()
+    predictor = second.selectbox("Model", predictors, key="recipes_model", bind="query-params")
+    of_model = pl.col("predictor") == predictor
+    sizes = {_size(size): size for size in models.filter(of_model)["max_pairs"].unique(maintain_order=True)}
+    size = third.selectbox("Most training pairs", list(sizes), key="recipes_size", bind="query-params")
+    tests = models["measured_on"].unique(maintain_order=True).to_list()
+    test = str(fourth.selectbox("Tested on", tests, key="recipes_test", bind="query-params"))
+    of_size = pl.col("max_pairs").eq_missing(sizes[size])
+    shown = figures.filter((of_model & of_size) | pl.col("is_baseline"))
+    paired = differences.filter(of_model & of_size)
+    for sentence in _sentences(paired, test):
+        st.markdown(f"**{layout.escape(sentence)}**")
+    _charts(name, shown, str(predictor), test)
+    _differences(paired)
+    _table(shown)
+
+
+def _size(size: int | None) -> str:
+    return ALL if size is None else f"{size:,}"
+
+
+def _sentences(paired: pl.DataFrame, test: str) -> list[str]:
+    """One sentence per set compared with the reference, on all pairs of the test."""
+    told = paired.filter(
+        (pl.col("measure") == "accuracy") & (pl.col("measured_on") == test) & (pl.col("part") == "all")
+    )
+    return [
+        told_apart(row["reference"], row["pairs"], (row["difference"], row["low"], row["high"]), f" on {test}")
+        for row in told.iter_rows(named=True)
+    ]
+
+
+def _charts(name: str, shown: pl.DataFrame, predictor: str, test: str) -> None:
+    models = shown.filter(~pl.col("is_baseline"))
+    counts = models.select("pairs", "n_train_pairs").unique(maintain_order=True).iter_rows()
+    trained = ", ".join(f"{pairs} {n:,}" for pairs, n in counts)
+    n_seeds = int(largest(models["n_seeds"]))
+    seeds = "1 seed" if n_seeds == 1 else f"means of up to {n_seeds} seeds"
+    on_test = shown.filter((pl.col("measured_on") == test) & (pl.col("measure") == "accuracy"))
+    show_figure(
+        Figure(
+            f"accuracy-{predictor}",
+            test,
+            f"Accuracy on {test}",
+            f"{predictor}; training pairs: {trained}; {seeds}",
+            charts.recipe_accuracy(shown, test),
+            layout.INTERVAL_NOTE,
+        ),
+        name,
+        on_test,
+    )
+    if (models["measure"] == "accuracy").all():
+        st.info("The true quality of these responses is unknown, as on any real Reddit: only the tests can decide.")
+        return
+    show_figure(
+        Figure(
+            f"correlations-{predictor}",
+            "truth",
+            "What the reward follows, within posts",
+            f"Spearman correlation of {predictor}'s reward",
+            charts.recipe_correlations(shown),
+            "A reward that correlates with length or delay among responses of equal quality uses a shortcut.",
+        ),
+        name,
+        models.filter(pl.col("measure") != "accuracy"),
+    )
+
+
+def _differences(differences: pl.DataFrame) -> None:
+    if differences.is_empty():
+        return
+    st.subheader(f"{layout.escape(differences['reference'][0])} minus the others, on the same pairs")
+    signed = {"difference": "difference", "low": "95 % from", "high": "to"}
+    st.dataframe(
+        differences.drop("reference", "predictor", "max_pairs"),
+        width="stretch",
+        hide_index=True,
+        column_config={
+            "pairs": "compared with",
+            "measured_on": "tested on",
+            **{key: st.column_config.NumberColumn(title, format="%+.3f") for key, title in signed.items()},
+            "mcnemar_p": st.column_config.NumberColumn("McNemar p", format="%.3g"),
+        },
+    )
+    st.caption("For length and delay, differences of absolute values: below 0 is better.")
+
+
+def _table(figures: pl.DataFrame) -> None:
+    titles = {"value": "figure", "low": "95 % from", "high": "to", "standard_error": "s.e."}
+    with st.expander("All figures as a table"):
+        st.dataframe(
+            figures.drop("is_baseline"),
+            width="stretch",
+            hide_index=True,
+            column_config={
+                "pairs": "trained on",
+                "max_pairs": st.column_config.NumberColumn("most pairs", format="localized"),
+                "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
+                "measured_on": "tested on",
+                "n": st.column_config.NumberColumn("tested", format="localized"),
+                "n_posts": st.column_config.NumberColumn("posts", format="localized"),
+                "n_seeds": "seeds",
+                **{key: st.column_config.NumberColumn(title, format="%.3f") for key, title in titles.items()},
+            },
+        )

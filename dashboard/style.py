@@ -1,0 +1,21 @@
+"""The look of the pages beyond Streamlit's theme: width, one column below 1,000 px, cards."""
+
+WIDTH_PX, ONE_COLUMN_PX = 1_180, 1_000
+EYE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 40" height="40">
+<path d="M3 20 Q20 3 37 20 Q20 37 3 20 Z" fill="none" stroke="#2E8CC7" stroke-width="3.4"/>
+<circle cx="20" cy="20" r="5.6" fill="#E69F00"/></svg>"""
+
+STYLE = f"""<style>
+.stMainBlockContainer {{max-width: {WIDTH_PX}px; padding-top: 4rem; padding-bottom: 3rem}}
+.stMainBlockContainer h1 {{font-size: 1.75rem; padding: 0 0 .2rem; line-height: 1.25}}
+.stMain {{font-variant-numeric: tabular-nums}}
+@media (max-width: {ONE_COLUMN_PX}px) {{
+  .stMain .stColumn {{min-width: calc(100% - 1.5rem)}}
+  .st-key-reading > .stLayoutWrapper > .stHorizontalBlock {{flex-flow: column-reverse nowrap}}
+}}
+.cards {{display: grid; grid-template-columns: repeat(auto-fit, minmax(245px, 1fr)); gap: 12px}}
+.cards > div {{border: 1px solid rgba(128,128,128,.4); border-radius: 10px; padding: 12px 16px}}
+.cards b {{display: block; font-size: 1.6rem; line-height: 1.5; overflow-wrap: anywhere}}
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {{color: inherit; opacity: .88}}
+.cards small {{font-size: .88rem; opacity: .82}}
+</style>"""

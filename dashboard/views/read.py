@@ -1,0 +1,217 @@
+"""Read page: pairs one at a time as people wrote them, the answer hidden until it is asked for."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import polars as pl
+import streamlit as st
+
+from dashboard import layout, pairs
+from dashboard.pairs import OUTCOMES, Outcome, PairFilter, PairOrder
+from dashboard.parquet import FileVersion
+from lurker.charts import look
+from lurker.decimals import signed
+from lurker.errors import LurkerError
+from lurker.pair_sets import HARD_TEST, SPLITS, pair_set_names
+from lurker.workspace import Workspace
+
+ANY, NO_RUN = "any", "no run"
+SHOWN_CHARS = 20_000
+"""Characters of one text on the page; longer texts are a download."""
+PAGE_SIZE = 50
+FIRST_WORDS = 70
+PROMPT_PX, CARD_PX = 190, 520
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The pairs that are read, in order."""
+
+    name: str
+    file: FileVersion
+    ids: pl.Series
+    predictions: tuple[FileVersion, ...]
+    search: str
+    run: str | None
+
+
+def render() -> None:
+    """Draw the filters, the list of pairs around the one shown, and that pair as two equal cards."""
+    workspace = layout.open_page()
+    names = pair_set_names(workspace)
+    if not names:
+        layout.header("Read the pairs", "Which of two responses did people like more, and would you have known?")
+        layout.show_missing("There are no pairs to read yet.", [layout.BUILD_PAIRS])
+        return
+    names.sort(key=lambda name: (name != HARD_TEST, name))
+    layout.header("Which one did people like more?", "Read both, guess, then press A for the answer. J and K move.")
+    try:
+        selection = _filters(workspace, names)
+        if not len(selection.ids):
+            st.info("No pair passes these filters. Remove one, or choose another set.")
+            return
+        _read(selection)
+    except LurkerError as error:
+        layout.show_errors([error])
+
+
+def _filters(workspace: Workspace, names: list[str]) -> Selection:
+    """One popover with all filters, and chips that name those that are set."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        popover = st.popover("Filters", icon=":material/tune:")
+        chips = st.container(horizontal=True, gap="small")
+    with popover:
+        name = layout.select_in_url(popover, "Pair set", names, "pairs")
+        file = pairs.pairs_file(workspace, name)
+        counts = pairs.pair_counts(file)
+        runs = pairs.prediction_files(workspace, name)
+        run = st.selectbox("Run", [*runs, NO_RUN], key="run", bind="query-params") if runs else NO_RUN
+        predictions = runs.get(str(run), ())
+        outcome: Outcome = "any"
+        against = NO_RUN
+        if predictions:
+            outcome = st.selectbox("Its model was", OUTCOMES, key="outcome", bind="query-params")
+            others = [NO_RUN, *(other for other in runs if other != run)]
+            against = str(st.selectbox("And right was", others, key="against", bind="query-params"))
+        orders = pairs.ORDERS_WITH_RUN if predictions else pairs.ORDERS_WITHOUT_RUN
+        order: PairOrder = st.selectbox("Order", orders, key="order", bind="query-params")
+        has_test = "test" in counts["split"].to_list()
+        splits = ["test", ANY, *(split for split in SPLITS if split != "test")] if has_test else [ANY, *SPLITS]
+        split = st.selectbox("Split", splits, key="split", bind="query-params")
+        subreddits = [ANY, *sorted(counts["subreddit"].unique())]
+        subreddit = st.selectbox("Community", subreddits, key="subreddit", bind="query-params")
+        search = st.text_input("Text contains", key="search", bind="query-params", icon=":material/search:") or ""
+    pair_filter = PairFilter(
+        subreddit=None if subreddit == ANY else subreddit,
+        split=None if split == ANY else split,
+        search=search,
+        outcome=outcome,
+        order=order,
+    )
+    ids = pairs.find_pairs(file, pair_filter, predictions, runs.get(against, ()))
+    with chips:
+        for words in _chips(name, pair_filter, str(run), against):
+            st.badge(layout.escape(words), color="gray")
+        st.markdown(f":gray[{len(ids):,} pairs]", width="content")
+    return Selection(name, file, ids, predictions, search, None if run == NO_RUN else str(run))
+
+
+def _chips(name: str, shown: PairFilter, run: str, against: str) -> list[str]:
+    chips = [name, f"split {shown.split}" if shown.split else "all splits", shown.order]
+    chips += [f"r/{shown.subreddit}"] if shown.subreddit else []
+    chips += [f"run {run}" if shown.outcome == "any" else f"{run} was {shown.outcome}"] if run != NO_RUN else []
+    chips += [f"{against} was right"] if against != NO_RUN else []
+    return chips + ([f"contains “{shown.search}”"] if shown.search else [])
+
+
+def _read(selection: Selection) -> None:
+    ids = selection.ids
+    requested = st.query_params.get("pair")
+    found = ids.index_of(requested) if requested else None
+    position = found or 0
+    if requested != ids[position]:
+        st.query_params["pair"] = ids[position]
+    first = position // PAGE_SIZE * PAGE_SIZE
+    left, right = st.container(key="reading").columns([4, 9], gap="medium")  # the list comes last in one column
+    with left:
+        _list(selection, first, position)
+    with right:
+        _navigate(ids, position)
+        pair = pairs.read_pair(selection.file, ids[position], selection.predictions)
+        is_revealed = st.session_state.get("revealed") == pair["pair_id"]
+        _show(pair, selection, is_revealed=is_revealed)
+
+
+def _list(selection: Selection, first: int, position: int) -> None:
+    """Fifty pairs: the run's margin, the gap in score, and the first words of the prompt."""
+    page = selection.ids[first : first + PAGE_SIZE].to_list()
+    rows = pairs.glance(selection.file, tuple(page), selection.predictions, FIRST_WORDS)
+    rows = rows.with_columns(prompt=pl.col("prompt").map_elements(layout.visible, return_dtype=pl.String))
+    if selection.run is None:
+        rows = rows.drop("margin")
+
+    def choose() -> None:
+        chosen = st.session_state[key].selection.rows
+        if chosen:
+            st.query_params["pair"] = page[chosen[0]]
+
+    key = f"list-{page[0]}-{position}"
+    st.dataframe(
+        rows.drop("pair_id"),
+        width="stretch",
+        height=620,
+        hide_index=True,
+        key=key,
+        on_select=choose,
+        selection_mode="single-row",
+        selection_default={"selection": {"rows": [position - first], "columns": []}},
+        column_config={
+            "margin": st.column_config.NumberColumn(format="%+.2f", help="Reward of the liked minus the other."),
+            "gap": st.column_config.NumberColumn(format="localized", help="Difference of the scores."),
+        },
+    )
+
+
+def _navigate(ids: pl.Series, position: int) -> None:
+    def go(target: int) -> None:
+        st.query_params["pair"] = ids[target % len(ids)]
+
+    def reveal() -> None:
+        st.session_state["revealed"] = ids[position]
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Previous", icon=":material/chevron_left:", on_click=go, args=(position - 1,), key="previous", shortcut="k"
+        )
+        st.button("Next", icon=":material/chevron_right:", on_click=go, args=(position + 1,), key="next", shortcut="j")
+        st.button("Reveal", on_click=reveal, key="reveal", shortcut="a", type="primary")
+        st.markdown(f":gray[**{position + 1:,}** of {len(ids):,}]", width="content")
+
+
+def _show(pair: dict[str, Any], selection: Selection, *, is_revealed: bool) -> None:
+    facts = [f"r/{pair['subreddit']}", pair["split"], f"recipe {pair['recipe']}", pair["pair_id"]]
+    st.caption(layout.escape(" · ".join(facts)))
+    _text(pair["prompt"], look.TEXT, "prompt", pair["pair_id"], PROMPT_PX, selection.search)
+    if is_revealed:
+        _verdict(pair)
+    sides = ["chosen", "rejected"]
+    if blake2b(pair["pair_id"].encode(), digest_size=1).digest()[0] % 2:  # the same order each time it is read
+        sides.reverse()
+    for column, side, letter in zip(st.columns(2, gap="small"), sides, "AB", strict=True):
+        with column:
+            accent = look.TEXT if not is_revealed else look.TASTE if side == "chosen" else look.LEAK
+            if is_revealed:
+                score, chars = pair[f"{side}_score"], pair[f"{side}_chars"]
+                delay = layout.duration(pair[f"{side}_delay_s"])
+                better = " · liked more" if side == "chosen" else ""
+                st.markdown(f"**{letter}**{better} :gray[score {score:,} · after {delay} · {chars:,} characters]")
+            else:
+                st.markdown(f"**{letter}**")
+            _text(pair[side], accent, side, pair["pair_id"], CARD_PX, selection.search)
+
+
+def _verdict(pair: dict[str, Any]) -> None:
+    words = f"label confidence {pair['label_confidence']:.2f}"
+    if pair["margin"] is None:
+        st.markdown(f":gray[{words}]")
+        return
+    is_correct = pair["is_correct"]
+    verdict = "undecided" if is_correct == 0.5 else "right" if is_correct == 1.0 else "wrong"
+    colour = {"right": "blue", "wrong": "orange", "undecided": "gray"}[verdict]
+    margin = signed(pair["margin"], 2)
+    st.markdown(f":{colour}-badge[the model was {verdict}] margin {margin} log-odds · :gray[{words}]")
+
+
+def _text(text: str, accent: str, name: str, pair_id: str, max_height_px: int, search: str) -> None:
+    shown = text[:SHOWN_CHARS]
+    box = layout.text_box(shown, accent=accent, max_height_px=max_height_px, search=search)
+    st.html(box if shown else "<em>(empty)</em>")
+    if len(text) > len(shown):
+        st.caption(f"The first {len(shown):,} of {len(text):,} characters.")
+        data = text.encode("utf-8", "replace")
+        st.download_button("Download the full text", data, f"{pair_id}-{name}.txt", "text/plain", key=f"full_{name}")
+
+
+if __name__ == "__main__":
+    render()

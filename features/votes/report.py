@@ -1,0 +1,67 @@
+"""The report of an arena as tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lurker import decimals
+from lurker.report import Displayed, ResultTable
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ArenaResults(Displayed):
+    """What the votes of an arena say."""
+
+    report: dict[str, Any]
+    """The content of results.json."""
+
+    def table(self) -> ResultTable:
+        """Each rater."""
+        rows = [
+            {
+                "rater": row["rater"],
+                "votes": row["votes"],
+                "gold": interval(row, "gold"),
+                "chose A": interval(row, "side_a"),
+                "agrees with self": interval(row, "self_agreement"),
+                "seconds": row["dwell_ms"] / 1000,
+                "slope": interval(row, "slope"),
+                "suspicious": ", ".join(row["suspicious"]) or "–",
+            }
+            for row in self.report["raters"]
+        ]
+        return ResultTable(f"Raters of {self.report['arena']}", rows, self.report["summary"])
+
+    def tables(self) -> list[ResultTable]:
+        """Votes that count, agreement, ratings, and `table()`."""
+        ledger = [{"votes": "written", "number": self.report["ledger"]["input"]}]
+        ledger += [{"votes": one["reason"], "number": -one["n"]} for one in self.report["ledger"]["dropped"]]
+        ledger.append({"votes": "that count", "number": self.report["ledger"]["kept"]})
+        agreement = [
+            {"first": row["first"], "second": row["second"], "agree": interval(row, "agreement")}
+            | {"n": row["n"], "posts": row["n_posts"]}
+            for row in self.report["agreement"]
+        ]
+        ratings = [
+            {
+                "source": row["source"],
+                "tier": row["tier"],
+                "strength": interval(row, "strength"),
+                "at equal length": interval(row, "at_equal_length"),
+                "votes": row["votes"],
+                "votes that would flip it with the next": row["votes_to_flip"],
+            }
+            for row in self.report["ratings"]
+        ]
+        found = [ResultTable("Votes", ledger), ResultTable("How often two judges prefer the same response", agreement)]
+        if ratings:
+            found.append(ResultTable("Sources, Bradley–Terry with ties, log-odds around their mean", ratings))
+        return [*found, self.table()]
+
+
+def interval(row: Mapping[str, Any], name: str) -> str | None:
+    """The value with its interval; the ends are named after it or, if it is the row's only one, low and high."""
+    if row[name] is None:
+        return None
+    low, high = (f"{name}_low", f"{name}_high") if f"{name}_low" in row else ("low", "high")
+    return decimals.interval(row[name], row[low], row[high])

@@ -1,0 +1,78 @@
+"""An arena from serving to pairs: simulated raters vote and are judged; held-out raters stay out of training."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import features
+from dashboard.arena.make import Source, make_arena
+from dashboard.arena.simulate import simulate_raters
+from lurker.errors import CallError
+from lurker.pair_sets import read_pairs
+from lurker.schema import TRUTH
+from lurker.votes.arenas import ArenaConfig
+from lurker.votes.store import read_raters, read_votes, undo_vote
+from lurker.workspace import Workspace, open_workspace
+
+HELD_OUT_SHARE = 0.5
+
+
+@pytest.fixture(scope="module")
+def voted(naive_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """An arena on naive pairs, and 12 simulated raters with 40 votes each, one of them undone."""
+    root = tmp_path_factory.mktemp("voted") / "workspace"
+    shutil.copytree(naive_workspace, root)
+    workspace = open_workspace(root)
+    config = ArenaConfig(n_items=80, n_gold=10, n_qualifying=0, held_out_share=HELD_OUT_SHARE)
+    arena = make_arena(workspace, "tea", Source(pairs="naive"), config)
+    assert simulate_raters(arena, 12, 40) == 480
+    assert simulate_raters(arena, 12, 40) == 0  # a call that was finished writes nothing more
+    undo_vote(workspace, read_votes(workspace, "tea")["vote_id"][0])
+    return workspace
+
+
+def test_results_judge_raters_and_compare_judges(voted: Workspace) -> None:
+    report = features.arena_results(voted, "tea").report
+    assert report["ledger"]["kept"] == 479
+    assert {row["reason"]: row["n"] for row in report["ledger"]["dropped"]} == {"undone by the rater": 1}
+    assert not report["is_provisional"]
+    assert report["alpha"]["low"] > 0
+    agreement = {(row["first"], row["second"]): row for row in report["agreement"]}
+    assert agreement["raters", "reddit"]["low"] <= agreement["raters", "reddit"]["agreement"]
+    assert ("raters", "length") in agreement
+    by_name = dict(read_raters(voted, "tea").select("rater", "name").rows())
+    contrarian = [row for row in report["raters"] if "contrarian" in by_name[row["rater"]]]
+    careful = [row for row in report["raters"] if "careful" in by_name[row["rater"]]]
+    assert max(row["slope"] for row in contrarian) < min(row["slope"] for row in careful)
+    assert "Krippendorff's alpha" in report["summary"]
+    shown = str(features.arena_results(voted, "tea"))
+    assert "undone by the rater" in shown
+
+
+def test_votes_become_pairs_and_held_out_raters_are_apart(voted: Workspace) -> None:
+    pairs = features.votes_to_pairs(voted, "voted", arena="tea").frame
+    held_out = read_pairs(voted, "voted-held-out")
+    source = read_pairs(voted, "naive")
+    assert held_out["split"].unique().to_list() == ["test"]
+    assert set(pairs["split"]) >= {"train", "test"}
+    splits = dict(source.select("post_id", "split").unique().rows())
+    assert all(splits[post] == split for post, split in pairs.select("post_id", "split").rows())
+    assert pairs["recipe"].unique().to_list() == ["votes"]
+    assert pairs["label_confidence"].is_between(0.5, 1).all()
+    joined = pairs.join(source, on="pair_id", suffix="_reddit")
+    is_same = joined["chosen_id"] == joined["chosen_id_reddit"]
+    assert joined.height == pairs.height
+    assert 0 < is_same.mean() < 1  # type: ignore[operator]
+    flipped = joined.filter(~is_same)
+    assert (flipped["chosen"] == flipped["rejected_reddit"]).all()
+    assert (flipped["chosen_score"] == flipped["rejected_score_reddit"]).all()
+    truth = dict(voted.scan(TRUTH).select("comment_id", "quality").collect().rows())
+    right = [truth[one] > truth[other] for one, other in pairs.select("chosen_id", "rejected_id").rows()]
+    assert sum(right) > 0.7 * len(right)
+    with pytest.raises(CallError, match="already"):
+        features.votes_to_pairs(voted, "voted")
+    again = features.votes_to_pairs(voted, "voted", arena="tea", replace=True)
+    assert again.frame.equals(pairs)
+    with pytest.raises(CallError, match="votes of an arena"):
+        features.audit(again)
