@@ -26,7 +26,7 @@ def test_the_page_follows_the_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return app
 
     assert "Nobody has voted yet" in texts(page())
-    token, items = invite(arena), arena.items()
+    token, items = invite(arena, token="a rater"), arena.items()
     mark_rater(workspace, rater_of(token), "instructed")
     pool, known = pool_of(items), {row["item_id"]: row for row in items.to_dicts()}
     for _ in range(12):

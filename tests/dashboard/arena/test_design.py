@@ -28,7 +28,7 @@ def arena(tmp_path: Path) -> Arena:
 
 def walk(arena: Arena, n: int = 80, choice: Choice | None = None, name: str = "") -> str:
     """A rater who votes until the end: the longer response, or always the same."""
-    token = invite(arena, name)
+    token = invite(arena, name, token=f"rater {name}")  # draws depend on the token
     rater, items = rater_of(token), arena.items()
     pool, texts = pool_of(items), {row["item_id"]: row for row in items.to_dicts()}
     mark_rater(arena.workspace, rater, "instructed")
