@@ -3,13 +3,15 @@
 import html
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.documents import PairSetSummary
 from lurker.errors import LurkerError
+from lurker.pair_sets import JUDGED_BY_PEOPLE
 from lurker.workspace import Workspace, open_workspace
 
 WORKSPACE_VARIABLE = "LURKER_WORKSPACE"
@@ -75,9 +77,9 @@ def show_errors(errors: Iterable[LurkerError]) -> None:
         st.warning(f"{escape(error.message)} {escape_with_code(step)}", icon=":material/broken_image:")
 
 
-def show_unaudited(names: Iterable[str]) -> None:
+def show_unaudited(sets: Mapping[str, PairSetSummary], audited: Container[str]) -> None:
     """Show which pair sets have no audit yet, with the command for each."""
-    for name in names:
+    for name in (name for name, one in sets.items() if name not in audited and one.recipe not in JUDGED_BY_PEOPLE):
         st.info(f"**{escape(name)}** has no audit yet: `lurker pairs audit {name}`", icon=":material/fact_check:")
 
 

@@ -27,8 +27,7 @@ from lurker.config import override, to_dict, typed_values
 from lurker.engine import Engine
 from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import (
-    EXTERNAL,
-    VOTES_RECIPE,
+    JUDGED_BY_PEOPLE,
     PairSet,
     pair_set_name,
     read_manifest,
@@ -108,7 +107,7 @@ def describe(pairs: PairSet) -> Description:
 
 def _rules(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a recipe that differ from their defaults; of an import, all that is known of it."""
-    if recipe["name"] in (EXTERNAL, VOTES_RECIPE):
+    if recipe["name"] in JUDGED_BY_PEOPLE:
         return dict(recipe)
     defaults = to_dict(Recipe(name=recipe["name"]))
     return {name: value for name, value in recipe.items() if value != defaults.get(name)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lurker.confounders import CONFOUNDER_NAMES
-from lurker.pair_sets import EXTERNAL, VOTES_RECIPE
+from lurker.pair_sets import JUDGED_BY_PEOPLE
 from lurker.report import Displayed, ResultTable
 
 
@@ -300,6 +300,6 @@ def _format_interval(interval: Mapping[str, float] | None, name: str = "value", 
 
 
 def _not_audited(about: Mapping[str, Any]) -> str:
-    if about["recipe"]["name"] in (EXTERNAL, VOTES_RECIPE):
+    if about["recipe"]["name"] in JUDGED_BY_PEOPLE:
         return "Judgements of people have no votes and times to audit."
     return f"Not audited: `lurker pairs audit {about['name']}`."

@@ -29,6 +29,8 @@ EXTERNAL = "external"
 """Recipe of a pair set that was imported: judgements that no votes of Reddit made."""
 VOTES_RECIPE = "votes"
 """Recipe of a pair set that was made from the votes of an arena."""
+JUDGED_BY_PEOPLE = (EXTERNAL, VOTES_RECIPE)
+"""Recipes whose pairs have no scores and times to audit."""
 SPLITS = ("train", "validation", "test")
 TEXTS = ("prompt", "chosen", "rejected")
 PAIRS_FILE = "pairs.parquet"

@@ -53,7 +53,7 @@ def render() -> None:
         layout.cards(_figures(found))
         _charts(found)
     layout.show_errors(errors)
-    layout.show_unaudited(name for name in sets if name not in found.audits)
+    layout.show_unaudited(sets, found.audits)
 
 
 def _find(workspace: Workspace, sets: dict[str, PairSetSummary]) -> tuple[Found, list[LurkerError]]:

@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.runs import seconds_left
-from lurker.files import write_json, write_parquet
+from lurker.files import read_json, write_json, write_parquet
 from lurker.schema import FEW_SHOT_DIFFERENCES
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -150,7 +150,11 @@ def test_a_set_that_does_not_match_its_manifest_is_reported_and_not_drawn(
 @pytest.mark.parametrize("page", ["findings", "data"])
 def test_a_set_without_audit_shows_the_command(open_page: OpenPage, full_root: Path, tmp_path: Path, page: str) -> None:
     root = copy_of(full_root, tmp_path)
-    (root / "pairs/matched/audit.json").unlink()
+    for name in ("matched", "naive"):
+        (root / f"pairs/{name}/audit.json").unlink()
+    path = root / "pairs/naive/manifest.json"
+    manifest = read_json(path)
+    write_json(manifest | {"recipe": {"name": "external"}}, path)  # people's judgements have nothing to audit
     app = open_page(root, page)
     assert not app.exception
     assert not app.warning
