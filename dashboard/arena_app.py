@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard.arena.page import render
 
 st.set_page_config(page_title="Compare responses", layout="wide")
+st.html("<style>.stMainBlockContainer {max-width: 1180px; padding-top: 1.2rem; padding-bottom: 1rem}</style>")
 render(
     Path(os.environ["LURKER_WORKSPACE"]),
     os.environ["LURKER_ARENA"],

@@ -175,7 +175,7 @@ def two_looks(pairs: PairSet) -> TwoLooks:
 
 
 def natural_experiments(pairs: PairSet, *, naive: PairSet | str | None = None) -> NaturalExperiments:
-    """Does time foretell less where Reddit drew the order of comments by lot? Writes natural.json.
+    """Does time predict less where Reddit drew the order of comments at random? Writes natural.json.
 
     Args:
         naive: a pair set by the recipe naive, to compare contest threads of; the workspace's when None.

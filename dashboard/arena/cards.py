@@ -8,7 +8,6 @@ from dashboard.layout import visible
 SHOWN_CHARS = 20_000
 """Characters of one text on the page: the rest of a longer one is cut, and the card says so."""
 STYLE = """<style>
-.stMainBlockContainer {max-width: 1180px; padding-top: 1.2rem; padding-bottom: 1rem}
 .arena-prompt {max-height: 150px; overflow: auto; font-size: 1.05rem; line-height: 1.5; padding-right: .5rem}
 .arena-cards {display: grid; grid-template-columns: 1fr 1fr; gap: 1rem}
 .arena-card {border: 1px solid rgba(128, 136, 146, .55); border-radius: 10px; display: flex; flex-direction: column;

@@ -1,4 +1,4 @@
-"""What time foretells where Reddit drew the order of comments by lot, and where it did not.
+"""How well time predicts the winner where Reddit drew the order of comments at random, and where it did not.
 
 In contest mode comments stand in random order with hidden scores, so readers are spread by lot. Threads that suggest
 the sorting "random" or "new" are weaker contrasts. If a recipe removes what time does to scores, its pairs of ordinary

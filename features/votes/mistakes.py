@@ -78,7 +78,7 @@ def vote_confidence(votes: pl.DataFrame, mistakes: Mistakes) -> pl.DataFrame:
 
 
 def predict_held_out(votes: pl.DataFrame) -> dict[str, Any] | None:
-    """Does the model foretell votes it has not seen better than the majority of the others on the item?
+    """Does the model predict votes it has not seen better than the majority of the others on the item?
 
     Votes are hidden a fifth at a time. The majority's probability is (votes for + 1) / (votes + 2).
 
@@ -119,10 +119,10 @@ def predict_held_out(votes: pl.DataFrame) -> dict[str, Any] | None:
 def _sentence(gain: Estimate) -> str:
     shown = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] nats a vote"
     if gain.low > 0:
-        return f"The mistake model foretells hidden votes better than the majority does, by {shown}."
+        return f"The mistake model predicts hidden votes better than the majority does, by {shown}."
     if gain.high < 0:
-        return f"The mistake model foretells hidden votes worse than the majority does ({shown}): use the majority."
-    return f"The mistake model and the majority are not told apart in foretelling hidden votes ({shown})."
+        return f"The mistake model predicts hidden votes worse than the majority does ({shown}): use the majority."
+    return f"The mistake model and the majority are not told apart in predicting hidden votes ({shown})."
 
 
 @dataclass(frozen=True, slots=True)

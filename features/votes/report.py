@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lurker import decimals
 from lurker.report import Displayed, ResultTable
 
 
@@ -63,4 +64,4 @@ def interval(row: Mapping[str, Any], name: str) -> str | None:
     if row[name] is None:
         return None
     low, high = (f"{name}_low", f"{name}_high") if f"{name}_low" in row else ("low", "high")
-    return f"{row[name]:.3f} [{row[low]:.3f}, {row[high]:.3f}]"
+    return decimals.interval(row[name], row[low], row[high])

@@ -6,20 +6,23 @@ from typing import Any
 from features.votes.agreement import agreement_matrix
 from features.votes.alpha import alpha_interval
 from features.votes.evidence import Evidence, read_evidence
-from features.votes.mistakes import fit_mistakes, predict_held_out
+from features.votes.mistakes import fit_mistakes, predict_held_out, vote_confidence
 from features.votes.raters import rater_figures, suspicious
 from features.votes.ratings import rate_sources
 from features.votes.report import ArenaResults, interval
-from lurker.files import write_json
+from lurker.files import write_json, write_parquet
 from lurker.votes.arenas import Arena
 
-RESULTS_FILE = "results.json"
+RESULTS_FILE, JUDGED_FILE = "results.json", "judged.parquet"
 PROVISIONAL_BELOW = 50
 """Fewer votes than this say little, and the results say so."""
 
 
 def arena_results(arena: Arena) -> ArenaResults:
-    """Compute the report of an arena and write it to `votes/NAME/results.json`."""
+    """Compute the report of an arena and write it to `votes/NAME/results.json`.
+
+    `judged.parquet` beside it has the votes that count, each with the probability that it is right.
+    """
     evidence = read_evidence(arena)
     main = evidence.main
     figures = rater_figures(evidence.votes) if evidence.votes.height else []
@@ -41,7 +44,11 @@ def arena_results(arena: Arena) -> ArenaResults:
         "mistakes": predict_held_out(main) if main.height else None,
         "ratings": rate_sources(main),
     }
+    report["headline"] = _headline(report)
     report["summary"] = _summary(report)
+    if evidence.votes.height:
+        judged = vote_confidence(evidence.votes, fit_mistakes(evidence.votes))
+        write_parquet(judged, arena.workspace.folder("votes", arena.name) / JUDGED_FILE)
     write_json(report, arena.workspace.folder("votes", arena.name) / RESULTS_FILE)
     return ArenaResults(report)
 
@@ -54,26 +61,44 @@ def _with_slopes(evidence: Evidence, figures: list[dict[str, Any]]) -> list[dict
     return [row | fitted[row["rater"]] for row in figures]
 
 
+def _headline(report: Mapping[str, Any]) -> str:
+    """The first thing that may be claimed: an order of sources only where tiers differ, agreement beside a coin."""
+    if report["ratings"]:
+        leaders = [row["source"] for row in report["ratings"] if row["tier"] == 1]
+        said = (
+            f"{leaders[0]} is rated best" if len(leaders) == 1 else f"{', '.join(leaders)}: not told apart at the top"
+        )
+    elif (row := _with_reddit(report)) is not None:
+        than = "no more than a coin does" if row["low"] <= 0.5 <= row["high"] else "more often than a coin does"
+        said = f"Raters agree with Reddit {than if row['high'] >= 0.5 else 'less often than a coin does'}"
+    else:
+        said = f"{report['n_votes']:,} votes count"
+    return f"Provisional: {said}" if report["is_provisional"] else said
+
+
+def _with_reddit(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The row of raters against Reddit."""
+    rows = (row for row in report["agreement"] if (row["first"], row["second"]) == ("raters", "reddit"))
+    return next(rows, None)
+
+
 def _summary(report: Mapping[str, Any]) -> str:
     """What may be claimed, in sentences, each by a rule."""
     n, design = report["n_votes"], report["design"]
     said = [
-        f"{n:,} votes on {report['n_items']:,} items of {report['n_posts']:,} posts count, drawn by design {design}."
+        f"{report['headline']}.",
+        f"{n:,} votes on {report['n_items']:,} items of {report['n_posts']:,} posts count, drawn by design {design}.",
     ]
     if report["is_provisional"]:
-        said.append(f"Provisional: fewer than {PROVISIONAL_BELOW} votes.")
+        said.append(f"Fewer than {PROVISIONAL_BELOW} votes are provisional.")
     if (one := report["alpha"]) is None:
         said.append("No item has votes of two raters, so their agreement is not known.")
     else:
         said.append(f"Krippendorff's alpha is {interval(one, 'value')}.")
     if (one := report["alpha_without_suspicious"]) is not None:
         said.append(f"Without suspicious raters it is {interval(one, 'value')}.")
-    pairs = {(row["first"], row["second"]): row for row in report["agreement"]}
-    if (row := pairs.get(("raters", "reddit"))) is not None:
-        known = "like a coin" if row["low"] <= 0.5 <= row["high"] else "more" if row["low"] > 0.5 else "less"
-        known = known if known == "like a coin" else f"{known} often than a coin"
-        shown = interval(row, "agreement")
-        said.append(f"Raters agree with Reddit in {shown} of votes, {known}.")
+    if (row := _with_reddit(report)) is not None:
+        said.append(f"Raters agree with Reddit in {interval(row, 'agreement')} of votes; .5 is a coin.")
     if report["mistakes"] is not None:
         said.append(report["mistakes"]["sentence"])
     return " ".join([*said, *report["alarms"]])

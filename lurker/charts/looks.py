@@ -1,4 +1,4 @@
-"""How well label_confidence foretells the votes that came later."""
+"""How well label_confidence predicts the votes that came later."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -10,7 +10,9 @@ from lurker.errors import CallError
 from lurker.files import read_json
 from lurker.pair_sets import (
     EXTERNAL,
+    VOTES_RECIPE,
     of_subreddits,
+    read_manifest,
     read_pair_set,
     read_pairs,
     split_of,
@@ -49,7 +51,7 @@ class FewShotConfig(PairSetConfig):
     model: str
     """SPEC of the model that starts from nothing, with `field=value` of its own after it"""
     target: str
-    """community tuned and tested on; external: all pairs of an imported set of judgements"""
+    """community tuned and tested on; external: all pairs of an imported set, or of one made from votes"""
     sizes: tuple[int, ...] = (0, 100, 1000)
     """training pairs of the target; 0 tests a start as it is"""
     starts: tuple[str, ...] = ()
@@ -102,7 +104,7 @@ def read_data(workspace: Workspace, config: FewShotConfig) -> FewShotData:
     Raises:
         CallError: there is no such target, or it has fewer training pairs than the largest size.
     """
-    is_imported = read_pair_set(workspace, config.pairs).manifest["recipe"]["name"] == EXTERNAL
+    is_imported = read_pair_set(workspace, config.pairs).manifest["recipe"]["name"] in (EXTERNAL, VOTES_RECIPE)
     frame = read_pairs(workspace, config.pairs, config.subreddits)
     if (config.target == EXTERNAL) != is_imported:
         fix = "Use `--target external`." if is_imported else "Import it: `lurker pairs import NAME FILE`."
@@ -132,6 +134,8 @@ def read_starts(workspace: Workspace, config: FewShotConfig, data: FewShotData) 
     names = [start.name for start in starts]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise CallError(f"Two starts are called {repeated}.", "Name runs with `lurker rm train --run NAME`.")
+    if read_manifest(workspace, config.pairs)["recipe"]["name"] == VOTES_RECIPE:
+        return starts  # Reddit's votes on the same communities are what raters' votes are compared with
     for start in starts:
         for community in data.communities:
             require_untaught(workspace, start, community)

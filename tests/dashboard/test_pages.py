@@ -16,7 +16,7 @@ from lurker.schema import FEW_SHOT_DIFFERENCES
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 OpenPage = Callable[..., AppTest]
-PAGES = ("findings", "scaling", "compare", "runs", "read", "score", "data")
+PAGES = ("findings", "scaling", "compare", "runs", "read", "arena", "score", "data")
 
 
 @pytest.fixture
@@ -53,7 +53,8 @@ def test_a_page_of_a_full_workspace(open_page: OpenPage, full_root: Path, page: 
     assert not app.exception
     assert not app.warning
     assert (
-        charts_on(app) == {"findings": 2, "scaling": 1, "compare": 2, "runs": 2, "read": 0, "score": 0, "data": 3}[page]
+        charts_on(app)
+        == {"findings": 2, "scaling": 1, "compare": 2, "runs": 2, "read": 0, "arena": 0, "score": 0, "data": 3}[page]
     )
 
 

@@ -113,7 +113,7 @@ def test_a_rater_walks_through_the_arena(workspace: Workspace, tmp_path: Path) -
         page.get_by_role("button", name="Begin").click()
         page.get_by_text("Practice", exact=True).wait_for()
         side = page.locator(".arena-card", has_text="No, there is time.").get_attribute("aria-label")
-        time.sleep(0.4)
+        settle(page)
         page.keyboard.press(str(side)[-1].lower())
         page.get_by_text("Right:").wait_for()
         page.get_by_role("button", name="Next").click()
@@ -122,18 +122,19 @@ def test_a_rater_walks_through_the_arena(workspace: Workspace, tmp_path: Path) -
         source = page.content()
         assert not any(f">{name}<" in source or f'"{name}"' in source for name in ("s0", "s1", "chosen", "rejected"))
         for number, key in enumerate("abtxs", 1):
-            time.sleep(0.4)
+            settle(page)
             page.keyboard.press(key)
             page.get_by_text(f"{number} of 15 votes").wait_for()
         votes = wait_for_votes(workspace, 5)
         assert votes["choice"].to_list() == ["a", "b", "level", "both_bad", "skip"]
         assert votes["dwell_ms"].min() >= 250  # type: ignore[operator]
 
+        settle(page)
         shown = page.locator(".arena-cards").inner_text()
         page.keyboard.press("z")
         page.get_by_text("4 of 15 votes").wait_for()
         assert wait_for_votes(workspace, 5)["undone_utc"].is_not_null().sum() == 1
-        time.sleep(0.4)
+        settle(page)
         page.get_by_role("button", name="Skip").dblclick()
         page.get_by_text("5 of 15 votes").wait_for()
         page.reload()
@@ -151,7 +152,7 @@ def test_a_rater_walks_through_the_arena(workspace: Workspace, tmp_path: Path) -
 
         page.keyboard.press("Escape")
         for number in range(6, 16):
-            time.sleep(0.4)
+            settle(page)
             page.get_by_role("button", name="Level").click()
             if number < 15:
                 page.get_by_text(f"{number} of 15 votes").wait_for()
@@ -172,6 +173,12 @@ def test_a_rater_walks_through_the_arena(workspace: Workspace, tmp_path: Path) -
     printed, errors = process.communicate()
     assert token not in printed + errors
     assert "Traceback" not in errors
+
+
+def settle(page) -> None:  # type: ignore[no-untyped-def]
+    """Wait until the page is drawn, then for longer than a double click takes."""
+    page.wait_for_selector("[data-testid='stApp'][data-test-script-state='notRunning']")
+    time.sleep(0.5)
 
 
 def _picture(page, folder: Path, name: str) -> None:  # type: ignore[no-untyped-def]
