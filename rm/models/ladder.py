@@ -119,12 +119,14 @@ def check_spec(spec: str) -> None:
     if spec in PACKAGED:
         locate(spec)
         return
+    if not spec.strip():  # as a path it is the current folder
+        raise CallError(f"Unknown model {spec!r}.", _known_models())
     path = Path(spec)
     if (path / "model" / "config.json").exists():
         raise CallError(f"{spec} is the folder of a run that is not finished.", "Finish it with `--resume`.")
     if path.is_dir() and not (path / "config.json").exists():
         raise CallError(f"The folder {spec} holds no model: config.json is missing.", _known_models())
-    if path.is_file() or spec.startswith("scratch-") or not spec.strip():
+    if path.is_file() or spec.startswith("scratch-"):
         raise CallError(f"Unknown model {spec!r}.", _known_models())
 
 

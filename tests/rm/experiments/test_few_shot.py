@@ -56,7 +56,8 @@ def test_a_start_that_has_read_the_target_is_refused(result: FewShot, tmp_path: 
     run = train(pairs, "scratch-10k", max_pairs=40, subreddits="beta", tests="planted", run_id="seen", **QUICK)
     with pytest.raises(CallError, match="trained on pairs of r/beta already"):
         few_shot(pairs, "scratch-10k", "beta", sizes=(30,), starts=f"run:{run.run_id}")
-    elsewhere = shutil.copytree(run.folder / "model", tmp_path / "export")  # what it has read travels with the model
+    elsewhere = shutil.move(run.folder / "model", tmp_path / "export")  # what it has read travels with the model
+    shutil.rmtree(run.folder)
     with pytest.raises(CallError, match=r"has read [\d,]+ of the [\d,]+ posts of beta"):
         few_shot(pairs, "scratch-10k", "beta", sizes=(30,), starts=str(elsewhere))
     with pytest.raises(CallError, match="Unknown model ''"):
