@@ -1,6 +1,7 @@
 # make demo   a simulated Reddit through every stage, then the dashboard: 3 minutes on 2 AVX2 cores (SERVE=0: no dashboard)
 # make test   lint, types, import layers, documentation, tests; offline
 # make docs   the documentation as a site in site/; broken links and anchors fail
+# make screenshots  the README's pictures, of the demo's workspace (needs Chromium)
 # make slow   tests that take minutes, among them the compiled reader under sanitizers
 PYTHON ?= python3
 SERVE ?= 1
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo test lint types layers docs unit slow clean
+.PHONY: demo test lint types layers docs unit slow screenshots clean
 
 demo: $(VENV)/.core
 	$(BIN)/lurker --workspace $(WORKSPACE) demo
@@ -38,6 +39,9 @@ unit: $(VENV)/.dev
 
 slow: $(VENV)/.dev
 	$(BIN)/pytest -m slow
+
+screenshots: $(VENV)/.dev
+	$(BIN)/python docs/screenshots.py $(WORKSPACE)
 
 clean:
 	rm -rf $(VENV) workspace-demo site

@@ -129,33 +129,22 @@ def find_pairs(
     return select(sql, file, predictions, **parameters)["pair_id"]
 
 
-@lru_cache(maxsize=16)
-def glance(
-    file: FileVersion, pair_ids: tuple[str, ...], predictions: tuple[FileVersion, ...], n_chars: int
-) -> pl.DataFrame:
-    """Columns pair_id, margin, gap (in score) and the first characters of the prompt, in the order of `pair_ids`."""
-    sql = (
-        "SELECT pair_id, margin, chosen_score - rejected_score AS gap, left(prompt, $n_chars) AS prompt "
-        f"FROM ({_pairs_with_margins(predictions)}) WHERE pair_id IN (SELECT unnest($pair_ids::VARCHAR[]))"
-    )
-    rows = select(sql, file, predictions, pair_ids=list(pair_ids), n_chars=n_chars)
-    order = pl.DataFrame({"pair_id": pair_ids}, schema={"pair_id": pl.String})
-    return order.join(rows, on="pair_id", how="left", maintain_order="left")
+@lru_cache(maxsize=8)
+def read_pairs(file: FileVersion, pair_ids: tuple[str, ...], predictions: tuple[FileVersion, ...] = ()) -> pl.DataFrame:
+    """Whole pairs in the order of `pair_ids`: PAIRS, and margin and is_correct if the run was tested on it, else null.
 
-
-@lru_cache(maxsize=64)
-def read_pair(file: FileVersion, pair_id: str, predictions: tuple[FileVersion, ...] = ()) -> dict[str, Any]:
-    """One pair: the columns of PAIRS, and margin and is_correct if the run was tested on it, else None.
+    Reading those of one page at once makes the step from one pair to the next a look-up.
 
     Raises:
-        LurkerError: the set has no such pair.
+        LurkerError: the set lacks one of the pairs.
     """
-    sql = f"SELECT * FROM ({_pairs_with_margins(predictions)}) WHERE pair_id = $pair_id"
-    rows = select(sql, file, predictions, pair_id=pair_id)
-    if rows.is_empty():
-        raise LurkerError(f"{file.path} has no pair {pair_id!r}.")
+    wanted = "pair_id IN (SELECT unnest($pair_ids::VARCHAR[]))"
+    rows = select(_pairs_with_margins(predictions, wanted), file, predictions, pair_ids=list(pair_ids))
+    if absent := set(pair_ids) - set(rows["pair_id"]):
+        raise LurkerError(f"{file.path} has no pair {min(absent)!r}.")
     check(rows, PAIRS)
-    return rows.row(0, named=True)
+    order = pl.DataFrame({"pair_id": pair_ids}, schema={"pair_id": pl.String})
+    return order.join(rows, on="pair_id", how="left", maintain_order="left")
 
 
 def compare_predictions(
@@ -210,15 +199,21 @@ def _mean_correct(files: tuple[FileVersion, ...]) -> pl.DataFrame:
     return means.filter(pl.col("n") == len(files)).drop("n")
 
 
-def _pairs_with_margins(predictions: tuple[FileVersion, ...]) -> str:
-    """SQL for the pairs with margin and is_correct, null without a run."""
+def _pairs_with_margins(predictions: tuple[FileVersion, ...], wanted: str = "true") -> str:
+    """SQL for the pairs with margin and is_correct, null without a run.
+
+    Args:
+        wanted: condition on pair_id; both files are filtered by it before they are joined.
+    """
     for file in predictions:
         _require_predictions(file)
+    pairs = f"SELECT * FROM read_parquet($path) WHERE {wanted}"
     if not predictions:
-        return "SELECT *, NULL::DOUBLE AS margin, NULL::DOUBLE AS is_correct FROM read_parquet($path)"
+        return f"SELECT *, NULL::DOUBLE AS margin, NULL::DOUBLE AS is_correct FROM ({pairs})"
     return (
-        "SELECT pairs.*, tested.margin, tested.is_correct FROM read_parquet($path) AS pairs "
-        "LEFT JOIN (SELECT DISTINCT ON (pair_id) * FROM read_parquet($predictions)) AS tested USING (pair_id)"
+        f"SELECT pairs.*, tested.margin, tested.is_correct FROM ({pairs}) AS pairs "
+        "LEFT JOIN (SELECT DISTINCT ON (pair_id) * FROM read_parquet($predictions) "
+        f"WHERE {wanted}) AS tested USING (pair_id)"
     )
 
 

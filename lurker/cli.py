@@ -6,7 +6,6 @@ stays fast.
 
 import contextlib
 import errno
-import gc
 import importlib
 import io
 import os
@@ -19,13 +18,11 @@ from typer.core import TyperCommand
 
 from lurker import __version__
 from lurker.errors import LurkerError
+from lurker.garbage import collect_rarely
 from lurker.help import CommandGroup
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
-GARBAGE_THRESHOLD = 10_000
-"""New objects after which Python looks for garbage. Imports make many objects and no garbage: at Python's 700, looking
-for it takes a tenth of a second of every command."""
 MOUNTED = {
     "demo": ("lurker.demo:app", "Run every stage on a simulated Reddit, in minutes."),
     "ingest": ("ingest.commands:app", "Read Reddit dumps, live Reddit or a simulated one into tables."),
@@ -132,7 +129,7 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
-    gc.set_threshold(GARBAGE_THRESHOLD)
+    collect_rarely()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a character that the terminal cannot show must not end the work
             stream.reconfigure(errors="backslashreplace")

@@ -1,12 +1,14 @@
 """`lurker status`: what the workspace contains, how mature its scores are, and what to do next."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from lurker.contents import describe
+from lurker.errors import LurkerError
+from lurker.last_status import FILE, read_last, state
 from lurker.report import print_json, print_table
-from lurker.workspace import open_workspace
 
 REFRESH = "lurker ingest refresh"
 
@@ -18,12 +20,11 @@ def status(
     ctx: typer.Context, as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 ) -> None:
     """Show what the workspace contains: rows, bytes and dates by table, subreddits and their maturity, runs."""
-    workspace = open_workspace(ctx.obj)
-    content = describe(workspace)
+    content = _contents(ctx.obj)
     if as_json:
         print_json(content)
         return
-    print_table(f"Tables in {workspace.root}", content["tables"])
+    print_table(f"Tables in {ctx.obj}", content["tables"])
     print_table("Subreddits", content["by_subreddit"])
     print_table("Pair sets", [_shown(row) for row in content["pairs"]])
     print_table("Also here", [{"runs": len(content["runs"]), "experiments": ", ".join(content["experiments"]) or "–"}])
@@ -41,6 +42,22 @@ def status(
     if content["stopped_ingests"]:
         typer.echo(f"{content['stopped_ingests']} interrupted ingests: run the same commands to resume.")
     typer.echo(f"next: {content['next']}")
+
+
+def _contents(root: Path) -> dict[str, Any]:
+    """What the workspace contains: as the last call found it, or else read again and kept for the next one."""
+    now = state(root)
+    if (last := read_last(root, now)) is not None:
+        return last
+    from lurker.contents import describe  # here, because it loads polars
+    from lurker.files import write_json
+    from lurker.workspace import open_workspace
+
+    content = describe(open_workspace(root))
+    if now is not None:
+        with suppress(LurkerError, OSError):  # a workspace that cannot be written can be read
+            write_json({"state": now, "found": content}, root / FILE)
+    return content
 
 
 def _shown(pair_set: dict[str, Any]) -> dict[str, Any]:

@@ -113,39 +113,40 @@ def _read(selection: Selection) -> None:
     if requested != ids[position]:
         st.query_params["pair"] = ids[position]
     first = position // PAGE_SIZE * PAGE_SIZE
+    shown = tuple(ids[first : first + PAGE_SIZE].to_list())
+    page = pairs.read_pairs(selection.file, shown, selection.predictions)
     left, right = st.container(key="reading").columns([4, 9], gap="medium")  # the list comes last in one column
     with left:
-        _list(selection, first, position)
+        _list(selection, page, position - first)
     with right:
         _navigate(ids, position)
-        pair = pairs.read_pair(selection.file, ids[position], selection.predictions)
+        pair = page.row(position - first, named=True)
         is_revealed = st.session_state.get("revealed") == pair["pair_id"]
         _show(pair, selection, is_revealed=is_revealed)
 
 
-def _list(selection: Selection, first: int, position: int) -> None:
+def _list(selection: Selection, page: pl.DataFrame, place: int) -> None:
     """Fifty pairs: the run's margin, the gap in score, and the first words of the prompt."""
-    page = selection.ids[first : first + PAGE_SIZE].to_list()
-    rows = pairs.glance(selection.file, tuple(page), selection.predictions, FIRST_WORDS)
-    rows = rows.with_columns(prompt=pl.col("prompt").map_elements(layout.visible, return_dtype=pl.String))
+    first_words = pl.col("prompt").str.slice(0, FIRST_WORDS).map_elements(layout.visible, return_dtype=pl.String)
+    rows = page.select("margin", gap=pl.col("chosen_score") - pl.col("rejected_score"), prompt=first_words)
     if selection.run is None:
         rows = rows.drop("margin")
 
     def choose() -> None:
         chosen = st.session_state[key].selection.rows
         if chosen:
-            st.query_params["pair"] = page[chosen[0]]
+            st.query_params["pair"] = page["pair_id"][chosen[0]]
 
-    key = f"list-{page[0]}-{position}"
+    key = f"list-{page['pair_id'][0]}-{place}"
     st.dataframe(
-        rows.drop("pair_id"),
+        rows,
         width="stretch",
         height=620,
         hide_index=True,
         key=key,
         on_select=choose,
         selection_mode="single-row",
-        selection_default={"selection": {"rows": [position - first], "columns": []}},
+        selection_default={"selection": {"rows": [place], "columns": []}},
         column_config={
             "margin": st.column_config.NumberColumn(format="%+.2f", help="Reward of the liked minus the other."),
             "gap": st.column_config.NumberColumn(format="localized", help="Difference of the scores."),

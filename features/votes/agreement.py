@@ -56,7 +56,7 @@ def machine_judges(arena: Arena, items: pl.DataFrame) -> dict[str, pl.DataFrame]
             tested = pl.concat(check(pl.read_parquet(file), PREDICTIONS) for file in files).unique("pair_id")
             verdicts = items.join(tested, on="pair_id").select("item_id", verdict="is_correct")
             if verdicts.height:
-                judges[run] = verdicts
+                judges[f"run:{run}"] = verdicts  # a run may be called reddit or length
     if (tfidf := _tfidf(arena, str(pairs), items)) is not None:
         judges["tfidf"] = tfidf
     return judges

@@ -30,7 +30,9 @@ class ArenaResults(Displayed):
             }
             for row in self.report["raters"]
         ]
-        return ResultTable(f"Raters of {self.report['arena']}", rows, self.report["summary"])
+        return ResultTable(
+            f"Raters of {self.report['arena']}", rows, f"{self.report['headline']}. {self.report['summary']}"
+        )
 
     def tables(self) -> list[ResultTable]:
         """Votes that count, agreement, ratings, and `table()`."""

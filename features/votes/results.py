@@ -69,8 +69,10 @@ def _headline(report: Mapping[str, Any]) -> str:
             f"{leaders[0]} is rated best" if len(leaders) == 1 else f"{', '.join(leaders)}: not told apart at the top"
         )
     elif (row := _with_reddit(report)) is not None:
-        than = "no more than a coin does" if row["low"] <= 0.5 <= row["high"] else "more often than a coin does"
-        said = f"Raters agree with Reddit {than if row['high'] >= 0.5 else 'less often than a coin does'}"
+        if row["low"] <= 0.5 <= row["high"]:
+            said = "Cannot tell whether raters agree with Reddit more often than a coin does"
+        else:
+            said = f"Raters agree with Reddit {'more' if row['low'] > 0.5 else 'less'} often than a coin does"
     else:
         said = f"{report['n_votes']:,} votes count"
     return f"Provisional: {said}" if report["is_provisional"] else said
@@ -86,7 +88,6 @@ def _summary(report: Mapping[str, Any]) -> str:
     """What may be claimed, in sentences, each by a rule."""
     n, design = report["n_votes"], report["design"]
     said = [
-        f"{report['headline']}.",
         f"{n:,} votes on {report['n_items']:,} items of {report['n_posts']:,} posts count, drawn by design {design}.",
     ]
     if report["is_provisional"]:

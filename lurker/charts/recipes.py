@@ -17,6 +17,7 @@ from lurker.charts.look import (
     share_axis,
     smallest,
 )
+from lurker.decimals import decimal
 
 PARTS = {
     "all": "all pairs",
@@ -61,7 +62,7 @@ def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
     shown = shown.sort("is_baseline", maintain_order=True)
     low, high = min(0.47, smallest(shown["low"]) - 0.01), max(0.55, largest(shown["high"]))
     high += LABEL_ROOM * (high - low)
-    axis = _axis("accuracy (0.5 is chance)", low, min(1.02, high))
+    axis = _axis("accuracy (.5 is chance)", low, min(1.02, high))
     return _forest(shown, axis, 0.5, "tested on").properties(title=f"Accuracy on {test}")
 
 
@@ -95,6 +96,7 @@ def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str)
         zero: where the marker line is.
         legend: title of the series.
     """
+    shown = shown.with_columns(label=pl.col("value").map_elements(decimal, return_dtype=pl.String))
     rows = shown["row"].unique(maintain_order=True).to_list()
     series: Sequence[str] = shown["series"].unique(maintain_order=True).to_list()
     base = alt.Chart(shown).encode(
@@ -117,6 +119,6 @@ def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str)
         base.mark_rule(strokeWidth=RULE_PX).encode(x=axis("low"), x2="high:Q"),
         base.mark_point(filled=True, size=85, opacity=1).encode(x=axis("value"), shape=shape, tooltip=tooltips),
         base.mark_text(align="left", dx=8, fontSize=11, color=TEXT).encode(
-            x=axis("high"), text=alt.Text("value:Q", format=".3f"), color=alt.value(TEXT)
+            x=axis("high"), text="label:N", color=alt.value(TEXT)
         ),
     ).properties(height=190 + LEGEND_ROW_PX * len(series) + len(rows) * (14 + ROW_PX * len(series)))

@@ -16,6 +16,7 @@ from typing import Any
 from lurker.engine.outcome import MAX_RETRIES, Outcome, call, portable
 from lurker.engine.resources import Machine, Resources, environment
 from lurker.errors import LurkerError
+from lurker.garbage import collect_rarely
 
 STOP_AFTER_S = 5.0
 """How long a terminated worker may take to end before it is killed."""
@@ -189,6 +190,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 def _serve(connection: Connection) -> None:
     """Run tasks until the other end closes."""
+    collect_rarely()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the parent stops its workers
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that tasks clean up

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,17 +46,37 @@ class RowBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class RowMask:
-    """The mask of one pack on a CPU."""
+class Rows:
+    """What one layer attends to on a CPU."""
 
     batches: list[RowBatch]
     """all rows of attention"""
     source: Tensor
     """[T] index of each token of the pack among the concatenated queries of all batches"""
-    last: "RowMask | None" = None
-    """mask of the last layer, in which only tokens that carry a reward are queries; None if all are"""
-    last_layer: int = -1
-    """index of that layer"""
+
+
+@dataclass(frozen=True)
+class RowMask:
+    """The mask of one pack on a CPU; what no layer asks for is not made: a model of one layer needs `last` alone."""
+
+    pack: Pack
+    device: torch.device
+    last_layer: int | None
+    """index of the layer in which only tokens that carry a reward are queries, if any"""
+
+    @cached_property
+    def full(self) -> Rows:
+        """Every token is a query."""
+        return _rows(self.pack, self.pack.rows, self.device)
+
+    @cached_property
+    def last(self) -> Rows:
+        """Only tokens that carry a reward are queries."""
+        return _rows(self.pack, self.pack.read_rows(), self.device)
+
+    def of(self, layer: int | None) -> Rows:
+        """The rows of a layer, by its index if it has one."""
+        return self.last if layer is not None and layer == self.last_layer else self.full
 
 
 def register() -> None:
@@ -107,11 +128,11 @@ def attention(
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    last = attention_mask.last if getattr(module, "layer_idx", None) == attention_mask.last_layer else None
-    return _attend(query, key, value, last or attention_mask, dropout, scaling), None
+    rows = attention_mask.of(getattr(module, "layer_idx", None))
+    return _attend(query, key, value, rows, dropout, scaling), None
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: RowMask, dropout: float, scaling: float | None) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, dropout: float, scaling: float | None) -> Tensor:
     """Gather each batch of rows, attend, and return tokens to the pack's order; tokens that are no query get 0.
 
     Gathering is an embedding lookup because its backward pass sums rows quickly on a CPU. Attention is in float32 even
@@ -123,7 +144,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: RowMask, dropout: f
         key, value = (part.repeat_interleave(n_heads // key.shape[1], dim=1) for part in (key, value))
     tables = [part[0].transpose(0, 1).reshape(-1, n_heads * part.shape[3]) for part in (query, key, value)]
     outputs = []
-    for batch in mask.batches:
+    for batch in rows.batches:
         q, k, v = (
             embedding(indices, table).unflatten(-1, (n_heads, -1)).transpose(1, 2)
             for indices, table in zip((batch.queries, batch.keys, batch.keys), tables, strict=True)
@@ -132,7 +153,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: RowMask, dropout: f
             out = scaled_dot_product_attention(q, k, v, attn_mask=batch.bias, dropout_p=dropout, scale=scaling)
         outputs.append(out.transpose(1, 2).reshape(-1, n_heads * value.shape[3]))
     outputs.append(outputs[0].new_zeros(1, n_heads * value.shape[3]))
-    return embedding(mask.source, torch.cat(outputs)).view(1, -1, n_heads, value.shape[3]).to(dtype)
+    return embedding(rows.source, torch.cat(outputs)).view(1, -1, n_heads, value.shape[3]).to(dtype)
 
 
 def prepare_pack(pack: Pack, device: torch.device, last_layer: int | None) -> tuple[Pack, Any]:
@@ -144,14 +165,14 @@ def prepare_pack(pack: Pack, device: torch.device, last_layer: int | None) -> tu
     Args:
         pack: The pack to compute.
         device: Where it is computed.
-        last_layer: As in `row_mask`; FlexAttention, whose mask is per model, ignores it.
+        last_layer: As in `RowMask`; FlexAttention, whose mask is per model, ignores it.
     """
     if device.type == "cuda":
         pack = pack.padded(pack.ids.size + -pack.ids.size % GPU_PAD_TOKENS, pack.read.size)
         return pack, block_mask(pack, device)
     n_read = padded_size(pack.read.size)
     pack = pack.padded(padded_size(pack.ids.size + n_read - pack.read.size), n_read)
-    return pack, row_mask(pack, last_layer, device)
+    return pack, RowMask(pack, device, last_layer)
 
 
 def padded_size(size: int) -> int:
@@ -160,21 +181,7 @@ def padded_size(size: int) -> int:
     return size + -size % step
 
 
-def row_mask(pack: Pack, last_layer: int | None, device: torch.device) -> RowMask:
-    """The pack's mask for SDPA.
-
-    Args:
-        pack: The pack to compute.
-        last_layer: Index of the layer in which only tokens that carry a reward are queries, if any.
-        device: Where it is computed.
-    """
-    mask = _row_mask(pack, pack.rows, device)
-    if last_layer is None:
-        return mask
-    return RowMask(mask.batches, mask.source, _row_mask(pack, pack.read_rows(), device), last_layer)
-
-
-def _row_mask(pack: Pack, rows: Sequence[tuple[Indices, Indices]], device: torch.device) -> RowMask:
+def _rows(pack: Pack, rows: Sequence[tuple[Indices, Indices]], device: torch.device) -> Rows:
     batches, end = [], 0
     source = np.full(pack.ids.size, -1)
     for batch in _batches(rows):
@@ -189,7 +196,7 @@ def _row_mask(pack: Pack, rows: Sequence[tuple[Indices, Indices]], device: torch
         parts = (torch.from_numpy(queries), torch.from_numpy(keys), bias.unsqueeze(1))
         batches.append(RowBatch(*(part.to(device) for part in parts)))
     source[source < 0] = end  # the row of zeros after all outputs
-    return RowMask(batches, torch.from_numpy(source).to(device))
+    return Rows(batches, torch.from_numpy(source).to(device))
 
 
 def _attends(is_causal: bool, branch: Any, visible: Any, positions: Any, query: Any, key: Any) -> Any:

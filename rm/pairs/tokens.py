@@ -7,6 +7,7 @@ max_prompt_tokens limits the prompt further.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ MIN_PAIR_FREQUENCY = 2
 MAX_LEARNED_CHARS = 40_000
 """Characters of each text, from its start, that a tokenizer is trained on: Reddit's limit for a post. Training time is
 quadratic in the length of a word, so one word of five million characters would take hours."""
+KEPT_TOKENS = 2_000_000
+"""Tokens of texts, about 70 MB, that the tokenizer of an experiment's cells keeps at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,18 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+@lru_cache(maxsize=1)
+def load_shared_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of an experiment's cells, once per process; it keeps the tokens of texts that cells share.
+
+    Args:
+        folder: Named by a digest of what the tokenizer was trained on, so its content never changes.
+    """
+    tokenizer = load_tokenizer(folder)
+    tokenizer._lurker_kept_tokens = {}
+    return tokenizer
 
 
 def ensure_pad_token(tokenizer: Any) -> bool:
@@ -234,6 +249,18 @@ def _nothing(tokenizer: Any) -> list[int]:
 def _token_ids(tokenizer: Any, texts: Sequence[str]) -> dict[str, list[int]]:
     """Token ids of each distinct text, without special tokens."""
     unique = sorted(set(texts))
+    kept: dict[str, list[int]] | None = getattr(tokenizer, "_lurker_kept_tokens", None)
+    if kept is None:
+        return _encoded(tokenizer, unique)
+    new = _encoded(tokenizer, [text for text in unique if text not in kept])
+    found = {text: kept[text] for text in unique if text in kept} | new
+    if sum(map(len, kept.values())) + sum(map(len, new.values())) <= KEPT_TOKENS:
+        kept.update(new)
+    return found
+
+
+def _encoded(tokenizer: Any, unique: list[str]) -> dict[str, list[int]]:
+    """Token ids of distinct texts, computed."""
     if not unique:
         return {}
     if (backend := plain_backend(tokenizer)) is not None:

@@ -31,7 +31,7 @@ from rm.models.mean_pooling import add_mean_pooling, is_mean_pooled
 from rm.models.scorer import Scorer, describe_device, move_to_device, training_dtype
 from rm.pairs.subsets import texts
 from rm.pairs.tokenised import TokenisedPairs, with_delays
-from rm.pairs.tokens import load_tokenizer
+from rm.pairs.tokens import load_shared_tokenizer
 from rm.runs.run_facts import describe_batching, describe_data, environment, training_facts
 from rm.training.checkpoint import delete_checkpoint, has_checkpoint, trained_weights
 from rm.training.config import TrainConfig
@@ -208,7 +208,7 @@ def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> R
     Raises:
         CallError: It does not load, or reads fewer than max_tokens tokens.
     """
-    tokenizer = load_tokenizer(workspace.root / config.tokenizer) if config.tokenizer else None
+    tokenizer = load_shared_tokenizer(workspace.root / config.tokenizer) if config.tokenizer else None
     frame = with_delays(training) if config.train.with_delay else training
     seed = config.train.seed
     if config.model not in LADDER and config.train.head_seed is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dashboard.pairs import PairFilter, find_pairs, pairs_file, prediction_files, read_pair
+from dashboard.pairs import PairFilter, find_pairs, pairs_file, prediction_files, read_pairs
 from dashboard.parquet import FileVersion
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace
@@ -68,12 +68,12 @@ def test_filters_on_outcomes_need_a_run(file: FileVersion) -> None:
 
 def test_a_pair_is_read_with_its_margin(file: FileVersion, tested: tuple[FileVersion, ...]) -> None:
     pair_id = find_pairs(file, PairFilter(outcome="wrong"), tested)[0]
-    pair = read_pair(file, pair_id, tested)
+    pair = read_pairs(file, (pair_id,), tested).row(0, named=True)
     assert pair["margin"] < 0
     assert pair["is_correct"] == 0
-    assert read_pair(file, pair_id)["margin"] is None
+    assert read_pairs(file, (pair_id,))["margin"][0] is None
     with pytest.raises(LurkerError, match="no pair 'zzz'"):
-        read_pair(file, "zzz")
+        read_pairs(file, (pair_id, "zzz"))
 
 
 def test_a_set_whose_rows_differ_from_its_manifest_is_damaged(full_root: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """`lurker status`: contents, maturity and the next command."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -108,3 +110,19 @@ def test_status_counts_pair_sets_runs_and_purged_pairs(workspace):
     sets = [(row["name"], row["pairs"], row["purged"]) for row in found["pairs"]]
     assert sets == [("first", 30, 0), ("second", 30, 7)]
     assert (found["runs"], found["next"]) == (["r1"], "lurker dashboard")
+
+
+def test_a_second_status_loads_no_polars_and_notices_what_is_new(workspace, capsys):
+    call = ["--workspace", str(workspace.root), "status", "--json"]
+    code = (
+        f"import sys; from lurker.cli import run; code = run({call!r});"
+        "sys.exit(code or ('polars' in sys.modules and 'loaded polars') or 0)"
+    )
+    assert run(call) == 0
+    first = capsys.readouterr().out
+    assert subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout == first
+    workspace.replace_partition(COMMENTS, "Emory", [rows(COMMENTS, "Emory", LOOKS[:2])])
+    assert run(call) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(describe(workspace)))
+    (workspace.root / "cache" / "status.json").write_text("{")
+    assert run(call) == 0

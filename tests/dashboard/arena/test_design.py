@@ -11,6 +11,7 @@ from dashboard.arena import ballots
 from dashboard.arena.design import is_swapped, pool_of, propensities
 from dashboard.arena.filters import alarms, all_blocked, blocked_items
 from dashboard.arena.make import Source, make_arena
+from ingest.revisit.purge_pairs import pair_files
 from lurker.errors import CallError
 from lurker.schema import COMMENTS
 from lurker.votes.arenas import Arena, ArenaConfig, invite, rater_of, with_settings
@@ -26,9 +27,9 @@ def arena(tmp_path: Path) -> Arena:
     return make_arena(workspace, "tea", Source(pairs="matched"), config)
 
 
-def walk(arena: Arena, n: int = 80, choice: Choice | None = None, name: str = "") -> str:
+def walk(arena: Arena, n: int = 80, choice: Choice | None = None) -> str:
     """A rater who votes until the end: the longer response, or always the same."""
-    token = invite(arena, name)
+    token = invite(arena, token="the-same-in-every-run")
     rater, items = rater_of(token), arena.items()
     pool, texts = pool_of(items), {row["item_id"]: row for row in items.to_dicts()}
     mark_rater(arena.workspace, rater, "instructed")
@@ -115,6 +116,9 @@ def test_an_undone_vote_comes_again(arena: Arena) -> None:
 def test_filters_act_on_what_the_tables_know_now(arena: Arena) -> None:
     items = arena.items()
     assert blocked_items(arena.workspace, items) == {}
+    assert arena.workspace.folder("votes", "tea") / "items.parquet" in pair_files(
+        arena.workspace
+    )  # a purge erases there
     gone = items["chosen_id"][0]
     comments = arena.workspace.scan(COMMENTS).head(1).collect()
     row = comments.with_columns(comment_id=pl.lit(gone), is_deleted=pl.lit(True))

@@ -41,6 +41,8 @@ def test_results_judge_raters_and_compare_judges(voted: Workspace) -> None:
     agreement = {(row["first"], row["second"]): row for row in report["agreement"]}
     assert agreement["raters", "reddit"]["low"] <= agreement["raters", "reddit"]["agreement"]
     assert ("raters", "length") in agreement
+    assert agreement["raters", "reddit"]["n"] > 300
+    assert report["headline"] == "Raters agree with Reddit more often than a coin does"
     by_name = dict(read_raters(voted, "tea").select("rater", "name").rows())
     contrarian = [row for row in report["raters"] if "contrarian" in by_name[row["rater"]]]
     careful = [row for row in report["raters"] if "careful" in by_name[row["rater"]]]

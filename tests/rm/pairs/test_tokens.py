@@ -1,6 +1,20 @@
+from pathlib import Path
+
 import pytest
 
-from rm.pairs.tokens import END, MAX_LEARNED_CHARS, PAD, SEPARATOR, START, encode, encode_both, train_tokenizer
+from rm.pairs import tokens
+from rm.pairs.tokens import (
+    END,
+    MAX_LEARNED_CHARS,
+    PAD,
+    SEPARATOR,
+    START,
+    encode,
+    encode_both,
+    load_shared_tokenizer,
+    load_tokenizer,
+    train_tokenizer,
+)
 
 TEXTS = ["the road was long", "we went home after rain", "tea with amber"] * 3
 
@@ -61,3 +75,17 @@ def test_a_pairwise_sequence_drops_its_prompt_before_it_cuts_responses(max_token
     (other,) = encode_both(tokenizer, [prompt], [long], [short], max_tokens).tokens
     assert cut.size == other.size <= max_tokens
     assert short[:1] in tokenizer.decode(cut) and sorted(cut) == sorted(other)
+
+
+@pytest.mark.parametrize("most", [0, 10, 10_000])
+def test_a_shared_tokenizer_keeps_tokens_and_changes_none(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "KEPT_TOKENS", most)
+    train_tokenizer(["some words about tea"], 300).save_pretrained(tmp_path)
+    plain, shared = load_tokenizer(tmp_path), load_shared_tokenizer(tmp_path)
+    for prompts, responses in ((["a", "b"], ["tea", "a"]), (["b", "c"], ["tea", "some words about tea"])):
+        expected, found = (encode(one, prompts, responses, 30).tokens for one in (plain, shared))
+        assert [one.tolist() for one in found] == [one.tolist() for one in expected]
+    assert load_shared_tokenizer(tmp_path) is shared
+    assert bool(shared._lurker_kept_tokens) == bool(most)
