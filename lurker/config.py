@@ -7,6 +7,7 @@ are str, int, float, bool, an optional or a tuple of one of these, or a Literal.
 import dataclasses
 import hashlib
 import json
+import math
 import numbers
 import tomllib
 import types
@@ -118,7 +119,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         kind, description = _NUMBERS[hint]
         if not isinstance(value, kind) or isinstance(value, bool):
             raise CallError(f"{name} takes {description}, got {shown(value)}.")
-        return hint(value)
+        return _finite(name, hint(value))
     if not isinstance(value, hint):
         raise CallError(f"{name} takes {'text' if hint is str else hint.__name__}, got {shown(value)}.")
     return value
@@ -146,6 +147,17 @@ def _parse(name: str, text: str, hint: Any) -> Any:
             raise CallError(f"{name} takes true or false, got {text!r}.")
         return text.lower() == "true"
     try:
-        return hint(text)
+        return _finite(name, hint(text))
     except ValueError as error:
         raise CallError(f"{name} takes {hint.__name__}, got {text!r}.") from error
+
+
+def _finite(name: str, value: Any) -> Any:
+    """The value, unless it is a number that JSON cannot hold.
+
+    Raises:
+        CallError: it is infinite or no number.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CallError(f"{name} takes a finite number, got {value}.")
+    return value

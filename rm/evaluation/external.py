@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from lurker.errors import CallError, LurkerError
@@ -134,7 +133,7 @@ def _differences(frame: pl.DataFrame, margins: Mapping[str, Margins]) -> list[di
         if predictor != MODEL:
             gain = is_correct(margins[MODEL]) - is_correct(values)
             estimate = mean_interval(gain, frame["post_id"].to_numpy())
-            ends = (estimate.low, estimate.high) if np.isfinite(estimate.low) else (-1.0, 1.0)  # a single prompt
+            ends = max(estimate.low, -1.0), min(estimate.high, 1.0)  # infinite with a single prompt
             rows.append(
                 {
                     "predictor": predictor,

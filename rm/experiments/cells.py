@@ -21,15 +21,13 @@ from rm.evaluation.baselines import Which
 from rm.experiments.config import Experiment
 from rm.experiments.remaining import CellTimes
 from rm.experiments.results import Failure, record_cells, require_finished
-from rm.models.ladder import LADDER, slug
+from rm.models.ladder import LADDER, TFIDF, slug
 from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
 from rm.runs.train_run import lacks_baselines, train_run
 from rm.training.identity import model_digest
 from rm.training.run_folder import MODEL, RESULT, RunConfig, describe_run, run_writer, short_name
 
-TFIDF = "tfidf"
-"""A model that leaves no run: `lurker.pairwise.fit_tfidf`."""
 REPORT = "progress.txt"
 """In a run's folder while its cell is running: how far it is."""
 STEP_OVERHEAD = 20_000

@@ -31,7 +31,7 @@ from rm.experiments.config import (
 )
 from rm.experiments.few_shot_findings import Arm
 from rm.experiments.results import Failure
-from rm.experiments.starts import NOTHING, Start, parse_start, require_untaught
+from rm.experiments.starts import NOTHING, Start, parse_start, require_unread, require_untaught
 from rm.training.run_folder import RunConfig, finished_run, predictions_file, run_config
 
 OTHERS = "others"
@@ -89,6 +89,8 @@ class FewShotData:
     """validation pairs of the target"""
     n_others: int
     """training pairs of the others that may be read"""
+    target_posts: frozenset[str]
+    """posts of the target's training and validation pairs"""
     test_pairs: str
     test: pl.DataFrame
     """PAIRS of the target's test"""
@@ -118,7 +120,8 @@ def read_data(workspace: Workspace, config: FewShotConfig) -> FewShotData:
     digest = data_digest(frame, config.pairs, test)
     names = tuple(sorted(others["subreddit"].unique()))
     n_validation = split_of(target, config.pairs, "validation").height
-    return FewShotData(communities, names, n_target, n_validation, others.height, test_pairs, test, digest)
+    posts = frozenset(target.filter(pl.col("split") != "test")["post_id"])
+    return FewShotData(communities, names, n_target, n_validation, others.height, posts, test_pairs, test, digest)
 
 
 def read_starts(workspace: Workspace, config: FewShotConfig, data: FewShotData) -> list[Start]:
@@ -136,6 +139,7 @@ def read_starts(workspace: Workspace, config: FewShotConfig, data: FewShotData) 
     for start in starts:
         for community in data.communities:
             require_untaught(workspace, start, community)
+        require_unread(start, data.target_posts, config.target)
     return starts
 
 

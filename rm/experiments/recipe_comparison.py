@@ -35,7 +35,7 @@ from lurker.report import ResultTable
 from lurker.workspace import Workspace
 from rm.evaluation.score import score_columns, text_scorer
 from rm.evaluation.trained_run import load_trained
-from rm.experiments.cells import TFIDF, Cell, make_cell, run_cells, train_cell
+from rm.experiments.cells import Cell, make_cell, run_cells, train_cell
 from rm.experiments.config import (
     Experiment,
     SeededConfig,
@@ -54,7 +54,7 @@ from rm.experiments.recipe_tables import (
     recipe_table,
 )
 from rm.experiments.results import ExperimentResult, require_finished
-from rm.models.ladder import check_spec
+from rm.models.ladder import TFIDF, check_spec
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
 from rm.training.identity import require_unseen, seen_posts

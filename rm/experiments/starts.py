@@ -1,5 +1,6 @@
 """What a few-shot experiment tunes: a model from nothing, a pretrained one, or one that a run has taught."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from lurker.files import read_json
 from lurker.workspace import Workspace
 from rm.models.ladder import check_spec, slug
 from rm.training.config import TrainConfig
-from rm.training.identity import lineage
+from rm.training.identity import lineage, n_posts_read
 from rm.training.run_folder import RESULT, model_of_run, run_config
 from rm.training.settings import as_settings, parse_settings
 from rm.training.trainable import train_config
@@ -45,7 +46,7 @@ def parse_start(workspace: Workspace, text: str, name: str | None = None) -> Sta
     Raises:
         CallError: there is no such model or run, or a setting is none.
     """
-    spec, *settings = text.split()
+    spec, *settings = text.split() or [""]
     model = model_of_run(workspace, spec)
     check_spec(model)
     own = as_settings(parse_settings(settings))
@@ -71,3 +72,22 @@ def require_untaught(workspace: Workspace, start: Start, target: str) -> None:
                 f"Run {one['run']} was trained on pairs of r/{target} already, so {start.name} is no start for it.",
                 "Train one on the others: `lurker rm train NAME --subreddit OTHER`.",
             )
+
+
+def require_unread(start: Start, posts: Collection[str], target: str) -> None:
+    """Refuse a start that has read posts of the target, wherever it was trained: an export keeps what it has read.
+
+    Args:
+        start: the model.
+        posts: those of the target's training and validation pairs.
+        target: what the target is called.
+
+    Raises:
+        CallError: it, or a run that it comes from, has.
+    """
+    if n_read := n_posts_read(start.model, posts):
+        raise CallError(
+            f"{start.name} has read {n_read:,} of the {len(posts):,} posts of {target} that few-shot tunes on, so it "
+            "is no start for it.",
+            "Train one on the others: `lurker rm train NAME --subreddit OTHER`.",
+        )

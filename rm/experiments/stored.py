@@ -103,13 +103,13 @@ def open_experiment(workspace: Workspace, name: str) -> Stored:
     manifest_file, cells_file = experiment.folder / MANIFEST, experiment.folder / CELLS
     manifest: dict[str, Any] = {}
     result = None
-    with _report_damage(manifest_file):
+    with report_damage(manifest_file):
         if manifest_file.exists():
             manifest = read_object(manifest_file)
             if manifest["kind"] not in _READERS:
                 raise LurkerError(f"{manifest_file} is of an unknown kind: {manifest['kind']!r}.")
             result = _READERS[manifest["kind"]](experiment, manifest, read_failures(experiment))
-    with _report_damage(cells_file):
+    with report_damage(cells_file):
         planned = read_object(cells_file)["cells"] if cells_file.exists() else manifest.get("cells", [])
         cells = tuple(str(one) for one in planned)
     waiting = tuple(cell for cell in cells if not _is_finished(experiment, cell))
@@ -119,7 +119,7 @@ def open_experiment(workspace: Workspace, name: str) -> Stored:
 def read_failures(experiment: Experiment) -> tuple[Failure, ...]:
     """The cells that failed in the last call; none if the experiment is of a version that did not record them."""
     file = experiment.folder / CELLS
-    with _report_damage(file):
+    with report_damage(file):
         failed = read_object(file)["failures"] if file.exists() else []
         return tuple(Failure(str(one["cell"]), str(one["error"])) for one in failed)
 
@@ -132,10 +132,10 @@ def _is_finished(experiment: Experiment, run_id: str) -> bool:
 def _scaling(experiment: Experiment, _: dict[str, Any], failures: tuple[Failure, ...]) -> Scaling:
     fit_file = experiment.folder / "fit.json"
     frame = _read(experiment.folder / "scaling.parquet", SCALING)
-    with _report_damage(fit_file):
+    with report_damage(fit_file):
         fit = fit_from_json(read_object(fit_file))
     file = experiment.folder / f"{CHECKLIST}.json"
-    with _report_damage(file):
+    with report_damage(file):
         return Scaling(experiment, frame, failures, fit, from_json(read_json(file)) if file.exists() else ())
 
 
@@ -154,7 +154,7 @@ def _few_shot(experiment: Experiment, _: dict[str, Any], failures: tuple[Failure
 def _findings(experiment: Experiment, *names: str) -> dict[str, Any]:
     """The content of findings.json, with these entries."""
     file = experiment.folder / "findings.json"
-    with _report_damage(file):
+    with report_damage(file):
         found = read_object(file)
         for name in names:
             _ = found[name]
@@ -199,7 +199,7 @@ def _read(path: Path, table: Table) -> pl.DataFrame:
 
 
 @contextmanager
-def _report_damage(path: Path) -> Iterator[None]:
+def report_damage(path: Path) -> Iterator[None]:
     """Turn what a malformed file leads to into a LurkerError that names the file."""
     try:
         yield

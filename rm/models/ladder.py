@@ -93,6 +93,10 @@ class RewardModel:
         return self.n_parameters_total - sum(p.numel() for module in embeddings for p in module.parameters())
 
 
+TFIDF = "tfidf"
+"""A baseline that is no SPEC: it leaves no run."""
+
+
 def learning_rate(spec: str) -> float:
     """The default learning rate of a model."""
     return LADDER[spec].learning_rate if spec in LADDER else PRETRAINED_LEARNING_RATE
@@ -107,15 +111,22 @@ def check_spec(spec: str) -> None:
     require_kind(spec, str, "The SPEC of one model", _known_models())
     if spec in LADDER:
         return
+    if spec == TFIDF:
+        raise CallError(
+            "tfidf is a baseline, with which every run is compared, and no model to train.",
+            "Leave it out; `lurker experiment recipes NAME --models tfidf` fits it alone.",
+        )
     if spec in PACKAGED:
         locate(spec)
         return
+    if not spec.strip():  # as a path it is the current folder
+        raise CallError(f"Unknown model {spec!r}.", _known_models())
     path = Path(spec)
     if (path / "model" / "config.json").exists():
         raise CallError(f"{spec} is the folder of a run that is not finished.", "Finish it with `--resume`.")
     if path.is_dir() and not (path / "config.json").exists():
         raise CallError(f"The folder {spec} holds no model: config.json is missing.", _known_models())
-    if path.is_file() or spec.startswith("scratch-") or not spec.strip():
+    if path.is_file() or spec.startswith("scratch-"):
         raise CallError(f"Unknown model {spec!r}.", _known_models())
 
 

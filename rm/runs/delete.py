@@ -15,6 +15,9 @@ from lurker.report import ResultTable
 from lurker.workspace import CACHE, Workspace
 from rm.training.run_folder import run_lock
 
+CELLS = ("manifest.json", "cells.json")
+"""In an experiment's folder: the files whose `cells` are the ids of its runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
@@ -91,19 +94,11 @@ def run_users(workspace: Workspace) -> dict[str, list[str]]:
         for parent in sorted(parents - {name}):
             users.setdefault(parent, []).append(f"run {name}")
     for experiment in workspace.names("experiments", "manifest.json"):
-        manifest = _read(workspace.folder("experiments", experiment) / "manifest.json")
-        for run in _texts(manifest):
+        folder = workspace.folder("experiments", experiment)
+        cells = (_read(folder / file).get("cells") for file in CELLS)
+        for run in sorted({str(cell) for listed in cells if isinstance(listed, list) for cell in listed}):
             users.setdefault(run, []).append(f"experiment {experiment}")
     return users
-
-
-def _texts(value: Any) -> set[str]:
-    """All texts in a JSON value; keys too, as a ceiling's accuracies are by run."""
-    if isinstance(value, dict):
-        return set(value).union(*map(_texts, value.values()))
-    if isinstance(value, list):
-        return set().union(*map(_texts, value)) if value else set()
-    return {value} if isinstance(value, str) else set()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,12 @@ def seen_posts(spec: str) -> set[str]:
     if not (described := _described(folder)):
         return set()
     return _posts(_pairs_of_run(folder, described, spec)) | seen_posts(described["model"])
+
+
+def n_posts_read(spec: str, posts: Collection[str]) -> int:
+    """How many of these posts a model and its ancestors have read."""
+    seen = seen_posts(spec)
+    return sum(_hash(post) in seen for post in posts) if seen else 0
 
 
 def seen_prompts(spec: str) -> set[str]:

@@ -35,6 +35,8 @@ def test_override_parses_each_type() -> None:
         ("gap", "field=value"),
         ("gpa=1", "Unknown field 'gpa'"),
         ("gap=x", "gap takes int, got 'x'"),
+        ("ratio=inf", "ratio takes a finite number, got inf"),
+        ("ratio=nan", "ratio takes a finite number, got nan"),
         ("gap=-1", "gap is at least 0, got -1"),
         ("order=score", "delay | random"),
         ("is_strict=1", "true or false"),

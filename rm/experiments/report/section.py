@@ -17,7 +17,7 @@ from rm.experiments.report.call import command
 from rm.experiments.report.figures import figures
 from rm.experiments.report.words import is_simulated, limits, method
 from rm.experiments.results import failure_table
-from rm.experiments.stored import Stored, open_experiment
+from rm.experiments.stored import Stored, open_experiment, report_damage
 from rm.training.run_folder import MODEL, RESULT
 
 ENVIRONMENT = ("processor", "device", "platform", "python", "torch", "transformers", "lurker")
@@ -54,7 +54,8 @@ def read_section(workspace: Workspace, name: str) -> Section:
     """
     try:
         stored = open_experiment(workspace, name)
-        return make_section(stored)
+        with report_damage(stored.experiment.folder):
+            return make_section(stored)
     except CallError:
         raise
     except LurkerError as error:

@@ -1,5 +1,8 @@
 """Few-shot transfer on planted tastes, its exchange rates, and that no pair read before is judged."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -48,11 +51,17 @@ def test_gains_are_paired_with_the_same_pairs_of_nothing(result: FewShot) -> Non
     assert (tuned["difference_low"] > 0) == ("a start gains over nothing" in result.sentence)
 
 
-def test_a_start_that_has_read_the_target_is_refused(result: FewShot) -> None:
+def test_a_start_that_has_read_the_target_is_refused(result: FewShot, tmp_path: Path) -> None:
     pairs = read_pair_set(result.experiment.workspace, "planted")
     run = train(pairs, "scratch-10k", max_pairs=40, subreddits="beta", tests="planted", run_id="seen", **QUICK)
     with pytest.raises(CallError, match="trained on pairs of r/beta already"):
         few_shot(pairs, "scratch-10k", "beta", sizes=(30,), starts=f"run:{run.run_id}")
+    elsewhere = shutil.move(run.folder / "model", tmp_path / "export")  # what it has read travels with the model
+    shutil.rmtree(run.folder)
+    with pytest.raises(CallError, match=r"has read [\d,]+ of the [\d,]+ posts of beta"):
+        few_shot(pairs, "scratch-10k", "beta", sizes=(30,), starts=str(elsewhere))
+    with pytest.raises(CallError, match="Unknown model ''"):
+        few_shot(pairs, "scratch-10k", "beta", sizes=(30,), starts="")
     with pytest.raises(CallError, match="holds Reddit's votes, and the target is external"):
         few_shot(pairs, "scratch-10k", "external")
     with pytest.raises(CallError, match="216 training pairs, 900 are needed"):

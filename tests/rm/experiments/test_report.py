@@ -149,6 +149,13 @@ def test_a_damaged_file_is_named_and_the_others_are_reported(
     told = json.loads(capsys.readouterr().out)
     assert "scaling.parquet" in told["experiments"][0]["problem"] and told["experiments"][1]["problem"] is None
     assert "scaling.parquet" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_manifest_of_another_shape_is_damage_and_no_crash(copied: Workspace, tmp_path: Path) -> None:
+    file = copied.root / "experiments/grid/manifest.json"
+    write_json(read_json(file) | {"config": 5}, file)
+    with pytest.raises(LurkerError, match="grid is damaged"):
+        rm.report(copied, "grid", tmp_path / "page.html")
     for number, (name, content) in enumerate(DAMAGED):
         shutil.copytree(copied.root / "experiments/across", copied.root / f"experiments/across{number}")
         (copied.root / f"experiments/across{number}" / name).write_text(content)

@@ -6,7 +6,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2
 
 from lurker.errors import CallError
 from rm.evaluation.score import score_texts, text_scorer
-from rm.models.ladder import LADDER, RewardModel, build
+from rm.models.ladder import LADDER, RewardModel, build, check_spec
 from rm.pairs.tokens import encode, train_tokenizer
 from rm.training.config import TrainConfig
 
@@ -86,6 +86,11 @@ def test_the_error_for_an_unknown_model_lists_the_ladder(spec: str, monkeypatch:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CallError, match=r"scratch-10k.*scratch-16m"):
         build(spec, TEXTS, 400, seed=0)
+
+
+def test_a_baseline_is_no_model_and_is_refused_before_any_look_up() -> None:
+    with pytest.raises(CallError, match="tfidf is a baseline"):
+        check_spec("tfidf")
 
 
 def test_a_folder_without_a_model_is_rejected(tmp_path: Path) -> None:

@@ -35,6 +35,14 @@ def test_what_is_built_on_a_run_is_known(runs: Workspace) -> None:
     assert (users["a"], users["b"], users["c"]) == (["run b"], ["run mean"], ["run mean", "experiment grid"])
 
 
+def test_an_experiment_uses_its_cells_and_no_run_that_is_called_like_its_pairs(runs: Workspace) -> None:
+    folder = runs.folder("experiments", "found")
+    write_json({"kind": "search", "config": {"pairs": "a"}}, folder / "manifest.json")
+    write_json({"cells": ["mean"], "failures": []}, folder / "cells.json")
+    users = run_users(runs)
+    assert (users["a"], users["mean"]) == (["run b"], ["experiment found"])
+
+
 def test_a_run_in_use_is_refused_unless_its_users_go_too_or_by_force(runs: Workspace) -> None:
     with pytest.raises(CallError, match="a is used by run b"):
         delete_runs(runs, ["mean", "a"])
