@@ -1,7 +1,9 @@
 """`lurker dashboard`: serve the pages on this machine, or write the experiments as one page."""
 
+import importlib
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +108,16 @@ def serve(root: Path, port: int) -> None:
     """
     from streamlit.web import bootstrap
 
+    threading.Thread(target=_import_for_first_page, daemon=True).start()
     os.environ["LURKER_WORKSPACE"] = str(root)
     options = {name.replace(".", "_"): value for name, value in {**SERVER_OPTIONS, **THEME_OPTIONS}.items()}
     options["server_port"] = port
     bootstrap.load_config_options(options)
     typer.echo(f"The dashboard of {root} is at http://{ADDRESS}:{port} (Ctrl-C to stop).")
     bootstrap.run(str(Path(__file__).with_name("app.py")), False, [], options)
+
+
+def _import_for_first_page() -> None:
+    """Import what the first page needs while the browser is still opening."""
+    for module in ("dashboard.like_for_like", "dashboard.claims", "dashboard.figures", "dashboard.ingested"):
+        importlib.import_module(module)

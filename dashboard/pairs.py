@@ -12,6 +12,7 @@ from lurker.comparison import Comparison, compare_accuracy
 from lurker.errors import LurkerError
 from lurker.listings import RESULT
 from lurker.pair_sets import PAIRS_FILE, SPLITS, require_row_count
+from lurker.predictions import require_current
 from lurker.schema import PAIRS, PREDICTIONS, check
 from lurker.workspace import Workspace
 
@@ -24,6 +25,9 @@ _MARGIN_ORDERS: dict[PairOrder, str] = {
     "closest calls": "abs(margin) ASC NULLS LAST",
     "surest hits": "margin DESC NULLS LAST",
 }
+_TESTED = "(SELECT NULL::VARCHAR AS chosen_id WHERE false UNION ALL BY NAME SELECT * FROM read_parquet({}))"
+"""Prediction files; older ones do not say which response was the winner when the pair was tested"""
+_SAME_WINNER = "coalesce(tested.chosen_id = pairs.chosen_id, true)"
 ORDERS_WITHOUT_RUN = tuple(_ORDERS)
 ORDERS_WITH_RUN = (*_MARGIN_ORDERS, *_ORDERS)
 
@@ -121,7 +125,8 @@ def find_pairs(
     if others:
         for other in others:
             _require_predictions(other)
-        conditions.append("pair_id IN (SELECT pair_id FROM read_parquet($others) WHERE is_correct = 1)")
+        both = f"{_TESTED.format('$others')} AS tested JOIN read_parquet($path) AS pairs USING (pair_id)"
+        conditions.append(f"pair_id IN (SELECT pair_id FROM {both} WHERE is_correct = 1 AND {_SAME_WINNER})")
         parameters["others"] = [str(other.path) for other in others]
     order = (_ORDERS | _MARGIN_ORDERS)[pair_filter.order]
     source, condition = _pairs_with_margins(predictions), " AND ".join(conditions)
@@ -180,9 +185,9 @@ def _compared(
     split: str,
     names: tuple[str, str],
 ) -> Comparison:
-    posts = select("SELECT pair_id, post_id FROM read_parquet($path)", file)
-    tables = [_mean_correct(side) for side in (first, second)]
-    both = tables[0].join(tables[1], on="pair_id", suffix="_second").join(posts, on="pair_id").sort("pair_id")
+    tested = select("SELECT pair_id, post_id, chosen_id FROM read_parquet($path)", file)
+    tables = [_mean_correct(side, tested, pairs) for side in (first, second)]
+    both = tables[0].join(tables[1], on="pair_id", suffix="_second").join(tested, on="pair_id").sort("pair_id")
     if not both.height == tables[0].height == tables[1].height or both.is_empty():
         counts = " and ".join(f"{table.height:,}" for table in tables)
         raise LurkerError(f"The runs were evaluated on {counts} pairs of {pairs}, and {both.height:,} are the same.")
@@ -192,9 +197,10 @@ def _compared(
     return replace(compared, first=names[0], second=names[1], pairs=pairs, split=split)
 
 
-def _mean_correct(files: tuple[FileVersion, ...]) -> pl.DataFrame:
+def _mean_correct(files: tuple[FileVersion, ...], pairs: pl.DataFrame, name: str) -> pl.DataFrame:
     """The mean of is_correct over files, for the pairs that all of them have."""
-    correct = pl.concat(read_table(file, PREDICTIONS).select("pair_id", "is_correct") for file in files)
+    tables = [require_current(read_table(file, PREDICTIONS), pairs, file.path.parents[1].name, name) for file in files]
+    correct = pl.concat(table.select("pair_id", "is_correct") for table in tables)
     means = correct.group_by("pair_id").agg(pl.col("is_correct").mean(), n=pl.len())
     return means.filter(pl.col("n") == len(files)).drop("n")
 
@@ -212,8 +218,8 @@ def _pairs_with_margins(predictions: tuple[FileVersion, ...], wanted: str = "tru
         return f"SELECT *, NULL::DOUBLE AS margin, NULL::DOUBLE AS is_correct FROM ({pairs})"
     return (
         f"SELECT pairs.*, tested.margin, tested.is_correct FROM ({pairs}) AS pairs "
-        "LEFT JOIN (SELECT DISTINCT ON (pair_id) * FROM read_parquet($predictions) "
-        f"WHERE {wanted}) AS tested USING (pair_id)"
+        f"LEFT JOIN (SELECT DISTINCT ON (pair_id) * FROM {_TESTED.format('$predictions')} WHERE {wanted}) AS tested "
+        f"ON pairs.pair_id = tested.pair_id AND {_SAME_WINNER}"
     )
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import read_pairs
+from lurker.predictions import of_these_pairs
 from lurker.schema import ITEMS, PREDICTIONS, check
 from lurker.votes.arenas import ArenaConfig, Example, digest, draw
 from lurker.workspace import Workspace
@@ -49,7 +50,7 @@ def items_of_pairs(
         pairs = pairs.filter(pl.col("split") == split)
     information = pl.DataFrame({"pair_id": pairs["pair_id"], "information": np.zeros(pairs.height)})
     if runs:
-        information = _information([_margins(workspace, run, name) for run in runs])
+        information = _information([_margins(workspace, run, name, pairs) for run in runs])
         pairs = pairs.join(information.select("pair_id"), on="pair_id", how="semi")
     if pairs.is_empty():
         raise CallError(f"No pair of {name} is left to ask about.", "Name another split or other runs.")
@@ -166,15 +167,16 @@ def _item(
     }
 
 
-def _margins(workspace: Workspace, run: str, pairs: str) -> pl.DataFrame:
-    """PREDICTIONS of a run on the splits of a pair set that it was tested on."""
+def _margins(workspace: Workspace, run: str, name: str, pairs: pl.DataFrame) -> pl.DataFrame:
+    """PREDICTIONS of a run on these pairs, as far as it was tested on their splits."""
     folder = workspace.folder("runs", run) / "predictions"
-    files = sorted(folder.glob(f"{pairs}-*.parquet"))
+    files = sorted(folder.glob(f"{name}-*.parquet"))
     if not files:
         raise CallError(
-            f"Run {run!r} was not tested on {pairs}.", f"Test it first: `lurker rm evaluate {run} --pairs {pairs}`."
+            f"Run {run!r} was not tested on {name}.", f"Test it first: `lurker rm evaluate {run} --pairs {name}`."
         )
-    return pl.concat(check(pl.read_parquet(file), PREDICTIONS) for file in files).unique("pair_id")
+    tested = pl.concat(check(pl.read_parquet(file), PREDICTIONS) for file in files).unique("pair_id")
+    return of_these_pairs(tested, pairs)
 
 
 def _information(margins: Sequence[pl.DataFrame]) -> pl.DataFrame:

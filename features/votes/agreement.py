@@ -11,6 +11,7 @@ from features.votes.evidence import Evidence
 from lurker.errors import LurkerError
 from lurker.pair_sets import read_pairs
 from lurker.pairwise import fit_tfidf
+from lurker.predictions import of_these_pairs
 from lurker.schema import PREDICTIONS, check
 from lurker.stats import accuracy_interval
 from lurker.votes.arenas import Arena
@@ -54,7 +55,7 @@ def machine_judges(arena: Arena, items: pl.DataFrame) -> dict[str, pl.DataFrame]
         files = sorted((arena.workspace.folder("runs", run) / "predictions").glob(f"{pairs}-*.parquet"))
         if files:
             tested = pl.concat(check(pl.read_parquet(file), PREDICTIONS) for file in files).unique("pair_id")
-            verdicts = items.join(tested, on="pair_id").select("item_id", verdict="is_correct")
+            verdicts = items.join(of_these_pairs(tested, items), on="pair_id").select("item_id", verdict="is_correct")
             if verdicts.height:
                 judges[f"run:{run}"] = verdicts  # a run may be called reddit or length
     if (tfidf := _tfidf(arena, str(pairs), items)) is not None:

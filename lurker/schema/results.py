@@ -10,6 +10,12 @@ PREDICTIONS = Table(
         "pair_id": Column(pl.String, "pair_id of the tested pair"),
         "margin": Column(pl.Float64, "reward of chosen minus reward of rejected, in log-odds"),
         "is_correct": Column(pl.Float64, "1 if margin > 0, 0 if margin < 0, 0.5 if 0"),
+        "chosen_id": Column(
+            pl.String,
+            "chosen_id of the pair when it was tested; a set that is built again can name another winner",
+            nullable=True,
+            since=4,
+        ),
     },
     key=("pair_id",),
 )

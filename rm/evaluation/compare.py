@@ -7,6 +7,7 @@ import polars as pl
 from lurker.comparison import Comparison, compare_accuracy
 from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import read_pairs
+from lurker.predictions import require_current
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import BASELINES
 from rm.training.run_folder import MODEL, finished_run, predictions_file
@@ -28,14 +29,17 @@ def compare_runs(workspace: Workspace, first: str, second: str, pairs: str, spli
     """
     firsts = _predictors(first)
     seconds = [(run_id, second) for run_id, _ in firsts] if second in BASELINES else _predictors(second)
+    tested = read_pairs(workspace, pairs).filter(split=split).select("pair_id", "post_id", "chosen_id")
     tables = [
         _mean_correct(
-            [read_predictions(workspace, run_id, pairs, split, predictor) for run_id, predictor in predictors]
+            [
+                require_current(read_predictions(workspace, run_id, pairs, split, predictor), tested, run_id, pairs)
+                for run_id, predictor in predictors
+            ]
         )
         for predictors in (firsts, seconds)
     ]
-    posts = read_pairs(workspace, pairs).select("pair_id", "post_id")
-    both = tables[0].join(tables[1], on="pair_id", suffix="_second").join(posts, on="pair_id").sort("pair_id")
+    both = tables[0].join(tables[1], on="pair_id", suffix="_second").join(tested, on="pair_id").sort("pair_id")
     if not both.height == tables[0].height == tables[1].height:
         raise LurkerError(
             f"{first} was evaluated on {tables[0].height:,} pairs of {pairs}, {second} on {tables[1].height:,}; "

@@ -69,6 +69,7 @@ def is_correct(margins: Margins) -> NDArray[np.float64]:
 def prediction_table(frame: pl.DataFrame, margins: Margins) -> pl.DataFrame:
     """The PREDICTIONS of one predictor, one row per pair of the frame."""
     columns = {"pair_id": frame["pair_id"], "margin": margins, "is_correct": is_correct(margins)}
+    columns["chosen_id"] = frame["chosen_id"]
     return check(pl.DataFrame(columns, schema=PREDICTIONS.schema), PREDICTIONS)
 
 

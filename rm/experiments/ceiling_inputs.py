@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from lurker.files import read_json
+from lurker.predictions import of_these_pairs
 from lurker.schema import COMMENTS, OBSERVATIONS, TRUTH
 from lurker.workspace import Workspace
 from rm.experiments.vote_ceilings import Floats, Kind, early_enough, fuzz_spread
@@ -172,7 +173,7 @@ def _margins(
     path = predictions_file(workspace.folder("runs", run_id), name, split, predictor)
     if not path.exists():
         return None
-    predictions = pl.read_parquet(path, columns=["pair_id", "margin"])
+    predictions = of_these_pairs(pl.read_parquet(path), pairs).select("pair_id", "margin")
     joined = pairs.select("pair_id").join(predictions, on="pair_id", how="inner", maintain_order="left")
     return joined["margin"].to_numpy() if joined.height == pairs.height else None
 

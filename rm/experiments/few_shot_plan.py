@@ -17,6 +17,7 @@ from lurker.pair_sets import (
     read_pairs,
     split_of,
 )
+from lurker.predictions import of_these_pairs
 from lurker.progress import say
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import Which
@@ -235,4 +236,4 @@ def untuned_arms(workspace: Workspace, data: FewShotData, starts: Sequence[Start
 
 def _is_tested(file: Path, test: pl.DataFrame) -> bool:
     """Whether a file of predictions has all pairs of the test."""
-    return file.exists() and test.join(pl.read_parquet(file), on="pair_id", how="anti").is_empty()
+    return file.exists() and of_these_pairs(pl.read_parquet(file), test).height == test.height

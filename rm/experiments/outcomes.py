@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from lurker.errors import LurkerError
+from lurker.predictions import of_these_pairs
 from lurker.progress import say
 from lurker.schema import TRANSFER
 from lurker.workspace import Workspace
@@ -100,7 +101,8 @@ def read_outcomes(workspace: Workspace, taught: Sequence[Taught], test_pairs: st
             file = predictions_file(folder, test_pairs, "test", predictor)
             if file.exists():
                 label = (one.predictor or one.cell.config.model) if predictor == MODEL else predictor
-                known = pl.read_parquet(file).join(here, on="pair_id", how="inner")
+                known = of_these_pairs(pl.read_parquet(file), here).drop("chosen_id")
+                known = known.join(here, on="pair_id", how="inner")
                 if known.height < here.height:
                     raise LurkerError(
                         f"Run {one.cell.run_id} was tested on other pairs of {test_pairs} than there are now.",

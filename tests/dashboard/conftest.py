@@ -301,10 +301,8 @@ def _write_run(workspace: Workspace, rng: np.random.Generator, run_id: str, trai
         pairs = pl.read_parquet(workspace.folder("pairs", test) / "pairs.parquet").filter(pl.col("split") == "test")
         signs = np.where(np.arange(pairs.height) % wrong_every == 0, -1, 1)
         margins = rng.uniform(0.1, 3.0, pairs.height) * signs
-        predictions = pl.DataFrame(
-            {"pair_id": pairs["pair_id"], "margin": margins, "is_correct": (margins > 0).astype(float)},
-            schema=PREDICTIONS.schema,
-        )
+        correct = (margins > 0).astype(float)
+        predictions = pairs.select("pair_id", "chosen_id", margin=margins, is_correct=correct)
         write_parquet(check(predictions, PREDICTIONS), folder / "predictions" / f"{test}-test.parquet")
     right = 1 - 1 / wrong_every
     evaluations = [

@@ -110,7 +110,7 @@ def margins_of(pairs: PairSet, comments: pl.DataFrame, noise: float, seed: int) 
         zip(comments["comment_id"], comments["quality"] + noise * rng.normal(size=comments.height), strict=True)
     )
     margin = [read[one] - read[other] for one, other in pairs.frame.select("chosen_id", "rejected_id").iter_rows()]
-    frame = pairs.frame.select("pair_id", "split", margin=pl.Series(margin))
+    frame = pairs.frame.select("pair_id", "split", "chosen_id", margin=pl.Series(margin))
     return {str(split): part.drop("split") for (split,), part in frame.partition_by("split", as_dict=True).items()}
 
 

@@ -44,7 +44,7 @@ def write_runs(
                 taught = -ndtri(error) + rng.normal(0, 0.03)  # a run's own share of luck
                 margin = taught + hardness + rng.normal(0, 0.1, TEST.height)
                 columns = {"pair_id": TEST["pair_id"], "margin": margin, "is_correct": (margin > 0).astype(float)}
-                predictions = check(pl.DataFrame(columns, schema=PREDICTIONS.schema), PREDICTIONS)
+                predictions = check(pl.DataFrame(columns), PREDICTIONS)
                 write_parquet(predictions, predictions_file(workspace.folder("runs", run_id), "hard-test", "test"))
                 accuracy = float((margin > 0).mean())
                 rows.append(
