@@ -16,10 +16,10 @@ from ingest.dump_files.read import ingest_dumps
 from ingest.tables.normalize import RowFilters
 from ingest.tables.staging import DROPPED_PREFIX
 from lurker.cli import run
+from lurker.contents import describe
 from lurker.errors import LurkerError
 from lurker.files import read_json
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS, check
-from lurker.status import describe
 from lurker.workspace import open_workspace
 
 PROJECT = Path(__file__).parents[2]

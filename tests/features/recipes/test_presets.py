@@ -20,7 +20,7 @@ def test_an_unknown_recipe_lists_the_known_ones() -> None:
     ("assignment", "message"),
     [
         ("min_score_gap=0", "min_score_gap must be at least 1, got 0"),
-        ("min_score_ratio=nan", "min_score_ratio must be at least 1, got nan"),
+        ("min_score_ratio=nan", "min_score_ratio takes a finite number, got nan"),
         ("n_neighbours=1000", "n_neighbours is at most 64, got 1000"),
         ("max_chars=0", "max_chars must not be below min_chars"),
         ("test_fraction=0.01", "test_fraction must be at least 0.1, got 0.01"),

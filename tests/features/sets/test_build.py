@@ -209,4 +209,4 @@ def test_a_build_says_what_ingest_left_out_as_over_18(workspace: Workspace, caps
     for name, n in (("a", 3), ("b", 4)):
         write_json({"report": {"dropped": {"nsfw": n}}}, workspace.root / "ingested" / f"{name}.json")
     build_pairs(workspace, "after", preset("naive"))
-    assert "7 rows marked over 18 are not in it: ingest left them out" in capsys.readouterr().err
+    assert "7 rows marked over 18 are not in this set: ingest left them out" in capsys.readouterr().err
