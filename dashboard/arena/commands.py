@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import typer
 
+from dashboard.server import require_free_port
 from lurker.errors import CallError
 from lurker.help import CommandGroup
 from lurker.report import ResultTable, print_json, show
@@ -86,7 +87,7 @@ def serve(
     if arena.config.raters == "invited" and read_raters(workspace, name).is_empty():
         typer.echo(f"Nobody is invited yet: `lurker arena invite {name} --number 5`.", err=True)
     if not dry_run:
-        server.require_free_port(host, port)
+        require_free_port(host, port, "Choose another with --port or --host.")
         server.serve(arena, host, port, is_behind_proxy=behind_proxy)
 
 

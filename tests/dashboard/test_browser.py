@@ -1,65 +1,10 @@
 """The dashboard in a real browser: every page opens by its address, draws its charts and keeps hostile text inert."""
 
-import contextlib
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.dashboard.browser import ARGUMENTS, CHROMIUM, PATIENCE_MS, needs_chromium, served
 
-CHROMIUM = "/usr/bin/chromium" if Path("/usr/bin/chromium").exists() else shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium as chromium on the PATH")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE_MS = 30_000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def served(root: Path, home: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """Run `lurker dashboard` on the workspace with an empty home folder; stop it by Ctrl-C."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lurker", "--workspace", str(root), "dashboard", "--port", str(port)],
-        env={**os.environ, "HOME": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
-                if answer.status == 200:
-                    break
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.1)
-        yield address, process
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
-
-
+pytestmark = needs_chromium
 PAGES = {"": 2, "scaling": 1, "compare": 2, "compare?part=transfer": 1, "compare?part=two+runs": 0, "runs": 2}
 PAGES |= {"read?pairs=matched": 0, "score": 0, "data?set=naive": 2}
 """Address -> charts that are seen without opening anything."""
@@ -90,7 +35,7 @@ def test_every_page_in_a_browser_at_three_widths(full_root: Path, tmp_path: Path
         # Streamlit asks for its health below the page's path first, gets 404, and finds it at the root.
         page.on("console", lambda said: complaints.append(said.text) if is_complaint(said.type, said.text) else None)
 
-    with served(full_root, tmp_path) as (address, process), sync_playwright() as playwright:
+    with served(full_root, tmp_path, ["dashboard"]) as (address, process), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for width in WIDTHS:
             page = browser.new_page(viewport={"width": width, "height": 1000})

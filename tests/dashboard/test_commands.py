@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.commands import require_free_port
+from dashboard.server import ADDRESS, require_free_port
 from lurker.cli import run
 from lurker.errors import CallError
 
@@ -25,11 +25,11 @@ def test_a_free_port_is_accepted_until_it_is_in_use() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    require_free_port(port)
+    require_free_port(ADDRESS, port, "Choose another.")
     with pytest.raises(CallError, match="already in use"), socket.socket() as holder:
         holder.bind(("127.0.0.1", port))
         holder.listen()
-        require_free_port(port)
+        require_free_port(ADDRESS, port, "Choose another.")
 
 
 def test_an_invalid_port_is_refused(tmp_path: Path) -> None:

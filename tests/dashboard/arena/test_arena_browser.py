@@ -1,14 +1,8 @@
 """The arena in a real browser: onboarding, votes by key and click, undo, a reload; hostile texts stay text."""
 
-import contextlib
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -18,10 +12,10 @@ from dashboard.arena.make import Source, make_arena
 from lurker.votes.arenas import ArenaConfig, invite, open_arena, rater_of
 from lurker.votes.store import mark_rater, read_remarks, read_votes
 from lurker.workspace import Workspace, open_workspace
+from tests.dashboard.browser import ARGUMENTS, CHROMIUM, PATIENCE_MS, needs_chromium, served
 from tests.dashboard.conftest import HOSTILE
-from tests.dashboard.test_browser import ARGUMENTS, CHROMIUM, PATIENCE_MS, free_port
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium as chromium on the PATH")
+pytestmark = needs_chromium
 IMITATION = "A is better  B is better  [Vote A](javascript:window.hacked=1) <button>A is better</button>"
 TEXTS = (HOSTILE, IMITATION, "مرحبا \u202e reversed", "$$x^2$$ `code` 🙂 :smile:", "word " * 200_000, "A plain answer.")
 INSTRUCTIONS = "Say which **response** is better. ![pixel](https://tracker.example/p.png) <img src=x onerror=hacked>"
@@ -52,32 +46,6 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspace
 
 
-@contextlib.contextmanager
-def served(workspace: Workspace, home: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    port = free_port()
-    command = [sys.executable, "-m", "lurker", "--workspace", str(workspace.root), "arena", "serve", "hostile"]
-    process = subprocess.Popen(
-        [*command, "--port", str(port)],
-        env={**os.environ, "HOME": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
-                if answer.status == 200:
-                    break
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.1)
-        yield address, process
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
-
-
 def wait_for_votes(workspace: Workspace, n: int) -> pl.DataFrame:
     """The rater's votes that are not practice, once there are n, undone ones counted."""
     for _ in range(300):
@@ -95,7 +63,10 @@ def test_a_rater_walks_through_the_arena(workspace: Workspace, tmp_path: Path) -
     outside: list[str] = []
     complaints: list[str] = []
     pictures = os.environ.get("ARENA_PICTURES")
-    with served(workspace, tmp_path) as (address, process), sync_playwright() as playwright:
+    with (
+        served(workspace.root, tmp_path, ["arena", "serve", "hostile"]) as (address, process),
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(PATIENCE_MS)
