@@ -17,7 +17,7 @@ from lurker.workspace import Workspace, open_workspace
 WORKSPACE_VARIABLE = "LURKER_WORKSPACE"
 BUILD_PAIRS = "lurker pairs build balanced --recipe balanced"
 AUDIT_PAIRS = "lurker pairs audit balanced"
-INTERVAL_NOTE = "Intervals are 95 %, clustered by post; .5 is a coin."
+INTERVAL_NOTE = "Intervals are 95 %, clustered by post; 0.5 is a coin."
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&])")
 # Control characters and bidirectional marks are shown by name, so that they cannot hide or reorder words.

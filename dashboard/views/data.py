@@ -61,7 +61,7 @@ def _verdicts(sets: dict[str, PairSetSummary], audits: dict[str, Audit]) -> None
                 min_value=0.5,
                 max_value=1.0,
                 format="%.3f",
-                help="Accuracy of the strongest probe; .5 is a coin.",
+                help="Accuracy of the strongest probe; 0.5 is a coin.",
             ),
             "label confidence": st.column_config.NumberColumn(format="%.3f"),
         },
@@ -118,7 +118,7 @@ def _audit(audit: Audit) -> None:
     )
     if not audit.differences.is_empty():
         chart = charts.love_plot(audit.differences)
-        note = "In pooled standard deviations; below the dashed line (.1) is usually called negligible."
+        note = "In pooled standard deviations; below the dashed line (0.1) is usually called negligible."
         with st.expander("Balance of the single confounders"):
             on = f"{audit.pairs}: chosen against rejected responses"
             show_figure(Figure("balance", audit.pairs, "Balance", on, chart, note), SOURCE, audit.differences)

@@ -129,8 +129,8 @@ def _charts(found: Found) -> None:
                     "What shortcuts know, before a word is read",
                     "Accuracy of the strongest of all probes on each set's own pairs",
                     charts.leaks(rows),
-                    "Bars start at a coin, .5. Rules: 95 % intervals, clustered by post; the strongest of many "
-                    "probes lies a little above .5 by chance.",
+                    "Bars start at a coin, 0.5. Rules: 95 % intervals, clustered by post; the strongest of many "
+                    "probes lies a little above 0.5 by chance.",
                 ),
                 SOURCE,
                 rows,

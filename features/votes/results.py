@@ -99,7 +99,7 @@ def _summary(report: Mapping[str, Any]) -> str:
     if (one := report["alpha_without_suspicious"]) is not None:
         said.append(f"Without suspicious raters it is {interval(one, 'value')}.")
     if (row := _with_reddit(report)) is not None:
-        said.append(f"Raters agree with Reddit in {interval(row, 'agreement')} of votes; .5 is a coin.")
+        said.append(f"Raters agree with Reddit in {interval(row, 'agreement')} of votes; 0.5 is a coin.")
     if report["mistakes"] is not None:
         said.append(report["mistakes"]["sentence"])
     return " ".join([*said, *report["alarms"]])

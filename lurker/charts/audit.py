@@ -41,7 +41,7 @@ def probe_intervals(probes: pl.DataFrame) -> alt.LayerChart:
         sees=pl.col("confounders").replace(CONFOUNDER_NAMES), row=pl.format("{} · {}", "pairs", "probe")
     )
     rows = [f"{name} · {kind}" for name in names for kind in kinds]
-    axis = accuracy_axis(shown, "accuracy at predicting the winner (.5 is chance)", room=0.02)
+    axis = accuracy_axis(shown, "accuracy at predicting the winner (0.5 is chance)", room=0.02)
     legend = alt.Legend() if len(names) > 1 else None
     base = alt.Chart(shown).encode(
         y=alt.Y("sees:N", sort=seen, title="the probe sees", axis=alt.Axis(labelFontSize=13, labelLimit=200)),

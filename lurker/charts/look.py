@@ -39,8 +39,6 @@ BASELINES = ("tfidf", "TF-IDF", "length", "time", "both", "length alone", "time 
 
 POINT_AREA_PX, RULE_PX = 90, 3
 FONT = "Source Sans, Source Sans Pro, sans-serif"
-AS_DECIMAL = "replace(format(datum.value, '.2f'), /^(−?)0\\./, '$1.')"
-"""Label of an axis of shares: .75, without the zero."""
 
 HorizontalAxis = Callable[[str], alt.X]
 """Column -> axis; layers that share it have one scale."""
@@ -97,8 +95,8 @@ def _recoloured(part: Any, is_dark: bool) -> Any:
 
 
 def share_axis(**options: Any) -> alt.Axis:
-    """An axis of accuracies or differences: .65, .70."""
-    return alt.Axis(format=".2f", labelExpr=AS_DECIMAL, **options)
+    """An axis of accuracies or differences: 0.65, 0.70."""
+    return alt.Axis(format=".2f", **options)
 
 
 def accuracy_tooltips() -> list[alt.Tooltip]:

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import polars as pl
 
+from lurker.decimals import decimal
 from lurker.errors import CallError, LurkerError
 from lurker.report import ResultTable
 from lurker.stats import clustered_standard_error
@@ -257,7 +258,7 @@ def _figures(measure: str, fit: CurveFit, gains: Gains, rng: np.random.Generator
     rows += [(f"gain of twice {axis.what}", gains.data), ("gain of twice the parameters", gains.model)]
     rows += [("gain of time on data over time on parameters", gains.time)]
     if measure == ERROR:
-        rows += [(f"more {axis.unit} for one more point of accuracy", pairs_for(fit))]
+        rows += [(f"more {axis.unit} for 0.01 more accuracy", pairs_for(fit))]
     figures = [_figure(measure, name, finding) for name, finding in rows]
     held_out = (("largest data size", held_out_size), ("largest model", held_out_model))
     return figures + [_prediction(measure, what, predict(fit.points, rng)) for what, predict in held_out]
@@ -273,7 +274,7 @@ def _figure(measure: str, name: str, finding: Finding, note: str = "") -> dict[s
 def _prediction(measure: str, what: str, held_out: HeldOut) -> dict[str, Any]:
     note = ""
     if held_out.came is not None:
-        note = f"came {held_out.came:.3f}, {'within' if held_out.is_as_predicted else 'outside'}"
+        note = f"came {decimal(held_out.came)}, {'within' if held_out.is_as_predicted else 'outside'}"
     return _figure(measure, f"{what}, predicted from the others", held_out.predicted, note)
 
 

@@ -58,7 +58,7 @@ def test_scaling_has_a_log_axis_with_units_bands_and_names_at_the_line_ends(curv
     scale = points["encoding"]["color"]["scale"]
     assert scale["domain"] == ["scratch-50k", "scratch-200k", "scratch-1m"]  # by size, not by name
     assert points["encoding"]["color"]["legend"] is None
-    of_baselines = ["length alone .505", "time alone .497", "time + length .509", "TF-IDF .575", "the truth .840"]
+    of_baselines = ["length alone 0.505", "time alone 0.497", "time + length 0.509", "TF-IDF 0.575", "the truth 0.840"]
     labels = labels_of(spec)
     assert set(of_baselines) < set(labels) and sum("scratch" in label for label in labels) == 3
 
@@ -91,7 +91,7 @@ def test_findings_have_a_bar_from_a_coin_and_a_rule_at_the_ceiling() -> None:
     (bar,) = layers(charts.leaks(probes).to_dict(), "bar")
     assert bar["mark"]["color"] == LEAK and bar["encoding"]["x"]["field"] == "chance"
     rows = pl.DataFrame({**sets, "tfidf": [0.6, None], "n_seeds": [1, 1], "label": ["a", "b"]})
-    spec = charts.learned(rows, ["naive", "balanced"], ("the truth .850", 0.85)).to_dict()
+    spec = charts.learned(rows, ["naive", "balanced"], ("the truth 0.850", 0.85)).to_dict()
     (point,) = layers(spec, "point")
     assert point["mark"]["color"] == TASTE
     low, high = point["encoding"]["x"]["scale"]["domain"]
@@ -123,7 +123,7 @@ def test_difference_view_is_centred_on_zero(matrix: pl.DataFrame) -> None:
     assert middle == 0
     assert low == -high
     in_domain = [row["figure"] for row in rows_of(spec, layers(spec, "rect")[0]) if row["source"] == row["target"]]
-    assert in_domain == [".000"] * 3
+    assert in_domain == ["0.000"] * 3
 
 
 def test_communities_that_are_source_and_target_come_first() -> None:

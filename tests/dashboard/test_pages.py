@@ -108,14 +108,14 @@ def test_findings_name_an_effect_only_if_its_interval_excludes_nothing(
     assert "not told apart on the hard test" in open_page(root, "findings").title[0].value.replace("\\", "")
     pl.read_parquet(run).with_columns(is_correct=pl.lit(1.0)).write_parquet(run)
     title = open_page(root, "findings").title[0].value.replace("\\", "")
-    assert title == "Pairs of matched teach .533 more accuracy than pairs of naive"
+    assert title == "Pairs of matched teach 0.533 more accuracy than pairs of naive"
 
 
 def test_findings_compare_like_with_like_and_show_the_ceiling(open_page: OpenPage, full_root: Path) -> None:
     shown = texts(open_page(full_root, "findings"))
     assert "scratch-1m, 4,000 training pairs of each set, all tested on hard-test" in shown
-    assert "strongest shortcut .790" in shown  # of naive
-    assert "the truth allows .840 [.820, .860]" in shown
+    assert "strongest shortcut 0.790" in shown  # of naive
+    assert "the truth allows 0.840 [0.820, 0.860]" in shown
 
 
 def test_findings_of_audits_alone_name_the_leak(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_findings_of_audits_alone_name_the_leak(open_page: OpenPage, full_root: 
     shutil.rmtree(root / "runs")
     app = open_page(root, "findings")
     assert not app.exception and charts_on(app) == 1
-    assert "shortcuts name the winners of naive .790 of the time" in texts(app)
+    assert "shortcuts name the winners of naive 0.790 of the time" in texts(app)
 
 
 def test_a_second_opinion_is_shown_below_the_first(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_scaling_takes_its_axis_from_the_url(open_page: OpenPage, full_root: Pat
 def test_scaling_shows_what_the_command_concluded(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
     root = copy_of(full_root, tmp_path)
     assert "its fitted curve" not in texts(open_page(root, "scaling", scaling_experiment="ladder"))  # of an old version
-    sentence = "Doubling the data from 4,000 pairs adds 1.1 points of accuracy [0.4, 1.9]."
+    sentence = "Doubling the data from 4,000 pairs adds 0.011 [0.004, 0.019] of accuracy."
     point = {"predictor": "scratch-1m", "n_parameters": 1_000_000, "n_train_pairs": 4000.0, "accuracy": 0.6}
     gain = {"measure": "log loss", "figure": "gain", "value": 0.01, "low": None, "high": None, "note": ""}
     fit = {"sentence": sentence, "left_out": "Not in the fit: minilm.", "curve": [point], "figures": [gain | {"x": 1}]}
@@ -230,7 +230,7 @@ def test_recipes_show_one_model_and_size_and_what_is_told_apart(open_page: OpenP
     assert leads["pairs"].unique().tolist() == ["naive"]
     models = figures[figures["predictor"] == "tfidf"]
     assert set(models["n_train_pairs"]) == {4000} and set(models["n_seeds"]) == {2}
-    assert "matched is more accurate than naive on truth by .100 [.050, .150]." in texts(app)
+    assert "matched is more accurate than naive on truth by 0.100 [0.050, 0.150]." in texts(app)
     assert "means of up to 2 seeds" in texts(app)
 
 

@@ -137,7 +137,7 @@ def row(result: pl.DataFrame, estimator: str, ceiling: str) -> dict[str, object]
 
 def test_without_models_and_second_looks_the_rest_is_told_and_what_to_do(judged: PairSet) -> None:
     result = rm.ceiling(judged)
-    assert result.sentence.startswith("Text ceiling at most .930 on ")
+    assert result.sentence.startswith("Text ceiling at most 0.930 on ")
     assert row(result.frame, "posterior", "vote")["value"] == pytest.approx(0.93)
     reasons = {one["estimator"]: str(one["reason"]) for one in result.frame.to_dicts()}
     assert "`lurker rm evaluate RUN --pairs judged --split test`" in reasons["bracket"]

@@ -134,12 +134,12 @@ def test_only_intervals_that_exclude_zero_become_claims() -> None:
     assert not Finding(0.0003, 0.0001, 0.004).is_named  # its lower end is shown as 0.000
     both = said(Gains(sure, sure, worse), Gains(sure, sure, worse))
     assert both == (
-        "Doubling the data from 4,000 pairs adds 2.0 points of accuracy [1.0, 3.0]; doubling the parameters of "
-        "scratch-1m adds 2.0 points of accuracy [1.0, 3.0]; the next hour is better spent on parameters."
+        "Doubling the data from 4,000 pairs adds 0.020 [0.010, 0.030] of accuracy; doubling the parameters of "
+        "scratch-1m adds 0.020 [0.010, 0.030] of accuracy; the next hour is better spent on parameters."
     )
     assert said(Gains(sure, few, few), Gains(unsure, few, few)) == (
-        "Doubling the data from 4,000 pairs lowers the log loss by 0.020 nats [0.010, 0.030], but no gain in accuracy "
-        "is shown (at most 0.9 points)."
+        "Doubling the data from 4,000 pairs lowers the log loss by 0.020 [0.010, 0.030] nats, but no gain in accuracy "
+        "is shown (at most +0.009)."
     )
     nothing = said(Gains(unsure, unsure, unsure), Gains(unsure, unsure, unsure))
     assert "adds" not in nothing and nothing.endswith("data or parameters cannot be told.")
