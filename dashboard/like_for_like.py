@@ -9,8 +9,8 @@ import polars as pl
 
 from dashboard import documents, experiments
 from dashboard.documents import Audit, RunResult
-from dashboard.pairs import compare_predictions
-from dashboard.parquet import version
+from dashboard.paired import compare_predictions
+from dashboard.queries import version
 from lurker.comparison import Comparison
 from lurker.errors import LurkerError
 from lurker.pair_sets import HARD_TEST

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dashboard.parquet import FileVersion, version
+from dashboard.queries import FileVersion, version
 from lurker.errors import LurkerError
 from lurker.files import read_object
 from lurker.learning_curves import METRICS, validation_losses
@@ -19,7 +19,7 @@ from lurker.workspace import Workspace
 
 STALE_S = 60
 """A run in training that has written no line for this long is stale: stopped, or very slow."""
-_ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
+ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
 _SAME = ("settings", "pairs", "model", "train_pairs", "tested_on", "state")
 ROWS: dict[str, Any] = {
     "run": pl.String,
@@ -29,7 +29,7 @@ ROWS: dict[str, Any] = {
     "train_pairs": pl.Int64,
     "seed": pl.Int64,
     "tested_on": pl.String,
-    **dict.fromkeys(_ACCURACY, pl.Float64),
+    **dict.fromkeys(ACCURACY, pl.Float64),
     "losses": pl.List(pl.Float64),
     "changed": pl.Float64,
     "settings": pl.String,

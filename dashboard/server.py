@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,13 @@ def run_page(page: Path, port: int, says: str, options: Mapping[str, Any] | None
         says: printed once the options are read.
         options: Streamlit's, by dotted name, over those of this module.
     """
-    from streamlit.web import bootstrap
+    import streamlit
+    from starlette.middleware import Middleware
+
+    from dashboard.packed import PackedFiles
 
     chosen = {**SERVER_OPTIONS, **THEME_OPTIONS, **(options or {}), "server.port": port}
-    flags = {name.replace(".", "_"): value for name, value in chosen.items()}
-    bootstrap.load_config_options(flags)
+    app = streamlit.App(page, middleware=[Middleware(PackedFiles)])
     typer.echo(says)
-    bootstrap.run(str(page), False, [], flags)
+    with suppress(KeyboardInterrupt):  # raised again by the server once it has stopped
+        app.run(config=chosen)

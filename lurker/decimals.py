@@ -31,3 +31,8 @@ def accuracy_text(row: Mapping[str, Any]) -> str:
 def difference(value: float, low: float, high: float) -> str:
     """A difference with its 95 % interval."""
     return f"{signed(value)} [{signed(low)}, {signed(high)}]"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share of a whole, 0–1, in percent: 25 %. Accuracies are written as decimals."""
+    return f"{100 * share:.{digits}f} %"

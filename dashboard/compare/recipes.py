@@ -5,7 +5,8 @@ import streamlit as st
 
 from dashboard import experiments, layout
 from dashboard.figures import show_figure
-from dashboard.parquet import version
+from dashboard.queries import version
+from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.charts.look import largest
@@ -109,36 +110,15 @@ def _differences(differences: pl.DataFrame) -> None:
     if differences.is_empty():
         return
     st.subheader(f"{layout.escape(differences['reference'][0])} minus the others, on the same pairs")
-    signed = {"difference": "difference", "low": "95 % from", "high": "to"}
-    st.dataframe(
+    show_table(
         differences.drop("reference", "predictor", "max_pairs"),
-        width="stretch",
-        hide_index=True,
-        column_config={
-            "pairs": "compared with",
-            "measured_on": "tested on",
-            **{key: st.column_config.NumberColumn(title, format="%+.3f") for key, title in signed.items()},
-            "mcnemar_p": st.column_config.NumberColumn("McNemar p", format="%.3g"),
-        },
+        {"pairs": "compared with", "measured_on": "tested on", "mcnemar_p": "McNemar p"},
+        {"mcnemar_p": st.column_config.NumberColumn("McNemar p", format="%.3g")},
     )
     st.caption("For length and delay, differences of absolute values: below 0 is better.")
 
 
 def _table(figures: pl.DataFrame) -> None:
-    titles = {"value": "figure", "low": "95 % from", "high": "to", "standard_error": "s.e."}
+    titles = {"pairs": "trained on", "max_pairs": "most pairs", "n": "tested", "measured_on": "tested on"}
     with st.expander("All figures as a table"):
-        st.dataframe(
-            figures.drop("is_baseline"),
-            width="stretch",
-            hide_index=True,
-            column_config={
-                "pairs": "trained on",
-                "max_pairs": st.column_config.NumberColumn("most pairs", format="localized"),
-                "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
-                "measured_on": "tested on",
-                "n": st.column_config.NumberColumn("tested", format="localized"),
-                "n_posts": st.column_config.NumberColumn("posts", format="localized"),
-                "n_seeds": "seeds",
-                **{key: st.column_config.NumberColumn(title, format="%.3f") for key, title in titles.items()},
-            },
-        )
+        show_table(figures.drop("is_baseline"), titles | {"value": "figure", "standard_error": "s.e."})

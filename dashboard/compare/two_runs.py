@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import layout, pairs
+from dashboard.paired import compare_predictions
 from lurker.comparison import Comparison
 from lurker.decimals import decimal, difference
 from lurker.errors import LurkerError
@@ -31,7 +32,7 @@ def show(workspace: Workspace) -> None:
     second = layout.select_in_url(columns[2], "Second run", [run for run in runs if run != first], "second")
     name, _, split = test.removesuffix(")").partition(" (")
     try:
-        compared = pairs.compare_predictions(workspace, [first], [second], name, split, (first, second))
+        compared = compare_predictions(workspace, [first], [second], name, split, (first, second))
     except LurkerError as error:
         layout.show_errors([error])
         return

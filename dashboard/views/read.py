@@ -8,8 +8,9 @@ import polars as pl
 import streamlit as st
 
 from dashboard import layout, pairs
+from dashboard.pair_index import Rows, pair_index
 from dashboard.pairs import OUTCOMES, Outcome, PairFilter, PairOrder
-from dashboard.parquet import FileVersion
+from dashboard.queries import FileVersion
 from lurker.charts import look
 from lurker.decimals import signed
 from lurker.errors import LurkerError
@@ -30,7 +31,8 @@ class Selection:
 
     name: str
     file: FileVersion
-    ids: pl.Series
+    found: Rows
+    """rows in the file"""
     predictions: tuple[FileVersion, ...]
     search: str
     run: str | None
@@ -48,10 +50,10 @@ def render() -> None:
     layout.header("Which one did people like more?", "Read both, guess, then press A for the answer. J and K move.")
     try:
         selection = _filters(workspace, names)
-        if not len(selection.ids):
+        if not selection.found.size:
             st.info("No pair passes these filters. Remove one, or choose another set.")
             return
-        _read(selection)
+        st.fragment(_read)(selection)  # a step to the next pair leaves the filters alone
     except LurkerError as error:
         layout.show_errors([error])
 
@@ -64,7 +66,6 @@ def _filters(workspace: Workspace, names: list[str]) -> Selection:
     with popover:
         name = layout.select_in_url(popover, "Pair set", names, "pairs")
         file = pairs.pairs_file(workspace, name)
-        counts = pairs.pair_counts(file)
         runs = pairs.prediction_files(workspace, name)
         run = st.selectbox("Run", [*runs, NO_RUN], key="run", bind="query-params") if runs else NO_RUN
         predictions = runs.get(str(run), ())
@@ -76,10 +77,10 @@ def _filters(workspace: Workspace, names: list[str]) -> Selection:
             against = str(st.selectbox("And right was", others, key="against", bind="query-params"))
         orders = pairs.ORDERS_WITH_RUN if predictions else pairs.ORDERS_WITHOUT_RUN
         order: PairOrder = st.selectbox("Order", orders, key="order", bind="query-params")
-        has_test = "test" in counts["split"].to_list()
+        has_test = "test" in pairs.splits_of(file)
         splits = ["test", ANY, *(split for split in SPLITS if split != "test")] if has_test else [ANY, *SPLITS]
         split = st.selectbox("Split", splits, key="split", bind="query-params")
-        subreddits = [ANY, *sorted(counts["subreddit"].unique())]
+        subreddits = [ANY, *pair_index(file).communities]
         subreddit = st.selectbox("Community", subreddits, key="subreddit", bind="query-params")
         search = st.text_input("Text contains", key="search", bind="query-params", icon=":material/search:") or ""
     pair_filter = PairFilter(
@@ -89,12 +90,12 @@ def _filters(workspace: Workspace, names: list[str]) -> Selection:
         outcome=outcome,
         order=order,
     )
-    ids = pairs.find_pairs(file, pair_filter, predictions, runs.get(against, ()))
+    found = _found(file, pair_filter, predictions, runs.get(against, ()))
     with chips:
         for words in _chips(name, pair_filter, str(run), against):
             st.badge(layout.escape(words), color="gray")
-        st.markdown(f":gray[{len(ids):,} pairs]", width="content")
-    return Selection(name, file, ids, predictions, search, None if run == NO_RUN else str(run))
+        st.markdown(f":gray[{found.size:,} pairs]", width="content")
+    return Selection(name, file, found, predictions, search, None if run == NO_RUN else str(run))
 
 
 def _chips(name: str, shown: PairFilter, run: str, against: str) -> list[str]:
@@ -105,24 +106,40 @@ def _chips(name: str, shown: PairFilter, run: str, against: str) -> list[str]:
     return chips + ([f"contains “{shown.search}”"] if shown.search else [])
 
 
+def _found(
+    file: FileVersion, shown: PairFilter, predictions: tuple[FileVersion, ...], others: tuple[FileVersion, ...]
+) -> Rows:
+    """The pairs that pass the filter; a search through a large set says that it is under way."""
+    if not shown.search:
+        return pairs.find_pairs(file, shown, predictions, others)
+    with st.spinner("Searching the texts…"):
+        return pairs.find_pairs(file, shown, predictions, others)
+
+
 def _read(selection: Selection) -> None:
-    ids = selection.ids
-    requested = st.query_params.get("pair")
-    found = ids.index_of(requested) if requested else None
-    position = found or 0
-    if requested != ids[position]:
-        st.query_params["pair"] = ids[position]
+    found = selection.found
+    position = _position(selection)
     first = position // PAGE_SIZE * PAGE_SIZE
-    shown = tuple(ids[first : first + PAGE_SIZE].to_list())
+    shown = tuple(found[first : first + PAGE_SIZE].tolist())
     page = pairs.read_pairs(selection.file, shown, selection.predictions)
+    if st.query_params.get("pair") != (pair_id := page["pair_id"][position - first]):
+        st.query_params["pair"] = pair_id
     left, right = st.container(key="reading").columns([4, 9], gap="medium")  # the list comes last in one column
     with left:
         _list(selection, page, position - first)
     with right:
-        _navigate(ids, position)
+        _navigate(position, found.size, page["pair_id"][position - first])
         pair = page.row(position - first, named=True)
         is_revealed = st.session_state.get("revealed") == pair["pair_id"]
         _show(pair, selection, is_revealed=is_revealed)
+
+
+def _position(selection: Selection) -> int:
+    """Where the reader stands: after a step, where it led; else at the pair in the address, or at the first."""
+    if (step := st.session_state.pop("step", None)) is not None:
+        return int(step) % selection.found.size
+    requested = st.query_params.get("pair")
+    return (requested and pairs.place_of(selection.file, selection.found, requested)) or 0
 
 
 def _list(selection: Selection, page: pl.DataFrame, place: int) -> None:
@@ -154,12 +171,12 @@ def _list(selection: Selection, page: pl.DataFrame, place: int) -> None:
     )
 
 
-def _navigate(ids: pl.Series, position: int) -> None:
+def _navigate(position: int, n_pairs: int, pair_id: str) -> None:
     def go(target: int) -> None:
-        st.query_params["pair"] = ids[target % len(ids)]
+        st.session_state["step"] = target
 
     def reveal() -> None:
-        st.session_state["revealed"] = ids[position]
+        st.session_state["revealed"] = pair_id
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
@@ -167,7 +184,7 @@ def _navigate(ids: pl.Series, position: int) -> None:
         )
         st.button("Next", icon=":material/chevron_right:", on_click=go, args=(position + 1,), key="next", shortcut="j")
         st.button("Reveal", on_click=reveal, key="reveal", shortcut="a", type="primary")
-        st.markdown(f":gray[**{position + 1:,}** of {len(ids):,}]", width="content")
+        st.markdown(f":gray[**{position + 1:,}** of {n_pairs:,}]", width="content")
 
 
 def _show(pair: dict[str, Any], selection: Selection, *, is_revealed: bool) -> None:

@@ -6,7 +6,8 @@ import streamlit as st
 from dashboard import documents, experiments, layout
 from dashboard.documents import ScalingFit
 from dashboard.figures import show_figure
-from dashboard.parquet import version
+from dashboard.queries import version
+from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.charts.look import largest
@@ -122,34 +123,18 @@ def _shortcuts_in_words(curve: pl.DataFrame) -> str:
 def _fitted(fit: ScalingFit) -> None:
     """Draw what the fit says: parameters, gains, and predictions of what was held out against what came."""
     with st.expander("The fitted curve: parameters, gains, and predictions against what came"):
-        st.dataframe(fit.figures, width="stretch", hide_index=True)
+        show_table(fit.figures)
 
 
 def _table(curve: pl.DataFrame) -> None:
+    """All points, without the columns that nothing was measured for."""
+    titles = {"by_posts": "± posts", "by_seeds": "± seeds", "n_tokens": "tokens read"}
     with st.expander("As a table"):
-        shares = {
-            "accuracy": "accuracy",
-            "accuracy_low": "95 % from",
-            "accuracy_high": "to",
-            "by_posts": "± posts",
-            "by_seeds": "± seeds",
-            "lowest_seed": "lowest seed",
-            "highest_seed": "highest seed",
-        }
-        st.dataframe(
-            curve.drop("test_pairs"),
-            width="stretch",
-            hide_index=True,
-            column_config={
-                "is_baseline": st.column_config.CheckboxColumn("baseline"),
-                "n_parameters": st.column_config.NumberColumn("parameters", format="localized"),
-                "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
-                "n_test_pairs": st.column_config.NumberColumn("test pairs", format="localized"),
-                "n_seeds": st.column_config.NumberColumn("seeds"),
-                "n_tokens": st.column_config.NumberColumn("tokens read", format="localized"),
-                "train_time_s": st.column_config.NumberColumn("training (s)", format="%.1f"),
-                **{name: st.column_config.NumberColumn(title, format="%.3f") for name, title in shares.items()},
-            },
+        shown = curve.drop("test_pairs", "is_baseline").sort("predictor", "n_train_pairs")
+        show_table(
+            shown.select(name for name in shown.columns if shown[name].null_count() < shown.height),
+            titles,
+            {"train_time_s": st.column_config.NumberColumn("training (s)", format="%.1f")},
         )
 
 

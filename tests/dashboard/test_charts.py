@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard import documents, experiments
-from dashboard.parquet import version
+from dashboard.queries import version
 from lurker import charts
 from lurker.charts.look import LEAK, TASTE, spread
 from lurker.charts.transfer import communities
@@ -102,8 +102,8 @@ def test_findings_have_a_bar_from_a_coin_and_a_rule_at_the_ceiling() -> None:
 def test_ledger_labels_show_numbers_and_shares(workspace: Workspace) -> None:
     spec = charts.ledger_bars(documents.pair_set(workspace, "naive").ledger).to_dict()
     labels = labels_of(spec)
-    assert labels[labels.index("84,000") + 1] == "−21,000  (25.0%)"
-    assert labels[-1] == "24,000  (28.6%)"
+    assert labels[labels.index("84,000") + 1] == "−21,000  (25.0 %)"
+    assert labels[-1] == "24,000  (28.6 %)"
     assert layers(spec, "bar")[0]["encoding"]["x"]["scale"]["type"] == "log"
 
 
