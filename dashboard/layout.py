@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.documents import PairSetSummary
+from dashboard.style import COPY_LINK
 from lurker.errors import LurkerError
 from lurker.pair_sets import JUDGED_BY_PEOPLE
 from lurker.workspace import Workspace, open_workspace
@@ -31,9 +32,11 @@ def is_dark() -> bool:
 
 
 def header(title: str, subtitle: str) -> None:
-    """Draw the headline of a page and, below it, on what it stands."""
+    """Draw the headline of a page and, below it, on what it stands and a button that copies the page's address."""
     st.title(escape(title), anchor=False)
-    st.markdown(f":gray[{escape_with_code(subtitle)}]")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="below-title"):
+        st.markdown(f":gray[{escape_with_code(subtitle)}]", width="stretch")
+        st.html(COPY_LINK, width="content", unsafe_allow_javascript=True)
 
 
 def open_page() -> Workspace:

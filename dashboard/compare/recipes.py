@@ -9,14 +9,19 @@ from dashboard.queries import version
 from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
-from lurker.charts.look import largest
 from lurker.comparison import told_apart
 from lurker.errors import LurkerError
+from lurker.seeds import seeds_in_words
 from lurker.workspace import Workspace
 
 HOW_TO = "lurker experiment recipes naive matched balanced --models tfidf"
 BUILD = ("lurker pairs build naive --recipe naive", "lurker pairs build balanced --recipe balanced")
 ALL = "all"
+
+
+def has_any(workspace: Workspace) -> bool:
+    """Whether an experiment compared recipes."""
+    return bool(experiments.experiment_names(workspace, "recipes"))
 
 
 def show(workspace: Workspace) -> None:
@@ -74,8 +79,7 @@ def _charts(name: str, shown: pl.DataFrame, predictor: str, test: str) -> None:
     models = shown.filter(~pl.col("is_baseline"))
     counts = models.select("pairs", "n_train_pairs").unique(maintain_order=True).iter_rows()
     trained = ", ".join(f"{pairs} {n:,}" for pairs, n in counts)
-    n_seeds = int(largest(models["n_seeds"]))
-    seeds = "1 seed" if n_seeds == 1 else f"means of up to {n_seeds} seeds"
+    seeds = seeds_in_words(models["n_seeds"])
     on_test = shown.filter((pl.col("measured_on") == test) & (pl.col("measure") == "accuracy"))
     show_figure(
         Figure(

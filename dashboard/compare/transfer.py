@@ -31,6 +31,12 @@ FEW_SHOT_NOTE = (
 )
 
 
+def has_any(workspace: Workspace) -> bool:
+    """Whether an experiment tested models in other communities."""
+    names = experiments.experiment_names(workspace, "transfer") or experiments.experiment_names(workspace, "few-shot")
+    return bool(names)
+
+
 def show(workspace: Workspace) -> None:
     """Draw one experiment: of sources and targets, or of starts tuned on few pairs."""
     few_shot = experiments.experiment_names(workspace, "few-shot")

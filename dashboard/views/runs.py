@@ -9,7 +9,8 @@ from dashboard import layout
 from dashboard.figures import show_figure
 from dashboard.runs import (
     ACCURACY,
-    calibration_error,
+    Calibration,
+    calibrations,
     changed,
     config_differences,
     over_seeds,
@@ -122,16 +123,32 @@ def _progress(name: str, curve: LearningCurve, now: str, last_change: float) -> 
 
 
 def _facts(workspace: Workspace, name: str, other: str) -> None:
-    errors = calibration_error(workspace, name)
-    if errors:
-        words = ", ".join(f"{decimal(error)} on {where}" for where, error in errors.items())
-        st.caption(f"Expected calibration error: {layout.escape(words)}.")
+    found = calibrations(workspace, name)
+    if found:
+        _calibration(name, found)
     elif (workspace.folder("runs", name) / RESULT).exists():
         st.caption(f"Calibration and strata: `lurker rm diagnose {name}`.")
     if other != NOTHING:
         differing = config_differences(workspace, name, other)
         st.markdown(f"**{differing.height:,} fields of the configurations differ**")
         show_table(differing.rename({"first": name, "second": other}))
+
+
+def _calibration(name: str, found: dict[str, Calibration]) -> None:
+    """How often the run is right at each confidence, on the tests that it was diagnosed on."""
+    left, _ = st.columns(2)
+    test = layout.select_in_url(left, "Diagnosed on", list(found), "diagnosed_on")
+    one = found[test]
+    if not one.bins:
+        st.caption("The diagnosis has no pair.")
+        return
+    n_pairs = int(sum(row["n_pairs"] for row in one.bins))
+    on = f"{test}: {n_pairs:,} pairs; expected calibration error {decimal(one.expected_error)}"
+    note = "Bins of equal numbers of pairs. Below the diagonal the model is surer than it is right. "
+    chart = charts.calibration_curve(one.bins)
+    with left:
+        figure = Figure("calibration", test, "Right as often as it is sure?", on, chart, note + layout.INTERVAL_NOTE)
+        show_figure(figure, name, pl.DataFrame(one.bins))
 
 
 if __name__ == "__main__":

@@ -231,7 +231,7 @@ def test_recipes_show_one_model_and_size_and_what_is_told_apart(open_page: OpenP
     models = figures[figures["predictor"] == "tfidf"]
     assert set(models["n_train_pairs"]) == {4000} and set(models["n_seeds"]) == {2}
     assert "matched is more accurate than naive on truth by 0.100 [0.050, 0.150]." in texts(app)
-    assert "means of up to 2 seeds" in texts(app)
+    assert "; 2 seeds" in texts(app)
 
 
 def test_recipes_without_truth_say_so(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:

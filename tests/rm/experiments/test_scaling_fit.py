@@ -5,22 +5,16 @@ import polars as pl
 import pytest
 from scipy.special import ndtri
 
-from lurker.charts import accuracy_by_data
+from lurker.charts import Fitted, accuracy_by_data
 from lurker.errors import LurkerError
 from lurker.files import write_parquet
+from lurker.fits import ERROR
 from lurker.schema import PREDICTIONS, SCALING, check
 from lurker.seeds import mean_over_seeds
 from lurker.workspace import Workspace
 from rm.experiments.curve_findings import Finding, unknown
 from rm.experiments.scaling_claims import Gains, claims
-from rm.experiments.scaling_fit import (
-    ERROR,
-    LOG_LOSS,
-    comparable_models,
-    fit_scaling,
-    read_points,
-    with_amount,
-)
+from rm.experiments.scaling_fit import LOG_LOSS, comparable_models, fit_scaling, read_points, with_amount
 from rm.training.run_folder import predictions_file
 
 SIZES = (250, 500, 1000, 2000, 4000)
@@ -93,7 +87,12 @@ def test_a_gain_is_named_tabulated_and_drawn(empty: Workspace) -> None:
     assert fit.to_json()["curve"] == fit.curve.to_dicts()
     ends = fit.curve["n_train_pairs"][0], fit.curve["n_train_pairs"][-1]
     assert ends == pytest.approx((250, 4000))
-    spec = accuracy_by_data(mean_over_seeds(cells), fit=fit.curve).to_dict()
+    spec = accuracy_by_data(mean_over_seeds(cells), fit=Fitted.of(fit.curve, fit.figures)).to_dict()
+    (predicted,) = [layer for layer in spec["layer"] if layer["mark"].get("shape") == "diamond"]
+    (row,) = spec["datasets"][predicted["data"]["name"]]
+    of_size = figures[ERROR, "largest data size, predicted from the others"]
+    assert row["accuracy"] == pytest.approx(1 - of_size["value"]) and row["n_train_pairs"] == 4000
+    assert row["low"] < row["accuracy"] < row["high"]
     dashed = [layer for layer in spec["layer"] if layer["mark"].get("strokeDash") == [5, 4]]
     assert len(dashed) == 1 and len(spec["datasets"][dashed[0]["data"]["name"]]) == fit.curve.height
 
@@ -154,7 +153,9 @@ def test_tokens_and_time_are_axes_of_fit_and_chart(empty: Workspace) -> None:
     over_time = fit_scaling(empty, cells, TEST, "time")
     assert over_time.sentence.startswith("Doubling the training time from 80 seconds adds ")
     assert any(row["note"] == "cannot tell: the curve is over time itself" for row in over_time.figures)
-    spec = accuracy_by_data(mean_over_seeds(cells), fit=over_time.curve, x="train_time_s").to_dict()
+    spec = accuracy_by_data(
+        mean_over_seeds(cells), fit=Fitted.of(over_time.curve, over_time.figures), x="train_time_s"
+    ).to_dict()
     assert "seconds of training" in str(spec) and "training pairs (log" not in str(spec)
     with pytest.raises(LurkerError, match="tokens of 10 of 10 runs are not known"):
         fit_scaling(empty, cells.with_columns(n_tokens=pl.lit(None, pl.Int64)), TEST, "tokens")
