@@ -12,7 +12,7 @@ from lurker.votes.arenas import ArenaConfig, invite, rater_of
 from lurker.votes.store import append_remark, mark_rater
 from lurker.workspace import open_workspace
 from tests.dashboard.conftest import build_workspace
-from tests.dashboard.test_pages import APP, texts
+from tests.dashboard.pages import APP, texts
 
 
 def test_the_page_follows_the_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
