@@ -11,6 +11,7 @@ from dashboard import layout, pairs
 from dashboard.pair_index import Rows, pair_index
 from dashboard.pairs import OUTCOMES, Outcome, PairFilter, PairOrder
 from dashboard.queries import FileVersion
+from dashboard.tables import NOTHING
 from lurker.charts import look
 from lurker.decimals import signed
 from lurker.errors import LurkerError
@@ -126,7 +127,7 @@ def _read(selection: Selection) -> None:
         st.query_params["pair"] = pair_id
     left, right = st.container(key="reading").columns([4, 9], gap="medium")  # the list comes last in one column
     with left:
-        _list(selection, page, position - first)
+        _list(selection, page, first, position - first)
     with right:
         _navigate(position, found.size, page["pair_id"][position - first])
         pair = page.row(position - first, named=True)
@@ -142,30 +143,30 @@ def _position(selection: Selection) -> int:
     return (requested and pairs.place_of(selection.file, selection.found, requested)) or 0
 
 
-def _list(selection: Selection, page: pl.DataFrame, place: int) -> None:
-    """Fifty pairs: the run's margin, the gap in score, and the first words of the prompt."""
+def _list(selection: Selection, page: pl.DataFrame, first: int, place: int) -> None:
+    """Fifty pairs, the one shown selected: the run's margin, the gap in score, and the first words of the prompt."""
     first_words = pl.col("prompt").str.slice(0, FIRST_WORDS).map_elements(layout.visible, return_dtype=pl.String)
-    rows = page.select("margin", gap=pl.col("chosen_score") - pl.col("rejected_score"), prompt=first_words)
+    margin = pl.col("margin").map_elements(lambda value: signed(value, 2), return_dtype=pl.String)
+    rows = page.select(margin, gap=pl.col("chosen_score") - pl.col("rejected_score"), prompt=first_words)
     if selection.run is None:
         rows = rows.drop("margin")
 
     def choose() -> None:
-        chosen = st.session_state[key].selection.rows
-        if chosen:
-            st.query_params["pair"] = page["pair_id"][chosen[0]]
+        if chosen := st.session_state["list"].selection.rows:
+            st.session_state["step"] = first + chosen[0]
 
-    key = f"list-{page['pair_id'][0]}-{place}"
+    st.session_state["list"] = {"selection": {"rows": [place]}}
     st.dataframe(
         rows,
         width="stretch",
         height=620,
         hide_index=True,
-        key=key,
+        key="list",
         on_select=choose,
         selection_mode="single-row",
-        selection_default={"selection": {"rows": [place], "columns": []}},
+        placeholder=NOTHING,
         column_config={
-            "margin": st.column_config.NumberColumn(format="%+.2f", help="Reward of the liked minus the other."),
+            "margin": st.column_config.TextColumn(alignment="right", help="Reward of the liked minus the other."),
             "gap": st.column_config.NumberColumn(format="localized", help="Difference of the scores."),
         },
     )

@@ -96,7 +96,7 @@ def test_reading_steps_forward_and_back_and_keeps_the_pair_in_the_url(open_page:
 def test_reading_starts_with_the_surest_mistakes_and_hides_the_answer(open_page: OpenPage, full_root: Path) -> None:
     app = open_page(full_root, "read", pairs="matched")
     assert "the model was" not in texts(app) and "liked more ·" not in texts(app)
-    margins = app.dataframe[0].value["margin"].tolist()
+    margins = [float(text.replace("−", "-")) for text in app.dataframe[0].value["margin"]]
     assert margins == sorted(margins) and margins[0] < 0
     app.button(key="reveal").click().run()
     assert "the model was wrong" in texts(app) and "· liked more" in texts(app)
