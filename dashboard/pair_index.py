@@ -112,4 +112,5 @@ def spread_rows(rows: Rows, n: int) -> list[int]:
     if rows.size <= n or n <= 0:
         return [int(row) for row in rows[: max(0, n)]]
     starts = np.linspace(0, rows.size - BLOCK, max(1, n // BLOCK)).astype(np.int64)
-    return np.unique(rows[(starts[:, None] + np.arange(BLOCK)).ravel()]).tolist()
+    drawn = np.unique(rows[(starts[:, None] + np.arange(BLOCK)).ravel()])
+    return [int(row) for row in drawn]

@@ -27,7 +27,9 @@ STYLE = f"""<style>
 .stMain {{font-variant-numeric: tabular-nums}}
 @media (max-width: {ONE_COLUMN_PX}px) {{
   .stMain .stColumn {{min-width: calc(100% - 1.5rem)}}
-  .st-key-reading > .stLayoutWrapper > .stHorizontalBlock {{flex-flow: column-reverse nowrap}}
+  .stMain .stColumn:has(.stSelectbox, .stButtonGroup):not(:has(.stVegaLiteChart)) {{min-width: 13rem}}
+  .st-key-answers .stColumn {{min-width: calc(50% - 1rem)}}
+  .st-key-reading .stHorizontalBlock:has(> .stColumn .stDataFrame) {{flex-flow: column-reverse nowrap}}
 }}
 .copy-link {{border: 1px solid rgba(128,128,128,.4); border-radius: 8px; background: none; color: inherit;
   font: inherit; font-size: .875rem; padding: .15rem .7rem; cursor: pointer; white-space: nowrap}}

@@ -23,7 +23,7 @@ SHOWN_CHARS = 20_000
 """Characters of one text on the page; longer texts are a download."""
 PAGE_SIZE = 50
 FIRST_WORDS = 70
-PROMPT_PX, CARD_PX = 190, 520
+PROMPT_PX, CARD_PX, LIST_PX = 190, 520, 620
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def _list(selection: Selection, page: pl.DataFrame, first: int, place: int) -> N
     st.dataframe(
         rows,
         width="stretch",
-        height=620,
+        height=min(LIST_PX, 38 + 35 * page.height),
         hide_index=True,
         key="list",
         on_select=choose,
@@ -197,7 +197,8 @@ def _show(pair: dict[str, Any], selection: Selection, *, is_revealed: bool) -> N
     sides = ["chosen", "rejected"]
     if blake2b(pair["pair_id"].encode(), digest_size=1).digest()[0] % 2:  # the same order each time it is read
         sides.reverse()
-    for column, side, letter in zip(st.columns(2, gap="small"), sides, "AB", strict=True):
+    cards = st.container(key="answers").columns(2, gap="small")
+    for column, side, letter in zip(cards, sides, "AB", strict=True):
         with column:
             accent = look.TEXT if not is_revealed else look.TASTE if side == "chosen" else look.LEAK
             if is_revealed:

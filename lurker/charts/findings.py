@@ -82,8 +82,8 @@ def learned(rows: pl.DataFrame, order: list[str], ceiling: Ceiling | None = None
         base.mark_text(dy=-13, color=TASTE, fontSize=13, fontWeight=600).encode(x=axis("accuracy"), text="label:N"),
     ]
     if ceiling is not None:
-        ends = {"value": [ceiling.accuracy], "low": [ceiling.low], "high": [ceiling.high], "label": [ceiling.label]}
-        line = alt.Chart(pl.DataFrame(ends))
+        place = {"value": [ceiling.accuracy], "low": [ceiling.low], "high": [ceiling.high], "label": [ceiling.label]}
+        line = alt.Chart(pl.DataFrame(place))
         layers += [
             line.mark_rect(color=INK, opacity=BAND_OPACITY).encode(x=axis("low"), x2="high:Q"),
             line.mark_rule(color=INK, strokeWidth=1.5).encode(x=axis("value")),

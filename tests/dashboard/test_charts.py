@@ -149,7 +149,7 @@ def test_heatmap_writes_accuracy_and_interval_in_each_cell(matrix: pl.DataFrame)
     assert len(cells) == 9
     for cell in cells:
         assert cell["figure"] == decimal(cell["accuracy"])
-        assert cell["interval"] == f"{decimal(cell['accuracy_low'])}–{decimal(cell['accuracy_high'])}"
+        assert cell["interval"] == f"[{decimal(cell['accuracy_low'])}, {decimal(cell['accuracy_high'])}]"
 
 
 def test_difference_view_is_centred_on_zero(matrix: pl.DataFrame) -> None:
