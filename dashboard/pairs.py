@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -11,10 +11,9 @@ import polars as pl
 from dashboard import queries
 from dashboard.pair_index import Mask, PairIndex, Rows, Tested, pair_index, row_of, tested
 from dashboard.queries import FileVersion, version
-from dashboard.text_search import pairs_with
-from lurker.errors import LurkerError
 from lurker.listings import RESULT
 from lurker.pair_sets import PAIRS_FILE, SPLITS, require_row_count
+from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace
 
 Outcome = Literal["any", "right", "wrong"]
@@ -115,7 +114,7 @@ def find_pairs(
         other = tested(file, others)
         passes &= _mask(other.rows[other.is_correct == 1], passes.size)
     if pair_filter.search:
-        passes &= pairs_with(file, pair_filter.search)
+        passes &= queries.pairs_with(file, pair_filter.search, passes.size)
     if run is not None and pair_filter.order in _BY_MARGIN:
         return _by_margin(run, passes, pair_filter.order)
     return _ordered(index, passes, pair_filter.order)
@@ -155,24 +154,25 @@ def place_of(file: FileVersion, found: Rows, pair_id: str) -> int | None:
     return int(places[0]) if places.size else None
 
 
-@lru_cache(maxsize=8)
-def read_pairs(file: FileVersion, rows: tuple[int, ...], predictions: tuple[FileVersion, ...] = ()) -> pl.DataFrame:
-    """Whole pairs in the order of `rows`: PAIRS, and margin and is_correct if the run was tested on it, else null.
+@lru_cache(maxsize=16)
+def prompts(file: FileVersion, rows: tuple[int, ...]) -> pl.Series:
+    """The prompts of pairs by their rows, in that order."""
+    return queries.pairs_at(file, rows, ["prompt"])["prompt"]
 
-    Reading those of one page at once makes the step from one pair to the next a look-up.
+
+def margins(file: FileVersion, rows: Sequence[int], predictions: tuple[FileVersion, ...]) -> list[float | None]:
+    """The margins of a run for pairs by their rows; None where it was not tested on the pair as it is now."""
+    run = tested(file, predictions)
+    known = np.isin(run.rows, np.array(rows, np.uint32))
+    of_row = dict(zip(run.rows[known].tolist(), run.margin[known].tolist(), strict=True))
+    return [of_row.get(row) for row in rows]
+
+
+@lru_cache(maxsize=64)
+def read_pair(file: FileVersion, row: int) -> dict[str, Any]:
+    """A whole pair by its row, with the columns of PAIRS.
 
     Raises:
-        LurkerError: the set has fewer rows.
+        LurkerError: the set has fewer rows, or its columns are not those of PAIRS.
     """
-    pairs = queries.pairs_at(file, rows)
-    if pairs.height < len(rows):
-        raise LurkerError(f"{file.path} has no row {max(rows):,}.")
-    numbers = pl.DataFrame({"row": rows}, schema={"row": pl.UInt32})
-    run = tested(file, predictions) if predictions else None
-    if run is None:
-        empty = pl.lit(None, pl.Float64)
-        return pairs.with_columns(margin=empty, is_correct=empty)
-    known = np.isin(run.rows, np.array(rows, np.uint32))
-    columns = {"row": run.rows[known], "margin": run.margin[known], "is_correct": run.is_correct[known]}
-    of_run = numbers.join(pl.DataFrame(columns), on="row", how="left", maintain_order="left")
-    return pairs.with_columns(of_run["margin"], of_run["is_correct"])
+    return check(queries.pairs_at(file, [row]), PAIRS).row(0, named=True)

@@ -1,11 +1,13 @@
-"""Every query of the dashboard: Parquet files read by DuckDB, keyed by the state of the file.
+"""Every query of the dashboard: Parquet files, keyed by the state of the file.
 
-Whatever is read can be cached until the file changes. DuckDB runs in memory: nothing is written, and a command that
-replaces a file meanwhile is not blocked. Values reach a query as parameters only.
+Whatever is read can be cached until the file changes. DuckDB answers all but the look-up of single rows. It runs in
+memory: nothing is written, and a command that replaces a file meanwhile is not blocked. Values reach a query as
+parameters only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lurker.errors import LurkerError
-from lurker.pair_sets import SPLITS
+from lurker.pair_sets import SPLITS, TEXTS
 from lurker.schema import PAIRS, Table, check
+from lurker.schema.columns import with_newer_columns
 
 NO_SPLIT = 255
 """Place of a split that is none of SPLITS."""
+SEARCHED = 512_000
+"""Pairs whose texts are searched at once: four parts of the file as it is written."""
 _NUMBERED = "read_parquet($path, file_row_number => true)"
 _WINNER = "(hash(chosen_id) >> 32)::UINTEGER AS winner"
 _TESTED = """(SELECT NULL::VARCHAR AS chosen_id WHERE false
@@ -122,17 +127,64 @@ def hash_of(pair_id: str) -> np.uint64:
     return np.uint64(found["pair"][0])
 
 
-def pairs_at(file: FileVersion, rows: Sequence[int]) -> pl.DataFrame:
-    """Whole pairs by their rows in the file, in that order; only the pages of the file that hold them are read."""
-    if not rows:
-        return pl.DataFrame(schema=PAIRS.schema)
-    names = [f"row{place}" for place in range(len(rows))]
-    wanted = ", ".join(f"${name}" for name in names)
-    sql = f"SELECT * FROM {_NUMBERED} WHERE file_row_number IN ({wanted})"
-    found = _frame(sql, file, **dict(zip(names, rows, strict=True)))
-    pairs = _checked(found, PAIRS, file).with_columns(found["file_row_number"])
-    order = pl.DataFrame({"file_row_number": rows}, schema={"file_row_number": pl.Int64})
-    return order.join(pairs, on="file_row_number", how="inner", maintain_order="left").drop("file_row_number")
+def pairs_at(file: FileVersion, rows: Sequence[int], columns: Sequence[str] = tuple(PAIRS.columns)) -> pl.DataFrame:
+    """Pairs by their rows in the file, in that order.
+
+    A slice of the file decompresses only the pages that hold it, which a query by DuckDB does not; neighbouring rows
+    are one slice.
+
+    Args:
+        columns: of PAIRS.
+
+    Raises:
+        LurkerError: the file is damaged, or has fewer rows.
+    """
+    try:
+        scan = pl.scan_parquet(file.path)
+        kept = scan.select(name for name in columns if name in scan.collect_schema())
+        slices = [kept.slice(start, n).collect() for start, n in _runs(rows) or [(0, 0)]]
+        found = with_newer_columns(pl.concat(slices), PAIRS).select(columns)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _unreadable(file, error) from error
+    if found.height < len(rows):
+        raise LurkerError(f"{file.path} has no row {max(rows):,}.")
+    return found
+
+
+def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
+    """First row and length of each run of neighbours, in order."""
+    runs: list[tuple[int, int]] = []
+    for row in rows:
+        if runs and row == sum(runs[-1]):
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((row, 1))
+    return runs
+
+
+@lru_cache(maxsize=64)
+def _holding(file: FileVersion, search: str, first: int) -> NDArray[np.bool_]:
+    """Whether a text of each pair contains the search, for SEARCHED pairs from the row `first` on."""
+    holds = " OR ".join(f"contains(lower({name}), lower($search))" for name in TEXTS)
+    sql = f"SELECT coalesce({holds}, false) AS holds FROM {_NUMBERED} WHERE file_row_number BETWEEN $first AND $last"
+    found = _arrays(sql, file, search=search, first=first, last=first + SEARCHED - 1)["holds"]
+    return np.asarray(found, np.bool_)
+
+
+def pairs_with(
+    file: FileVersion, search: str, n_pairs: int, advance: Callable[[float], object] = lambda share: None
+) -> NDArray[np.bool_]:
+    """Whether the prompt or a response of each pair contains a text, in any case, [n_pairs]; every text is read.
+
+    Args:
+        n_pairs: of the set.
+        advance: called with the share of the pairs that is searched.
+    """
+    parts = []
+    for first in range(0, n_pairs, SEARCHED):
+        advance(first / n_pairs)
+        parts.append(_holding(file, search, first))
+    return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
 
 
 def tested_pairs(file: FileVersion, predictions: Sequence[FileVersion]) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """Read page: pairs one at a time as people wrote them, the answer hidden until it is asked for."""
 
+import time
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -7,13 +8,13 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from dashboard import layout, pairs
+from dashboard import layout, pairs, queries
 from dashboard.pair_index import Rows, pair_index
 from dashboard.pairs import OUTCOMES, Outcome, PairFilter, PairOrder
 from dashboard.queries import FileVersion
 from dashboard.tables import NOTHING
 from lurker.charts import look
-from lurker.decimals import signed
+from lurker.decimals import percent, signed
 from lurker.errors import LurkerError
 from lurker.pair_sets import HARD_TEST, SPLITS, pair_set_names
 from lurker.workspace import Workspace
@@ -23,6 +24,8 @@ SHOWN_CHARS = 20_000
 """Characters of one text on the page; longer texts are a download."""
 PAGE_SIZE = 50
 FIRST_WORDS = 70
+SLOW_S = 1.0
+"""From so long on a search shows how far it is."""
 PROMPT_PX, CARD_PX, LIST_PX = 190, 520, 620
 
 
@@ -111,10 +114,17 @@ def _found(
     file: FileVersion, shown: PairFilter, predictions: tuple[FileVersion, ...], others: tuple[FileVersion, ...]
 ) -> Rows:
     """The pairs that pass the filter; a search through a large set says that it is under way."""
-    if not shown.search:
-        return pairs.find_pairs(file, shown, predictions, others)
-    with st.spinner("Searching the texts…"):
-        return pairs.find_pairs(file, shown, predictions, others)
+    if shown.search:
+        bar = st.empty()
+        began = time.monotonic()
+
+        def advance(share: float) -> None:
+            if share and time.monotonic() - began > SLOW_S:
+                bar.progress(share, f"Searching the texts: {percent(share)}")
+
+        queries.pairs_with(file, shown.search, pair_index(file).split.size, advance)
+        bar.empty()
+    return pairs.find_pairs(file, shown, predictions, others)
 
 
 def _read(selection: Selection) -> None:
@@ -122,17 +132,17 @@ def _read(selection: Selection) -> None:
     position = _position(selection)
     first = position // PAGE_SIZE * PAGE_SIZE
     shown = tuple(found[first : first + PAGE_SIZE].tolist())
-    page = pairs.read_pairs(selection.file, shown, selection.predictions)
-    if st.query_params.get("pair") != (pair_id := page["pair_id"][position - first]):
-        st.query_params["pair"] = pair_id
+    row = int(found[position])
+    pair = pairs.read_pair(selection.file, row)
+    if st.query_params.get("pair") != pair["pair_id"]:
+        st.query_params["pair"] = pair["pair_id"]
     left, right = st.container(key="reading").columns([4, 9], gap="medium")  # the list comes last in one column
     with left:
-        _list(selection, page, first, position - first)
+        _list(selection, shown, first, position - first)
     with right:
-        _navigate(position, found.size, page["pair_id"][position - first])
-        pair = page.row(position - first, named=True)
+        _navigate(position, found.size, pair["pair_id"])
         is_revealed = st.session_state.get("revealed") == pair["pair_id"]
-        _show(pair, selection, is_revealed=is_revealed)
+        _show(pair, row, selection, is_revealed=is_revealed)
 
 
 def _position(selection: Selection) -> int:
@@ -143,13 +153,15 @@ def _position(selection: Selection) -> int:
     return (requested and pairs.place_of(selection.file, selection.found, requested)) or 0
 
 
-def _list(selection: Selection, page: pl.DataFrame, first: int, place: int) -> None:
+def _list(selection: Selection, shown: tuple[int, ...], first: int, place: int) -> None:
     """Fifty pairs, the one shown selected: the run's margin, the gap in score, and the first words of the prompt."""
-    first_words = pl.col("prompt").str.slice(0, FIRST_WORDS).map_elements(layout.visible, return_dtype=pl.String)
-    margin = pl.col("margin").map_elements(lambda value: signed(value, 2), return_dtype=pl.String)
-    rows = page.select(margin, gap=pl.col("chosen_score") - pl.col("rejected_score"), prompt=first_words)
-    if selection.run is None:
-        rows = rows.drop("margin")
+    texts = pairs.prompts(selection.file, shown)
+    rows: dict[str, list[Any]] = {}
+    if selection.run is not None:
+        found = pairs.margins(selection.file, shown, selection.predictions)
+        rows["margin"] = [None if margin is None else signed(margin, 2) for margin in found]
+    rows["gap"] = pair_index(selection.file).gap[list(shown)].tolist()
+    rows["prompt"] = [layout.visible(text[:FIRST_WORDS]) for text in texts]
 
     def choose() -> None:
         if chosen := st.session_state["list"].selection.rows:
@@ -157,9 +169,9 @@ def _list(selection: Selection, page: pl.DataFrame, first: int, place: int) -> N
 
     st.session_state["list"] = {"selection": {"rows": [place]}}
     st.dataframe(
-        rows,
+        pl.DataFrame(rows),
         width="stretch",
-        height=min(LIST_PX, 38 + 35 * page.height),
+        height=min(LIST_PX, 38 + 35 * len(shown)),
         hide_index=True,
         key="list",
         on_select=choose,
@@ -188,12 +200,12 @@ def _navigate(position: int, n_pairs: int, pair_id: str) -> None:
         st.markdown(f":gray[**{position + 1:,}** of {n_pairs:,}]", width="content")
 
 
-def _show(pair: dict[str, Any], selection: Selection, *, is_revealed: bool) -> None:
+def _show(pair: dict[str, Any], row: int, selection: Selection, *, is_revealed: bool) -> None:
     facts = [f"r/{pair['subreddit']}", pair["split"], f"recipe {pair['recipe']}", pair["pair_id"]]
     st.caption(layout.escape(" · ".join(facts)))
     _text(pair["prompt"], look.TEXT, "prompt", pair["pair_id"], PROMPT_PX, selection.search)
     if is_revealed:
-        _verdict(pair)
+        _verdict(pair, pairs.margins(selection.file, [row], selection.predictions)[0] if selection.run else None)
     sides = ["chosen", "rejected"]
     if blake2b(pair["pair_id"].encode(), digest_size=1).digest()[0] % 2:  # the same order each time it is read
         sides.reverse()
@@ -211,16 +223,14 @@ def _show(pair: dict[str, Any], selection: Selection, *, is_revealed: bool) -> N
             _text(pair[side], accent, side, pair["pair_id"], CARD_PX, selection.search)
 
 
-def _verdict(pair: dict[str, Any]) -> None:
+def _verdict(pair: dict[str, Any], margin: float | None) -> None:
     words = f"label confidence {pair['label_confidence']:.2f}"
-    if pair["margin"] is None:
+    if margin is None:
         st.markdown(f":gray[{words}]")
         return
-    is_correct = pair["is_correct"]
-    verdict = "undecided" if is_correct == 0.5 else "right" if is_correct == 1.0 else "wrong"
+    verdict = "undecided" if margin == 0 else "right" if margin > 0 else "wrong"
     colour = {"right": "blue", "wrong": "orange", "undecided": "gray"}[verdict]
-    margin = signed(pair["margin"], 2)
-    st.markdown(f":{colour}-badge[the model was {verdict}] margin {margin} log-odds · :gray[{words}]")
+    st.markdown(f":{colour}-badge[the model was {verdict}] margin {signed(margin, 2)} log-odds · :gray[{words}]")
 
 
 def _text(text: str, accent: str, name: str, pair_id: str, max_height_px: int, search: str) -> None:

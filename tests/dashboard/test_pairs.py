@@ -10,7 +10,7 @@ import pytest
 
 from dashboard import pairs
 from dashboard.pair_index import pair_index, spread_rows
-from dashboard.pairs import PairFilter, pairs_file, place_of, prediction_files, read_pairs
+from dashboard.pairs import PairFilter, pairs_file, place_of, prediction_files
 from dashboard.queries import FileVersion, version
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace
@@ -77,13 +77,14 @@ def test_filters_on_outcomes_need_a_run(file: FileVersion) -> None:
 def test_a_pair_is_read_with_its_margin(file: FileVersion, tested: tuple[FileVersion, ...]) -> None:
     found = pairs.find_pairs(file, PairFilter(outcome="wrong"), tested)
     rows = tuple(found[:2].tolist())
-    frame = read_pairs(file, rows, tested)
-    assert frame["pair_id"].to_list() == find_pairs(file, PairFilter(outcome="wrong"), tested)[:2]
-    assert (frame["margin"] < 0).all() and (frame["is_correct"] == 0).all()
-    assert frame["prompt"].to_list() == pl.read_parquet(file.path)["prompt"].gather(rows).to_list()
-    assert read_pairs(file, rows)["margin"].null_count() == 2
+    margins = pairs.margins(file, [*rows, 0], tested)
+    assert all(margin is not None and margin < 0 for margin in margins[:2])
+    assert margins[2] is None  # a pair for training
+    frame = pl.read_parquet(file.path)
+    assert pairs.read_pair(file, rows[1]) == frame.row(rows[1], named=True)
+    assert pairs.prompts(file, rows).to_list() == frame["prompt"].gather(rows).to_list()
     with pytest.raises(LurkerError, match="no row 60"):
-        read_pairs(file, (rows[0], 60))
+        pairs.read_pair(file, 60)
 
 
 def test_a_pair_is_found_by_its_id(file: FileVersion) -> None:

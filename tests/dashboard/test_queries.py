@@ -40,4 +40,17 @@ def test_numbers_of_pairs_are_those_of_the_frame(file: FileVersion) -> None:
 def test_pairs_come_in_the_order_of_their_rows(file: FileVersion) -> None:
     frame = pl.read_parquet(file.path)
     assert queries.pairs_at(file, [40, 3, 11])["pair_id"].to_list() == frame["pair_id"].gather([40, 3, 11]).to_list()
+    assert queries.pairs_at(file, [7, 8, 9, 2])["pair_id"].to_list() == frame["pair_id"].gather([7, 8, 9, 2]).to_list()
     assert queries.pairs_at(file, []).is_empty()
+
+
+def test_a_search_through_parts_of_the_file_tells_how_far_it_is(
+    file: FileVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = queries.pairs_with(file, "QUESTION 1", 60)
+    monkeypatch.setattr(queries, "SEARCHED", 25)
+    queries._holding.cache_clear()
+    seen: list[float] = []
+    assert queries.pairs_with(file, "QUESTION 1", 60, seen.append).tolist() == whole.tolist()
+    assert whole.sum() == 11 and seen == [0.0, 25 / 60, 50 / 60]
+    queries._holding.cache_clear()
