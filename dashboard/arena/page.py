@@ -144,8 +144,7 @@ def _vote(ready: Served, now: Position, ballot: Ballot, address: str | None) -> 
 
     if st.session_state.pop("is_lost", False):
         st.warning("Your last vote could not be stored. Please vote again.")
-    total = min(arena.config.max_votes_per_rater, len(ready.pool.main))
-    progress = "Practice" if now.stage == "qualifying" else f"{now.n_cast:,} of {total:,} votes"
+    progress = "Practice" if now.stage == "qualifying" else f"{now.n_cast:,} of {_how_many(ready)} votes"
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{QUESTIONS[arena.config.mode]}**", width="content")
         st.caption(progress, width="content")
@@ -168,6 +167,19 @@ def _vote(ready: Served, now: Position, ballot: Ballot, address: str | None) -> 
             undo = f"z-{ballot.vote_id}"
             st.button("Undo", shortcut="z", key=undo, on_click=take_back, args=(arena, now), disabled=not can)
         _remark(arena, rater.rater, ballot)
+
+
+def _how_many(ready: Served) -> str:
+    """How many votes a rater is asked for.
+
+    Gold and repeats come on top of the pairs and count like them: a count that stood still would tell which they are.
+    """
+    config, n_pairs = ready.arena.config, len(ready.pool.main)
+    more = config.repeat_share + (config.gold_share if ready.pool.gold else 0.0)
+    total = round(n_pairs / (1 - more))
+    if config.max_votes_per_rater <= total:
+        return f"{config.max_votes_per_rater:,}"
+    return f"about {total:,}" if more else f"{total:,}"
 
 
 def _remark(arena: Arena, rater: str, ballot: Ballot) -> None:

@@ -138,7 +138,8 @@ def _worth(arena: Arena) -> None:
     )
     manifest = documents.experiment_manifest(arena.workspace, name)
     raters = read_manifest(arena.workspace, str(manifest["pairs"]))["raters"]
-    on = f"tuned on {manifest['pairs']} ({raters['n']} raters), tested on {manifest['test_pairs']}"
+    n_votes = f"{raters['n_votes']:,} votes" if "n_votes" in raters else "votes"  # older sets do not say how many
+    on = f"tuned on {manifest['pairs']} ({n_votes} of {raters['n']} raters), tested on {manifest['test_pairs']}"
     chart = charts.few_shot_curves(differences, "pairs of votes")
     show_figure(
         Figure("vote-worth", str(manifest["test_pairs"]), "Accuracy against votes bought", on, chart, WORTH_NOTE),

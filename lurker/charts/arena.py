@@ -190,7 +190,12 @@ def votes_over_time(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
         hour=pl.from_epoch("start_utc"), end=pl.from_epoch(pl.col("start_utc") + 3_600)
     )
     base = alt.Chart(hours).encode(
-        x=alt.X("hour:T", title="hour (UTC)", scale=alt.Scale(type="utc"), axis=alt.Axis(grid=False)),
+        x=alt.X(
+            "hour:T",
+            title="hour (UTC)",
+            scale=alt.Scale(type="utc"),
+            axis=alt.Axis(grid=False, format="%d %b %H:%M", labelOverlap=True),
+        ),
         x2="end:T",
         y=alt.Y("votes:Q", title="votes", axis=alt.Axis(tickMinStep=1)),
         tooltip=[
