@@ -110,7 +110,8 @@ def _instructions(ready: Served, now: Position) -> None:
     assert rater is not None, "only a rater is instructed"
     st.subheader("What to do")
     st.markdown(cards.without_images(arena.instructions))
-    st.caption("Keys: A or B for the better one, T if they are level, X if both are bad, S to skip, Z to undo.")
+    undo = ", Z to undo" if arena.config.reveal == "nothing" else ""
+    st.caption(f"Keys: A or B for the better one, T if they are level, X if both are bad, S to skip{undo}.")
     for number, one in enumerate(arena.examples, 1):
         st.markdown(f"**Example {number}**")
         st.html(cards.prompt(one.prompt))

@@ -61,7 +61,7 @@ def source_ratings(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
         return alt.X(f"{column}:Q", title=title, scale=scale, axis=share_axis(tickCount=7))
 
     order = list(dict.fromkeys(part["source"] for part in parts))
-    tooltips = [
+    tooltips: list[str | alt.Tooltip] = [
         *("source:N", "kind:N"),
         *(alt.Tooltip(f"{name}:Q", format="+.3f") for name in ("strength", "low", "high")),
         alt.Tooltip("votes:Q", format=","),
@@ -97,7 +97,7 @@ def judges_by_group(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     ends = frame.select(accuracy_low="low", accuracy_high="high")
     axis = accuracy_axis(ends, "share of votes that the judge agrees with", room=0.02)
     order = list(dict.fromkeys(part["judge"] for part in parts))
-    tooltips = [
+    tooltips: list[str | alt.Tooltip] = [
         *("judge:N", "raters:N"),
         *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("accuracy", "low", "high")),
         alt.Tooltip("votes:Q", format=","),
@@ -130,7 +130,7 @@ def raters_on_gold(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
         ]
     ).sort("accuracy", "rater", descending=[True, False])
     axis = accuracy_axis(frame.select(accuracy_low="low", accuracy_high="high"), "accuracy on gold items", room=0.02)
-    tooltips = [
+    tooltips: list[str | alt.Tooltip] = [
         *("rater:N", "why:N", alt.Tooltip("gold votes:Q", format=",")),
         *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("accuracy", "low", "high")),
     ]
@@ -163,12 +163,12 @@ def _dots(
     present = [one for one in listed if one in set(frame[series])]
     scale = alt.Scale(domain=present, range=[colours[one] for one in present])
     shapes = alt.Scale(domain=present, range=[SHAPES[listed.index(one)] for one in present])
-    is_split = frame.height > len(order)
     base = alt.Chart(frame).encode(
         y=alt.Y(f"{name}:N", sort=list(order), title=None, axis=NAMES),
         color=alt.Color(f"{series}:N", scale=scale, title=None, sort=present),
-        **({"yOffset": alt.YOffset(f"{series}:N", sort=present)} if is_split else {}),
     )
+    if frame.height > len(order):
+        base = base.encode(yOffset=alt.YOffset(f"{series}:N", sort=present))
     points = base.mark_point(filled=True, size=POINT_AREA_PX, opacity=1)
     return [
         base.mark_rule(strokeWidth=RULE_PX).encode(x=axis("low"), x2="high:Q"),

@@ -95,7 +95,8 @@ def test_two_raters_and_two_windows_of_one_and_what_the_server_sends(arena: Aren
         assert votes.filter(rater=rater_of(ada))["choice"].to_list() == ["a", "a", "a", "level"]
         assert votes.filter(rater=rater_of(bob))["choice"].to_list() == ["a", "a", "a"]
 
-        (arena.workspace.root / "votes" / "votes.sqlite").rename(tmp_path / "away")
+        for path in (arena.workspace.root / "votes").glob("votes.sqlite*"):
+            path.unlink()  # with its log, from which SQLite would restore it
         (arena.workspace.root / "votes" / "votes.sqlite").write_bytes(b"not a database, but long enough" * 100)
         page.reload()
         page.get_by_text("cannot be shown at the moment").wait_for()
