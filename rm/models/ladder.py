@@ -229,7 +229,7 @@ def _from_pretrained(spec: str, head: str = "random") -> RewardModel:
     Raises:
         CallError: The model does not load, or has no head where head is "kept".
     """
-    tokenizer = _tokenizer(spec)
+    tokenizer = pretrained_tokenizer(spec)
     model, fresh = _classifier(spec)
     ensure_pad_token(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
@@ -256,7 +256,7 @@ def _classifier(spec: str) -> tuple[Any, set[str]]:
 
     logging.set_verbosity_error()  # it would warn about the new head, which is initialised afterwards
     logging.disable_progress_bar()
-    with _explained(spec):
+    with explained(spec):
         model, info = AutoModelForSequenceClassification.from_pretrained(
             spec,
             num_labels=1,
@@ -274,7 +274,7 @@ def _classifier(spec: str) -> tuple[Any, set[str]]:
     return model, {key.rpartition(".")[0] for key in info["missing_keys"]} | other_shape
 
 
-def _tokenizer(spec: str) -> Any:
+def pretrained_tokenizer(spec: str) -> Any:
     """The tokenizer of a SPEC.
 
     Raises:
@@ -288,12 +288,12 @@ def _tokenizer(spec: str) -> Any:
             f"The folder {spec} holds no tokenizer: it has none of {', '.join(TOKENIZER_FILES)}.",
             f"Save the model's own there: `AutoTokenizer.from_pretrained(...).save_pretrained({spec!r})`.",
         )
-    with _explained(spec):
+    with explained(spec):
         return AutoTokenizer.from_pretrained(spec, trust_remote_code=False)
 
 
 @contextmanager
-def _explained(spec: str) -> Iterator[None]:
+def explained(spec: str) -> Iterator[None]:
     """Turn what transformers raises for a model that does not load into a sentence."""
     try:
         yield
