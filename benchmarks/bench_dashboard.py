@@ -40,7 +40,7 @@ N_SMALL = 143_334
 """Pairs of the second set: 430,000 texts."""
 RARE = "quxotic"
 """A word that one pair in ten thousand has."""
-PATIENCE_MS = 300_000
+PATIENCE_MS = 120_000
 STEPS = 5
 """Steps to the next pair, of which the median counts."""
 FIRST_CHART = ".stVegaLiteChart canvas, .stVegaLiteChart svg"
@@ -197,6 +197,7 @@ def _use(page: Page, address: str, watch: Watch) -> None:
         for turn in ("first", "second"):
             act = partial(_open, page, f"{address}/read?pairs={name}&split=any", PAIR)
             watch.measure(f"read {name}: first pair, {turn} time, s", act)
+        page.wait_for_selector(IDLE)
         _step(page)  # the first after a load
         steps = Watch(watch.pid)
         for _ in range(STEPS):

@@ -140,8 +140,9 @@ def pairs_at(file: FileVersion, rows: Sequence[int], columns: Sequence[str] = tu
         LurkerError: the file is damaged, or has fewer rows.
     """
     try:
-        scan = pl.scan_parquet(file.path)
-        kept = scan.select(name for name in columns if name in scan.collect_schema())
+        scan = _scan(file)
+        known = scan.collect_schema()
+        kept = scan.select([name for name in columns if name in known])
         slices = [kept.slice(start, n).collect() for start, n in _runs(rows) or [(0, 0)]]
         found = with_newer_columns(pl.concat(slices), PAIRS).select(columns)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -149,6 +150,12 @@ def pairs_at(file: FileVersion, rows: Sequence[int], columns: Sequence[str] = tu
     if found.height < len(rows):
         raise LurkerError(f"{file.path} has no row {max(rows):,}.")
     return found
+
+
+@lru_cache(maxsize=8)
+def _scan(file: FileVersion) -> pl.LazyFrame:
+    """The file, unread: it keeps its schema, so that the next slice does not look for it again."""
+    return pl.scan_parquet(file.path)
 
 
 def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
