@@ -147,7 +147,7 @@ def _worth(arena: Arena) -> None:
         differences,
     )
     if (findings := documents.findings(arena.workspace, name)) is not None:
-        st.markdown(layout.escape(findings["sentence"]))
+        st.markdown(layout.escape_with_code(findings["sentence"]))
 
 
 def _is_of(arena: Arena, experiment: str) -> bool:
