@@ -40,7 +40,7 @@ N_SMALL = 143_334
 """Pairs of the second set: 430,000 texts."""
 RARE = "quxotic"
 """A word that one pair in ten thousand has."""
-PATIENCE_MS = 120_000
+PATIENCE_MS = 600_000
 STEPS = 5
 """Steps to the next pair, of which the median counts."""
 FIRST_CHART = ".stVegaLiteChart canvas, .stVegaLiteChart svg"
@@ -153,6 +153,8 @@ class Watch:
     def note(self, what: str, measured: str, processor_s: str = "") -> None:
         """Add a row."""
         self.rows.append({"what": what, "measured": measured, "server's processor, s": processor_s})
+        if what:
+            say(f"{what}: {measured} {processor_s and f'({processor_s} s of the server)'}")
 
     def _used_s(self) -> float:
         """Processor seconds of the server so far, of all its threads."""
