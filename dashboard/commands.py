@@ -1,6 +1,5 @@
 """`lurker dashboard`: serve the pages on this machine, or write the experiments as one page."""
 
-import gc
 import importlib
 import os
 import threading
@@ -59,18 +58,10 @@ def serve(root: Path, port: int) -> None:
     threading.Thread(target=_import_for_pages, daemon=True).start()
     os.environ["LURKER_WORKSPACE"] = str(root)
     says = f"The dashboard of {root} is at http://{ADDRESS}:{port} (Ctrl-C to stop)."
-    try:
-        run_page(Path(__file__).with_name("app.py"), port, says)
-    finally:
-        gc.unfreeze()  # else DuckDB takes its own types for leaks
+    run_page(Path(__file__).with_name("app.py"), port, says)
 
 
 def _import_for_pages() -> None:
-    """Import what the pages need while the browser is still opening, those of the first page first.
-
-    Streamlit collects garbage after every run of a page; what is imported by now is kept out of that.
-    """
+    """Import what the pages need while the browser is still opening, those of the first page first."""
     for module in ("like_for_like", "claims", "figures", "ingested", "tables", "pairs", "runs", "compare.recipes"):
         importlib.import_module(f"dashboard.{module}")
-    gc.collect()
-    gc.freeze()

@@ -161,7 +161,7 @@ def test_models_bound_the_text_ceiling_from_below(modelled: PairSet) -> None:
     assert bracket["low"] < triad["value"] < 0.93 and "small and large" in str(triad["assumption"])  # type: ignore[operator]
     calibrated = row(result.frame, "calibrated margins", "text")
     assert calibrated["value"] == pytest.approx(result.best_accuracy, abs=0.03)
-    assert "best model ." in result.sentence and "between ." in repr(result)
+    assert "best model 0." in result.sentence and "between 0." in repr(result)
     only = rm.ceiling(modelled, runs="large", name="one")
     assert only.best == "large" and row(only.frame, "triad", "text")["value"] is None
     with pytest.raises(CallError, match="no finished run"):
@@ -268,7 +268,7 @@ def test_the_command_prints_a_sentence_or_one_json_object(
     call = ["--workspace", str(modelled.workspace.root), "experiment", "ceiling", "judged"]
     assert run(call) == 0
     printed = capsys.readouterr().out
-    assert "Text ceiling between ." in printed and "two-look reliability" in printed
+    assert "Text ceiling between 0." in printed and "two-look reliability" in printed
     assert run([*call, "--json", "--runs", "small", "--split", "test"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["best_model"]["model"] == "small" and len(report["rows"]) == 6

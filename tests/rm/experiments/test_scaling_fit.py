@@ -99,7 +99,7 @@ def test_a_gain_is_named_tabulated_and_drawn(empty: Workspace) -> None:
 
 def test_no_growth_is_not_named(empty: Workspace) -> None:
     fit = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, grows=False), TEST)
-    assert fit.sentence.startswith("No gain from doubling the data from 4,000 pairs is shown (at most ")
+    assert fit.sentence.startswith("No gain in accuracy from doubling the data from 4,000 pairs is shown (at most ")
 
 
 def test_three_sizes_cannot_tell_and_say_so(empty: Workspace) -> None:
@@ -107,7 +107,7 @@ def test_three_sizes_cannot_tell_and_say_so(empty: Workspace) -> None:
     assert fit.sentence.startswith("No curve is fitted: 3 data sizes, and 4 are needed. scratch-10k gains ")
     assert " from 250 to 1,000 pairs; the interval covers the test posts" in fit.sentence
     flat = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, SIZES[:3], grows=False), TEST)
-    assert "No gain of scratch-10k from 250 to 1,000 pairs is shown (at most " in flat.sentence
+    assert "No gain in accuracy of scratch-10k from 250 to 1,000 pairs is shown (at most " in flat.sentence
     assert not fit.figures and fit.curve.is_empty() and fit.sentence in str(fit.table())
 
 
