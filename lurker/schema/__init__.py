@@ -14,6 +14,7 @@ from lurker.schema.columns import (
     column_faults,
     with_newer_columns,
 )
+from lurker.schema.curves import CURVE
 from lurker.schema.pairs import PAIRS
 from lurker.schema.reddit import COMMENTS, OBSERVATIONS, POSTS, TASTES, TRUTH, WORKSPACE_TABLES
 from lurker.schema.results import (
@@ -34,6 +35,7 @@ from lurker.schema.votes import ITEMS, RATERS, REMARKS, VOTES
 __all__ = [
     "CEILING",
     "COMMENTS",
+    "CURVE",
     "EVALUATIONS",
     "FEW_SHOT",
     "FEW_SHOT_DIFFERENCES",
