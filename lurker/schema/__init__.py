@@ -16,6 +16,7 @@ from lurker.schema.columns import (
 )
 from lurker.schema.curves import CURVE
 from lurker.schema.pairs import PAIRS
+from lurker.schema.policies import SAMPLES
 from lurker.schema.reddit import COMMENTS, OBSERVATIONS, POSTS, TASTES, TRUTH, WORKSPACE_TABLES
 from lurker.schema.results import (
     CEILING,
@@ -49,6 +50,7 @@ __all__ = [
     "RECIPES",
     "RECIPE_DIFFERENCES",
     "REMARKS",
+    "SAMPLES",
     "SCALING",
     "SCHEMA_VERSION",
     "SEARCH",
