@@ -15,7 +15,7 @@ from lurker.files import read_json, write_json, write_parquet
 from lurker.pair_sets import read_pairs, split_of
 from lurker.progress import quiet, say
 from lurker.workspace import Workspace
-from rm.models.ladder import RewardModel, save
+from rm.models.ladder import save
 from rm.models.scorer import describe_device, move_to_device, training_dtype
 from rm.pairs.subsets import stable_hash
 from rm.policy.agent_config import AgentConfig
@@ -173,7 +173,7 @@ def _train(
     )
     model = merge_adapters(trained_model)
     if processes.is_first:
-        save(RewardModel(model, policy.tokenizer), folder / MODEL_FOLDER)
+        save(model, policy.tokenizer, folder / MODEL_FOLDER)
         subreddits = prompts.evaluation["subreddit"].to_list()
         final = evaluator.evaluate(model, trained.best_step)
         write_parquet(evaluator.samples(None, "writer", subreddits), folder / SAMPLES_FOLDER / "writer.parquet")

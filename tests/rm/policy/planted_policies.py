@@ -11,7 +11,7 @@ import torch
 from lurker.pair_sets import read_pairs
 from lurker.true_quality import QualityRule, write_quality_rule
 from lurker.workspace import Workspace
-from rm.models.ladder import RewardModel, save
+from rm.models.ladder import save
 from rm.pairs.subsets import texts
 from rm.pairs.tokens import train_tokenizer
 from rm.policy.causal import CausalModel, build_causal, prompt_tokens, response_tokens, sequence_log_probs
@@ -34,7 +34,7 @@ def policy_world(tmp_path_factory: pytest.TempPathFactory) -> PolicyWorld:
     write_quality_rule(planted_rule(), {}, workspace)
     writer = root / "writer"
     model = planted_writer(read_pairs(workspace, "planted"))
-    save(RewardModel(model.model, model.tokenizer), writer)
+    save(model.model, model.tokenizer, writer)
     return PolicyWorld(workspace, writer)
 
 
