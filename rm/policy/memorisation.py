@@ -2,7 +2,8 @@
 
 Words are compared in lower case, with punctuation as words of its own, so that figures of policies with different
 tokenizers compare. People copy, too (quotes, idioms), so every figure stands beside that of held-out human responses.
-Source: Merrill, Smith & Elazar 2024, "Evaluating n-gram novelty of language models", arXiv 2406.13069, who count tokens.
+Source: Merrill, Smith & Elazar 2024, "Evaluating n-gram novelty of language models", arXiv 2406.13069; they count
+tokens.
 """
 
 import re

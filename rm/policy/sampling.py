@@ -4,7 +4,7 @@ Each prompt has random numbers of its own, seeded by a hash of its id.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -43,13 +43,8 @@ class SamplingConfig:
     """of the samples, together with each prompt's id"""
 
     def __post_init__(self) -> None:
-        for name, lowest in (
-            ("n", 1),
-            ("max_new_tokens", 1),
-            ("max_prompt_tokens", 0),
-            ("temperature", 0),
-            ("seed", 0),
-        ):
+        for name in ("n", "max_new_tokens", "max_prompt_tokens", "temperature", "seed"):
+            lowest = int(name in ("n", "max_new_tokens"))
             if not getattr(self, name) >= lowest:
                 raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
         if not 0 < self.top_p <= 1:
@@ -117,8 +112,6 @@ def fitting(model: CausalModel, config: SamplingConfig) -> SamplingConfig:
             f"The model reads at most {model.max_positions:,} tokens, and max_new_tokens is {config.max_new_tokens:,}.",
             "Lower it: `--max-new-tokens`.",
         )
-    from dataclasses import replace
-
     return replace(config, max_prompt_tokens=min(config.max_prompt_tokens, room))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 
 from lurker.config import fingerprint, to_dict
@@ -49,7 +50,7 @@ class WriterRun:
     """communities; all of the pair set when empty"""
 
 
-def train_writer(workspace: Workspace, policy_id: str, config: WriterRun, *, resume: bool) -> dict[str, Any]:
+def run_writer(workspace: Workspace, policy_id: str, config: WriterRun, *, resume: bool) -> dict[str, Any]:
     """Train one writer; a finished one is not trained again.
 
     Args:
@@ -134,11 +135,11 @@ def _train(folder: Path, config: WriterRun, started: _Started) -> tuple[CausalMo
     network = _network(CausalModel(model, causal.tokenizer), dtype)
     network.learns_prompt = settings.learns_prompt
     say(describe_data(started.texts, network))
-    sequences = [
+    learned, validation = (
         writer_sequences(frame, causal.tokenizer, settings)
         for frame in (started.texts.training, started.texts.validation)
-    ]
-    objective = WriterStep(network, *sequences, settings, started.texts.training["post_id"].to_list())
+    )
+    objective = WriterStep(network, learned, validation, settings, started.texts.training["post_id"].to_list())
     trained = train(objective, settings.loop, folder)
     weights = trained_weights(model) if is_sharded(model) else {}
     if not processes.is_first:
@@ -184,7 +185,7 @@ def _conclude(
         "subreddits": sorted(texts.training["subreddit"].unique()),
         "steps": trained.n_steps,
         "best_step": trained.best_step,
-        "best_validation_log_loss": trained.best_validation_log_loss,
+        "best_validation_log_loss": trained.best_validation_loss,
         "train_time_s": trained.train_time_s,
         "n_tokens": trained.n_tokens,
         "tokens_per_s": round(trained.tokens_per_s, 1),
@@ -210,15 +211,14 @@ def _memorisation(folder: Path, config: WriterRun, causal: CausalModel, texts: W
         named = prompts.select("prompt", "subreddit", prompt_id="post_id")
         samples = sample_prompts(causal, named, sampling, folder.name)
     learned = texts.training["response"].to_list()
-    of_writer, of_people = (
-        memorisation(group.to_list(), learned) for group in (samples["response"], prompts["response"])
-    )
+    groups = (samples["response"].to_list(), prompts["response"].to_list())
+    of_writer, of_people = (memorisation(group, learned) for group in groups)
     ids = [None if one < 0 else texts.training["response_id"][int(one)] for one in of_writer.nearest]
     copies = samples.with_columns(
-        longest_copied_words=of_writer.longest,
-        copied=of_writer.copied,
-        nearest_id=ids,
-        similarity=of_writer.similarity,
+        longest_copied_words=pl.Series(of_writer.longest, dtype=pl.Int64),
+        copied=pl.Series(of_writer.copied, dtype=pl.String),
+        nearest_id=pl.Series(ids, dtype=pl.String),
+        similarity=pl.Series(of_writer.similarity, dtype=pl.Float64),
     )
     write_parquet(copies, folder / SAMPLES_FILE)
     return {"n_samples": samples.height, "writer": of_writer.report(), "human": of_people.report()}

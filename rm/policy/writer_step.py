@@ -123,17 +123,10 @@ class TokenLoss(nn.Module):
         targets = torch.from_numpy(np.flatnonzero(is_response | is_prompt)).to(device)
         tokens = torch.from_numpy(ids).to(device)
         nats, is_likeliest = self._nats(tokens, None, targets - 1, tokens.ravel()[targets])
-        row = targets // ids.shape[1]
+        row = targets // tokens.shape[1]
         in_response = torch.from_numpy(is_response.ravel()).to(device)[targets].float()
-        parts = (
-            (PROMPT, nats * (1 - in_response)),
-            (RESPONSE, nats * in_response),
-            (CORRECT, is_likeliest * in_response),
-        )
-        sums = torch.zeros(len(sequences), 3, device=device)
-        for column, values in parts:
-            sums[:, column] = sums[:, column].index_add(0, row, values)
-        return sums
+        values = torch.stack([nats * (1 - in_response), nats * in_response, is_likeliest * in_response], dim=1)
+        return torch.zeros(len(sequences), 3, device=device).index_add(0, row, values)
 
     def _nats(self, ids: Tensor, positions: Tensor | None, read: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of each target by the logits at `read`, and whether it is the likeliest, [n] float32 each.
