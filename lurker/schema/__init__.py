@@ -14,9 +14,8 @@ from lurker.schema.columns import (
     column_faults,
     with_newer_columns,
 )
-from lurker.schema.curves import CURVE
 from lurker.schema.pairs import PAIRS
-from lurker.schema.policies import SAMPLES
+from lurker.schema.policies import CURVE, SAMPLES
 from lurker.schema.reddit import COMMENTS, OBSERVATIONS, POSTS, TASTES, TRUTH, WORKSPACE_TABLES
 from lurker.schema.results import (
     CEILING,

@@ -27,6 +27,7 @@ from rm.policy.judges import TRUTH, Judge, describe_judge, open_judge, require_n
 from rm.policy.policy_folder import (
     CONFIG,
     MODEL_FOLDER,
+    POLICY_PREFIX,
     RESULT,
     model_of_policy,
     policy_folder,
@@ -39,7 +40,7 @@ from rm.policy.writer_step import TokenLoss
 from rm.runs.run_facts import environment
 from rm.training.checkpoint import TrainingState, delete_checkpoint
 from rm.training.distributed import current_processes, join_processes
-from rm.training.identity import model_digest
+from rm.training.identity import model_digest, write_seen
 from rm.training.loop import MetricNames, Trained, train
 from rm.training.run_folder import RUN_PREFIX, model_of_run
 from rm.training.trainable import make_trainable, merge_adapters
@@ -166,7 +167,10 @@ def _train(
 
     def after_step(state: TrainingState) -> str:
         recorder.after_step(state.step)
-        return step.finish_step() if state.step else ""
+        reason = step.finish_step(recorder.kl) if state.step else ""
+        if reason and recorder.written != state.step:
+            recorder.after_step(state.step, is_last=True)
+        return reason
 
     trained = train(
         step, recorder.loop, folder, after_step, names=NAMES, step_figures=step.step_figures, is_start_evaluated=True
@@ -174,6 +178,9 @@ def _train(
     model = merge_adapters(trained_model)
     if processes.is_first:
         save(model, policy.tokenizer, folder / MODEL_FOLDER)
+        own = {"policy": policy_id, "pairs": config.pairs}
+        start = model_of_policy(workspace, config.start or config.writer)
+        write_seen(folder / MODEL_FOLDER, own, start, [prompts.training])
         subreddits = prompts.evaluation["subreddit"].to_list()
         final = evaluator.evaluate(model, trained.best_step)
         write_parquet(evaluator.samples(None, "writer", subreddits), folder / SAMPLES_FOLDER / "writer.parquet")
@@ -250,8 +257,8 @@ def _described(workspace: Workspace, config: AgentRun, prompts: PromptSplits) ->
         spec = getattr(config, name)
         if spec is not None and spec.startswith(RUN_PREFIX):
             digests[f"{name}_digest"] = model_digest(model_of_run(workspace, spec))
-    parents = [{"policy": start}, *([{"policy": config.writer}] if config.writer != start else [])]
-    return {"kind": "agent", **to_dict(config), **digests, "parents": parents}
+    parents = [{"policy": one.removeprefix(POLICY_PREFIX)} for one in dict.fromkeys((start, config.writer))]
+    return {"kind": "agent", "model": start, **to_dict(config), **digests, "parents": parents}
 
 
 def _open_judges(

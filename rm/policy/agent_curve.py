@@ -28,6 +28,10 @@ class CurveRecorder:
         self.early = {2**power for power in range(1, 12) if 2**power <= config.evaluate_every / 2}
         """first steps, at which the curve is taken though no weights are selected"""
         self._last: Evaluated | None = None
+        self.kl = 0.0
+        """divergence at the last evaluation, nats per response"""
+        self.written = -1
+        """step of the last evaluation"""
 
     @property
     def loop(self) -> LoopConfig:
@@ -40,13 +44,14 @@ class CurveRecorder:
         self._last = self.evaluator.evaluate(self.model, -1)
         return -self._last.value(self.selects), self._last.value(WIN_RATE)
 
-    def after_step(self, step: int) -> None:
-        """Add a step to the curve if it was validated, or is one of the first."""
-        if self._last is None and step in self.early:
+    def after_step(self, step: int, *, is_last: bool = False) -> None:
+        """Add a step to the curve if it was validated, is one of the first, or the one that ends training."""
+        if self._last is None and (step in self.early or is_last):
             self._last = self.evaluator.evaluate(self.model, step)
         if self._last is not None:
+            self.kl = float(self._last.rows["kl"][0])
             self._write(self._last, step)
-            self._last = None
+            self._last, self.written = None, step
 
     def _write(self, evaluated: Evaluated, step: int) -> None:
         """Replace what a killed training may have left from this step on."""

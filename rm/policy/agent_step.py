@@ -187,16 +187,22 @@ class AgentStep:
         }
         return dict(self.figures)
 
-    def finish_step(self) -> str:
-        """Adapt the weight of the divergence; why training should end now, in words, or nothing."""
+    def finish_step(self, measured_kl: float) -> str:
+        """Adapt the weight of the divergence; why training should end now, in words, or nothing.
+
+        Args:
+            measured_kl: divergence at the last evaluation, nats per response; with method=dpo, which draws from the
+                writer, no later one is known.
+        """
         figures, config = self.figures, self.config
-        self.kl_weight.update(figures["kl"])
-        if figures["kl"] > config.kl_limit:
+        kl = measured_kl if config.method == "dpo" else figures["kl"]
+        self.kl_weight.update(kl)
+        if kl > config.kl_limit:
             return (
-                f"the divergence from the writer is {figures['kl']:,.0f} nats per response, above kl_limit="
+                f"the divergence from the writer is {kl:,.0f} nats per response, above kl_limit="
                 f"{config.kl_limit:g}: the policy has fallen apart"
             )
-        if config.kl_budget is not None and figures["kl"] > config.kl_budget:
+        if config.kl_budget is not None and kl > config.kl_budget:
             return f"the KL budget of {config.kl_budget:g} nats per response is spent"
         if figures["share_empty"] > MOST_EMPTY:
             return f"{figures['share_empty']:.0%} of the responses are empty"

@@ -47,9 +47,13 @@ def curve_of(world: PolicyWorld, name: str) -> pl.DataFrame:
     return check(pl.read_parquet(policy_folder(world.workspace, name) / "curve.parquet"), CURVE)
 
 
-@pytest.mark.parametrize(("method", "rate"), [("grpo-pairwise", 3e-3), ("rloo", 3e-3), ("online-dpo", 1e-3), ("dpo", 1e-3)])
-def test_rewarding_the_truth_raises_it(policy_world: PolicyWorld, method: Any, rate: float) -> None:
-    result = run_agent(policy_world, "truth", "truth", method=method, learning_rate=rate)
+DPO = {"learning_rate": 1e-3, "prompts_per_step": 12}
+
+
+@pytest.mark.parametrize("method", ["grpo-pairwise", "rloo", "online-dpo", "dpo"])
+def test_rewarding_the_truth_raises_it(policy_world: PolicyWorld, method: Any) -> None:
+    fields: dict[str, Any] = DPO if method.endswith("dpo") else {}
+    result = run_agent(policy_world, "truth", "truth", method=method, **fields)
     curve = curve_of(policy_world, "truth")
     assert curve.filter(step=0, measure="truth")["value"][0] == pytest.approx(0, abs=1e-9)
     assert curve.filter(step=0)["kl"].abs().max() < 1e-4  # the policy is the writer
@@ -61,14 +65,13 @@ def test_rewarding_the_truth_raises_it(policy_world: PolicyWorld, method: Any, r
 
 
 def test_rewarding_length_raises_length_and_not_the_truth(policy_world: PolicyWorld) -> None:
-    run_agent(policy_world, "length", "length")
+    run_agent(policy_world, "length", "length", steps=8)
     curve = curve_of(policy_world, "length")
-    length = {step: curve.filter(step=step, measure="length")["value"][0] for step in (0, 16)}
-    assert length[16] > 1.2 * length[0]
-    assert curve.filter(step=16, measure="truth")["high"][0] < curve.filter(step=16, measure="proxy")["low"][0]
-    run_agent(policy_world, "held", "length", length_weight=1.0)
-    held = curve_of(policy_world, "held").filter(step=16, measure="length")["value"][0]
-    assert held < length[16]  # the length term
+    first, last = (curve.filter(step=step, measure="length")["value"][0] for step in (0, 8))
+    assert last > 1.2 * first
+    assert curve.filter(step=8, measure="truth")["high"][0] < curve.filter(step=8, measure="proxy")["low"][0]
+    run_agent(policy_world, "held", "length", length_weight=1.0, steps=8)
+    assert curve_of(policy_world, "held").filter(step=8, measure="length")["value"][0] < last  # the length term
 
 
 def test_a_held_out_judge_ends_what_the_judge_rewards_wrongly(policy_world: PolicyWorld) -> None:
@@ -82,10 +85,11 @@ def test_a_held_out_judge_ends_what_the_judge_rewards_wrongly(policy_world: Poli
 def test_the_divergence_has_a_budget_a_limit_and_a_target(policy_world: PolicyWorld) -> None:
     spent = run_agent(policy_world, "budget", "length", kl_budget=2.0, steps=40)
     assert spent["steps"] < 40 and "KL budget of 2 nats" in spent["stop_reason"]
+    assert curve_of(policy_world, "budget")["step"].max() == spent["steps"]  # the end is on the curve
     apart = run_agent(policy_world, "apart", "length", kl_limit=5.0, steps=40)
     assert "fallen apart" in apart["stop_reason"] and "Training stopped after step" in apart["sentence"]
-    run_agent(policy_world, "target", "length", kl_weight=0.05, kl_target=1.0)
-    free, held = (curve_of(policy_world, name).filter(step=16)["kl"][0] for name in ("length", "target"))
+    run_agent(policy_world, "target", "length", kl_weight=0.05, kl_target=1.0, steps=8)
+    free, held = (curve_of(policy_world, name).filter(step=8)["kl"][0] for name in ("length", "target"))
     rows = metrics_of(policy_world, "target")
     assert held < free and rows[-1]["kl_weight"] > rows[0]["kl_weight"]  # above its target, the weight grows
 
