@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from lurker.errors import CallError
+from lurker.schema import BEST_OF_N
 from lurker.stats import mean_interval
 from rm.policy.kl import kl_bound, kl_of_output
 
@@ -34,9 +35,7 @@ def best_of_n(pools: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> pl.Da
         sizes: the n, each at most N.
 
     Returns:
-        A row per n and measure: n, measure, value, low, high (mean gain and 95 % interval, clustered by prompt), win
-        rate against one other sample with its interval (null for n = N, which leaves no other), kl_bound, kl, kl_low,
-        kl_high (nats), n_prompts.
+        BEST_OF_N, a row per n and measure; no win rate for n = N, which leaves no other sample.
 
     Raises:
         CallError: pools differ in size, an n is impossible, or a measure never differs within a prompt.
@@ -68,7 +67,7 @@ def best_of_n(pools: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> pl.Da
             row |= _interval(gains[number, :, place], ("value", "low", "high"))
             row |= _interval(wins[number, :, place], ("win_rate", "win_rate_low", "win_rate_high"))
             rows.append(row | kl | {"kl_high": kls[place].high, "n_prompts": len(pools)})
-    return pl.DataFrame(rows, schema_overrides={"win_rate": pl.Float64})
+    return pl.DataFrame(rows, schema=BEST_OF_N.schema)
 
 
 def best_weights(n_samples: int, sizes: Sequence[int]) -> Floats:
