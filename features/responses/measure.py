@@ -14,10 +14,10 @@ from features.confounders.context import add_thread_context, author_records
 from features.confounders.measures import CONFOUNDERS
 from features.databases import connect
 from features.text.clean import is_link_only, response_text, says_it_is_a_bot
-from lurker.formatting import formatting_counts
 from lurker.digest import FrameDigest
 from lurker.engine import map_in_order, write_behind
 from lurker.files import sql_string
+from lurker.formatting import formatting_counts
 from lurker.progress import advance
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS
 from lurker.workspace import Workspace

@@ -104,19 +104,6 @@ def one_per_prompt(responses: pl.DataFrame, whose: str) -> pl.DataFrame:
     return drawn
 
 
-def ringing(rows: pl.DataFrame) -> list[str]:
-    """Sentences of the alarms that ring at the last step, each with the step since which it has rung without a pause."""
-    if rows.is_empty():
-        return []
-    last, said = rows["step"].max(), []
-    for row in rows.filter((pl.col("step") == last) & pl.col("is_ringing")).iter_rows(named=True):
-        history = rows.filter(pl.col("alarm") == row["alarm"]).sort("step")
-        quiet = history.filter(~pl.col("is_ringing"))["step"].max()
-        since = history.filter(pl.lit(True) if quiet is None else pl.col("step") > quiet)["step"].min()
-        said.append(f"{row['sentence']} Since step {since}.")
-    return said
-
-
 def _alarms(known: Known) -> list[Alarm]:
     """The alarms that can be told with what is known."""
     alarms = [

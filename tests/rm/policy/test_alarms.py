@@ -8,10 +8,11 @@ import pytest
 
 from ingest.simulator.config import SimulationConfig
 from ingest.simulator.world import simulate
+from lurker.drift import ringing
 from lurker.errors import CallError
 from lurker.schema import DRIFT, check
 from rm.policy import text_traits
-from rm.policy.alarms import Known, drift, one_per_prompt, ringing
+from rm.policy.alarms import Known, drift, one_per_prompt
 
 
 @cache
