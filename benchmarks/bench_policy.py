@@ -110,7 +110,7 @@ def our_step(folder: Path, model: CausalModel, texts: list[str], options: Any) -
         policy.model.train()
         optimiser.zero_grad()
         loss, _ = step.loss(network, steps[number], steps[number])
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
         optimiser.step()
         assert step.step_figures()["n_tokens"] > 0.95 * options.tokens

@@ -19,9 +19,10 @@ from rm.models.ladder import save
 from rm.models.scorer import describe_device, move_to_device, training_dtype
 from rm.pairs.subsets import stable_hash
 from rm.policy.agent_config import AgentConfig
-from rm.policy.agent_curve import CURVE_FILE, CurveRecorder, sentence
+from rm.policy.agent_curve import CURVE_FILE, DRIFT_FILE, CurveRecorder, alarm_sentence, sentence
 from rm.policy.agent_evaluation import HELD_OUT, PROXY, TRUTH_MEASURE, Evaluator
 from rm.policy.agent_step import AgentStep, Prompts
+from rm.policy.alarms import Known
 from rm.policy.causal import CausalModel, load_policy, prompt_tokens, response_tokens
 from rm.policy.judges import TRUTH, Judge, describe_judge, open_judge, require_no_leak
 from rm.policy.policy_folder import (
@@ -36,6 +37,7 @@ from rm.policy.policy_folder import (
 )
 from rm.policy.response_logits import ResponseLogits
 from rm.policy.sampling import require_same_tokens
+from rm.policy.text_traits import training_ngrams
 from rm.policy.writer_step import TokenLoss
 from rm.runs.run_facts import environment
 from rm.training.checkpoint import TrainingState, delete_checkpoint
@@ -80,6 +82,8 @@ class PromptSplits:
     evaluation: pl.DataFrame
     human: pl.DataFrame
     """prompt and response of the better responses to training posts"""
+    held_out_human: pl.DataFrame
+    """prompt_id, prompt and response of all responses to test posts"""
 
 
 def train_agent(workspace: Workspace, policy_id: str, config: AgentRun, *, resume: bool) -> dict[str, Any]:
@@ -147,7 +151,8 @@ def _train(
     evaluator = Evaluator(writer, writer_logits, evaluation, judges, config.train)
     trained_model = make_trainable(policy.model, config.start or config.writer, config.train, "CAUSAL_LM")
     network = ResponseLogits(trained_model, is_packed=is_packed, dtype=dtype)
-    recorder = CurveRecorder(evaluator, network.model, folder, config.train)
+    known = Known(training=training_ngrams(prompts.human["response"].to_list()))
+    recorder = CurveRecorder(evaluator, network.model, folder, config.train, prompts.held_out_human, known)
     human = _human_tokens(prompts.human, policy, config.train)
     step = AgentStep(
         network,
@@ -185,7 +190,11 @@ def _train(
         final = evaluator.evaluate(model, trained.best_step)
         write_parquet(evaluator.samples(None, "writer", subreddits), folder / SAMPLES_FOLDER / "writer.parquet")
         write_parquet(evaluator.samples(final, policy_id, subreddits), folder / SAMPLES_FOLDER / "agent.parquet")
-    return agent_result(policy_id, config, trained, pl.read_parquet(folder / CURVE_FILE), policy)
+    result = agent_result(policy_id, config, trained, pl.read_parquet(folder / CURVE_FILE), policy)
+    if (folder / DRIFT_FILE).exists():
+        result["alarms"] = alarm_sentence(pl.read_parquet(folder / DRIFT_FILE))
+        result["sentence"] += " " + result["alarms"]
+    return result
 
 
 def agent_result(
@@ -228,12 +237,16 @@ def read_prompts(workspace: Workspace, config: AgentRun) -> PromptSplits:
     frame = read_pairs(workspace, config.pairs, config.subreddits)
     columns = ("post_id", "prompt", "subreddit")
     training = split_of(frame, config.pairs, "train")
-    test = split_of(frame, config.pairs, "test").select(columns).unique("post_id").sort("post_id")
+    tested = split_of(frame, config.pairs, "test")
+    test = tested.select(columns).unique("post_id").sort("post_id")
     order = np.argsort([stable_hash(0, post) for post in test["post_id"]], kind="stable")
     return PromptSplits(
         training.select(columns).unique("post_id").sort("post_id"),
         test[order[: config.train.evaluation_prompts].tolist()],
         training.select("prompt", response="chosen").unique(maintain_order=True),
+        pl.concat([tested.select("prompt", prompt_id="post_id", response=one) for one in ("chosen", "rejected")])
+        .unique()
+        .sort("prompt_id", "response"),
     )
 
 

@@ -7,21 +7,34 @@ from typing import Any
 import polars as pl
 
 from lurker.files import write_parquet
-from lurker.schema import CURVE
+from lurker.schema import CURVE, DRIFT, Table
 from rm.policy.agent_config import AgentConfig
 from rm.policy.agent_evaluation import HELD_OUT, PROXY, TRUTH_MEASURE, WIN_RATE, Evaluated, Evaluator
+from rm.policy.alarms import MIN_PROMPTS, Known, drift
 from rm.training.config import LoopConfig
 from rm.training.distributed import current_processes
 from rm.training.loop import Trained
 
-CURVE_FILE = "curve.parquet"
+CURVE_FILE, DRIFT_FILE = "curve.parquet", "drift.parquet"
 
 
 class CurveRecorder:
     """Evaluates an agent on the way and keeps `curve.parquet`; validation and curve share their samples."""
 
-    def __init__(self, evaluator: Evaluator, model: Any, folder: Path, config: AgentConfig) -> None:
-        """Record into an agent's folder the evaluations of its model."""
+    def __init__(
+        self, evaluator: Evaluator, model: Any, folder: Path, config: AgentConfig, human: pl.DataFrame, known: Known
+    ) -> None:
+        """Record into an agent's folder the evaluations of its model.
+
+        Args:
+            evaluator: evaluates.
+            model: the agent's.
+            folder: the agent's.
+            config: how it is trained.
+            human: prompt_id, prompt and response of held-out responses that people wrote: what alarms compare with.
+            known: what some alarms need.
+        """
+        self.human, self.known = human, known
         self.evaluator, self.model, self.folder, self.config = evaluator, model, folder, config
         self.selects = HELD_OUT if HELD_OUT in evaluator.judges else PROXY
         """whose mean reward selects the weights"""
@@ -54,13 +67,38 @@ class CurveRecorder:
             self._last, self.written = None, step
 
     def _write(self, evaluated: Evaluated, step: int) -> None:
-        """Replace what a killed training may have left from this step on."""
+        """Write the step's rows of the curve, and which alarms ring."""
         if not current_processes().is_first:
             return
-        rows = evaluated.rows.with_columns(step=pl.lit(step, dtype=pl.Int64))
-        path = self.folder / CURVE_FILE
-        before = pl.read_parquet(path).filter(pl.col("step") < step) if path.exists() else CURVE.empty()
-        write_parquet(pl.concat([before, rows]), path)
+        _replace_from(self.folder / CURVE_FILE, CURVE, evaluated.rows.with_columns(step=pl.lit(step, dtype=pl.Int64)))
+        prompts = self.evaluator.prompts
+        if min(self.human["prompt_id"].n_unique(), len(prompts.ids)) >= MIN_PROMPTS:
+            code = self.evaluator.code
+            samples = pl.DataFrame(
+                {
+                    "prompt_id": [prompts.ids[one] for one in code],
+                    "prompt": self.evaluator.texts,
+                    "response": evaluated.responses.texts,
+                }
+            )
+            _replace_from(self.folder / DRIFT_FILE, DRIFT, drift(samples, self.human, step, self.known))
+
+
+def _replace_from(path: Path, table: Table, rows: pl.DataFrame) -> None:
+    """Add a step's rows to a file, in place of what a killed training left from this step on."""
+    before = pl.read_parquet(path).filter(pl.col("step") < rows["step"][0]) if path.exists() else table.empty()
+    write_parquet(pl.concat([before, rows]), path)
+
+
+def alarm_sentence(drifted: pl.DataFrame) -> str:
+    """Which alarms ring at the last step, and since when."""
+    said = []
+    for (name,), part in drifted.sort("step").group_by("alarm", maintain_order=True):
+        quiet = part.filter(~pl.col("is_ringing"))["step"].max()
+        ringing = part.filter(pl.col("step") > (-1 if quiet is None else quiet))
+        if ringing.height:
+            said.append(f"{name} (since step {ringing['step'][0]})")
+    return f"Alarms that ring at the end: {', '.join(said)}." if said else "No alarm rings at the end."
 
 
 def sentence(config: AgentConfig, trained: Trained, curve: pl.DataFrame) -> str:

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from lurker.errors import LurkerError
 from lurker.schema import CURVE, SAMPLES
-from lurker.stats import Estimate, accuracy_interval, mean_interval
+from lurker.stats import Estimate, mean_interval
 from rm.pairs.subsets import stable_hash
 from rm.policy.agent_config import AgentConfig
 from rm.policy.agent_step import Prompts, WriterScale
 from rm.policy.causal import CausalModel, response_text
 from rm.policy.generate import generate
 from rm.policy.judges import Judge
+from rm.policy.length_control import win_rates
 from rm.policy.response_logits import ResponseLogits, read_sequences
 
 PROXY, HELD_OUT, TRUTH_MEASURE, WIN_RATE, LENGTH_MEASURE = "proxy", "held-out", "truth", "win rate", "length"
@@ -182,8 +183,12 @@ class Evaluator:
     def _win_rates(self, answers: Responses) -> dict[str, Estimate]:
         """Share of pairs with the writer's responses to the same prompt that the best known referee gives the agent."""
         referee = self.judges.get(HELD_OUT, self.judges[PROXY])
-        odds = referee.against(self.texts, answers.texts, self.rivals)
-        return {WIN_RATE: accuracy_interval(((np.sign(odds) + 1) / 2).mean(axis=1), self.code)}
+        wins = (np.sign(referee.against(self.texts, answers.texts, self.rivals)) + 1) / 2
+        n = self.config.evaluation_samples
+        rivals_tokens = self.base.n_tokens.reshape(-1, n)[self.code]
+        longer = answers.n_tokens[:, None] - rivals_tokens
+        rates = win_rates(wins.ravel(), longer.ravel(), np.repeat(self.code, n))
+        return {WIN_RATE: rates.raw, AT_EQUAL_LENGTH: rates.at_equal_length}
 
     def _mean(self, values: Floats) -> Estimate:
         return mean_interval(values, self.code)
