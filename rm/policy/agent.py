@@ -86,7 +86,7 @@ class PromptSplits:
     """prompt_id, prompt and response of all responses to test posts"""
 
 
-def train_agent(workspace: Workspace, policy_id: str, config: AgentRun, *, resume: bool) -> dict[str, Any]:
+def run_agent(workspace: Workspace, policy_id: str, config: AgentRun, *, resume: bool) -> dict[str, Any]:
     """Train one agent; a finished one is not trained again.
 
     Args:

@@ -13,7 +13,7 @@ from lurker.files import read_json
 from lurker.report import Displayed, ResultTable
 from lurker.workspace import AnyWorkspace, Workspace, as_workspace
 from rm.models.ladder import slug
-from rm.policy.agent import AgentRun, train_agent
+from rm.policy.agent import AgentRun, run_agent
 from rm.policy.agent_config import Method, agent_config
 from rm.policy.agent_curve import CURVE_FILE
 from rm.policy.causal import load_policy
@@ -61,7 +61,7 @@ class Agents(Displayed):
         return ResultTable("Agents: " + " ".join(one["sentence"] for one in self.results), rows)
 
 
-def train_agents(
+def train_agent(
     workspace: AnyWorkspace,
     writer: str,
     judge: Sequence[str] | str,
@@ -113,7 +113,7 @@ def train_agents(
     )
     policy_id = policy_id or _agent_id(opened, config, judges)
     if rounds is None:
-        train_agent(opened, policy_id, config, resume=resume)
+        run_agent(opened, policy_id, config, resume=resume)
         return Agents(opened, [policy_id])
     of_rounds = judges if len(judges) > 1 else judges * rounds
     done = train_rounds(opened, policy_id, config, of_rounds, resume=resume)

@@ -49,12 +49,12 @@ def train_agent_command(
 ) -> None:
     """Train an agent: responses are drawn, a judge rewards them, and what it prefers becomes likelier."""
     workspace = open_workspace(ctx.obj)
-    from rm.policy.agent_api import train_agents
+    from rm.policy.agent_api import train_agent
     from rm.policy.agent_config import AgentConfig
     from rm.training.distributed import current_processes
     from rm.training.settings import parse_settings
 
-    trained = train_agents(
+    trained = train_agent(
         workspace,
         writer,
         judge,

@@ -17,7 +17,8 @@ from lurker.report import Displayed, ResultTable
 from lurker.workspace import AnyWorkspace, Workspace, as_workspace
 from rm.models.ladder import LADDER, check_spec, slug
 from rm.models.scorer import move_to_device
-from rm.policy.causal import CausalModel, load_policy
+from rm.policy.causal import CausalModel
+from rm.policy.causal import load_policy as load_model
 from rm.policy.policy_folder import MODEL_FOLDER, RESULT, finished_policy, model_of_policy
 from rm.policy.sample_file import (
     Samples,
@@ -114,7 +115,7 @@ def train_writer(
     return Policy(workspace, policy_id)
 
 
-def load_trained_policy(workspace: AnyWorkspace, policy_id: str) -> Policy:
+def load_policy(workspace: AnyWorkspace, policy_id: str) -> Policy:
     """A finished policy.
 
     Raises:
@@ -209,7 +210,7 @@ def _prompts(prompts: Any, split: str, n_prompts: int | None) -> pl.DataFrame:
 
 
 def _loaded(workspace: Workspace, spec: str) -> CausalModel:
-    model = load_policy(workspace, spec)
+    model = load_model(workspace, spec)
     move_to_device(model.model, model.n_parameters)
     return model
 

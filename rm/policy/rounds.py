@@ -10,7 +10,7 @@ from typing import Any
 
 from lurker.progress import say
 from lurker.workspace import Workspace
-from rm.policy.agent import AgentRun, train_agent
+from rm.policy.agent import AgentRun, run_agent
 from rm.policy.policy_folder import POLICY_PREFIX
 
 
@@ -36,7 +36,7 @@ def train_rounds(
         start = config.start if number == 1 else f"{POLICY_PREFIX}{policy_id}-round{number - 1}"
         train = replace(config.train, seed=config.train.seed + number - 1)
         of_round = replace(config, start=start, judge=judge, train=train)
-        results.append(train_agent(workspace, f"{policy_id}-round{number}", of_round, resume=resume))
+        results.append(run_agent(workspace, f"{policy_id}-round{number}", of_round, resume=resume))
         say(f"Round {number} of {len(judges)}: {results[-1].get('sentence', '')}")
         if results[-1] and results[-1]["best_step"] == 0 and number < len(judges):
             say(f"Round {number} gained nothing, so the rounds end here.")

@@ -14,7 +14,8 @@ from lurker.pair_sets import read_pair_set
 from lurker.schema import SAMPLES, check
 from lurker.workspace import Workspace, open_workspace
 from rm.policy import sample_file
-from rm.policy.api import load_trained_policy, sample
+from rm.policy.api import load_policy as open_policy
+from rm.policy.api import sample
 from rm.policy.causal import load_policy
 from rm.policy.sampling import SamplingConfig, sample_with_vllm
 
@@ -30,7 +31,7 @@ def call(workspace: Workspace, *arguments: str) -> int:
 
 
 def test_samples_of_a_prompt_do_not_depend_on_the_others(workspace: Workspace) -> None:
-    policy, pairs = load_trained_policy(workspace, "first"), read_pair_set(workspace, "planted")
+    policy, pairs = open_policy(workspace, "first"), read_pair_set(workspace, "planted")
     many = check(sample(policy, pairs, n=5, reference="policy:first").frame, SAMPLES)
     assert many.height == 5 * pairs.frame.filter(split="test")["post_id"].n_unique()
     few = sample(policy, pairs, n=5, n_prompts=3).frame

@@ -11,7 +11,8 @@ from lurker.errors import CallError, LurkerError
 from lurker.files import read_json, write_json
 from lurker.pair_sets import read_pair_set
 from lurker.workspace import Workspace
-from rm.policy.api import Policy, load_trained_policy, train_writer
+from rm.policy.api import Policy, train_writer
+from rm.policy.api import load_policy as open_policy
 from rm.policy.causal import load_policy
 from rm.policy.writer_config import writer_config
 from rm.policy.writer_data import read_writer_texts
@@ -99,7 +100,7 @@ def test_a_policy_remembers_what_it_read_and_starts_another(writer_workspace: Wo
     assert call(writer_workspace, "delete", "first", "second") == 0
     assert not list((writer_workspace.root / "policies").iterdir())
     with pytest.raises(CallError, match="no finished policy 'first'"):
-        load_trained_policy(writer_workspace, "first")
+        open_policy(writer_workspace, "first")
 
 
 def test_a_test_post_that_the_start_was_trained_on_is_refused(writer_workspace: Workspace) -> None:
