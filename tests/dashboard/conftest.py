@@ -23,6 +23,7 @@ from lurker.schema import (
     check,
 )
 from lurker.workspace import Workspace, open_workspace
+from tests.dashboard.policy_files import damage, write_policies
 
 COMMUNITIES = ("advice", "cooking", "gardening")
 HOSTILE = (
@@ -51,6 +52,7 @@ def damaged_root(full_root: Path, tmp_path: Path) -> Path:
     pl.DataFrame({"predictor": ["scratch-50k"]}).write_parquet(root / "experiments/ladder/scaling.parquet")
     next((root / "posts/advice").glob("*.parquet")).write_bytes(b"")
     (root / "comments/cooking/manifest.json").write_text("{}", encoding="utf-8")
+    damage(root)
     return root
 
 
@@ -83,6 +85,7 @@ def build_workspace(root: Path) -> Path:
     write_json({"name": "taught"}, workspace.folder("experiments", "taught") / "manifest.json")
     _write_run(workspace, rng, "scratch-1m-4000-0", "matched", wrong_every=3)
     _write_run(workspace, rng, "scratch-1m-4000-naive", "naive", wrong_every=2)
+    write_policies(workspace, HOSTILE)
     return root
 
 
