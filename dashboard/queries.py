@@ -83,6 +83,17 @@ def rows_and_dates(file: FileVersion, time_column: str) -> tuple[int, int | None
     return n, first, last
 
 
+def first_rows(file: FileVersion, n: int) -> pl.DataFrame:
+    """The first n rows of a file, with all its columns."""
+    return _frame("SELECT * FROM read_parquet($path) LIMIT $n", file, n=n)
+
+
+def policy_curve(file: FileVersion) -> pl.DataFrame:
+    """What each measure says at each step of a policy, by step and measure."""
+    columns = "step, kl, measure, value, low, high, n_prompts"
+    return _frame(f"SELECT {columns} FROM read_parquet($path) ORDER BY step, measure", file)
+
+
 def communities(file: FileVersion) -> list[str]:
     """Communities of a pair set, sorted."""
     names = _frame("SELECT DISTINCT subreddit FROM read_parquet($path) ORDER BY subreddit", file)["subreddit"]

@@ -11,6 +11,7 @@ from lurker.charts.community_map import community_correlations, community_map
 from lurker.charts.few_shot import few_shot_curves
 from lurker.charts.findings import leaks, learned
 from lurker.charts.learning import learning_accuracy, learning_losses
+from lurker.charts.policy import policy_curves
 from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
 from lurker.charts.scaling import FITTED_NOTE, Fitted, accuracy_by_data, accuracy_by_parameters
 from lurker.charts.search import search_excess
@@ -34,6 +35,7 @@ __all__ = [
     "learning_losses",
     "ledger_bars",
     "love_plot",
+    "policy_curves",
     "probe_intervals",
     "raters_on_gold",
     "recipe_accuracy",

@@ -19,6 +19,7 @@ from lurker.schema import (
 from lurker.workspace import Workspace, open_workspace
 from tests.dashboard.made_tables import (
     COMMUNITIES,
+    HOSTILE,
     make_audit,
     make_manifest,
     make_pairs,
@@ -27,6 +28,7 @@ from tests.dashboard.made_tables import (
     make_transfer,
 )
 from tests.dashboard.pages import APP, OpenPage
+from tests.dashboard.policy_files import damage, write_policies
 
 
 @pytest.fixture
@@ -61,6 +63,7 @@ def damaged_root(full_root: Path, tmp_path: Path) -> Path:
     pl.DataFrame({"predictor": ["scratch-50k"]}).write_parquet(root / "experiments/ladder/scaling.parquet")
     next((root / "posts/advice").glob("*.parquet")).write_bytes(b"")
     (root / "comments/cooking/manifest.json").write_text("{}", encoding="utf-8")
+    damage(root)
     return root
 
 
@@ -118,6 +121,7 @@ def build_workspace(root: Path) -> Path:
     write_json({"name": "taught"}, workspace.folder("experiments", "taught") / "manifest.json")
     _write_run(workspace, rng, "scratch-1m-4000-0", "matched", wrong_every=3)
     _write_run(workspace, rng, "scratch-1m-4000-naive", "naive", wrong_every=2)
+    write_policies(workspace, HOSTILE)
     return root
 
 

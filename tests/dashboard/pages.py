@@ -8,13 +8,13 @@ from streamlit.testing.v1 import AppTest
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 OpenPage = Callable[..., AppTest]
-PAGES = ("findings", "scaling", "compare", "runs", "read", "arena", "score", "data")
+PAGES = ("findings", "scaling", "compare", "runs", "policy", "read", "arena", "score", "data")
 
 
 def texts(app: AppTest) -> str:
     elements = (*app.title, *app.markdown, *app.caption, *app.warning, *app.info, *app.code, *app.subheader)
     shown = [str(element.value) for element in elements] + [str(box.proto.body) for box in app.get("html")]
-    return "\n".join(shown).replace("\\", "")
+    return "\n".join(shown).replace("\\", "").replace("\N{NO-BREAK SPACE}", " ")
 
 
 def charts_on(app: AppTest) -> int:

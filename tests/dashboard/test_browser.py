@@ -9,7 +9,7 @@ from tests.dashboard.browser import ARGUMENTS, CHROMIUM, IDLE, PATIENCE_MS, Watc
 
 pytestmark = needs_chromium
 PAGES = {"": 2, "scaling": 1, "compare": 2, "compare?part=transfer": 1, "compare?part=two+runs": 0, "runs": 2}
-PAGES |= {"read?pairs=matched": 0, "score": 0, "data?set=naive": 2, "arena": 0}
+PAGES |= {"policy": 4, "read?pairs=matched": 0, "score": 0, "data?set=naive": 2, "arena": 0}
 """Address -> charts that are seen without opening anything."""
 DRAWN = ".stVegaLiteChart svg.marks, .stVegaLiteChart canvas.marks"
 WIDTHS = (900, 1280, 1920)
