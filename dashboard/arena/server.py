@@ -14,7 +14,6 @@ OWN_OPTIONS = {
     "client.showSidebarNavigation": False,
     "server.enableStaticServing": False,
     "server.maxUploadSize": 1,
-    "runner.postScriptGC": False,  # it would stop all raters for 60 ms after each vote
 }
 
 
