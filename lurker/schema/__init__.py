@@ -15,6 +15,7 @@ from lurker.schema.columns import (
     with_newer_columns,
 )
 from lurker.schema.pairs import PAIRS
+from lurker.schema.policies import SAMPLES
 from lurker.schema.reddit import COMMENTS, OBSERVATIONS, POSTS, TASTES, TRUTH, WORKSPACE_TABLES
 from lurker.schema.results import (
     CEILING,
@@ -47,6 +48,7 @@ __all__ = [
     "RECIPES",
     "RECIPE_DIFFERENCES",
     "REMARKS",
+    "SAMPLES",
     "SCALING",
     "SCHEMA_VERSION",
     "SEARCH",
