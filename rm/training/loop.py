@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lurker.errors import CallError, LurkerError
-from lurker.progress import progress
+from lurker.progress import progress, timed
 from rm.pairs.tokens import Indices
 from rm.training.checkpoint import (
     Trainee,
@@ -138,13 +138,15 @@ def train(
             state.step += 1
             state.n_tokens += n_tokens
             if step.is_evaluated:
-                metrics |= _evaluate(objective, state, folder, model) | {"planned_steps": len(plan)}
+                with timed("Validating"):
+                    metrics |= _evaluate(objective, state, folder, model) | {"planned_steps": len(plan)}
             log(state.step, metrics)
             advance(1)
             now = time.monotonic()
             state.train_time_s = earlier_s + now - started
             if after_step is not None:  # before the checkpoint, so that no step before one is left out
-                after_step(state)
+                with timed("Testing on the way"):
+                    after_step(state)
                 started += time.monotonic() - now
             if processes.max_value(int(step.is_evaluated or now - saved >= config.checkpoint_interval_s)):
                 write_checkpoint(folder, trainee, state)
