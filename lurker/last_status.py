@@ -12,7 +12,15 @@ from lurker import __version__
 from lurker.config import fingerprint
 
 FILE = Path("cache", "status.json")
-READ = ("lurker.json", "*/*/manifest.json", "*/*/*.parquet", "pairs/*/*.json", "runs/*/*.json", "staging/*")
+READ = (
+    "lurker.json",
+    "*/*/manifest.json",
+    "*/*/*.parquet",
+    "pairs/*/*.json",
+    "runs/*/*.json",
+    "votes/*/*.json",
+    "staging/*",
+)
 """What a status reads or counts."""
 
 
@@ -23,7 +31,7 @@ def state(root: Path) -> str | None:
         stats = [(str(path.relative_to(root)), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files]
     except OSError:  # a file that another process has just replaced, or a loop of links
         return None
-    return fingerprint(__version__, str(root.absolute()), stats)
+    return fingerprint(__version__, READ, str(root.absolute()), stats)
 
 
 def read_last(root: Path, now: str | None) -> dict[str, Any] | None:

@@ -1,10 +1,25 @@
 """Predictions hold for the pairs they were made on: a set that is built again can name another winner of a pair."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import polars as pl
 
 from lurker.errors import LurkerError
-from lurker.schema import PREDICTIONS
+from lurker.schema import PREDICTIONS, check
 from lurker.schema.columns import with_newer_columns
+
+
+def predictions_on(folder: Path, name: str, splits: Sequence[str]) -> pl.DataFrame:
+    """PREDICTIONS of a run's model on some splits of a pair set, as far as it was tested on them; else empty.
+
+    Args:
+        folder: of the run.
+        name: of the pair set.
+    """
+    files = (folder / "predictions" / f"{name}-{split}.parquet" for split in splits)
+    tested = [check(pl.read_parquet(file), PREDICTIONS) for file in files if file.exists()]
+    return pl.concat(tested) if tested else PREDICTIONS.empty()
 
 
 def of_these_pairs(predictions: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:

@@ -19,7 +19,7 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 def status(
     ctx: typer.Context, as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 ) -> None:
-    """Show what the workspace contains: rows, bytes and dates by table, subreddits and their maturity, runs."""
+    """Show what the workspace contains: rows, bytes and dates by table, subreddits and their maturity, runs, arenas."""
     content = _contents(ctx.obj)
     if as_json:
         print_json(content)
@@ -27,7 +27,8 @@ def status(
     print_table(f"Tables in {ctx.obj}", content["tables"])
     print_table("Subreddits", content["by_subreddit"])
     print_table("Pair sets", [_shown(row) for row in content["pairs"]])
-    print_table("Also here", [{"runs": len(content["runs"]), "experiments": ", ".join(content["experiments"]) or "–"}])
+    named = {kind: ", ".join(content[kind]) or "–" for kind in ("experiments", "arenas")}
+    print_table("Also here", [{"runs": len(content["runs"]), **named}])
     maturity = content["maturity"]
     if maturity["n_unripe"]:
         typer.echo(

@@ -15,17 +15,20 @@ from lurker.votes.store import (
     Rater,
     Vote,
     append_vote,
-    count_from_address,
     find_rater,
     mark_rater,
+    raters_from_address,
     undo_vote,
+    votes_from_address,
     votes_of,
 )
 
-Stage = Literal["stranger", "revoked", "consent", "instructions", "qualifying", "failed", "voting", "limit", "done"]
+Stage = Literal[
+    "stranger", "revoked", "consent", "instructions", "qualifying", "failed", "voting", "pause", "limit", "done"
+]
 MIN_DWELL_MS = 250
 """A click sooner after a pair shows is the second half of a double click on the pair before."""
-DAY_S = 86_400
+DAY_S, MINUTE_S = 86_400, 60
 Texts = dict[str, dict[str, Any]]
 """item_id -> row of ITEMS"""
 
@@ -59,18 +62,26 @@ class Position:
         return sum(vote.is_standing and vote.phase != "qualify" for vote in self.votes)
 
     @property
-    def undoable(self) -> Vote | None:
-        """The last vote, if it may be taken back: not a qualifying one, whose answer was shown."""
-        standing = [vote for vote in self.votes if vote.is_standing]
-        return standing[-1] if standing and standing[-1].phase != "qualify" else None
+    def last(self) -> Vote | None:
+        """The last vote that the rater did not take back."""
+        return next((vote for vote in reversed(self.votes) if vote.is_standing), None)
 
 
-def position(arena: Arena, pool: Pool, texts: Texts, token: str | None, address: str | None = None) -> Position:
+def position(
+    arena: Arena,
+    pool: Pool,
+    texts: Texts,
+    token: str | None,
+    address: str | None = None,
+    *,
+    has_pace_limit: bool = True,
+) -> Position:
     """Where the owner of a token stands, and what to show.
 
     Args:
         texts: the items by id.
         address: salted hash of the network address.
+        has_pace_limit: whether votes within a minute are limited; not for simulated raters, who take no time.
     """
     rater = find_rater(arena.workspace, arena.name, rater_of(token)) if token else None
     if rater is None:
@@ -84,11 +95,11 @@ def position(arena: Arena, pool: Pool, texts: Texts, token: str | None, address:
     votes = tuple(votes_of(arena.workspace, arena.name, rater.rater))
     if rater.failed_utc is not None or (rater.qualified_utc is None and settle(arena, pool, texts, votes) is False):
         return Position("failed", rater, votes)
-    if _is_over_limit(arena, address):
-        return Position("limit", rater, votes)
     drawn = next_draw(arena, rater.rater, pool, votes)
     if drawn is None:
         return Position("done", rater, votes)
+    if (reached := _limit(arena, votes if has_pace_limit else (), address)) is not None:
+        return Position(reached, rater, votes)
     stage: Stage = "qualifying" if drawn.phase == "qualify" else "voting"
     return Position(stage, rater, votes, _ballot(arena, rater.rater, texts[drawn.item_id], drawn, votes))
 
@@ -97,10 +108,8 @@ def join(arena: Arena, address: str | None) -> str | None:
     """A token for somebody who reaches an open arena; None if the arena or the address takes no more raters."""
     if arena.config.raters != "open":
         return None
-    since = int(time.time()) - DAY_S
-    if address and count_from_address(arena.workspace, arena.name, address, since)[1] >= (
-        arena.config.max_raters_per_address
-    ):
+    since, most = int(time.time()) - DAY_S, arena.config.max_raters_per_address
+    if address and raters_from_address(arena.workspace, arena.name, address, since) >= most:
         return None
     return invite(arena, address=address)
 
@@ -130,10 +139,23 @@ def cast(arena: Arena, rater: str, ballot: Ballot, choice: Choice, dwell_ms: int
     return append_vote(arena.workspace, vote)
 
 
+def may_take_back(arena: Arena, now: Position) -> bool:
+    """Whether the last vote may be undone: nothing was shown after it that could change the rater's mind."""
+    last = now.last
+    return last is not None and last.phase != "qualify" and arena.config.reveal == "nothing"
+
+
 def take_back(arena: Arena, now: Position) -> None:
     """Undo the rater's last vote; its item comes again."""
-    if now.undoable is not None:
-        undo_vote(arena.workspace, now.undoable.vote_id)
+    if now.last is not None and may_take_back(arena, now):
+        undo_vote(arena.workspace, now.last.vote_id)
+
+
+def sources(ballot: Ballot, texts: Texts) -> tuple[str, str]:
+    """Which source wrote A and B."""
+    item = texts[ballot.item_id]
+    by_id = {item["chosen_id"]: str(item["chosen_source"]), item["rejected_id"]: str(item["rejected_source"])}
+    return by_id[ballot.a_id], by_id[ballot.b_id]
 
 
 def is_right(ballot: Ballot, choice: Choice, texts: Texts) -> bool:
@@ -158,11 +180,23 @@ def settle(arena: Arena, pool: Pool, texts: Texts, votes: Sequence[Vote]) -> boo
     return has_passed
 
 
-def _is_over_limit(arena: Arena, address: str | None) -> bool:
+def _limit(arena: Arena, votes: Sequence[Vote], address: str | None) -> Literal["pause", "limit"] | None:
+    """The limit that the rater or the address has reached: of a minute, or of the day."""
+    now, config = int(time.time()), arena.config
+    if sum(vote.voted_utc > now - MINUTE_S for vote in votes[-config.max_votes_per_minute :]) >= (
+        config.max_votes_per_minute
+    ):
+        return "pause"
     if address is None:
-        return False
-    n_votes, _ = count_from_address(arena.workspace, arena.name, address, int(time.time()) - DAY_S)
-    return n_votes >= arena.config.max_votes_per_address
+        return None
+    limits: tuple[tuple[Literal["pause", "limit"], int, int], ...] = (
+        ("limit", DAY_S, config.max_votes_per_address),
+        ("pause", MINUTE_S, config.max_votes_per_minute_and_address),
+    )
+    for reached, span, most in limits:
+        if votes_from_address(arena.workspace, arena.name, address, now - span) >= most:
+            return reached
+    return None
 
 
 def _ballot(arena: Arena, rater: str, item: dict[str, Any], drawn: Draw, votes: tuple[Vote, ...]) -> Ballot:

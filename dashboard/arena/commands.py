@@ -1,5 +1,6 @@
 """`lurker arena`: serve an arena, invite raters and see who they are."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,10 @@ app = typer.Typer(
     help="Collect blind human votes, and learn from them.",
 )
 ARENA = typer.Argument(metavar="ARENA", help="Name of the arena.")
+FORGOTTEN = (
+    "Figures made with them are gone too: `lurker arena results` makes new ones. Pair sets built from the votes, "
+    "models trained on these and exported files stay: build, train and export them again."
+)
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 
 
@@ -30,7 +35,10 @@ def serve(
     pairs: str | None = typer.Option(None, "--pairs", help="New arena: ask about pairs of this set."),
     split: Literal["train", "validation", "test"] | None = typer.Option(None, help="Only pairs of this split."),
     responses: Path | None = typer.Option(
-        None, "--responses", metavar="FILE", help="New arena: JSONL of prompt, response, source."
+        None,
+        "--responses",
+        metavar="FILE",
+        help="New arena: JSONL or Parquet of prompt, response, source; prompt_id and reward if known.",
     ),
     raters: Literal["invited", "open"] | None = typer.Option(
         None, help="New arena: who may vote, those with a link (the default) or everybody."
@@ -41,7 +49,7 @@ def serve(
     instructions: Path | None = typer.Option(None, metavar="FILE", help="Markdown that raters read first."),
     consent: Path | None = typer.Option(None, metavar="FILE", help="Markdown that raters must agree to."),
     onboarding: Path | None = typer.Option(
-        None, metavar="FILE", help="JSONL of role (example, qualify, gold), prompt, better, worse, reason."
+        None, metavar="FILE", help="JSONL or Parquet of role (example, qualify, gold), prompt, better, worse, reason."
     ),
     assignments: list[str] | None = typer.Option(None, "--set", help="field=value of the arena; repeatable."),
     host: str = typer.Option("127.0.0.1", help="Address to listen on; others can reach any but the default."),
@@ -123,20 +131,25 @@ def raters(
     ctx: typer.Context,
     arena: str = ARENA,
     revoke: str | None = typer.Option(None, metavar="RATER", help="Withdraw the invitation of this rater."),
+    forget: str | None = typer.Option(
+        None, metavar="RATER", help="Erase this rater with all votes and remarks, as the rater asked."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """List the raters of an arena: how far each came, and what they told you; or withdraw an invitation."""
+    """List the raters of an arena, how far each came and what they told you; withdraw an invitation; erase a rater."""
+    from lurker.votes.arenas import forget as erase
     from lurker.votes.arenas import open_arena
     from lurker.votes.store import mark_rater, read_raters, read_remarks, read_votes
 
     place = open_arena(open_workspace(ctx.obj), arena)
     known = read_raters(place.workspace, arena)
+    erased: dict[str, int] | None = None
     if revoke is not None:
-        matches = [one for one in known["rater"] if one.startswith(revoke)]
-        if len(matches) != 1:
-            raise CallError(f"{len(matches)} raters begin with {revoke!r}.", f"`lurker arena raters {arena}`.")
-        mark_rater(place.workspace, matches[0], "revoked")
-        known = read_raters(place.workspace, arena)
+        mark_rater(place.workspace, _rater(known["rater"], revoke, arena), "revoked")
+    if forget is not None:
+        erased = erase(place, _rater(known["rater"], forget, arena))
+        typer.echo(f"Erased {erased['votes']:,} votes and {erased['remarks']:,} remarks. {FORGOTTEN}", err=True)
+    known = read_raters(place.workspace, arena)
     votes, remarks = read_votes(place.workspace, arena), read_remarks(place.workspace, arena)
     n_votes = dict(votes["rater"].value_counts().iter_rows())
     rows: list[dict[str, Any]] = [
@@ -158,11 +171,19 @@ def raters(
     ]
     told = remarks.select("rater", "item_id", "text").to_dicts()
     if as_json:
-        print_json({"arena": arena, "raters": rows, "remarks": told})
+        print_json({"arena": arena, "raters": rows, "remarks": told, **({"erased": erased} if erased else {})})
         return
     show(ResultTable(f"Raters of {arena}", rows, "" if rows else f"Nobody yet: `lurker arena invite {arena}`."))
     if told:
         show(ResultTable("What they told you", told))
+
+
+def _rater(known: Iterable[str], beginning: str, arena: str) -> str:
+    """The one rater whose id begins so."""
+    matches = [one for one in known if one.startswith(beginning)]
+    if len(matches) != 1 or not beginning:
+        raise CallError(f"{len(matches)} raters begin with {beginning!r}.", f"`lurker arena raters {arena}`.")
+    return matches[0]
 
 
 @app.command()

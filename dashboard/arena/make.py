@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from dashboard.arena.items import items_of_pairs, items_of_responses, read_onboarding
+from dashboard.arena.items import items_of_pairs
+from dashboard.arena.responses import items_of_responses, read_onboarding
 from lurker.errors import CallError
 from lurker.votes.arenas import Arena, ArenaConfig, arena_names, open_arena, write_arena
 from lurker.workspace import Workspace
@@ -46,6 +47,10 @@ def make_arena(workspace: Workspace, name: str, source: Source, config: ArenaCon
             f"The design {config.design} does not go with {len(source.runs)} runs.",
             "Give one or two --run with `--set design=active`, and none with `--set design=random`.",
         )
+    if source.responses is not None and (source.runs or source.split is not None):
+        raise CallError("--run and --split are about a pair set.", "Leave them out, or add --pairs instead.")
+    if source.pairs is not None and config.reveal == "source":
+        raise CallError("People wrote both responses of a pair, so there is no source to reveal.", "Add --responses.")
     if source.pairs is not None:
         items = items_of_pairs(workspace, source.pairs, name, config, split=source.split, runs=source.runs)
         origin = {"pairs": source.pairs, "split": source.split, "runs": list(source.runs)}

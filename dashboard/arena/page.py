@@ -6,7 +6,6 @@ nothing of the pair, and so that the second half of a double click finds its but
 
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -16,50 +15,30 @@ from dashboard.arena.ballots import (
     MIN_DWELL_MS,
     Ballot,
     Position,
-    Texts,
     cast,
     is_right,
     join,
+    may_take_back,
     position,
+    sources,
     take_back,
 )
-from dashboard.arena.design import Pool, pool_of
-from dashboard.arena.filters import alarms, all_blocked, blocked_items
+from dashboard.arena.serving import Served, served
+from lurker.errors import LurkerError
 from lurker.progress import say
-from lurker.votes.arenas import Arena, address_hash, open_arena
+from lurker.votes.arenas import Arena, address_hash
 from lurker.votes.store import Choice, append_remark, mark_rater
 from lurker.workspace import Workspace
 
-FRESH_S = 60
-"""After this time the content filters look at the tables again."""
 MAX_REMARK = 2_000
 QUESTIONS = {"better": "Which response is better?", "reddit": "Which response did Reddit's readers prefer?"}
 ENDINGS = {
     "revoked": "This invitation was withdrawn. Your earlier votes are kept; write to whoever invited you.",
     "failed": "Thank you. Your answers differ too often from those agreed on, so the study goes on without you.",
+    "pause": "You vote faster than one can read. Wait a minute, then load this page again.",
     "limit": "Your network has reached today's number of votes. Come back tomorrow.",
     "done": "Thank you: you have judged everything there is for you. You may close this page.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """An arena in memory."""
-
-    arena: Arena
-    pool: Pool
-    texts: Texts
-
-
-@st.cache_resource(ttl=FRESH_S, show_spinner=False)
-def served(root: Path, name: str) -> Served:
-    """The arena with the items that may be shown now."""
-    arena = open_arena(Workspace(root), name)
-    items = arena.items()
-    reasons = blocked_items(arena.workspace, items)
-    for sentence in alarms(reasons, items.height):
-        say(sentence)
-    return Served(arena, pool_of(items, all_blocked(reasons)), {row["item_id"]: row for row in items.to_dicts()})
 
 
 def client_address(workspace: Workspace, *, is_behind_proxy: bool) -> str | None:
@@ -74,11 +53,20 @@ def client_address(workspace: Workspace, *, is_behind_proxy: bool) -> str | None
 def render(root: Path, name: str, *, is_behind_proxy: bool = False) -> None:
     """Draw where the rater of this page's link stands."""
     st.html(cards.STYLE)
+    try:
+        _render(root, name, is_behind_proxy=is_behind_proxy)
+    except LurkerError as error:  # it names files, so it is for the researcher only
+        say(str(error))
+        st.subheader("Not now")
+        st.write("This page cannot be shown at the moment. Your earlier votes are kept; try again later.")
+
+
+def _render(root: Path, name: str, *, is_behind_proxy: bool) -> None:
     ready = served(root, name)
     arena, address = ready.arena, client_address(ready.arena.workspace, is_behind_proxy=is_behind_proxy)
     now = position(arena, ready.pool, ready.texts, st.query_params.get("rater"), address)
-    if feedback := st.session_state.get("feedback"):
-        _feedback(ready, *feedback)
+    if shown := st.session_state.get("after"):
+        (_feedback if shown[0].draw.phase == "qualify" else _reveal)(ready, *shown)
     elif now.stage == "stranger":
         _stranger(arena, address)
     elif now.stage == "consent":
@@ -86,7 +74,7 @@ def render(root: Path, name: str, *, is_behind_proxy: bool = False) -> None:
     elif now.stage == "instructions":
         _instructions(ready, now)
     elif now.ballot is None:
-        st.subheader("The end" if now.stage == "done" else "No votes here")
+        st.subheader({"done": "The end", "pause": "A short break"}.get(now.stage, "No votes here"))
         st.write(ENDINGS[now.stage])
     else:
         _vote(ready, now, now.ballot, address)
@@ -122,7 +110,8 @@ def _instructions(ready: Served, now: Position) -> None:
     assert rater is not None, "only a rater is instructed"
     st.subheader("What to do")
     st.markdown(cards.without_images(arena.instructions))
-    st.caption("Keys: A or B for the better one, T if they are level, X if both are bad, S to skip, Z to undo.")
+    undo = ", Z to undo" if arena.config.reveal == "nothing" else ""
+    st.caption(f"Keys: A or B for the better one, T if they are level, X if both are bad, S to skip{undo}.")
     for number, one in enumerate(arena.examples, 1):
         st.markdown(f"**Example {number}**")
         st.html(cards.prompt(one.prompt))
@@ -144,12 +133,19 @@ def _vote(ready: Served, now: Position, ballot: Ballot, address: str | None) -> 
         dwell_ms = int((time.monotonic() - shown[1]) * 1000)
         if dwell_ms < MIN_DWELL_MS:
             return
-        cast(arena, rater.rater, ballot, choice, dwell_ms, address)
-        if ballot.draw.phase == "qualify":
-            st.session_state["feedback"] = (ballot, choice)
+        try:
+            cast(arena, rater.rater, ballot, choice, dwell_ms, address)
+        except LurkerError as error:
+            say(str(error))
+            st.session_state["is_lost"] = True
+            return
+        is_revealed = arena.config.reveal != "nothing" and choice != "skip"
+        if ballot.draw.phase == "qualify" or is_revealed:
+            st.session_state["after"] = (ballot, choice)
 
-    total = min(arena.config.max_votes_per_rater, len(ready.pool.main))
-    progress = "Practice" if now.stage == "qualifying" else f"{now.n_cast:,} of {total:,} votes"
+    if st.session_state.pop("is_lost", False):
+        st.warning("Your last vote could not be stored. Please vote again.")
+    progress = "Practice" if now.stage == "qualifying" else f"{now.n_cast:,} of {_how_many(ready)} votes"
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{QUESTIONS[arena.config.mode]}**", width="content")
         st.caption(progress, width="content")
@@ -167,9 +163,24 @@ def _vote(ready: Served, now: Position, ballot: Ballot, address: str | None) -> 
         column.button(label, shortcut=key, key=name, on_click=choose, args=(choice,), width="stretch")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Skip", shortcut="s", key=f"s-{ballot.vote_id}", on_click=choose, args=("skip",))
-        undo, is_first = f"z-{ballot.vote_id}", now.undoable is None
-        st.button("Undo", shortcut="z", key=undo, on_click=take_back, args=(arena, now), disabled=is_first)
+        if arena.config.reveal == "nothing":
+            can = may_take_back(arena, now)
+            undo = f"z-{ballot.vote_id}"
+            st.button("Undo", shortcut="z", key=undo, on_click=take_back, args=(arena, now), disabled=not can)
         _remark(arena, rater.rater, ballot)
+
+
+def _how_many(ready: Served) -> str:
+    """How many votes a rater is asked for.
+
+    Gold and repeats come on top of the pairs and count like them: a count that stood still would tell which they are.
+    """
+    config, n_pairs = ready.arena.config, len(ready.pool.main)
+    more = config.repeat_share + (config.gold_share if ready.pool.gold else 0.0)
+    total = round(n_pairs / (1 - more))
+    if config.max_votes_per_rater <= total:
+        return f"{config.max_votes_per_rater:,}"
+    return f"about {total:,}" if more else f"{total:,}"
 
 
 def _remark(arena: Arena, rater: str, ballot: Ballot) -> None:
@@ -197,8 +208,20 @@ def _feedback(ready: Served, ballot: Ballot, choice: Choice) -> None:
     item = ready.texts[ballot.item_id]
     answer = "A" if item["chosen_id"] == ballot.a_id else "B"
     st.markdown(f"**{'Right' if is_right(ballot, choice, ready.texts) else 'Not quite'}: {answer} is the better one.**")
-    st.html(cards.prompt(ballot.prompt))
     notes = tuple(item["reason"] or "" if side == answer else "" for side in ("A", "B"))
-    st.html(cards.pair(ballot.a, ballot.b, notes=(notes[0], notes[1])))
-    key = f"next-{ballot.vote_id}"
-    st.button("Next", shortcut="n", key=key, on_click=st.session_state.pop, args=("feedback", None))
+    _after(ballot, (notes[0], notes[1]))
+
+
+def _reveal(ready: Served, ballot: Ballot, choice: Choice) -> None:
+    """Which source wrote each response, after the vote."""
+    voted = {"a": "A is better", "b": "B is better", "level": "level", "both_bad": "both bad"}[choice]
+    st.markdown(f"**Your vote: {voted}.** Below each response is what wrote it.")
+    first, second = sources(ballot, ready.texts)
+    _after(ballot, (f"Written by: {first}", f"Written by: {second}"))
+
+
+def _after(ballot: Ballot, notes: tuple[str, str]) -> None:
+    """The pair again with what is told after the vote, and the way on."""
+    st.html(cards.prompt(ballot.prompt))
+    st.html(cards.pair(ballot.a, ballot.b, notes=notes))
+    st.button("Next", shortcut="n", key=f"next-{ballot.vote_id}", on_click=st.session_state.pop, args=("after", None))

@@ -42,7 +42,7 @@ def simulate_raters(arena: Arena, n_raters: int, n_votes: int, *, careful_share:
                     mark_rater(arena.workspace, own, event)
             rng = np.random.default_rng([seed, number])
             for _ in range(n_votes):
-                now = position(arena, pool, texts, token)
+                now = position(arena, pool, texts, token, has_pace_limit=False)
                 if now.ballot is None or now.n_cast >= n_votes:
                     break
                 choice = choose(rater, quality[now.ballot.a_id], quality[now.ballot.b_id], rng)

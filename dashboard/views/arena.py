@@ -2,17 +2,16 @@
 
 import contextlib
 import io
-from typing import Any
 
 import streamlit as st
 
 from dashboard import layout
 from dashboard.arena.page import render as render_ballots
+from dashboard.arena.results import show
 from lurker.cli import run
-from lurker.decimals import interval
 from lurker.errors import LurkerError
 from lurker.files import read_object
-from lurker.votes.arenas import Arena, arena_names, invite, open_arena
+from lurker.votes.arenas import RESULTS_FILE, Arena, arena_names, invite, open_arena
 from lurker.votes.store import read_raters, read_remarks, read_votes
 from lurker.workspace import Workspace
 
@@ -56,7 +55,7 @@ def _vote(arena: Arena) -> None:
 
 def _results(workspace: Workspace, arena: Arena) -> None:
     votes, raters = read_votes(workspace, arena.name), read_raters(workspace, arena.name)
-    path = workspace.folder("votes", arena.name) / "results.json"
+    path = workspace.folder("votes", arena.name) / RESULTS_FILE
     written = f"{votes.height:,} votes written by {votes['rater'].n_unique():,} of {raters.height:,} raters"
     if path.exists():
         report = read_object(path)
@@ -71,7 +70,7 @@ def _results(workspace: Workspace, arena: Arena) -> None:
         commands = [f"lurker arena invite {arena.name} --number 5", f"lurker arena serve {arena.name}"]
         layout.show_missing("Nobody has voted yet.", commands)
     if path.exists():
-        _tables(report)
+        show(report, arena)
     if (remarks := read_remarks(workspace, arena.name)).height:
         st.subheader("What raters told you", anchor=False)
         st.dataframe(remarks.select("rater", "item_id", "text"), width="stretch", hide_index=True)
@@ -83,55 +82,6 @@ def _compute(workspace: Workspace, name: str) -> None:
         code = run(["--workspace", str(workspace.root), "arena", "results", name, "--json"])
     if code:
         st.warning(f"The figures could not be computed (code {code}); the terminal says why.")
-
-
-def _tables(report: dict[str, Any]) -> None:
-    if report["ratings"]:
-        st.subheader("Sources", anchor=False)
-        st.dataframe([_rating(row) for row in report["ratings"]], width="stretch", hide_index=True)
-    st.subheader("How often two judges prefer the same response", anchor=False)
-    agreement = [
-        {"judge": row["first"], "and": row["second"], "agree": interval(row["agreement"], row["low"], row["high"])}
-        | {"n": row["n"], "posts": row["n_posts"]}
-        for row in report["agreement"]
-    ]
-    st.dataframe(agreement, width="stretch", hide_index=True)
-    st.subheader("Raters", anchor=False)
-    st.dataframe([_rater(row) for row in report["raters"]], width="stretch", hide_index=True)
-    st.subheader("Votes that count", anchor=False)
-    ledger = [{"votes": "written", "number": report["ledger"]["input"]}]
-    ledger += [{"votes": one["reason"], "number": -one["n"]} for one in report["ledger"]["dropped"]]
-    st.dataframe([*ledger, {"votes": "that count", "number": report["ledger"]["kept"]}], hide_index=True)
-
-
-def _rating(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "source": row["source"],
-        "tier": row["tier"],
-        "strength": _interval(row, "strength", "low", "high"),
-        "at equal length": _interval(row, "at_equal_length"),
-        "votes": row["votes"],
-        "votes to flip with the next": row["votes_to_flip"],
-    }
-
-
-def _rater(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "rater": row["rater"],
-        "votes": row["votes"],
-        "gold": _interval(row, "gold"),
-        "chose A": _interval(row, "side_a"),
-        "agrees with self": _interval(row, "self_agreement"),
-        "slope": _interval(row, "slope"),
-        "seconds": round(row["dwell_ms"] / 1000, 1),
-        "suspicious": ", ".join(row["suspicious"]),
-    }
-
-
-def _interval(row: dict[str, Any], name: str, low: str = "", high: str = "") -> str | None:
-    if row[name] is None:
-        return None
-    return interval(row[name], row[low or f"{name}_low"], row[high or f"{name}_high"])
 
 
 if __name__ == "__main__":

@@ -91,13 +91,13 @@ class Scale:
 
     def normal_scores(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Normal quantiles of the values' ranks among the reference values; ties get the same score. Shape [n]."""
-        from scipy.stats import norm
+        from scipy.special import ndtri
 
         reference = self.values[name]
         half = 0.5 / max(reference.size, 1)
         rank = (np.searchsorted(reference, values, "left") + np.searchsorted(reference, values, "right") + 1) / 2
         share = np.clip((rank - 0.5) / max(reference.size, 1), half, 1 - half)
-        return np.asarray(norm.ppf(share), dtype=np.float64)
+        return np.asarray(ndtri(share), dtype=np.float64)
 
     def subreddit_numbers(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
         """The number of each pair's subreddit, from 1. Shape [n]."""

@@ -16,7 +16,7 @@ from features.databases import connect
 from features.text.clean import is_link_only, response_text, says_it_is_a_bot
 from features.text.formatting import formatting_counts
 from lurker.digest import FrameDigest
-from lurker.engine import map_in_order
+from lurker.engine import map_in_order, write_behind
 from lurker.files import sql_string
 from lurker.progress import advance
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS
@@ -191,15 +191,20 @@ def _ordered_sql(files: dict[str, list[Path]], subreddits: Sequence[str]) -> str
 def _write_measured(ordered: Iterable[pl.DataFrame], context: BuildContext) -> MeasuredComments:
     """The blocks with the measures that need a complete thread, and the digest of each subreddit."""
     context.folder.mkdir()
-    files, subreddits, times = [], [], []
+    files: list[Path] = []
+    subreddits: list[str] = []
+    times: list[pl.Series] = []
     digests: dict[str, FrameDigest] = {}
     tasks = ({"block": block} for block in ordered)
-    for number, block in enumerate(map_in_order(_add_thread_measures, tasks, engine=context.options.engine)):
+
+    def write(block: pl.DataFrame) -> None:
         subreddit = block["subreddit"][0]
-        files.append(write_block(block, context.folder / f"{number:06}.parquet"))
+        files.append(write_block(block, context.folder / f"{len(files):06}.parquet"))
         subreddits.append(subreddit)
         times.append(block.unique("post_id")["post_created_utc"].drop_nulls())
         digests.setdefault(subreddit, FrameDigest()).update(block.drop(NOT_IN_DIGEST))
+
+    write_behind(write, map_in_order(_add_thread_measures, tasks, engine=context.options.engine))
     inputs = [
         {"subreddit": subreddit, "n_comments": digest.n_rows, "sha256": digest.hexdigest()}
         for subreddit, digest in digests.items()

@@ -12,6 +12,7 @@ from features.pairing.label_noise import ceiling
 from features.recipes.recipe import Recipe
 from lurker.config import to_dict
 from lurker.digest import FrameDigest
+from lurker.engine import write_behind
 from lurker.files import atomic_path, write_json
 from lurker.pair_sets import AUDIT_FILE, MANIFEST, PAIRS_FILE, SPLITS
 from lurker.schema import PAIRS, SCHEMA_VERSION, check
@@ -50,9 +51,12 @@ def write_parts(path: Path, parts: Iterable[pl.DataFrame]) -> str:
     """
     schema, digest = PAIRS.empty().to_arrow().schema, FrameDigest()
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
-        for part in parts:
+
+        def write(part: pl.DataFrame) -> None:
             digest.update(part)
             writer.write_table(part.rechunk().to_arrow().cast(schema))
+
+        write_behind(write, parts)
     return digest.hexdigest()
 
 

@@ -4,24 +4,18 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from features.votes.evidence import Evidence
-from lurker.errors import LurkerError
-from lurker.pair_sets import read_pairs
-from lurker.pairwise import fit_tfidf
-from lurker.predictions import of_these_pairs
-from lurker.schema import PREDICTIONS, check
-from lurker.stats import accuracy_interval
-from lurker.votes.arenas import Arena
+from features.votes.judges import Judges, run_judge
+from lurker.decimals import difference
+from lurker.stats import accuracy_interval, mean_interval
 
 RATERS = "raters"
-MAX_TFIDF_PAIRS = 12_000
 MIN_ITEMS = 2
 
 
-def agreement_matrix(arena: Arena, evidence: Evidence) -> list[dict[str, Any]]:
+def agreement_matrix(evidence: Evidence, judges: Judges) -> list[dict[str, Any]]:
     """One row per two judges: how often they prefer the same response, where both prefer one.
 
     The raters' votes count one by one, with the design's weights; raters against raters are two raters on one item.
@@ -30,7 +24,6 @@ def agreement_matrix(arena: Arena, evidence: Evidence) -> list[dict[str, Any]]:
         first, second, agreement, low, high, n (votes, items, or pairs of votes) and n_posts.
     """
     votes = evidence.main.filter(pl.col("outcome") != 0.5)
-    judges = machine_judges(arena, evidence.items)
     rows = [_between_raters(votes)]
     rows += [_with_raters(votes, name, verdicts) for name, verdicts in judges.items()]
     asked = evidence.items.filter(pl.col("role") == "main").select("item_id", "post_id")
@@ -38,48 +31,29 @@ def agreement_matrix(arena: Arena, evidence: Evidence) -> list[dict[str, Any]]:
     return [row for row in rows if row is not None]
 
 
-def machine_judges(arena: Arena, items: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Judges that are no raters: name -> item_id and verdict, 1 for chosen, 0 for rejected, 0.5 for neither.
+def difference_of_runs(evidence: Evidence, judges: Judges, runs: tuple[str, ...]) -> dict[str, Any] | None:
+    """How much more often raters agree with the first of two runs than with the second, on the same votes.
 
-    A run is there if it was tested on the pair set of the arena; TF-IDF is trained on the set's training pairs and
-    judges items of other posts only.
+    Returns:
+        first, second, value, low, high, n, n_posts and `sentence`; None without two runs that judge the items.
     """
-    known = items.filter(pl.col("reference") == "reddit").select("item_id", verdict=pl.lit(1.0))
-    judges = {"reddit": known} if known.height else {}
-    longer = (pl.col("chosen_chars") - pl.col("rejected_chars")).sign() / 2 + 0.5
-    judges["length"] = items.select("item_id", verdict=longer)
-    pairs = arena.origin.get("pairs")
-    if pairs is None:
-        return judges
-    for run in arena.workspace.names("runs", "result.json"):
-        files = sorted((arena.workspace.folder("runs", run) / "predictions").glob(f"{pairs}-*.parquet"))
-        if files:
-            tested = pl.concat(check(pl.read_parquet(file), PREDICTIONS) for file in files).unique("pair_id")
-            verdicts = items.join(of_these_pairs(tested, items), on="pair_id").select("item_id", verdict="is_correct")
-            if verdicts.height:
-                judges[f"run:{run}"] = verdicts  # a run may be called reddit or length
-    if (tfidf := _tfidf(arena, str(pairs), items)) is not None:
-        judges["tfidf"] = tfidf
-    return judges
-
-
-def _tfidf(arena: Arena, pairs: str, items: pl.DataFrame) -> pl.DataFrame | None:
-    try:
-        known = read_pairs(arena.workspace, pairs)
-    except LurkerError:  # the set was removed since
+    names = [run_judge(run) for run in runs]
+    if len(names) != 2 or not all(name in judges for name in names):
         return None
-    training, validation = (known.filter(pl.col("split") == split) for split in ("train", "validation"))
-    asked = items.join(training.select("post_id").unique(), on="post_id", how="anti")
-    asked = asked.join(validation.select("post_id").unique(), on="post_id", how="anti")
-    if training.is_empty() or validation.is_empty() or asked.is_empty():
+    votes = evidence.main.filter(pl.col("outcome") != 0.5)
+    both = votes.join(judges[names[0]], on="item_id").join(judges[names[1]], on="item_id", suffix="_other")
+    if both["post_id"].n_unique() < MIN_ITEMS:
         return None
-    if training.height > MAX_TFIDF_PAIRS:
-        training = training.sort("pair_id").sample(MAX_TFIDF_PAIRS, seed=0)
-    reward = fit_tfidf(training, validation)
-    if reward is None:
-        return None
-    margin = reward(asked["chosen"].to_list()) - reward(asked["rejected"].to_list())
-    return asked.select("item_id", verdict=pl.Series(np.sign(margin) / 2 + 0.5))
+    gains = [1 - (both["outcome"] - both[column]).abs() for column in ("verdict", "verdict_other")]
+    one = mean_interval(gains[0] - gains[1], both["post_id"], both["weight"])
+    shown = difference(one.value, one.low, one.high)
+    if one.low > 0 or one.high < 0:
+        better, worse = runs if one.low > 0 else runs[::-1]
+        sentence = f"Raters agree with {better} more often than with {worse}: {runs[0]} minus {runs[1]} is {shown}."
+    else:
+        sentence = f"Raters do not tell {runs[0]} and {runs[1]} apart: their agreement differs by {shown}."
+    ends = {"value": one.value, "low": one.low, "high": one.high, "n": one.n, "n_posts": one.n_clusters}
+    return {"first": runs[0], "second": runs[1], **ends, "sentence": sentence}
 
 
 def _with_raters(votes: pl.DataFrame, name: str, verdicts: pl.DataFrame) -> dict[str, Any] | None:

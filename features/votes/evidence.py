@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from features.ledger import Ledger, apply_rules
+from features.votes.design_weights import design_weights
 from lurker.votes.arenas import Arena
 from lurker.votes.store import read_raters, read_votes
 
@@ -61,14 +62,13 @@ def read_evidence(arena: Arena) -> Evidence:
         "skipped": pl.col("choice") == "skip",
         "on an item that is there no more": pl.col("post_id").is_null(),
     }
+    weights = design_weights(votes.filter(pl.col("undone_utc").is_null()))  # of all draws: those dropped below too
     kept, ledger = apply_rules(votes, rules)
     is_a = pl.col("a_id") == pl.col("chosen_id")
     chose = pl.when(pl.col("choice") == "a").then(is_a).when(pl.col("choice") == "b").then(~is_a)
     kept = kept.with_columns(
         outcome=chose.cast(pl.Float64).fill_null(0.5),
         side=pl.when(is_a).then(1.0).otherwise(-1.0),
-        weight=pl.when(pl.col("phase") == "main")
-        .then(1 / (pl.col("n_eligible") * pl.col("propensity")))
-        .otherwise(1.0),
     ).drop("chosen_id", "revoked_utc", "failed_utc")
-    return Evidence(items, kept, ledger)
+    weighted = kept.join(weights, on="vote_id", how="left", maintain_order="left")
+    return Evidence(items, weighted.with_columns(pl.col("weight").fill_null(1.0)), ledger)

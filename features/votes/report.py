@@ -7,6 +7,11 @@ from typing import Any
 from lurker import decimals
 from lurker.report import Displayed, ResultTable
 
+GROUP_NOTE = (
+    "Intervals are clustered by post; that of the difference by post and by rater. Votes of held-out raters are never "
+    "trained on."
+)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ArenaResults(Displayed):
@@ -56,6 +61,18 @@ class ArenaResults(Displayed):
             for row in self.report["ratings"]
         ]
         found = [ResultTable("Votes", ledger), ResultTable("How often two judges prefer the same response", agreement)]
+        groups = [
+            {
+                "judge": row["judge"],
+                "raters trained on": interval(row, "in_group"),
+                "held-out raters": interval(row, "held_out"),
+                "held out minus the others": _difference(row),
+                "votes": row["in_group_n"] + row["held_out_n"],
+            }
+            for row in self.report["rater_groups"]
+        ]
+        if groups:
+            found.append(ResultTable("How often judges prefer what raters voted for", groups, GROUP_NOTE))
         if ratings:
             found.append(ResultTable("Sources, Bradley–Terry with ties, log-odds around their mean", ratings))
         return [*found, self.table()]
@@ -67,3 +84,9 @@ def interval(row: Mapping[str, Any], name: str) -> str | None:
         return None
     low, high = (f"{name}_low", f"{name}_high") if f"{name}_low" in row else ("low", "high")
     return decimals.interval(row[name], row[low], row[high])
+
+
+def _difference(row: Mapping[str, Any]) -> str | None:
+    if row["difference"] is None:
+        return None
+    return decimals.difference(row["difference"], row["difference_low"], row["difference_high"])

@@ -3,17 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
-from features.votes.agreement import agreement_matrix
+import polars as pl
+
+from features.votes.agreement import agreement_matrix, difference_of_runs
 from features.votes.alpha import alpha_interval
 from features.votes.evidence import Evidence, read_evidence
+from features.votes.held_out import by_rater_group, sentence
+from features.votes.judges import machine_judges
 from features.votes.mistakes import fit_mistakes, predict_held_out, vote_confidence
 from features.votes.raters import rater_figures, suspicious
 from features.votes.ratings import rate_sources
 from features.votes.report import ArenaResults, interval
 from lurker.files import write_json, write_parquet
-from lurker.votes.arenas import Arena
+from lurker.votes.arenas import JUDGED_FILE, RESULTS_FILE, Arena
+from lurker.votes.store import read_votes
 
-RESULTS_FILE, JUDGED_FILE = "results.json", "judged.parquet"
+HOUR_S = 3_600
 PROVISIONAL_BELOW = 50
 """Fewer votes than this say little, and the results say so."""
 
@@ -27,6 +32,7 @@ def arena_results(arena: Arena) -> ArenaResults:
     main = evidence.main
     figures = rater_figures(evidence.votes) if evidence.votes.height else []
     doubted = suspicious(figures)
+    judges = machine_judges(arena, evidence.items) if main.height else {}
     report = {
         "arena": arena.name,
         "mode": arena.config.mode,
@@ -40,9 +46,13 @@ def arena_results(arena: Arena) -> ArenaResults:
         "raters": _with_slopes(evidence, figures),
         "alpha": alpha_interval(main) if main.height else None,
         "alpha_without_suspicious": alpha_interval(main, doubted) if doubted and main.height else None,
-        "agreement": agreement_matrix(arena, evidence) if main.height else [],
+        "agreement": agreement_matrix(evidence, judges) if main.height else [],
+        "rater_groups": by_rater_group(evidence, judges),
+        "difference_of_runs": difference_of_runs(evidence, judges, arena.runs),
         "mistakes": predict_held_out(main) if main.height else None,
         "ratings": rate_sources(main),
+        "timeline": _timeline(read_votes(arena.workspace, arena.name)),
+        "reveal": arena.config.reveal,
     }
     report["headline"] = _headline(report)
     report["summary"] = _summary(report)
@@ -51,6 +61,13 @@ def arena_results(arena: Arena) -> ArenaResults:
         write_parquet(judged, arena.workspace.folder("votes", arena.name) / JUDGED_FILE)
     write_json(report, arena.workspace.folder("votes", arena.name) / RESULTS_FILE)
     return ArenaResults(report)
+
+
+def _timeline(votes: pl.DataFrame) -> list[dict[str, Any]]:
+    """Votes that raters did not take back, by hour: start of the hour (seconds since 1970), votes and raters."""
+    standing = votes.filter(pl.col("undone_utc").is_null())
+    hours = standing.group_by(start_utc=pl.col("voted_utc") // HOUR_S * HOUR_S)
+    return hours.agg(votes=pl.len(), raters=pl.col("rater").n_unique()).sort("start_utc").to_dicts()
 
 
 def _with_slopes(evidence: Evidence, figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -100,6 +117,9 @@ def _summary(report: Mapping[str, Any]) -> str:
         said.append(f"Without suspicious raters it is {interval(one, 'value')}.")
     if (row := _with_reddit(report)) is not None:
         said.append(f"Raters agree with Reddit in {interval(row, 'agreement')} of votes; .5 is a coin.")
-    if report["mistakes"] is not None:
-        said.append(report["mistakes"]["sentence"])
+    said += [one["sentence"] for one in (report["difference_of_runs"], report["mistakes"]) if one is not None]
+    if said_of_groups := sentence(report["rater_groups"]):
+        said.append(said_of_groups)
+    if report["reveal"] == "source":
+        said.append("Raters learned after each vote what wrote the responses, which may have swayed later votes.")
     return " ".join([*said, *report["alarms"]])

@@ -79,7 +79,7 @@ def build_from_votes(
     manifests = {}
     with workspace.lock("pairs build"):
         for one, is_held_out in ((name, False), (f"{name}{HELD_OUT}", True)):
-            pairs, ledger = _pairs(evidence, splits, config, is_held_out=is_held_out)
+            pairs, ledger, n_votes = _pairs(evidence, splits, config, is_held_out=is_held_out)
             if pairs.is_empty() and is_held_out:
                 continue
             if pairs.is_empty():
@@ -93,6 +93,7 @@ def build_from_votes(
                 "raters": {
                     "held_out": is_held_out,
                     "n": evidence.votes.filter(is_held_out=is_held_out)["rater"].n_unique(),
+                    "n_votes": n_votes,
                 },
                 "ledger": {"votes": evidence.ledger.to_dict(), "items": ledger.to_dict()},
             }
@@ -102,11 +103,11 @@ def build_from_votes(
 
 def _pairs(
     evidence: Evidence, splits: pl.DataFrame, config: VotePairsConfig, *, is_held_out: bool
-) -> tuple[pl.DataFrame, Ledger]:
-    """The items that these raters judged, as PAIRS sorted by pair_id, with the ledger of items."""
+) -> tuple[pl.DataFrame, Ledger, int]:
+    """The items that these raters judged, as PAIRS sorted by pair_id, with the ledger of items and their votes."""
     votes = evidence.votes.filter(pl.col("is_held_out") == is_held_out)
     if votes.is_empty():
-        return PAIRS.empty(), Ledger(0)
+        return PAIRS.empty(), Ledger(0), 0
     judged = fit_mistakes(votes).items
     choices = votes.group_by("item_id").agg(
         is_bad=(pl.col("choice") == "both_bad").mean() > 0.5, is_level=(pl.col("outcome") == 0.5).mean() > 0.5
@@ -140,7 +141,7 @@ def _pairs(
         weight=(2 * confidence - 1).clip(0.01),
         recipe=pl.lit(VOTES_RECIPE),
     )
-    return check(pairs, PAIRS).sort("pair_id"), ledger
+    return check(pairs, PAIRS).sort("pair_id"), ledger, int(kept["n_votes"].sum())
 
 
 def _splits(items: pl.DataFrame, has_splits: bool, config: VotePairsConfig) -> pl.DataFrame:

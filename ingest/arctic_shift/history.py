@@ -103,7 +103,7 @@ def _stage_missing_posts(
     if files:
         paths = [workspace.partition(POSTS, subreddit) / name for name in files]
         known |= set(pl.scan_parquet(paths).select("post_id").collect()["post_id"])
-    needed = {post_id for run in runs for post_id in read_run(run)["post_id"].unique()}
+    needed = {post_id for run in runs for post_id in read_run(run, ["post_id"])["post_id"].unique()}
     missing = sorted(needed - known)
     any_time = replace(context, filters=replace(context.filters, since_utc=None, until_utc=None))
     first = len(list(folder.glob(f"{BY_ID}-*.json")))

@@ -58,7 +58,7 @@ MAX_FILES = 4
 """Files read at once on one machine; fewer if memory is short: a monthly dump has a window of 2 GiB."""
 FILE_BYTES = 800 << 20
 """Memory for a file in addition to its window."""
-HELD_BYTES = 128 << 20
+HELD_BYTES = 192 << 20
 """Rows held in memory before staging, all files together (Polars' estimate; they take three times as much)."""
 HELD_LATER_BYTES = 32 << 20
 """The same for a file with staged rows: it is so large that the decompressor's window needs the memory."""

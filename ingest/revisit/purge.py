@@ -4,6 +4,7 @@
 - `staging/`: the same rows of stopped ingests; raw lines that they left behind are deleted.
 - `malformed/`: every line, because its author cannot be determined; file and line number stay.
 - pair sets, frozen hard tests and every other Parquet file with the columns of pairs: see `purge_pairs.py`.
+- remarks of an arena's raters on items that lost a text, which they may quote.
 
 Predictions hold ids and margins, no text. Models and tokenizers trained on a text, and files exported from the
 workspace, are not changed: the report lists both. Ingesting a dump again with other filters may bring back texts that
@@ -22,13 +23,15 @@ from pathlib import Path
 
 import polars as pl
 
-from ingest.revisit.purge_pairs import PAIRS_FILE, count_predictions, out_of_reach, pair_files, purge_pairs
+from ingest.revisit.purge_pairs import PAIRS_FILE, TEXT_OF, count_predictions, out_of_reach, pair_files, purge_pairs
 from ingest.tables.looks import TEXTS
 from ingest.tables.sorted_runs import read_run, write_run
 from lurker.files import atomic_path
 from lurker.progress import progress
 from lurker.removed import is_removed
 from lurker.schema import COMMENTS, POSTS, Table, with_newer_columns
+from lurker.votes.arenas import ITEMS_FILE, arena_names
+from lurker.votes.store import erase_remarks, read_remarks
 from lurker.workspace import CACHE, Workspace
 
 
@@ -44,6 +47,8 @@ class PurgeReport:
     """Malformed lines."""
     pairs: dict[str, int] = field(default_factory=dict)
     """Pairs that lost a text, by file."""
+    n_remarks: int = 0
+    """Remarks of raters on items without a text."""
     n_predictions: int = 0
     """Predictions on pairs without a text; they stay."""
     runs: list[str] = field(default_factory=list)
@@ -74,6 +79,7 @@ def purge_texts(workspace: Workspace) -> PurgeReport:
                 report.runs, report.exports = [*report.runs, *runs], [*report.exports, *copies]
             if n_pairs:
                 report.pairs[str(path.relative_to(workspace.root))] = n_pairs
+        report.n_remarks = _purge_remarks(workspace)
         report.n_predictions = count_predictions(workspace, purged)
         shutil.rmtree(workspace.root / CACHE, ignore_errors=True)  # may hold embeddings of erased texts
     return report
@@ -150,6 +156,18 @@ def _purge_staging(workspace: Workspace, gone: dict[str, pl.Series]) -> int:
             if n_here:
                 write_run(after, table, path)
             n_purged += n_here
+    return n_purged
+
+
+def _purge_remarks(workspace: Workspace) -> int:
+    """Erase what raters wrote about items that lack a text; returns the number of remarks changed."""
+    n_purged = 0
+    for arena in arena_names(workspace):
+        lacking = pl.any_horizontal(pl.col(*TEXT_OF) == "")
+        items = pl.read_parquet(workspace.folder("votes", arena) / ITEMS_FILE, columns=["item_id", *TEXT_OF])
+        erased = items.filter(lacking)["item_id"].implode()
+        about = read_remarks(workspace, arena).filter(pl.col("item_id").is_in(erased))["item_id"]
+        n_purged += erase_remarks(workspace, arena, about.unique().to_list())
     return n_purged
 
 

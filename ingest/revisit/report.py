@@ -54,7 +54,7 @@ class RefreshSummary(IngestReport):
             return []
         row = {"posts": self.purged.n_posts, "comments": self.purged.n_comments}
         row |= {"pairs": sum(self.purged.pairs.values()), "staged rows": self.purged.n_staged}
-        return [row | {"malformed lines": self.purged.n_malformed}]
+        return [row | {"malformed lines": self.purged.n_malformed, "raters' remarks": self.purged.n_remarks}]
 
 
 def _purge_remarks(purged: PurgeReport) -> list[str]:

@@ -16,12 +16,14 @@ import zstandard
 
 from ingest.simulator.communities import make_world, tastes
 from ingest.simulator.config import SimulationConfig
+from ingest.simulator.true_quality import quality_rule
 from ingest.simulator.world import POSTS_PER_CHUNK, simulate
-from lurker.config import fingerprint
+from lurker.config import fingerprint, to_dict
 from lurker.errors import LurkerError
 from lurker.files import atomic_path, write_parquet
 from lurker.progress import progress
 from lurker.schema import TRUTH, check
+from lurker.true_quality import write_quality_rule
 from lurker.workspace import Workspace
 
 POST_ID_BASE = int("ga0000", 36)
@@ -161,7 +163,7 @@ COMMENT_TEMPLATE: dict[str, Any] = {
 
 
 def write_simulation(workspace: Workspace, config: SimulationConfig) -> list[Path]:
-    """Write RS_sim.zst and RC_sim.zst to `simulated/`, and the truth about every comment and community.
+    """Write RS_sim.zst and RC_sim.zst to `simulated/`, and the truth about every comment, community and other text.
 
     With `first_look_share`, RC_sim_early.zst has the same comments as they were some hours after they were written.
     The same config produces the same lines, byte for byte.
@@ -203,6 +205,7 @@ def _write(workspace: Workspace, config: SimulationConfig) -> list[Path]:
         rows = pl.concat([part.filter(pl.col("subreddit") == name) for part in truths])
         workspace.replace_partition(TRUTH, name, [rows.sort("post_id", "comment_id")], simulation=config_fingerprint)
     write_parquet(tastes(world), workspace.root / "truth" / "tastes.parquet")
+    write_quality_rule(quality_rule(world), to_dict(config), workspace)
     return files
 
 

@@ -126,7 +126,7 @@ def _by_subreddit(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
 
 def _spellings(run: Run) -> Counter[str]:
     """Number of rows by spelling of the subreddit."""
-    return Counter(dict(read_run(run)["subreddit"].value_counts().iter_rows()))
+    return Counter(dict(read_run(run, ["subreddit"])["subreddit"].value_counts().iter_rows()))
 
 
 def _display_names(workspace: Workspace, spellings: Counter[str]) -> dict[str, str]:

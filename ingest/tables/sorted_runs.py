@@ -92,11 +92,12 @@ def write_run(rows: pl.DataFrame, table: Table, path: Path) -> None:
         in_order(rows, table).write_ipc(temporary, compression="uncompressed", compat_level=OWN_TEXTS)
 
 
-def read_run(run: Run) -> pl.DataFrame:
-    """All rows of a run; a staged file is memory-mapped and read only where it is used."""
-    if isinstance(run, pl.DataFrame):
-        return run
-    return pl.DataFrame(_memory_mapped(run)) if run.suffix == ".arrow" else pl.read_parquet(run)
+def read_run(run: Run, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """All rows of a run, with some columns or all."""
+    if isinstance(run, Path) and run.suffix == ".parquet":
+        return pl.read_parquet(run, columns=list(columns) if columns else None)
+    rows = run if isinstance(run, pl.DataFrame) else _memory_mapped(run)
+    return pl.DataFrame(rows.select(columns) if columns else rows)
 
 
 def size_bytes(run: Run) -> int:
@@ -123,9 +124,9 @@ def key_ranges(runs: Sequence[Run], table: Table, n_ranges: int) -> list[tuple[K
 def rows_between(run: Run, table: Table, low: Key, high: Key | None) -> pl.DataFrame:
     """The rows of a run whose key is in [low, high); columns newer than the run are null."""
     if isinstance(run, pl.DataFrame) or run.suffix == ".arrow":
-        rows = read_run(run)
-        start, end = _first_row(rows, table, low), rows.height if high is None else _first_row(rows, table, high)
-        return _completed(rows.slice(start, end - start), table)
+        rows = run if isinstance(run, pl.DataFrame) else _memory_mapped(run)
+        start, end = _first_row(rows, table, low), len(rows) if high is None else _first_row(rows, table, high)
+        return _completed(pl.DataFrame(rows.slice(start, end - start)), table)  # converts these rows, not the whole run
     name, column = run.parent.name, pl.col(ORDER[table.name][0])
     if low[0] > name or (high is not None and high[0] < name):
         return table.empty()
@@ -176,19 +177,16 @@ def _memory_mapped(path: Path) -> pa.Table:
 def _sampled_keys(run: Run, table: Table, n_keys: int) -> Iterator[Key]:
     """About `n_keys` keys of a run, evenly spaced."""
     columns = ["subreddit", ORDER[table.name][0]]
-    if isinstance(run, Path) and run.suffix == ".parquet":
-        rows = pl.read_parquet(run, columns=columns)
-    else:
-        rows = read_run(run).select(columns)
+    rows = read_run(run, columns)
     for subreddit, item in rows[:: max(1, rows.height // n_keys)].iter_rows():
         yield subreddit.lower(), item
 
 
-def _first_row(rows: pl.DataFrame, table: Table, key: Key) -> int:
+def _first_row(rows: pl.DataFrame | pa.Table, table: Table, key: Key) -> int:
     """Index of the first row of a run whose key is at least `key`."""
     subreddits, items = rows["subreddit"], rows[ORDER[table.name][0]]
 
     def key_of(row: int) -> Key:
-        return subreddits[row].lower(), items[row]
+        return str(subreddits[row]).lower(), str(items[row])
 
-    return bisect_left(range(rows.height), key, key=key_of)
+    return bisect_left(range(len(rows)), key, key=key_of)

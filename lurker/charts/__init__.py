@@ -3,6 +3,7 @@
 Accuracies are shares, 0–1, where 0.5 is chance. Baselines, confounders and models look the same in every chart.
 """
 
+from lurker.charts.arena import judges_by_group, raters_on_gold, source_ratings, votes_over_time
 from lurker.charts.audit import ledger_bars, love_plot, probe_intervals
 from lurker.charts.ceiling import ceiling_intervals
 from lurker.charts.community_map import community_correlations, community_map
@@ -22,6 +23,7 @@ __all__ = [
     "community_correlations",
     "community_map",
     "few_shot_curves",
+    "judges_by_group",
     "leaks",
     "learned",
     "learning_accuracy",
@@ -29,11 +31,14 @@ __all__ = [
     "ledger_bars",
     "love_plot",
     "probe_intervals",
+    "raters_on_gold",
     "recipe_accuracy",
     "recipe_correlations",
     "recipe_figures",
     "reliability",
     "search_excess",
+    "source_ratings",
     "transfer_heatmap",
     "transfer_matrix",
+    "votes_over_time",
 ]

@@ -14,11 +14,12 @@ MAX_WIDTH_SHARE = 0.02
 """How far the lines of different starts stand apart, as a share of the axis, so that their intervals can be read."""
 
 
-def few_shot_curves(differences: pl.DataFrame) -> alt.LayerChart:
+def few_shot_curves(differences: pl.DataFrame, unit: str = "target pairs") -> alt.LayerChart:
     """Accuracy by target pairs, training and validation together (log), with 95 % intervals; baselines dashed.
 
     Args:
         differences: FEW_SHOT_DIFFERENCES; starts that read no target pair stand at the left edge.
+        unit: what is bought, for the axis.
     """
     drawn = ~pl.col("is_baseline") | pl.col("start").is_in(DRAWN_BASELINES)
     largest_source = pl.col("n_source_pairs").is_null() | (
@@ -35,7 +36,7 @@ def few_shot_curves(differences: pl.DataFrame) -> alt.LayerChart:
     points = points.with_columns(
         place=pl.when(pl.col("bought") == 0).then(edge).otherwise("bought") * pl.col("series").replace_strict(shift)
     )
-    return _lines(points, names, edge, bought)
+    return _lines(points, names, edge, bought, unit)
 
 
 def _colours(points: pl.DataFrame, names: Sequence[str]) -> alt.Scale:
@@ -46,14 +47,14 @@ def _colours(points: pl.DataFrame, names: Sequence[str]) -> alt.Scale:
     return alt.Scale(domain=list(names), range=[named.get(name, BASELINE) for name in names])
 
 
-def _lines(points: pl.DataFrame, names: Sequence[str], edge: float, bought: Sequence[int]) -> alt.LayerChart:
+def _lines(points: pl.DataFrame, names: Sequence[str], edge: float, bought: Sequence[int], unit: str) -> alt.LayerChart:
     low = min(0.47, smallest(points["accuracy_low"]) - 0.01)
     high = min(1.0, max(0.6, largest(points["accuracy_high"]) + 0.01))
     words = " : ".join(f"datum.value == {n} ? '{n:,}'" for n in bought)
     axis = alt.Axis(values=[edge, *bought], labelExpr=f"{words} : '0'", grid=False)
     x = alt.X(
         "place:Q",
-        title="target pairs bought, validation included (log scale)",
+        title=f"{unit} bought, validation included (log scale)",
         scale=alt.Scale(type="log", domain=[edge * 0.85, bought[-1] * 1.18], nice=False),
         axis=axis,
     )

@@ -6,9 +6,9 @@ one and a stopped experiment resumes. `map_in_order` is for streams of many smal
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from lurker.engine.local import run_local
 from lurker.engine.outcome import Outcome, call
@@ -17,6 +17,7 @@ from lurker.engine.resources import Resources, n_cores, require_fit, this_machin
 from lurker.errors import CallError
 
 Engine = Literal["local", "ray"]
+Item = TypeVar("Item")
 Submit = Callable[[dict[str, Any]], Callable[[], Any]]
 """task -> a call that waits for its result"""
 
@@ -91,6 +92,24 @@ def map_in_order(
                 yield in_flight.popleft()()
         while in_flight:
             yield in_flight.popleft()()
+
+
+def write_behind(write: Callable[[Item], None], items: Iterable[Item]) -> None:
+    """Call `write(item)` for each item, in order, in a thread of its own, while the next item is being made.
+
+    At most two items wait. The first error of a write is raised and ends the stream.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[None]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(write, item))
+                if len(waiting) > 1:
+                    waiting.popleft().result()
+            while waiting:
+                waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def require_engine(engine: str) -> None:

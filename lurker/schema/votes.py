@@ -16,6 +16,10 @@ ITEMS = Table(
         ),
         "chosen_source": Column(pl.String, "what wrote chosen: human, or a name from the responses file"),
         "rejected_source": Column(pl.String, "what wrote rejected"),
+        "chosen_reward": Column(
+            pl.Float64, "reward that the responses file gives chosen; null without one", nullable=True, since=4
+        ),
+        "rejected_reward": Column(pl.Float64, "the same of rejected", nullable=True, since=4),
         "information": Column(pl.Float64, "how much a vote tells about the runs of the active design; 0 without one"),
         "reason": Column(pl.String, "why chosen is better, shown as feedback while qualifying", nullable=True),
     },

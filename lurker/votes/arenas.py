@@ -8,7 +8,7 @@ import hmac
 import json
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import polars as pl
@@ -17,11 +17,12 @@ from lurker.config import to_dict, typed_values
 from lurker.errors import CallError, LurkerError
 from lurker.files import read_object, write_json, write_parquet
 from lurker.schema import ITEMS, check
-from lurker.votes.store import Rater, add_rater
+from lurker.votes.store import Rater, add_rater, forget_rater
 from lurker.workspace import Workspace
 
 ARENA_FILE = "arena.json"
 ITEMS_FILE = "items.parquet"
+RESULTS_FILE, JUDGED_FILE = "results.json", "judged.parquet"
 HASH_DIGITS = 24
 
 
@@ -54,10 +55,17 @@ class ArenaConfig:
     """Share of raters whose votes are never trained on, 0-1, by hash of the token."""
     max_votes_per_rater: int = 200
     """Votes of one rater, without qualifying ones."""
+    max_votes_per_minute: int = 30
+    """Votes of one rater within a minute."""
+    max_votes_per_minute_and_address: int = 300
+    """Votes from one network address within a minute."""
     max_votes_per_address: int = 1_000
     """Votes from one network address within a day."""
     max_raters_per_address: int = 5
     """Raters that join an open arena from one network address within a day."""
+    reveal: Literal["nothing", "source"] = "nothing"
+    """What a rater learns after a vote: nothing, or which source wrote each response; never a score or an author. What
+    was revealed may sway later votes, so leave it off where votes are collected as data."""
     seed: int = 0
     """Draws the items, and which raters are held out."""
 
@@ -69,7 +77,8 @@ class ArenaConfig:
             raise ValueError(f"uniform_share must be above 0 and at most 1, got {self.uniform_share}")
         if self.repeat_share + self.gold_share >= 1:
             raise ValueError("repeat_share + gold_share must be below 1")
-        for name in ("n_items", "max_votes_per_rater", "max_votes_per_address", "max_raters_per_address"):
+        limits = [field.name for field in fields(self) if field.name.startswith("max_")]
+        for name in ("n_items", *limits):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("n_gold", "n_qualifying", "seed"):
@@ -182,6 +191,17 @@ def invite(arena: Arena, name: str = "", *, token: str | None = None, address: s
     return token
 
 
+def forget(arena: Arena, rater: str) -> dict[str, int]:
+    """Erase a rater with all votes and remarks, and the figures of the arena, which hold some of them.
+
+    Returns:
+        Rows erased by table.
+    """
+    for name in (RESULTS_FILE, JUDGED_FILE):
+        (arena.workspace.folder("votes", arena.name) / name).unlink(missing_ok=True)
+    return forget_rater(arena.workspace, rater)
+
+
 def rater_of(token: str) -> str:
     """The hash by which the owner of a token is known. Tokens have 144 random bits, so no salt is needed."""
     return hashlib.sha256(b"rater:" + token.encode()).hexdigest()[:HASH_DIGITS]
@@ -202,15 +222,3 @@ def digest(*parts: object) -> str:
 def draw(*parts: object) -> float:
     """A number in [0, 1) that looks random and is the same for the same parts everywhere."""
     return int(digest(*parts)[:13], 16) / 16**13
-
-
-def with_settings(config: ArenaConfig, **fields: Any) -> ArenaConfig:
-    """The config with these fields changed.
-
-    Raises:
-        CallError: a field or a value is not possible.
-    """
-    try:
-        return replace(config, **typed_values(ArenaConfig, fields))
-    except ValueError as error:
-        raise CallError(f"{error}.") from error

@@ -5,11 +5,15 @@ and each vote must count once, which a primary key guards in the same transactio
 vote. FULL, because WAL's default syncs at checkpoints only: a vote is on the disk before `append_vote` returns, so
 before the next pair shows, and `kill -9` or a power cut after that loses nothing.
 
-Rows are only ever added: an undo and a revocation are rows of their own. SQL takes values as parameters only.
+Rows are only ever added: an undo and a revocation are rows of their own. Two functions erase: `forget_rater`, when a
+rater asks for it, and `erase_remarks`, in a purge. SQL takes values as parameters only.
 """
 
+import os
 import sqlite3
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
@@ -54,7 +58,14 @@ CREATE TABLE IF NOT EXISTS remarks (
     written_utc INTEGER NOT NULL
 ) STRICT;
 """
-_idle: dict[Path, sqlite3.Connection] = {}
+MOST_IDLE = 8
+"""Open connections of a process that wait for the next vote. At least one stays open: whoever closes the last one
+copies the whole log into the file, which would take a vote several syncs instead of one."""
+_Key = tuple[Path, int, int]
+"""A store, the number of its file, as another may come to its place, and the process, as a fork must open its own."""
+_idle: defaultdict[_Key, list[sqlite3.Connection]] = defaultdict(list)
+_turns: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+"""Threads of a process take turns to write, as SQLite's own waiting sleeps for up to a tenth of a second at a time."""
 _VOTES = "SELECT votes.*, undone_utc FROM votes LEFT JOIN undos USING (vote_id)"
 _RATERS = "SELECT raters.*, {} FROM raters".format(
     ", ".join(
@@ -155,13 +166,32 @@ def find_rater(workspace: Workspace, arena: str, rater: str) -> Rater | None:
     return None
 
 
-def count_from_address(workspace: Workspace, arena: str, address: str, since_utc: int) -> tuple[int, int]:
-    """Votes cast, and raters that joined, from an address since a time."""
-    votes = "SELECT count(*) FROM votes WHERE arena = ? AND address = ? AND voted_utc >= ?"
-    raters = "SELECT count(*) FROM raters WHERE arena = ? AND address = ? AND joined_utc >= ?"
-    found = [_read(workspace, sql, (arena, address, since_utc)) for sql in (votes, raters)]
-    n_votes, n_raters = (rows[0][0] if rows else 0 for rows in found)
-    return n_votes, n_raters
+def votes_from_address(workspace: Workspace, arena: str, address: str, since_utc: int) -> int:
+    """How many votes were cast from an address since a time."""
+    sql = "SELECT count(*) FROM votes WHERE arena = ? AND address = ? AND voted_utc >= ?"
+    return sum(row[0] for row in _read(workspace, sql, (arena, address, since_utc)))
+
+
+def raters_from_address(workspace: Workspace, arena: str, address: str, since_utc: int) -> int:
+    """How many raters joined an open arena from an address since a time."""
+    sql = "SELECT count(*) FROM raters WHERE arena = ? AND address = ? AND joined_utc >= ?"
+    return sum(row[0] for row in _read(workspace, sql, (arena, address, since_utc)))
+
+
+def forget_rater(workspace: Workspace, rater: str) -> dict[str, int]:
+    """Erase all that a rater left: votes, remarks, and the rater; returns the rows erased by table."""
+    where = {table: f"DELETE FROM {table} WHERE rater = ?" for table in ("votes", "remarks", "rater_events", "raters")}
+    undos = "DELETE FROM undos WHERE vote_id IN (SELECT vote_id FROM votes WHERE rater = ?)"
+    return _erase(workspace, {"undos": undos, **where}, (rater,))
+
+
+def erase_remarks(workspace: Workspace, arena: str, item_ids: Sequence[str]) -> int:
+    """Erase the texts of the remarks on some items, as they may quote what a purge erased; returns how many."""
+    erased = 0
+    for item_id in item_ids:
+        sql = "UPDATE remarks SET text = '' WHERE arena = ? AND item_id = ? AND text <> ''"
+        erased += _erase(workspace, {"remarks": sql}, (arena, item_id))["remarks"]
+    return erased
 
 
 def read_votes(workspace: Workspace, arena: str) -> pl.DataFrame:
@@ -188,11 +218,27 @@ def _frame(table: Table, rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
 
 def _write(workspace: Workspace, sql: str, values: Sequence[Any]) -> bool:
     """Run one INSERT in a transaction of its own; whether it added a row."""
-    with _connected(workspace) as connection:
+    with _turns[workspace.root], _connected(workspace) as connection:
         connection.execute("BEGIN IMMEDIATE")
         cursor = connection.execute(sql, values)
         connection.execute("COMMIT")  # returns when the row is on the disk
         return cursor.rowcount == 1
+
+
+def _erase(workspace: Workspace, statements: dict[str, str], values: Sequence[Any]) -> dict[str, int]:
+    """Run statements that erase in one transaction, and empty the log, which still holds the old pages.
+
+    Returns:
+        Rows changed, by the name of the statement.
+    """
+    if not (workspace.root / "votes" / FILE).exists():
+        return dict.fromkeys(statements, 0)
+    with _turns[workspace.root], _connected(workspace) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        erased = {name: connection.execute(sql, values).rowcount for name, sql in statements.items()}
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return erased
 
 
 def _read(workspace: Workspace, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -204,37 +250,49 @@ def _read(workspace: Workspace, sql: str, values: Sequence[Any]) -> list[tuple[A
 
 @contextmanager
 def _connected(workspace: Workspace) -> Iterator[sqlite3.Connection]:
-    """A connection to the store, which is made at first use.
+    """A connection to the store, which is made at first use; it is kept for the next call unless this one fails.
 
     Raises:
         LurkerError: the file is damaged, cannot be written, or is locked for longer than any vote takes.
     """
     path = workspace.root / "votes" / FILE
     try:
+        connection = _idle[path, path.stat().st_ino, os.getpid()].pop()
+    except (OSError, IndexError):
+        connection = _open(path)
+    try:
+        yield connection
+        kept = _idle[path, path.stat().st_ino, os.getpid()]
+        if len(kept) < MOST_IDLE:
+            kept.append(connection)
+        else:
+            connection.close()
+    except (OSError, sqlite3.Error) as error:
+        connection.close()
+        raise _failed(str(path), error) from error
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """A new connection, which any thread may use in turn."""
+    try:
         path.parent.mkdir(exist_ok=True)
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise _failed(str(path), error) from error
     try:
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'remarks'").fetchone():
             with locked(path.with_suffix(".lock"), waits=True):  # changing the mode does not wait for other writers
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_TABLES)
-        _keep_open(path)
-        yield connection
     except sqlite3.Error as error:
-        raise _failed(str(path), error) from error
-    finally:
         connection.close()
-
-
-def _keep_open(path: Path) -> None:
-    """Keep one idle connection of this process: whoever closes the last one copies the whole log into the file, which
-    would take a vote several syncs instead of one."""
-    if path not in _idle:
-        connection = _idle[path] = sqlite3.connect(path, check_same_thread=False)
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log
+        raise _failed(str(path), error) from error
+    return connection
 
 
 def _failed(path: str, error: Exception) -> LurkerError:

@@ -19,7 +19,7 @@ from torch import nn
 from lurker.arguments import require_kind
 from lurker.errors import CallError, LurkerError
 from lurker.progress import say
-from rm.models.loading import explained, load_own_tokenizer, require_model_files
+from rm.models.loading import explained, pretrained_tokenizer, require_model_files
 from rm.models.pretrained import PACKAGED, locate
 from rm.models.scorer import Scorer
 from rm.pairs.tokens import ensure_pad_token, train_tokenizer
@@ -96,7 +96,7 @@ def check_spec(spec: str) -> None:
     Raises:
         CallError: Lists the known models, or names the command that installs a packaged one.
     """
-    require_kind(spec, str, "The SPEC of one model", _known_models())
+    require_kind(spec, str, "The SPEC of one model", known_models())
     if spec in LADDER:
         return
     if spec == TFIDF:
@@ -108,14 +108,14 @@ def check_spec(spec: str) -> None:
         locate(spec)
         return
     if not spec.strip():  # as a path it is the current folder
-        raise CallError(f"Unknown model {spec!r}.", _known_models())
+        raise CallError(f"Unknown model {spec!r}.", known_models())
     path = Path(spec)
     if (path / "model" / "config.json").exists():
         raise CallError(f"{spec} is the folder of a run that is not finished.", "Finish it with `--resume`.")
     if path.is_dir() and not (path / "config.json").exists():
-        raise CallError(f"The folder {spec} holds no model: config.json is missing.", _known_models())
+        raise CallError(f"The folder {spec} holds no model: config.json is missing.", known_models())
     if path.is_file() or spec.startswith("scratch-"):
-        raise CallError(f"Unknown model {spec!r}.", _known_models())
+        raise CallError(f"Unknown model {spec!r}.", known_models())
 
 
 def require_loadable(spec: str) -> None:
@@ -126,7 +126,7 @@ def require_loadable(spec: str) -> None:
     """
     check_spec(spec)
     if spec not in LADDER:
-        require_model_files(str(locate(spec)) if spec in PACKAGED else spec, _known_models())
+        require_model_files(str(locate(spec)) if spec in PACKAGED else spec, known_models())
 
 
 def build(
@@ -228,7 +228,7 @@ def _from_pretrained(spec: str, head: str = "random") -> RewardModel:
     Raises:
         CallError: The model does not load, or has no head where head is "kept".
     """
-    tokenizer = load_own_tokenizer(spec, _known_models())
+    tokenizer = pretrained_tokenizer(spec, known_models())
     model, fresh = _classifier(spec)
     ensure_pad_token(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
@@ -255,7 +255,7 @@ def _classifier(spec: str) -> tuple[Any, set[str]]:
 
     logging.set_verbosity_error()  # it would warn about the new head, which is initialised afterwards
     logging.disable_progress_bar()
-    with explained(spec, _known_models()):
+    with explained(spec, known_models()):
         model, info = AutoModelForSequenceClassification.from_pretrained(
             spec,
             num_labels=1,
@@ -294,7 +294,7 @@ def reward_head(model: nn.Module) -> nn.Linear:
     """
     heads = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 1]
     if not heads:
-        raise CallError(f"{type(model).__name__} has no linear head with one output.", _known_models())
+        raise CallError(f"{type(model).__name__} has no linear head with one output.", known_models())
     return heads[-1]
 
 
@@ -315,7 +315,8 @@ def _no_head(spec: str) -> CallError:
     )
 
 
-def _known_models() -> str:
+def known_models() -> str:
+    """What to choose instead of a model that does not load, as the next step of an error."""
     return f"Choose {', '.join((*LADDER, *PACKAGED))}, a Hugging Face id that loads here, a local folder, or run:ID."
 
 

@@ -43,7 +43,7 @@ def explained(spec: str, advice: str) -> Iterator[None]:
         raise CallError(f"Cannot load the model {spec!r}: {reason}", advice) from error
 
 
-def load_own_tokenizer(spec: str, advice: str) -> Any:
+def pretrained_tokenizer(spec: str, advice: str) -> Any:
     """The tokenizer of a folder or a Hugging Face id.
 
     Raises:
@@ -76,7 +76,7 @@ def require_model_files(spec: str, advice: str) -> None:
     if type(config) not in CLASSIFIERS:
         kind = getattr(config, "model_type", type(config).__name__)
         raise CallError(f"Cannot load the model {spec!r}: transformers has no sequence classifier of {kind}.", advice)
-    load_own_tokenizer(spec, advice)
+    pretrained_tokenizer(spec, advice)
     quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors", "gated_repo")}
     with explained(spec, advice):
         found = any(cached_file(spec, name, **quiet) for name in WEIGHT_FILES)

@@ -181,7 +181,7 @@ def encode(
     room = max_tokens - around.n_tokens
     if room < 1:
         raise ValueError(f"max_tokens is {max_tokens}, but the tokens around the texts already take {around.n_tokens}")
-    ids = _token_ids(tokenizer, [*prompts, *responses])
+    ids = token_ids(tokenizer, [*prompts, *responses])
     codes: dict[str, int] = {}
     tokens, code, n_prefix, n_cut = [], [], [], 0
     for prompt, response in zip(prompts, responses, strict=True):
@@ -223,7 +223,7 @@ def encode_both(
     room = max_tokens - n_around
     if room < 2:
         raise ValueError(f"max_tokens is {max_tokens}, but the tokens around the texts already take {n_around}")
-    ids = _token_ids(tokenizer, [*prompts, *firsts, *seconds])
+    ids = token_ids(tokenizer, [*prompts, *firsts, *seconds])
     codes: dict[str, int] = {}
     tokens, code, n_prefix, n_cut = [], [], [], 0
     for prompt, first, second in zip(prompts, firsts, seconds, strict=True):
@@ -246,7 +246,7 @@ def _nothing(tokenizer: Any) -> list[int]:
     return [int(tokenizer.pad_token_id)]
 
 
-def _token_ids(tokenizer: Any, texts: Sequence[str]) -> dict[str, list[int]]:
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> dict[str, list[int]]:
     """Token ids of each distinct text, without special tokens."""
     unique = sorted(set(texts))
     kept: dict[str, list[int]] | None = getattr(tokenizer, "_lurker_kept_tokens", None)

@@ -80,7 +80,7 @@ def training_facts(
         "seed": config.train.seed,
         "steps": trained.n_steps,
         "best_step": trained.best_step,
-        "best_validation_log_loss": trained.best_validation_log_loss,
+        "best_validation_log_loss": trained.best_validation_loss,
         "train_time_s": trained.train_time_s,
         "n_tokens": trained.n_tokens,
         "tokens_per_s": round(trained.tokens_per_s, 1),

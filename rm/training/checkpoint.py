@@ -16,6 +16,8 @@ from lurker.learning_curves import METRICS
 from rm.training.distributed import current_processes, is_sharded
 
 CHECKPOINT = "checkpoint.pt"
+RENAMED = {"best_validation_log_loss": "best_validation_loss"}
+"""Fields of `TrainingState` by the names that checkpoints of earlier versions have."""
 GATHER_TO_FIRST: dict[str, Any] = {"full_state_dict": True, "cpu_offload": True, "strict": False}
 SCATTER_FROM_FIRST: dict[str, Any] = {"full_state_dict": True, "broadcast_from_rank0": True, "strict": False}
 """Fields of torch's StateDictOptions. Its module, which only sharded models need, takes most of a second to import."""
@@ -32,11 +34,13 @@ class TrainingState:
     train_time_s: float = 0.0
     """wall-clock seconds, over all starts of the run"""
     best_step: int = 0
-    """step with the lowest validation log loss"""
-    best_validation_log_loss: float = float("inf")
-    """nats"""
+    """step with the lowest validation loss"""
+    best_validation_loss: float = float("inf")
+    """in the objective's unit"""
     n_worse: int = 0
     """evaluations since the best one"""
+    stop_reason: str = ""
+    """why training ended before its plan and patience did, in words; empty if it did not"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ def restore_checkpoint(folder: Path, trainee: Trainee) -> TrainingState:
     else:
         trainee.optimiser.load_state_dict(content["optimiser"])
     trainee.scheduler.load_state_dict(content["scheduler"])
-    return TrainingState(**content["state"])
+    return TrainingState(**{RENAMED.get(name, name): value for name, value in content["state"].items()})
 
 
 def save_best(folder: Path, model: Any, step: int) -> None:

@@ -1,7 +1,7 @@
 """The training loop: plan, optimiser steps, validation, early stopping, checkpoints with exact resume, metrics.
 
 The loop knows neither pairs nor rewards: an `Objective` supplies batches, losses and the validation loss, such as
-`rm.training.reward_step.RewardStep`.
+`rm.training.reward_step.RewardStep`. What the losses are called in metrics.jsonl is said by `MetricNames`.
 """
 
 import math
@@ -23,6 +23,7 @@ from rm.training.checkpoint import (
     Trainee,
     TrainingState,
     append_metric,
+    has_checkpoint,
     load_best,
     restore_checkpoint,
     save_best,
@@ -31,6 +32,7 @@ from rm.training.checkpoint import (
 )
 from rm.training.config import LoopConfig
 from rm.training.distributed import current_processes, distribute
+from rm.training.optimiser import new_trainee
 
 
 class Objective(Protocol):
@@ -64,7 +66,7 @@ class Objective(Protocol):
         """
 
     def validate(self) -> tuple[float, float]:
-        """Mean log loss in nats, which may be infinite or NaN, and accuracy on the validation examples.
+        """The validation loss, which may be infinite or NaN and selects the step, and a share such as the accuracy.
 
         They are equal on every process.
         """
@@ -83,15 +85,32 @@ class PlannedStep:
     """whether validation follows"""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricNames:
+    """What metrics.jsonl calls an objective's figures."""
+
+    train: str = "train_log_loss"
+    """its loss on the examples of a step"""
+    validation: str = "validation_log_loss"
+    """its validation loss"""
+    share: str = "validation_accuracy"
+    """the share that comes with the validation loss"""
+
+
+LOG_LOSS = MetricNames()
+
+
 @dataclass(frozen=True, slots=True)
 class Trained:
     """Outcome of training; the model now holds its best weights."""
 
     n_steps: int
     best_step: int
-    best_validation_log_loss: float
+    best_validation_loss: float
     train_time_s: float
     n_tokens: int
+    stop_reason: str
+    """what ended training early, if `after_step` did; otherwise empty"""
 
     @property
     def tokens_per_s(self) -> float:
@@ -100,9 +119,16 @@ class Trained:
 
 
 def train(
-    objective: Objective, config: LoopConfig, folder: Path, after_step: Callable[[TrainingState], None] | None = None
+    objective: Objective,
+    config: LoopConfig,
+    folder: Path,
+    after_step: Callable[[TrainingState], str | None] | None = None,
+    *,
+    names: MetricNames = LOG_LOSS,
+    step_figures: Callable[[], dict[str, float]] | None = None,
+    is_start_evaluated: bool = False,
 ) -> Trained:
-    """Train the objective's model on its device and load the weights with the best validation log loss into it.
+    """Train the objective's model on its device and load the weights with the best validation loss into it.
 
     With several processes (`rm.training.distributed`), each calls this with the same objective and config.
 
@@ -113,6 +139,10 @@ def train(
             resumes from it with the losses of an uninterrupted run.
         after_step: Called after each step, such as to evaluate the model on the way. It must not change the model, and
             its time does not count as training. After a kill it is called again for the steps since the checkpoint.
+            What it returns, unless it is empty, ends the training and says why.
+        names: What metrics.jsonl calls the losses.
+        step_figures: Further figures of the last step, for its line in metrics.jsonl.
+        is_start_evaluated: Validate the model as it comes, too: it stays as it is if no step makes it better.
 
     Raises:
         LurkerError: A loss is not finite (the error names the step and its data), memory ran out, or the disk is full.
@@ -121,40 +151,49 @@ def train(
     model, processes = objective.network.model, current_processes()
     network = distribute(objective.network, config.is_sharded)
     plan = planned_steps(objective, config)
-    trainee = _trainee(objective, config, len(plan))
+    trainee = new_trainee(model, objective.auxiliary, objective.auxiliary_learning_rate, config, len(plan))
     state = restore_checkpoint(folder, trainee)
     if processes.is_first:
         truncate_metrics(folder, state.step)
+    if is_start_evaluated and not has_checkpoint(folder):
+        _evaluate(objective, state, folder, model, names)
     started = saved = time.monotonic()
     earlier_s = state.train_time_s
     with progress("Training", len(plan), "steps") as advance, _metric_log(folder, state.step, config) as log:
         advance(state.step)
-        while state.step < len(plan) and state.n_worse < config.patience:
+        while state.step < len(plan) and state.n_worse < config.patience and not state.stop_reason:
             step = plan[state.step]
             try:
-                metrics, n_tokens = _take_step(objective, network, trainee, step.examples, state.step, config)
+                loss, metrics, n_tokens = _take_step(objective, network, trainee, step.examples, state.step, config)
             except RuntimeError as error:
                 raise _explained(error, state.step, config) from error
             state.step += 1
             state.n_tokens += n_tokens
+            metrics = {names.train: loss, **metrics, **(step_figures() if step_figures is not None else {})}
             if step.is_evaluated:
                 with timed("Validating"):
-                    metrics |= _evaluate(objective, state, folder, model) | {"planned_steps": len(plan)}
+                    metrics |= _evaluate(objective, state, folder, model, names) | {"planned_steps": len(plan)}
             log(state.step, metrics)
             advance(1)
             now = time.monotonic()
             state.train_time_s = earlier_s + now - started
             if after_step is not None:  # before the checkpoint, so that no step before one is left out
                 with timed("Testing on the way"):
-                    after_step(state)
+                    state.stop_reason = after_step(state) or ""
                 started += time.monotonic() - now
-            if processes.max_value(int(step.is_evaluated or now - saved >= config.checkpoint_interval_s)):
+            is_due = step.is_evaluated or now - saved >= config.checkpoint_interval_s or bool(state.stop_reason)
+            if processes.max_value(int(is_due)):
                 write_checkpoint(folder, trainee, state)
                 saved = now
         advance(len(plan) - state.step)  # steps that early stopping saved
     load_best(folder, model, state.best_step)
     return Trained(
-        state.step, state.best_step, state.best_validation_log_loss, round(state.train_time_s, 3), state.n_tokens
+        state.step,
+        state.best_step,
+        state.best_validation_loss,
+        round(state.train_time_s, 3),
+        state.n_tokens,
+        state.stop_reason,
     )
 
 
@@ -184,8 +223,8 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
 def _take_step(
     objective: Objective, network: nn.Module, trainee: Trainee, examples: Indices, step: int, config: LoopConfig
-) -> tuple[dict[str, float], int]:
-    """Do one optimiser step, the step-th from 0; its metrics and tokens over all processes."""
+) -> tuple[float, dict[str, float], int]:
+    """Do one optimiser step, the step-th from 0; its loss, other metrics and tokens over all processes."""
     trainee.model.train()
     _seed_generators(step_seed(config.seed, step, current_processes().rank), trainee.model)
     loss, n_tokens = _accumulate_gradients(objective, network, trainee, examples, config)
@@ -200,7 +239,7 @@ def _take_step(
     rate = float(trainee.optimiser.param_groups[0]["lr"])
     trainee.optimiser.step()
     trainee.scheduler.step()
-    return {"train_log_loss": loss, "grad_norm": norm, "learning_rate": rate}, n_tokens
+    return loss, {"grad_norm": norm, "learning_rate": rate}, n_tokens
 
 
 def _seed_generators(seed: int, model: nn.Module) -> None:
@@ -235,17 +274,22 @@ def _accumulate_gradients(
     return processes.sum_value(loss), int(processes.sum_value(n_tokens))
 
 
-def _evaluate(objective: Objective, state: TrainingState, folder: Path, model: Any) -> dict[str, float]:
-    """Take log loss and accuracy of validation; save the weights if the log loss is the best so far."""
-    loss, accuracy = objective.validate()
+def _evaluate(
+    objective: Objective, state: TrainingState, folder: Path, model: Any, names: MetricNames
+) -> dict[str, float]:
+    """Validate; save the weights if the loss is the best so far."""
+    loss, share = objective.validate()
     if not math.isfinite(loss):
-        raise LurkerError(f"The validation log loss is {loss}.", "Lower the learning rate: `--set learning_rate=...`.")
-    if loss < state.best_validation_log_loss:
+        raise LurkerError(
+            f"The {names.validation.replace('_', ' ')} is {loss}.",
+            "Lower the learning rate: `--set learning_rate=...`.",
+        )
+    if loss < state.best_validation_loss:
         save_best(folder, model, state.step)
-        state.best_step, state.best_validation_log_loss, state.n_worse = state.step, loss, 0
+        state.best_step, state.best_validation_loss, state.n_worse = state.step, loss, 0
     else:
         state.n_worse += 1
-    return {"validation_log_loss": loss, "validation_accuracy": accuracy}
+    return {names.validation: loss, names.share: share}
 
 
 def _clip_gradients(network: nn.Module, max_norm: float) -> float:
@@ -303,32 +347,3 @@ def _tensorboard(folder: Path, step: int) -> Any:
             "has_tensorboard=true needs TensorBoard.", "Install it: `pip install -c constraints.txt tensorboard`."
         ) from error
     return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-
-
-def _trainee(objective: Objective, config: LoopConfig, n_steps: int) -> Trainee:
-    """The model with AdamW, which decays matrices but not gains and biases, and its learning rate schedule.
-
-    Source: Loshchilov & Hutter 2019, "Decoupled weight decay regularization".
-    """
-    model = objective.network.model
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [weight for weight in trained if weight.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [weight for weight in trained if weight.ndim < 2], "weight_decay": 0.0},
-    ]
-    if objective.auxiliary is not None:
-        weights, rate = [*objective.auxiliary.parameters()], objective.auxiliary_learning_rate
-        groups.append({"params": weights, "weight_decay": 0.0, "lr": rate})
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _relative_rate(step, n_steps, config))
-    return Trainee(model, optimiser, schedule, objective.auxiliary)
-
-
-def _relative_rate(step: int, n_steps: int, config: LoopConfig) -> float:
-    """Learning rate at a step, as a fraction of its peak: linear warm-up, then the config's schedule."""
-    n_warmup = math.ceil(config.warmup_fraction * n_steps)
-    if step < n_warmup:
-        return (step + 1) / n_warmup
-    if config.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_steps - n_warmup)))

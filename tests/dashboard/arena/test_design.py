@@ -9,38 +9,11 @@ import pytest
 
 from dashboard.arena import ballots
 from dashboard.arena.design import is_swapped, pool_of, propensities
-from dashboard.arena.filters import alarms, all_blocked, blocked_items
 from dashboard.arena.make import Source, make_arena
-from ingest.revisit.purge_pairs import pair_files
 from lurker.errors import CallError
-from lurker.schema import COMMENTS
-from lurker.votes.arenas import Arena, ArenaConfig, invite, rater_of, with_settings
-from lurker.votes.store import Choice, mark_rater, read_raters, read_votes
-from lurker.workspace import open_workspace
-from tests.dashboard.conftest import build_workspace
-
-
-@pytest.fixture
-def arena(tmp_path: Path) -> Arena:
-    workspace = open_workspace(build_workspace(tmp_path / "workspace"))
-    config = ArenaConfig(n_gold=4, n_qualifying=2, gold_share=0.15, repeat_share=0.2, max_votes_per_rater=40)
-    return make_arena(workspace, "tea", Source(pairs="matched"), config)
-
-
-def walk(arena: Arena, n: int = 80, choice: Choice | None = None) -> str:
-    """A rater who votes until the end: the longer response, or always the same."""
-    token = invite(arena, token="the-same-in-every-run")
-    rater, items = rater_of(token), arena.items()
-    pool, texts = pool_of(items), {row["item_id"]: row for row in items.to_dicts()}
-    mark_rater(arena.workspace, rater, "instructed")
-    for _ in range(n):
-        ballot = ballots.position(arena, pool, texts, token).ballot
-        if ballot is None:
-            break
-        known = "a" if texts[ballot.item_id]["chosen_id"] == ballot.a_id else "b"
-        assert ballots.cast(arena, rater, ballot, choice or known, 900)
-        assert not ballots.cast(arena, rater, ballot, "level", 900)
-    return token
+from lurker.votes.arenas import Arena, ArenaConfig, rater_of
+from lurker.votes.store import mark_rater, read_raters, read_votes
+from tests.dashboard.arena.conftest import walk
 
 
 def test_sides_are_balanced_and_repeats_swapped() -> None:
@@ -101,58 +74,17 @@ def test_an_undone_vote_comes_again(arena: Arena) -> None:
     items = arena.items()
     pool, texts = pool_of(items), {row["item_id"]: row for row in items.to_dicts()}
     before = ballots.position(arena, pool, texts, token)
-    assert before.undoable is not None
+    assert before.last is not None
     assert before.ballot is not None
+    assert ballots.may_take_back(arena, before)
     ballots.take_back(arena, before)
     after = ballots.position(arena, pool, texts, token)
     assert after.ballot is not None
-    assert after.ballot.item_id == before.undoable.item_id
-    assert after.ballot.a_id == before.undoable.a_id
-    assert after.ballot.vote_id != before.undoable.vote_id
+    assert after.ballot.item_id == before.last.item_id
+    assert after.ballot.a_id == before.last.a_id
+    assert after.ballot.vote_id != before.last.vote_id
     ballots.cast(arena, rater_of(token), after.ballot, "b", 900)
     assert ballots.position(arena, pool, texts, token).ballot == before.ballot
-
-
-def test_filters_act_on_what_the_tables_know_now(arena: Arena) -> None:
-    items = arena.items()
-    assert blocked_items(arena.workspace, items) == {}
-    assert arena.workspace.folder("votes", "tea") / "items.parquet" in pair_files(
-        arena.workspace
-    )  # a purge erases there
-    gone = items["chosen_id"][0]
-    comments = arena.workspace.scan(COMMENTS).head(1).collect()
-    row = comments.with_columns(comment_id=pl.lit(gone), is_deleted=pl.lit(True))
-    arena.workspace.replace_partition(COMMENTS, comments["subreddit"][0], [row])
-    erased = items.with_columns(prompt=pl.when(pl.int_range(pl.len()) == 1).then(pl.lit("")).otherwise("prompt"))
-    reasons = blocked_items(arena.workspace, erased)
-    assert {reason: len(ids) for reason, ids in reasons.items()} == {"a text was purged": 1, "deleted since": 1}
-    pool = pool_of(items, all_blocked(reasons))
-    assert len(pool.main) + len(pool.gold) + len(pool.qualify) == items.height - 2
-    assert alarms(reasons, items.height) == []
-    assert len(alarms({"deleted since": frozenset("abc")}, 4)) == 1
-
-
-def test_limits_per_address_hold(arena: Arena) -> None:
-    open_to_all = Arena(
-        **{
-            **{name: getattr(arena, name) for name in Arena.__slots__},
-            "config": with_settings(arena.config, raters="open", max_raters_per_address=2, max_votes_per_address=3),
-        }
-    )
-    tokens = [ballots.join(open_to_all, "somewhere") for _ in range(3)]
-    assert [token is not None for token in tokens] == [True, True, False]
-    assert ballots.join(arena, "somewhere") is None
-    items = arena.items()
-    pool, texts = pool_of(items), {row["item_id"]: row for row in items.to_dicts()}
-    rater = rater_of(str(tokens[0]))
-    mark_rater(arena.workspace, rater, "instructed")
-    for _ in range(3):
-        ballot = ballots.position(open_to_all, pool, texts, tokens[0], "somewhere").ballot
-        assert ballot is not None
-        known: Choice = "a" if texts[ballot.item_id]["chosen_id"] == ballot.a_id else "b"
-        ballots.cast(open_to_all, rater, ballot, known, 900, "somewhere")
-    assert ballots.position(open_to_all, pool, texts, tokens[0], "somewhere").stage == "limit"
-    assert ballots.position(open_to_all, pool, texts, tokens[0], "elsewhere").stage == "voting"
 
 
 def test_the_active_design_asks_about_disagreements(arena: Arena, tmp_path: Path) -> None:
@@ -166,23 +98,3 @@ def test_the_active_design_asks_about_disagreements(arena: Arena, tmp_path: Path
         make_arena(workspace, "two", Source(pairs="matched"), ArenaConfig())
     with pytest.raises(CallError, match="active"):
         make_arena(workspace, "three", Source(pairs="matched"), config)
-
-
-def test_responses_and_onboarding_make_items(arena: Arena, tmp_path: Path) -> None:
-    responses, onboarding = tmp_path / "responses.jsonl", tmp_path / "onboarding.jsonl"
-    responses.write_text(
-        "\n".join(f'{{"prompt": "p{p}", "response": "r{p}{s}", "source": "{s}"}}' for p in range(3) for s in "xyz")
-    )
-    onboarding.write_text(
-        '{"role": "qualify", "prompt": "p", "better": "good", "worse": "bad", "reason": "kinder"}\n'
-        '{"role": "example", "prompt": "q", "better": "good", "worse": "bad", "reason": "shorter"}\n'
-    )
-    source = Source(responses=responses, onboarding=onboarding)
-    made = make_arena(arena.workspace, "sources", source, ArenaConfig())
-    items = made.items()
-    assert items["role"].value_counts().sort("role").rows() == [("main", 9), ("qualify", 1)]
-    assert made.examples[0].reason == "shorter"
-    main = items.filter(pl.col("role") == "main")
-    assert main["reference"].is_null().all()
-    assert (main["chosen_id"] < main["rejected_id"]).all()
-    assert items.filter(pl.col("role") == "qualify")["chosen"].to_list() == ["good"]

@@ -1,18 +1,23 @@
 """The mistake model recovers simulated raters within its intervals, and its claim about the majority follows them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
+import pytest
 
 from features.votes.alpha import alpha_interval
 from features.votes.mistakes import fit_mistakes, predict_held_out, vote_confidence
 from features.votes.raters import rater_figures, suspicious
-from lurker.votes.simulated import RATERS, choose, simulated_raters
+from lurker.votes.simulated import RATERS, SimulatedRater, choose, simulated_raters
 
 
-def simulate(n_items: int, n_raters: int, per_item: int, seed: int) -> tuple[pl.DataFrame, np.ndarray]:
+def simulate(
+    n_items: int, n_raters: int, per_item: int, seed: int, raters: Sequence[SimulatedRater] | None = None
+) -> tuple[pl.DataFrame, np.ndarray]:
     """Votes of simulated raters on items whose difference of quality is N(0, 1), and the differences."""
     rng = np.random.default_rng(seed)
-    raters = simulated_raters(n_raters)
+    raters = raters or simulated_raters(n_raters)
     quality = rng.normal(0, 1, n_items)
     rows = []
     for item in range(n_items):
@@ -69,6 +74,16 @@ def test_it_beats_the_majority_where_raters_differ_and_says_so() -> None:
     assert noise is not None
     assert noise["gain_accuracy"]["low"] <= 0
     assert predict_held_out(votes.unique("item_id")) is None
+
+
+@pytest.mark.parametrize("kind", ["careless", "side-biased", "contrarian"])
+def test_it_beats_the_majority_with_each_kind_of_bad_rater(kind: str) -> None:
+    bad = next(one for one in RATERS if one.kind == kind)
+    votes, _ = simulate(250, 12, 6, seed=3, raters=[RATERS[0]] * 7 + [bad] * 5)
+    found = predict_held_out(votes)
+    assert found is not None
+    assert found["gain_log_loss"]["low"] > 0
+    assert "better than the majority" in found["sentence"]
 
 
 def test_alpha_is_that_of_the_published_example() -> None:

@@ -1,17 +1,22 @@
 """An arena from serving to pairs: simulated raters vote and are judged; held-out raters stay out of training."""
 
+import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import features
 from dashboard.arena.make import Source, make_arena
 from dashboard.arena.simulate import simulate_raters
+from features.votes.judges import machine_judges, run_judge
+from lurker.cli import run
 from lurker.errors import CallError
+from lurker.files import write_json, write_parquet
 from lurker.pair_sets import read_pairs
-from lurker.schema import TRUTH
-from lurker.votes.arenas import ArenaConfig
+from lurker.schema import PREDICTIONS, TRUTH, check
+from lurker.votes.arenas import ArenaConfig, open_arena
 from lurker.votes.store import read_raters, read_votes, undo_vote
 from lurker.workspace import Workspace, open_workspace
 
@@ -50,6 +55,33 @@ def test_results_judge_raters_and_compare_judges(voted: Workspace) -> None:
     assert "Krippendorff's alpha" in report["summary"]
     shown = str(features.arena_results(voted, "tea"))
     assert "undone by the rater" in shown
+    assert sum(row["votes"] for row in report["timeline"]) == 479
+    groups = {row["judge"]: row for row in report["rater_groups"]}
+    assert {"another rater", "reddit", "length"} <= set(groups)
+    assert groups["reddit"]["in_group_raters"] + groups["reddit"]["held_out_raters"] == 12
+    assert "held-out raters" in shown
+
+
+def test_a_run_is_judged_whichever_way_a_pair_was_swapped(voted: Workspace) -> None:
+    """A run that always prefers the longer response agrees with the judge length, tested on pairs or on votes."""
+    pairs = {
+        "naive": read_pairs(voted, "naive"),
+        "swapped": features.votes_to_pairs(voted, "swapped", arena="tea").frame,
+    }
+    arena = open_arena(voted, "tea")
+    length = machine_judges(arena, arena.items())["length"].filter(pl.col("verdict") != 0.5)
+    for name, frame in pairs.items():
+        test = frame.filter(pl.col("split") == "test")
+        margin = (pl.col("chosen_chars") - pl.col("rejected_chars")).cast(pl.Float64)
+        rows = test.select("pair_id", "chosen_id", margin=margin, is_correct=margin.sign() / 2 + 0.5)
+        folder = voted.folder("runs", f"longer-{name}")
+        write_parquet(check(rows, PREDICTIONS), folder / "predictions" / f"{name}-test.parquet")
+        write_json({}, folder / "result.json")
+    judges = machine_judges(arena, arena.items())
+    for name in pairs:
+        both = judges[run_judge(f"longer-{name}")].join(length, on="item_id")
+        assert both.height > 5
+        assert (both["verdict"] == both["verdict_right"]).all()
 
 
 def test_votes_become_pairs_and_held_out_raters_are_apart(voted: Workspace) -> None:
@@ -78,3 +110,14 @@ def test_votes_become_pairs_and_held_out_raters_are_apart(voted: Workspace) -> N
     assert again.frame.equals(pairs)
     with pytest.raises(CallError, match="votes of an arena"):
         features.audit(again)
+
+
+def test_a_forgotten_rater_is_in_no_figure(voted: Workspace) -> None:
+    features.arena_results(voted, "tea")
+    rater = read_raters(voted, "tea")["rater"][0]
+    assert run(["--workspace", str(voted.root), "arena", "raters", "tea", "--forget", rater[:10], "--json"]) == 0
+    assert not (voted.folder("votes", "tea") / "results.json").exists()
+    report = features.arena_results(voted, "tea").report
+    assert rater not in json.dumps(report)
+    assert len(report["raters"]) == 11
+    assert run(["--workspace", str(voted.root), "arena", "raters", "tea", "--forget", ""]) != 0

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from lurker.engine import Engine, Resources, map_in_order, run_tasks, running
+from lurker.engine import Engine, Resources, map_in_order, run_tasks, running, write_behind
 from lurker.errors import CallError
 
 ENGINES: tuple[Engine, ...] = ("local", "ray")
@@ -88,3 +88,27 @@ def test_a_stream_keeps_its_order_and_raises_the_first_error(engine: Engine) -> 
     assert list(map_in_order(add, tasks, engine=engine, shared={"y": 100})) == [*range(100, 120)]
     with pytest.raises(CallError, match="no -1"):
         list(map_in_order(refuse, [{"x": 1}, {"x": -1}], engine=engine))
+
+
+def test_items_are_written_in_order_and_the_first_error_stops_both_sides() -> None:
+    written: list[int] = []
+    write_behind(written.append, iter(range(50)))
+    assert written == [*range(50)]
+
+    made: list[int] = []
+
+    def make() -> Iterator[int]:
+        for number in range(50):
+            made.append(number)
+            yield number
+
+    def fail_at_three(number: int) -> None:
+        if number == 3:
+            raise OSError("disk full")
+        written.append(number)
+
+    written.clear()
+    with pytest.raises(OSError, match="disk full"):
+        write_behind(fail_at_three, make())
+    assert written[:3] == [0, 1, 2]
+    assert len(made) < 50

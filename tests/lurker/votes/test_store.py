@@ -17,7 +17,9 @@ from lurker.votes.store import (
     add_rater,
     append_remark,
     append_vote,
+    erase_remarks,
     find_rater,
+    forget_rater,
     mark_rater,
     read_raters,
     read_remarks,
@@ -112,6 +114,61 @@ def test_fifty_writers_interleave_without_loss(workspace: Workspace) -> None:
     frame = read_votes(workspace, "tea")
     assert frame.height == 200
     assert frame["rater"].value_counts()["count"].unique().to_list() == [4]
+
+
+def test_several_processes_interleave_without_loss(workspace: Workspace) -> None:
+    root = Path(__file__).parents[3]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER.replace("1_000", "60"), str(workspace.root), f"r{number}"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(root)},
+        )
+        for number in range(4)
+    ]
+    for writer in writers:
+        printed, _ = writer.communicate()
+        assert writer.returncode == 0
+        assert len(printed.split()) == 60
+    by_rater = read_votes(workspace, "tea")["rater"].value_counts()
+    assert sorted(by_rater.rows()) == [(f"r{number}", 60) for number in range(4)]
+
+
+def test_a_forgotten_rater_leaves_nothing_in_the_file(workspace: Workspace) -> None:
+    for rater in ("r1", "r2"):
+        add_rater(workspace, Rater(rater, "tea", f"name of {rater}", False, None, 5))
+        append_vote(workspace, vote(f"v-{rater}", rater=rater, address=f"address-{rater}"))
+        append_remark(workspace, f"m-{rater}", "tea", rater, "i1", f"remark of {rater}")
+        mark_rater(workspace, rater, "consented")
+    undo_vote(workspace, "v-r1")
+    erased = forget_rater(workspace, "r1")
+    assert erased == {"undos": 1, "votes": 1, "remarks": 1, "rater_events": 1, "raters": 1}
+    assert find_rater(workspace, "tea", "r1") is None
+    assert read_votes(workspace, "tea")["rater"].to_list() == ["r2"]
+    assert read_remarks(workspace, "tea")["text"].to_list() == ["remark of r2"]
+    written = b"".join(path.read_bytes() for path in (workspace.root / "votes").iterdir())
+    assert b"name of r2" in written
+    assert not any(trace in written for trace in (b"name of r1", b"remark of r1", b"address-r1"))
+    assert forget_rater(workspace, "r1")["votes"] == 0
+
+
+def test_remarks_on_erased_texts_are_erased(workspace: Workspace) -> None:
+    assert erase_remarks(workspace, "tea", ["i1"]) == 0  # there is no store yet
+    append_remark(workspace, "m1", "tea", "r1", "i1", "it quotes the text")
+    append_remark(workspace, "m2", "tea", "r1", "i2", "fine")
+    assert erase_remarks(workspace, "tea", ["i1"]) == 1
+    assert erase_remarks(workspace, "tea", ["i1"]) == 0
+    assert read_remarks(workspace, "tea")["text"].to_list() == ["", "fine"]
+
+
+def test_a_store_that_was_replaced_is_opened_again(workspace: Workspace) -> None:
+    append_vote(workspace, vote("v1"))
+    for path in (workspace.root / "votes").iterdir():
+        path.unlink()
+    assert read_votes(workspace, "tea").is_empty()
+    assert append_vote(workspace, vote("v2"))
+    assert read_votes(workspace, "tea")["vote_id"].to_list() == ["v2"]
 
 
 def test_a_damaged_store_is_an_error_with_its_name(workspace: Workspace) -> None:

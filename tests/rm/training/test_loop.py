@@ -26,9 +26,9 @@ from rm.pairs.tokenised import tokenise
 from rm.pairs.tokens import Indices, train_tokenizer
 from rm.runs.train_run import train_run
 from rm.training import loop
-from rm.training.checkpoint import append_metric
+from rm.training.checkpoint import TrainingState, append_metric
 from rm.training.config import TrainConfig
-from rm.training.loop import step_seed, train
+from rm.training.loop import MetricNames, step_seed, train
 from rm.training.reward_step import train_rewards
 from rm.training.run_folder import RunConfig
 from tests.rm.conftest import build_and_tokenise
@@ -78,7 +78,7 @@ def test_the_loop_trains_and_resumes_an_objective_without_pairs(
         (tmp_path / name).mkdir()
     trained = train(LogisticRegression(), config, tmp_path / "uninterrupted")
     assert (trained.n_steps, trained.n_tokens) == (30, 150)
-    assert trained.best_validation_log_loss < 0.5
+    assert trained.best_validation_loss < 0.5
 
     def stop_at_17(folder: Path, metric: dict[str, float]) -> None:
         if metric["step"] == 17:
@@ -91,6 +91,26 @@ def test_the_loop_trains_and_resumes_an_objective_without_pairs(
     assert train(LogisticRegression(), config, tmp_path / "resumed").n_tokens == 150
     metrics = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("uninterrupted", "resumed")]
     assert metrics[0] == metrics[1] and metrics[0].count(b"validation_log_loss") == 10
+
+
+def test_the_start_may_win_and_a_reason_may_end_training(tmp_path: Path) -> None:
+    config = replace(TrainConfig(learning_rate=0.3, epochs=5).loop, min_steps=0, patience=100, learning_rate=1e-3)
+    objective = LogisticRegression()
+    objective.labels[30:] = 1 - objective.labels[30:]  # validation prefers the opposite, so the start is best
+
+    def stop(state: TrainingState) -> str | None:
+        return "that is enough" if state.step == 8 else None
+
+    names = MetricNames(train="train_loss", validation="validation_loss", share="win_rate")
+    figures = {"step_figures": lambda: {"kl": 0.5}, "is_start_evaluated": True}
+    trained = train(objective, config, tmp_path, stop, names=names, **figures)  # type: ignore[arg-type]
+    assert (trained.n_steps, trained.best_step, trained.stop_reason) == (8, 0, "that is enough")
+    assert all(not weight.any() for weight in objective.network.model.parameters())
+    rows = [orjson.loads(line) for line in (tmp_path / "metrics.jsonl").read_bytes().splitlines()]
+    assert [row["step"] for row in rows] == [*range(1, 9)] and rows[0]["kl"] == 0.5
+    assert {"train_loss", "validation_loss", "win_rate"} <= rows[2].keys()
+    again = train(LogisticRegression(), config, tmp_path, stop, names=names, **figures)  # type: ignore[arg-type]
+    assert (again.n_steps, again.stop_reason) == (8, "that is enough")  # the checkpoint remembers
 
 
 def test_an_objective_without_examples_is_rejected(tmp_path: Path) -> None:
@@ -116,7 +136,7 @@ def test_training_stops_early_and_keeps_the_best_weights(
     trained = train_rewards(scorer, pairs["train"], pairs["validation"], config, tmp_path)
     assert trained.best_step < trained.n_steps < sum(done)  # the bar is completed
     losses = np.logaddexp(0, -model_margins(scorer, pairs["validation"], TOKENS_PER_BATCH))
-    assert losses.mean() == pytest.approx(trained.best_validation_log_loss, abs=1e-6)
+    assert losses.mean() == pytest.approx(trained.best_validation_loss, abs=1e-6)
 
 
 def test_the_error_for_an_infinite_loss_names_its_step(planted: Callable[..., pl.DataFrame], tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_training_learns_a_planted_taste(planted: Callable[..., pl.DataFrame], t
     trained = train_rewards(scorer, pairs["train"], pairs["validation"], config, tmp_path)
     margins = model_margins(scorer, pairs["test"], TOKENS_PER_BATCH)
     assert is_correct(margins).mean() > 0.8
-    assert trained.best_validation_log_loss < 0.5
+    assert trained.best_validation_loss < 0.5
     assert trained.best_step <= trained.n_steps
 
 
