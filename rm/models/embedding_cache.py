@@ -52,6 +52,14 @@ def shards(sequences: Sequences) -> list[Indices]:
     return [part for part in np.split(ordered, np.flatnonzero(np.diff(number)) + 1) if part.size]
 
 
+def shard_name(keys: Keys) -> str:
+    """What a shard is called, by its keys.
+
+    In the order of names, processes whose sets share texts start at different places, and skip what others have done.
+    """
+    return hashlib.blake2b(keys.tobytes(), digest_size=8).hexdigest()
+
+
 @contextmanager
 def alone_with(folder: Path, keys: Keys, *, waits: bool) -> Iterator[None]:
     """Within, no other process computes the sequences of these keys; a folder that cannot be written needs no lock.
@@ -59,13 +67,14 @@ def alone_with(folder: Path, keys: Keys, *, waits: bool) -> Iterator[None]:
     Raises:
         BusyError: another process does, and `waits` is False.
     """
-    name = hashlib.blake2b(keys.tobytes(), digest_size=8).hexdigest()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         yield
         return
-    with locked(folder / f".{name}.lock", waits=waits, busy=BusyError("Another process computes these texts.")):
+    with locked(
+        folder / f".{shard_name(keys)}.lock", waits=waits, busy=BusyError("Another process computes these texts.")
+    ):
         yield
 
 

@@ -16,7 +16,16 @@ from torch import Tensor, nn
 
 from lurker.pairwise import EMBEDDING_PENALTIES, fit_chosen
 from lurker.progress import advance, progress
-from rm.models.embedding_cache import BusyError, Keys, add_vectors, alone_with, find_vectors, sequence_keys, shards
+from rm.models.embedding_cache import (
+    BusyError,
+    Keys,
+    add_vectors,
+    alone_with,
+    find_vectors,
+    sequence_keys,
+    shard_name,
+    shards,
+)
 from rm.models.frozen_pass import Outputs, Wanted, collect, frozen_batches
 from rm.models.ladder import reward_head
 from rm.models.layer_cache import weights_digest
@@ -169,7 +178,8 @@ def _features(
     known, vectors = find_vectors(folder, keys)
     advance(float(sequences.n_tokens[known].sum()))
     device = next(scorer.model.parameters()).device
-    waiting = [shard for shard in shards(sequences) if not known[shard].all()]
+    waiting = sorted(shards(sequences), key=lambda shard: shard_name(keys[shard]))
+    waiting = [shard for shard in waiting if not known[shard].all()]
     for waits in (False, True):  # first what no other process computes at the moment, then what others did
         busy = []
         for shard in waiting:
