@@ -169,7 +169,7 @@ def test_two_processes_share_a_pass_and_an_interrupted_one_goes_on(
     release.set()
     _, (together,) = embed_for_head(scorer, [pairs], 8192, tmp_path / "shared")
     thread.join(30)
-    assert computed == [len(shard) for shard in others]  # nothing twice, and not what the other computed
+    assert sorted(computed) == sorted(len(shard) for shard in others)  # nothing twice, and not what the other computed
     torch.testing.assert_close(together.sequences.features, alone.sequences.features)  # type: ignore[attr-defined]
 
 
