@@ -149,7 +149,7 @@ def in_order(cells: Sequence[C]) -> list[C]:
         scouts.setdefault(kind_of(cell.config), cell)
     first = list(scouts.values()) if len(scouts) < len(by_cost) else []
     named = {cell.run_id for cell in first}
-    return [*reversed(first), *(cell for cell in reversed(by_cost) if cell.run_id not in named)]
+    return [*first, *(cell for cell in reversed(by_cost) if cell.run_id not in named)]
 
 
 def nominal_parameters(spec: str) -> float:
