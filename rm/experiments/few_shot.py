@@ -135,9 +135,9 @@ def run_few_shot(experiment: Experiment, config: FewShotConfig) -> FewShot:
     """Teach the others' model, tune every start, test all; write the tables and findings, then the manifest."""
     workspace = experiment.workspace
     data = read_data(workspace, config)
+    starts = read_starts(workspace, config, data)
     same = {name: getattr(config, name) for name in ("pairs", "model", "target", "subreddits", "settings")}
     require_same_experiment(experiment, "few-shot", test_pairs=data.test_pairs, **same)
-    starts = read_starts(workspace, config, data)
     sources, failures = teach_others(experiment, config, data) if not config.starts else ([], ())
     tuned = tuned_arms(experiment, config, data, starts, sources)
     finished, more = train_cells(experiment, [arm.cell for arm in tuned])

@@ -15,10 +15,22 @@ import numpy as np
 from scipy.optimize import nnls
 
 from lurker.progress import reported_share
-from rm.experiments.cell_work import AFFINE, FROZEN, READING, REST, TRAINING, VALIDATING, CellWork
+from rm.experiments.cell_work import (
+    AFFINE,
+    BASELINES,
+    FROZEN,
+    READING,
+    REST,
+    TESTING,
+    TRAINING,
+    VALIDATING,
+    CellWork,
+)
 
 ASK_AGAIN_S = 1.0
 """How long an answer is kept: a bar asks several times a second."""
+IN_ORDER = (FROZEN, TRAINING, TESTING, BASELINES)
+"""Parts that bars report, in the order of a cell; validation and tests on the way are within training's bar."""
 BACKWARD = 3.0
 """Cost of a pair in a training step over that of a pair that is only read: gradients take twice a forward pass."""
 MIN_SHARE_LEFT = 0.05
@@ -127,9 +139,26 @@ class CellTimes:
         left = []
         for index, work in enumerate(self.works):
             whole = rates.seconds(work)
-            after = whole - running[index] if index in running else whole
+            after = self._after_bar(index, rates) if index in running else None
+            if after is None:
+                after = whole - running.get(index, 0.0)
             left.append(0.0 if index in self.seconds else max(after, MIN_SHARE_LEFT * whole))
         return left
+
+    def _after_bar(self, index: int, rates: "_Rates") -> float | None:
+        """Seconds that a running cell still needs: what its bar says, and the parts that follow; None without a bar.
+
+        The bar knows what no plan does: that other cells have read some of the texts, or that steps have become faster.
+        """
+        if (told := reported_share(self.reports[index])) is None:
+            return None
+        name, share, seconds = told
+        part, amounts = FROZEN if name in READING else name, self.works[index].amounts
+        if part not in IN_ORDER:
+            return None
+        following = {one: amounts[one] for one in IN_ORDER[IN_ORDER.index(part) + 1 :] if one in amounts}
+        kind, size = self.works[index].kind, self.works[index].size
+        return seconds * (1 - share) / share + rates.seconds(CellWork(kind, size, following))
 
     def _reported(self, index: int) -> _Seen | None:
         """What a running cell says of the part it is in."""
