@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 
 import rm.experiments.remaining
-from rm.experiments.cell_work import BASELINES, REST, CellWork, cell_work, in_order
+from rm.experiments.cell_work import (
+    BASELINES,
+    POINTS,
+    REST,
+    TRAINING,
+    VALIDATING,
+    CellWork,
+    cell_work,
+    in_order,
+)
 from rm.experiments.cells import Cell
-from rm.experiments.remaining import CellTime, CellTimes
+from rm.experiments.remaining import IN_ORDER, CellTime, CellTimes
 from rm.training.run_folder import RunConfig
 from rm.training.trainable import train_config
 
@@ -60,11 +69,13 @@ def schedule(seconds: list[float], n_slots: int) -> Schedule:
 
 
 def report(parts: dict[str, float], elapsed: float) -> str:
-    """What a cell that has run for some seconds writes into its file."""
-    for part, seconds in parts.items():
-        if elapsed < seconds and part != REST:
+    """What a cell that has run for some seconds writes into its file: the bar of training covers three parts."""
+    elapsed -= parts[REST]
+    training = sum(parts.get(part, 0.0) for part in (TRAINING, VALIDATING, POINTS))
+    for bar, seconds in [(bar, training if bar == TRAINING else parts.get(bar, 0.0)) for bar in IN_ORDER]:
+        if 0 <= elapsed < seconds:
             share = elapsed / seconds
-            return f"{part}: {share:.0%} of 100 steps, {seconds - elapsed:,.0f} s left"
+            return f"{bar}: {share:.0%} of 100 steps, {seconds - elapsed:,.0f} s left"
         elapsed -= seconds
     return "starting"
 
