@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lurker.arguments import as_list
 from lurker.errors import CallError, LurkerError, nearest
@@ -20,24 +20,25 @@ CELLS = ("manifest.json", "cells.json")
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Runs that were deleted, or would be."""
+    """Runs, or policies, that were deleted, or would be."""
 
     rows: tuple[dict[str, Any], ...]
-    """run, bytes and users: the runs and experiments that are built on it"""
+    """run (or policy), bytes and users: what is built on it"""
     is_dry: bool
     """whether nothing was deleted"""
+    kind: Literal["run", "policy"] = "run"
 
     def table(self) -> ResultTable:
         """One row per run."""
         shown = [
-            {"run": row["run"], "MB": row["bytes"] / 1e6, "used by": ", ".join(row["users"]) or "–"}
+            {self.kind: row[self.kind], "MB": row["bytes"] / 1e6, "used by": ", ".join(row["users"]) or "–"}
             for row in self.rows
         ]
         return ResultTable("Would be deleted" if self.is_dry else "Deleted", shown)
 
     def report(self) -> dict[str, Any]:
         """The JSON object that the command prints."""
-        return {"is_dry_run": self.is_dry, "runs": list(self.rows)}
+        return {"is_dry_run": self.is_dry, "runs" if self.kind == "run" else "policies": list(self.rows)}
 
 
 def delete_runs(
