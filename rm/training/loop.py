@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lurker.errors import CallError, LurkerError
-from lurker.progress import progress
+from lurker.progress import progress, timed
 from rm.pairs.tokens import Indices
 from rm.training.checkpoint import (
     Trainee,
@@ -174,13 +174,15 @@ def train(
             state.n_tokens += n_tokens
             metrics = {names.train: loss, **metrics, **(step_figures() if step_figures is not None else {})}
             if step.is_evaluated:
-                metrics |= _evaluate(objective, state, folder, model, names) | {"planned_steps": len(plan)}
+                with timed("Validating"):
+                    metrics |= _evaluate(objective, state, folder, model, names) | {"planned_steps": len(plan)}
             log(state.step, metrics)
             advance(1)
             now = time.monotonic()
             state.train_time_s = earlier_s + now - started
             if after_step is not None:  # before the checkpoint, so that no step before one is left out
-                state.stop_reason = after_step(state) or ""
+                with timed("Testing on the way"):
+                    state.stop_reason = after_step(state) or ""
                 started += time.monotonic() - now
             is_due = step.is_evaluated or now - saved >= config.checkpoint_interval_s or bool(state.stop_reason)
             if processes.max_value(int(is_due)):
