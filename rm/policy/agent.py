@@ -43,7 +43,8 @@ from rm.runs.run_facts import environment
 from rm.training.checkpoint import TrainingState, delete_checkpoint
 from rm.training.distributed import current_processes, join_processes
 from rm.training.identity import model_digest, n_posts_read, write_seen
-from rm.training.loop import MetricNames, Trained, train
+from rm.training.loop import Trained, train
+from rm.training.objective import MetricNames
 from rm.training.run_folder import RUN_PREFIX, model_of_run
 from rm.training.trainable import make_trainable, merge_adapters
 
