@@ -9,6 +9,7 @@ PAGES = [
     st.Page("views/scaling.py", title="Scaling", url_path="scaling"),
     st.Page("views/compare.py", title="Compare", url_path="compare"),
     st.Page("views/runs.py", title="Runs", url_path="runs"),
+    st.Page("views/policy.py", title="Policy", url_path="policy"),
     st.Page("views/read.py", title="Read", url_path="read"),
     st.Page("views/arena.py", title="Arena", url_path="arena"),
     st.Page("views/score.py", title="Score", url_path="score"),

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rm.api import search as search
     from rm.api import train as train
     from rm.api import transfer as transfer
+    from rm.policy.agent_api import Agents as Agents
+    from rm.policy.agent_api import train_agent as train_agent
     from rm.policy.api import Policy as Policy
     from rm.policy.api import load_policy as load_policy
     from rm.policy.api import sample as sample
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from rm.runs.run import Run as Run
 
 __all__ = [
+    "Agents",
     "Policy",
     "Run",
     "average",
@@ -48,6 +51,7 @@ __all__ = [
     "scaling",
     "search",
     "train",
+    "train_agent",
     "train_writer",
     "transfer",
 ]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lurker import decimals
 from lurker.files import write_json
 from lurker.pair_sets import PairSet, read_manifest, read_pairs
 from lurker.schema import COMMENTS, POSTS
@@ -38,7 +39,7 @@ class NaturalConfig:
     """When a comparison says something."""
 
     max_half_width: float = 0.03
-    """Half-width of the interval of a difference above which it is called underpowered, share of pairs."""
+    """Half-width of an interval around 0 above which a comparison is called underpowered, share of pairs."""
 
 
 def natural_experiments(
@@ -135,12 +136,12 @@ def _contrast(
     difference = first.value - second.value
     half = float(np.hypot(first.high - first.value, second.high - second.value))  # other posts, so independent
     low, high = difference - half, difference + half
-    interval = f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
-    if half > config.max_half_width:
-        said = f"underpowered: {interval} is wider than ±{config.max_half_width:g}"
-    elif low <= 0 <= high:
-        said = f"no difference found: {interval}"
-    else:
+    interval = decimals.difference(difference, low, high)
+    if not low <= 0 <= high:
         said = f"they differ: {interval}"
+    elif half > config.max_half_width:
+        said = f"underpowered: {interval} is wider than ±{config.max_half_width:g}"
+    else:
+        said = f"no difference found: {interval}"
     sentence = f"How often the earlier response wins, {label} less {other}: {said}."
     return named | {"difference": difference, "low": low, "high": high, "sentence": sentence}

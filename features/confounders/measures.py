@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from features.confounders.context import AUTHOR_RECORD, POST_CONTEXT
 from features.hashing import hash_ids
-from features.text.formatting import FORMATTING_COUNTS, formatting_counts
+from lurker.formatting import FORMATTING_COUNTS, formatting_counts
 
 Group = Literal["time", "order", "length", "form", "calendar", "author", "joint"]
 CONFOUNDERS: dict[str, tuple[str, ...]] = {

@@ -28,7 +28,7 @@ from features.pairing.label_noise import VoteModel, add_label_confidence
 from features.pairing.mirror import Mirror, mirror_limits, sign, thin_to_limits
 from features.pairing.neighbours import candidates, pair_rules, sort_by_neighbour_order
 from features.recipes.recipe import Recipe
-from features.text.formatting import FORMATTING_COUNTS
+from lurker.formatting import FORMATTING_COUNTS
 
 RESPONSE_COLUMNS = ("comment_id", "post_id", "subreddit", "split", "score", "delay_s", "n_chars", "text_hash")
 """Columns of a response that every recipe uses."""

@@ -25,7 +25,7 @@ from features.recipes.presets import adjusted, balanced
 from features.recipes.recipe import Recipe
 from features.responses.exclusions import Exclusions
 from features.responses.rules import response_rules, select_responses
-from features.text.formatting import FORMATTING_COUNTS
+from lurker.formatting import FORMATTING_COUNTS
 from lurker.threads import single_threaded
 
 COLUMNS = (

@@ -14,10 +14,10 @@ from features.confounders.context import add_thread_context, author_records
 from features.confounders.measures import CONFOUNDERS
 from features.databases import connect
 from features.text.clean import is_link_only, response_text, says_it_is_a_bot
-from features.text.formatting import formatting_counts
 from lurker.digest import FrameDigest
 from lurker.engine import map_in_order, write_behind
 from lurker.files import sql_string
+from lurker.formatting import formatting_counts
 from lurker.progress import advance
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS
 from lurker.workspace import Workspace
@@ -43,7 +43,7 @@ class MeasuredComments:
     - post_*: of its post, null if the post was not ingested
     - is_twice: the same id was seen later in another subreddit
     - delay_s: seconds from post to comment; log_delay: log(1 + delay_s)
-    - n_chars, n_words, text_hash, the counts of `features.text.formatting`, and log_chars = log(n_chars), of the
+    - n_chars, n_words, text_hash, the counts of `lurker.formatting`, and log_chars = log(n_chars), of the
       cleaned text; null for replies, whose text is not read
     - the columns of `add_thread_context`
     - the author's record: author_* within these subreddits, own_* within the comment's subreddit

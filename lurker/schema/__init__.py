@@ -14,8 +14,9 @@ from lurker.schema.columns import (
     column_faults,
     with_newer_columns,
 )
+from lurker.schema.drift import BEST_OF_N, DRIFT
 from lurker.schema.pairs import PAIRS
-from lurker.schema.policies import SAMPLES
+from lurker.schema.policies import CURVE, SAMPLES
 from lurker.schema.reddit import COMMENTS, OBSERVATIONS, POSTS, TASTES, TRUTH, WORKSPACE_TABLES
 from lurker.schema.results import (
     CEILING,
@@ -33,8 +34,11 @@ from lurker.schema.results import (
 from lurker.schema.votes import ITEMS, RATERS, REMARKS, VOTES
 
 __all__ = [
+    "BEST_OF_N",
     "CEILING",
     "COMMENTS",
+    "CURVE",
+    "DRIFT",
     "EVALUATIONS",
     "FEW_SHOT",
     "FEW_SHOT_DIFFERENCES",

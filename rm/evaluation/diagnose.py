@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lurker.decimals import accuracy_text
 from lurker.files import read_json, write_json
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.report import Displayed, ResultTable
@@ -20,7 +21,7 @@ from rm.evaluation.score import score_texts, text_scorer
 from rm.evaluation.trained_run import load_trained
 from rm.pairs.tokenised import both_sides, with_delays
 from rm.pairs.tokens import Indices
-from rm.training.identity import ancestor_posts, require_unseen
+from rm.training.identity import unseen_by_ancestors
 from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import finished_run, read_run_pairs, run_config
 
@@ -95,7 +96,7 @@ def diagnose_run(workspace: Workspace, run_id: str, pairs: str, split: str) -> D
     config = run_config(read_json(folder / "config.json"))
     frame = split_of(read_pairs(workspace, pairs), pairs, split)
     require_disjoint(read_run_pairs(workspace, config).training, frame, pairs)
-    require_unseen(ancestor_posts(folder / "model", config.model), config.model, frame, pairs)
+    frame = unseen_by_ancestors(folder / "model", config.model, frame, pairs)
     run = load_trained(workspace, run_id)
     tokenised = tokenise_for_model(frame, run.reward_model.tokenizer, config.train)
     scorer = run.reward_model.scorer(config.train.max_tokens)
@@ -252,5 +253,5 @@ def correlations(responses: pl.DataFrame) -> dict[str, float]:
 
 def _with_interval(row: dict[str, Any]) -> dict[str, Any]:
     """The row as people read it: accuracy and its interval as one text, last."""
-    interval = f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]"
+    interval = accuracy_text(row)
     return {name: value for name, value in row.items() if not name.startswith("accuracy")} | {"accuracy": interval}

@@ -8,9 +8,19 @@ import numpy as np
 import polars as pl
 
 from lurker.arguments import as_names
+from lurker.decimals import decimal
 from lurker.errors import CallError, LurkerError
 from lurker.files import write_json, write_parquet
-from lurker.pair_sets import SPLITS, PairSet, pair_set_name, read_pair_set, require_pair_set, split_of
+from lurker.pair_sets import (
+    EXTERNAL,
+    JUDGED_BY_PEOPLE,
+    SPLITS,
+    PairSet,
+    pair_set_name,
+    read_pair_set,
+    require_pair_set,
+    split_of,
+)
 from lurker.progress import progress
 from lurker.report import ResultTable
 from lurker.schema import CEILING, check
@@ -87,9 +97,9 @@ class CeilingResult(ExperimentResult):
         if row["high"] is None:
             return f"Text ceiling: cannot tell {on}."
         if row["low"] is None or self.best_accuracy is None:
-            return f"Text ceiling at most {_shown(row['high'])} {on}; no model of texts was evaluated on them."
-        low, high = _shown(row["low"]), _shown(row["high"])
-        return f"Text ceiling between {low} and {high} {on}; best model {_shown(self.best_accuracy)}."
+            return f"Text ceiling at most {decimal(row['high'])} {on}; no model of texts was evaluated on them."
+        low, high = decimal(row["low"]), decimal(row["high"])
+        return f"Text ceiling between {low} and {high} {on}; best model {decimal(self.best_accuracy)}."
 
     def table(self) -> ResultTable:
         """Value, interval and pairs of each estimator; what it assumes is in `tables()`."""
@@ -258,6 +268,9 @@ def vote_rows(judged: Judged) -> list[Ceiling]:
     if recipe.get("require_agreeing_looks"):
         reason = "these pairs were chosen because two looks agree; judge a set without require_agreeing_looks"
         twice = [replace(one, value=None, low=None, high=None, reason=reason) for one in twice]
+    elif recipe["name"] in JUDGED_BY_PEOPLE:
+        reason = "it does not apply: people judged these pairs, and it is of Reddit's scores, seen twice"
+        twice = [replace(one, reason=reason) for one in twice]
     elif looks.pairs.is_empty():
         reason = "these scores were seen once; see them again with `lurker ingest refresh`, then build the pairs again"
         twice = [replace(one, reason=reason) for one in twice]
@@ -265,6 +278,9 @@ def vote_rows(judged: Judged) -> list[Ceiling]:
         unknown = " Fuzz is not measured: no score was seen twice at the age of a week."
         twice = [replace(one, assumption=one.assumption + unknown) for one in twice]
     found = posterior(judged.pairs["label_confidence"].to_numpy(), posts)
+    if recipe["name"] == EXTERNAL:
+        reason = "it does not apply: imported judgements do not say how sure they are"
+        found = replace(found, value=None, low=None, high=None, reason=reason)
     if recipe.get("label_model", "score") == "votes":
         found = replace(found, assumption=POSTERIOR_OF_VOTES.format(luck=recipe["exposure_luck"]))
     return [found, *twice]
@@ -284,8 +300,3 @@ def truth_rows(judged: Judged) -> list[Ceiling]:
         empty = nothing_yet("truth", kind, posts, TRUTHS[kind])
         rows.append(replace(empty, value=estimate.value, low=estimate.low, high=estimate.high))
     return rows
-
-
-def _shown(value: float) -> str:
-    """A share with three digits and no leading zero."""
-    return f"{value:.3f}".removeprefix("0")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lurker.errors import CallError, LurkerError
-from lurker.progress import progress
+from lurker.progress import progress, timed
 from rm.pairs.tokens import Indices
 from rm.training.checkpoint import (
     Trainee,
@@ -137,9 +137,10 @@ def train(
         config: How to train.
         folder: Receives metrics.jsonl (one line per step) and the checkpoint. If it holds a checkpoint, training
             resumes from it with the losses of an uninterrupted run.
-        after_step: Called after each step, such as to evaluate the model on the way. It must not change the model, and
-            its time does not count as training. After a kill it is called again for the steps since the checkpoint.
-            What it returns, unless it is empty, ends the training and says why.
+        after_step: Called after each step, such as to evaluate the model on the way, and at step 0 after the start was
+            evaluated. It must not change the model, and its time does not count as training. After a kill it is called
+            again for the steps since the checkpoint. What it returns, unless it is empty, ends the training and says
+            why.
         names: What metrics.jsonl calls the losses.
         step_figures: Further figures of the last step, for its line in metrics.jsonl.
         is_start_evaluated: Validate the model as it comes, too: it stays as it is if no step makes it better.
@@ -157,6 +158,8 @@ def train(
         truncate_metrics(folder, state.step)
     if is_start_evaluated and not has_checkpoint(folder):
         _evaluate(objective, state, folder, model, names)
+        if after_step is not None:
+            after_step(state)
     started = saved = time.monotonic()
     earlier_s = state.train_time_s
     with progress("Training", len(plan), "steps") as advance, _metric_log(folder, state.step, config) as log:
@@ -171,13 +174,15 @@ def train(
             state.n_tokens += n_tokens
             metrics = {names.train: loss, **metrics, **(step_figures() if step_figures is not None else {})}
             if step.is_evaluated:
-                metrics |= _evaluate(objective, state, folder, model, names) | {"planned_steps": len(plan)}
+                with timed("Validating"):
+                    metrics |= _evaluate(objective, state, folder, model, names) | {"planned_steps": len(plan)}
             log(state.step, metrics)
             advance(1)
             now = time.monotonic()
             state.train_time_s = earlier_s + now - started
             if after_step is not None:  # before the checkpoint, so that no step before one is left out
-                state.stop_reason = after_step(state) or ""
+                with timed("Testing on the way"):
+                    state.stop_reason = after_step(state) or ""
                 started += time.monotonic() - now
             is_due = step.is_evaluated or now - saved >= config.checkpoint_interval_s or bool(state.stop_reason)
             if processes.max_value(int(is_due)):

@@ -11,6 +11,9 @@ import pytest
 from lurker.cli import run
 from lurker.workspace import Workspace, open_workspace
 from tests.rm.conftest import planted_workspace
+from tests.rm.policy.planted_policies import policy_world
+
+__all__ = ["policy_world"]
 
 QUICK = [
     *("--set", "epochs=1", "--set", "min_steps=12", "--set", "vocabulary_size=400"),

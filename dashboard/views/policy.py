@@ -1,0 +1,179 @@
+"""Policy page: what a policy gains as it leaves its writer, which alarms ring, and what it writes."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import streamlit as st
+
+from dashboard import layout, policies
+from dashboard.figures import show_figure
+from lurker import charts
+from lurker.charts import look
+from lurker.charts.figure import Figure
+from lurker.charts.policy import MEASURES, WIN_RATES
+from lurker.decimals import signed
+from lurker.drift import ringing
+from lurker.errors import LurkerError
+from lurker.listings import RESULT
+from lurker.workspace import Workspace
+
+TRAIN_WRITER = "lurker policy train-writer balanced --model scratch-1m --id writer"
+TRAIN_AGENT = "lurker policy train-agent policy:writer --judge run:A --held-out run:B"
+SAMPLE = "lurker policy sample writer --pairs balanced --n 64 --human"
+SUBTITLE = "What it gains as it leaves its writer, and what it loses"
+REWARDS = ("proxy", "held-out", "truth")
+REWARD_AXIS = "reward, standard deviations of the writer"
+SHOWN_CHARS = 4_000
+TEXT_PX = 260
+
+
+def render() -> None:
+    """Draw one policy's curves and alarms, then best of n, teachers and texts of one file of samples."""
+    workspace = layout.open_page()
+    names, files = policies.policy_names(workspace), policies.sample_files(workspace)
+    if not names and not files:
+        layout.header("No policy yet", "A policy writes responses; a judge says which are good")
+        layout.show_missing(
+            "There is no policy and there are no samples in this workspace yet.",
+            [layout.BUILD_PAIRS, TRAIN_WRITER, SAMPLE, "lurker policy best-of-n workspace/samples/writer.parquet "
+             "--judge RUN --held-out RUN"],
+        )  # fmt: skip
+        return
+    layout.header("What a judge makes of a writer", SUBTITLE)
+    if names:
+        name = layout.select_in_url(st.container().columns(2)[0], "Policy", names, "policy")
+        _guarded(_policy, workspace, name)
+    else:
+        layout.show_missing("There is no policy in this workspace, only samples.", [TRAIN_WRITER])
+    st.divider()
+    if not files:
+        layout.show_missing("There are no samples yet.", [SAMPLE])
+        return
+    chosen = layout.select_in_url(st.container().columns(2)[0], "Samples", list(files), "samples")
+    for part in (_best_of_n, _teachers, _texts):
+        _guarded(part, chosen, files[chosen])
+
+
+def _guarded(part: Any, *arguments: Any) -> None:
+    """Draw a part; a damaged file costs that part only."""
+    try:
+        part(*arguments)
+    except LurkerError as error:
+        layout.show_errors([error])
+    except (KeyError, TypeError, ValueError) as error:
+        layout.show_errors([LurkerError(f"A file of {arguments[0]} is damaged ({error}).")])
+
+
+def _policy(workspace: Workspace, name: str) -> None:
+    folder = workspace.folder("policies", name)
+    curve = policies.curve(workspace, name)
+    result = policies.document(folder / RESULT)
+    if said := result.get("sentence"):
+        st.markdown(f"**{layout.escape(str(said))}**")
+    if curve is None or curve.is_empty():
+        is_finished = policies.is_finished(workspace, name)
+        what = "has no curve: it is a writer, from which agents start." if is_finished else "is not finished yet."
+        layout.show_missing(f"{name} {what}", [f"lurker policy show {name}", TRAIN_AGENT])
+        return
+    if not policies.is_finished(workspace, name):
+        st.info(f"{layout.escape(name)} is not finished: its curve is as far as it came.")
+    fits = policies.document(folder / policies.FITS_FILE)
+    on = f"{name}, {int(look.largest(curve['n_prompts'])):,} prompts"
+    _curves(name, curve, on, policies.peaks(fits), policies.sentences(fits))
+    _drift(policies.drift(workspace, name), name)
+
+
+def _curves(source: str, rows: pl.DataFrame, on: str, peaks: dict[str, list[float]], said: list[str]) -> None:
+    """Rewards on the left, win rates on the right; what was not measured is left out."""
+    rewards = rows.filter(pl.col("measure").is_in(REWARDS))
+    won = rows.filter(pl.col("measure").is_in(WIN_RATES))
+    left, right = st.columns(2, gap="medium")
+    bands = "Bands: 95 % intervals, clustered by prompt. 0 is the writer."
+    marked = " Dotted: the fitted peak, its interval below it." if peaks else ""
+    with left:
+        figure = charts.policy_curves(rewards, REWARD_AXIS, peaks=peaks)
+        show_figure(Figure("rewards", source, "Rewards by distance", on, figure, bands + marked), "policy", rewards)
+    with right:
+        if won.is_empty():
+            st.info("No win rate was measured: it takes a held-out judge or the truth.")
+        else:
+            figure = charts.policy_curves(won, "share of the writer's responses beaten", zero=0.5)
+            note = "Bands: 95 % intervals, clustered by prompt. .5 is a coin."
+            show_figure(Figure("wins", source, "Win rate by distance", on, figure, note), "policy", won)
+    for sentence in said:
+        st.markdown(f"- {layout.escape(sentence)}")
+
+
+def _drift(rows: pl.DataFrame | None, name: str) -> None:
+    """The alarms that ring, in words, and the figures of all."""
+    if rows is None or rows.is_empty():
+        st.caption(f"No alarms were asked of {layout.escape(name)}.")
+        return
+    said = ringing(rows)
+    last = int(look.largest(rows["step"]))
+    quiet = rows.filter(pl.col("step") == last).height - len(said)
+    st.markdown(f"**Alarms at step {last:,}: {len(said)} ring, {quiet} do not**")
+    for sentence in said:
+        st.markdown(f":red[**!**] {layout.escape(sentence)}")
+    with st.expander("All alarms"):
+        now = rows.filter(pl.col("step") == last).select(
+            "alarm", "value", "low", "high", "reference", "threshold", rings="is_ringing"
+        )
+        st.dataframe(now, width="stretch", hide_index=True, column_config={"reference": "people"})
+
+
+def _best_of_n(name: str, path: Path) -> None:
+    rows = policies.best_of_n(path)
+    if rows is None:
+        command = f"lurker policy best-of-n {path} --judge RUN --held-out RUN"
+        layout.show_missing(f"No judge has chosen the best of {name} yet.", [command])
+        return
+    found = policies.document(path.with_name(f"{path.stem}.best-of-n.json"))
+    judges = ", ".join(f"{what} {judge}" for what, judge in (found.get("judges") or {}).items())
+    largest = int(look.largest(rows["n"]))
+    st.markdown(f"**Best of 1 to {largest} samples of {layout.escape(name)}**  \n:gray[{layout.escape(judges)}]")
+    shown = pl.concat([rows.select("n", "kl", "label", "measure", "value", "low", "high"), policies.wins(rows)],
+                      how="diagonal")  # fmt: skip
+    on = f"{name}, {int(look.largest(rows['n_prompts'])):,} prompts"
+    _curves(f"{name}-best-of-n", shown, on, policies.peaks(found), policies.sentences(found))
+
+
+def _teachers(name: str, path: Path) -> None:
+    report = policies.document(path.with_name(f"{path.stem}.teachers.json"))
+    if not report:
+        st.caption(f"Which judge teaches best: `lurker policy teachers {path} --judge A --judge B`.")
+        return
+    st.markdown(f"**Teachers of {layout.escape(name)}**  \n{layout.escape(str(report['sentence']))}")
+    st.dataframe(pl.DataFrame(report["teachers"], infer_schema_length=None), width="stretch", hide_index=True)
+
+
+def _texts(name: str, path: Path) -> None:
+    """What people, the policy and the best by each judge wrote to one prompt, as plain text."""
+    rows = policies.samples(path)
+    judges = rows.columns[5:]
+    prompts = rows["prompt_id"].unique(maintain_order=True).to_list()
+    st.markdown(f"**What {layout.escape(name)} writes**")
+    left, right = st.columns(2)
+    number = int(left.number_input("Prompt", 1, len(prompts), 1, key=f"prompt-{name}"))
+    judge = right.selectbox("The best by", judges, key=f"judge-{name}") if judges else None
+    here = rows.filter(pl.col("prompt_id") == prompts[number - 1]).sort("sample")
+    st.html(layout.text_box(_short(here["prompt"][0]), accent=look.TEXT, max_height_px=TEXT_PX))
+    own, people = here.filter(pl.col("source") != policies.HUMAN), here.filter(pl.col("source") == policies.HUMAN)
+    best = own.sort(judge, descending=True, nulls_last=True).head(1) if judge else own.clear()
+    shown = [("People", people.head(1), look.BASELINE), ("First sample", own.head(1), MEASURES["held-out"]),
+             (f"Best of {own.height}", best, MEASURES["proxy"])]  # fmt: skip
+    boxes = [(what, row.row(0, named=True), accent) for what, row, accent in shown if row.height]
+    for column, (what, row, accent) in zip(st.columns(max(len(boxes), 1)), boxes, strict=False):
+        rewards = " · ".join(f"{one} {signed(row[one], 2)}" for one in judges if row[one] is not None)
+        column.markdown(f"**{layout.escape(what)}**  \n:gray[{layout.escape(rewards) or 'not judged'}]")
+        column.html(layout.text_box(_short(row["response"]), accent=accent, max_height_px=TEXT_PX))
+
+
+def _short(text: str) -> str:
+    """The text, cut where it is very long."""
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]} …"
+
+
+if __name__ == "__main__":
+    render()

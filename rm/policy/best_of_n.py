@@ -1,0 +1,184 @@
+"""Best of n for every n up to N, from one pool of N samples a prompt: exact expectations over all subsets of n.
+
+The k-th lowest reward of N is the highest of a random subset of n with probability C(k−1, n−1) / C(N, n). Samples with
+equal rewards are as likely as each other, so each counts as their mean.
+
+Source: the unbiased estimator of Nakano et al. 2021, "WebGPT", appendix I, for all n at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from lurker.errors import CallError
+from lurker.schema import BEST_OF_N
+from lurker.stats import mean_interval
+from rm.policy.kl import kl_bound, kl_of_output
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+PROXY = "proxy"
+"""Measure by which the best is chosen."""
+
+
+def best_of_n(pools: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> pl.DataFrame:
+    """What the best of n samples by the proxy is worth to each measure, by n.
+
+    Gains are in standard deviations of the writer's samples to one prompt, from their mean: a single sample gains 0.
+
+    Args:
+        pools: one per prompt: `responses`, the N texts, and `measures`, name -> values [N], "proxy" among them.
+        sizes: the n, each at most N.
+
+    Returns:
+        BEST_OF_N, a row per n and measure; no win rate for n = N, which leaves no other sample.
+
+    Raises:
+        CallError: pools differ in size, an n is impossible, or a measure never differs within a prompt.
+    """
+    n_samples = _pool_size(pools, sizes)
+    weights, chances = best_weights(n_samples, sizes), opponent_weights(n_samples, sizes)
+    names = list(pools[0]["measures"])
+    values = {name: np.array([pool["measures"][name] for pool in pools], dtype=np.float64) for name in names}
+    spreads = {name: within_prompt_spread(name, values[name]) for name in names}
+    divergences = np.empty((len(pools), len(sizes)))
+    gains, wins = (np.empty((len(names), len(pools), len(sizes))) for _ in range(2))
+    for index, pool in enumerate(pools):
+        proxy = values[PROXY][index]
+        order, groups = ranked(proxy)
+        shares = share_of_pool(pool["responses"])
+        of_output = kl_of_output(shares[order][:, None], np.asarray(sizes, dtype=np.float64)[None, :])
+        divergences[index] = (weights * _tie_mean(of_output, groups)).sum(axis=0)
+        for number, name in enumerate(names):
+            value = values[name][index][order]
+            gain = (value - value.mean()) / spreads[name]
+            gains[number, index] = weights.T @ _tie_mean(gain[:, None], groups)[:, 0]
+            wins[number, index] = _win_rates(value, groups, weights, chances)
+    kls = [mean_interval(divergences[:, place], np.arange(len(pools))) for place in range(len(sizes))]
+    rows = []
+    for place, n in enumerate(sizes):
+        kl = {"kl_bound": float(kl_bound(n)), "kl": kls[place].value, "kl_low": kls[place].low}
+        for number, name in enumerate(names):
+            row: dict[str, Any] = {"n": n, "measure": name}
+            row |= _interval(gains[number, :, place], ("value", "low", "high"))
+            row |= _interval(wins[number, :, place], ("win_rate", "win_rate_low", "win_rate_high"))
+            rows.append(row | kl | {"kl_high": kls[place].high, "n_prompts": len(pools)})
+    return pl.DataFrame(rows, schema=BEST_OF_N.schema)
+
+
+def best_weights(n_samples: int, sizes: Sequence[int]) -> Floats:
+    """Probability that the k-th lowest of N is the highest of a random subset of n, [N, sizes]: C(k−1, n−1)/C(N, n)."""
+    rank, n = np.arange(1, n_samples + 1)[:, None], np.asarray(sizes)[None, :]
+    with np.errstate(invalid="ignore"):
+        logs = _log_choose(rank - 1, n - 1) - _log_choose(np.full_like(rank, n_samples), n)
+    return np.where(rank >= n, np.exp(logs), 0.0)
+
+
+def opponent_weights(n_samples: int, sizes: Sequence[int]) -> tuple[Floats, Floats]:
+    """Probability that a sample outside the subset, drawn at random, is a given one: [N, sizes] each.
+
+    Args:
+        n_samples: N.
+        sizes: the n; nothing is outside a subset of N.
+
+    Returns:
+        Given that the best is the k-th lowest: the probability of each lower sample, and of each higher one.
+    """
+    rank, n = np.arange(1, n_samples + 1)[:, None], np.asarray(sizes)[None, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lower = np.where(rank > 1, (rank - n) / ((rank - 1) * (n_samples - n)), 0.0)
+        higher = np.broadcast_to(1 / (n_samples - n), lower.shape)
+    return np.where(rank >= n, lower, 0.0), np.asarray(higher)
+
+
+def ranked(rewards: Floats) -> tuple[Ints, Ints]:
+    """Order of the rewards from the lowest, and the number of the group of equal rewards at each place: [N] each."""
+    order = np.argsort(rewards, kind="stable")
+    return order, np.unique(rewards[order], return_inverse=True)[1].astype(np.int64)
+
+
+def share_of_pool(responses: Sequence[str]) -> Floats:
+    """How much of the pool is the same text as each response, [N]."""
+    codes = np.unique(np.array(responses, dtype=object), return_inverse=True)[1]
+    return np.asarray(np.bincount(codes)[codes] / len(responses))
+
+
+def within_prompt_spread(name: str, values: Floats) -> float:
+    """Standard deviation of a measure within prompts.
+
+    Args:
+        name: of the measure, for the error.
+        values: [prompts, N].
+
+    Raises:
+        CallError: it never differs.
+    """
+    n_samples = values.shape[1]
+    spread = float(np.sqrt(values.var(axis=1).mean() * n_samples / max(n_samples - 1, 1)))
+    if not spread > 1e-12:
+        raise CallError(
+            f"{name} is the same for all samples of every prompt: it cannot choose the best.",
+            "Draw at higher temperature, or judge by another run.",
+        )
+    return spread
+
+
+def _pool_size(pools: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> int:
+    """N of all pools.
+
+    Raises:
+        CallError: there is none, they differ, or an n is not from 1 to N.
+    """
+    found = {len(pool["responses"]) for pool in pools}
+    if len(found) != 1:
+        counts = f"from {min(found)} to {max(found)}" if found else "none"
+        raise CallError(
+            f"Best of n needs as many samples of every prompt, got {counts}.",
+            "Draw them again: `lurker policy sample POLICY --n 64 --out FILE`.",
+        )
+    n_samples = found.pop()
+    if wrong := [n for n in sizes if not 1 <= n <= n_samples]:
+        raise CallError(
+            f"The best of {wrong[0]} cannot be told from {n_samples} samples of a prompt.",
+            f"Use --n from 1 to {n_samples}, or draw more: `lurker policy sample POLICY --n {max(wrong)}`.",
+        )
+    return n_samples
+
+
+def _win_rates(value: Floats, groups: Ints, weights: Floats, chances: tuple[Floats, Floats]) -> Floats:
+    """How often the best of n has a higher value than a sample outside the n, ties half; NaN for n = N, [sizes].
+
+    Args:
+        value: of the samples, from the lowest proxy to the highest, [N].
+        groups: of equal proxies, [N].
+        weights: as returned by `best_weights`.
+        chances: as returned by `opponent_weights`.
+    """
+    wins = (value[:, None] > value[None, :]) + 0.5 * (value[:, None] == value[None, :])
+    wins = _tie_mean(_tie_mean(wins, groups).T, groups).T
+    below = np.tril(wins, -1).sum(axis=1)[:, None]
+    above = np.triu(wins, 1).sum(axis=1)[:, None]
+    with np.errstate(invalid="ignore"):  # infinity times 0 where n = N
+        return np.asarray((weights * (chances[0] * below + chances[1] * above)).sum(axis=0))
+
+
+def _tie_mean(values: Floats, groups: Ints) -> Floats:
+    """The values [N, m], each the mean of its group's."""
+    sums = np.zeros((int(groups.max()) + 1, values.shape[1]))
+    np.add.at(sums, groups, values)
+    return np.asarray((sums / np.bincount(groups)[:, None])[groups])
+
+
+def _interval(values: Floats, names: tuple[str, str, str]) -> dict[str, float | None]:
+    if not np.isfinite(values).all():
+        return dict.fromkeys(names)
+    estimate = mean_interval(values, np.arange(len(values)))
+    return dict(zip(names, (estimate.value, estimate.low, estimate.high), strict=True))
+
+
+def _log_choose(n: NDArray[Any], k: NDArray[Any]) -> Floats:
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
