@@ -167,12 +167,11 @@ def _field_default(field: Any) -> str:
 
 def tables() -> str:
     """One section per table of lurker/schema: its key and its columns."""
-    from lurker.schema import Table, pairs, reddit, results, votes
+    from lurker.schema import Table, pairs, policies, reddit, results, votes
 
     sections = []
-    defined = [
-        one for module in (reddit, pairs, results, votes) for one in vars(module).values() if isinstance(one, Table)
-    ]
+    modules = (reddit, pairs, results, votes, policies)
+    defined = [one for module in modules for one in vars(module).values() if isinstance(one, Table)]
     for table in defined:
         rows = [
             (f"`{name}`", str(column.dtype), "yes" if column.nullable else "", column.meaning)

@@ -28,6 +28,10 @@ MOUNTED = {
     "ingest": ("ingest.commands:app", "Read Reddit dumps, live Reddit or a simulated one into tables."),
     "pairs": ("features.commands:app", "Build, audit and compare preference pairs."),
     "rm": ("rm.commands:app", "Train, evaluate and apply reward models."),
+    "policy": (
+        "rm.policy.commands:app + rm.policy.agent_commands:app",
+        "Train language models that write responses, and let them learn from a judge.",
+    ),
     "experiment": ("rm.experiments.commands:app", "Compare data sizes, model sizes, communities and recipes."),
     "arena": (
         "dashboard.arena.commands:app + features.votes.commands:app",

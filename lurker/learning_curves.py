@@ -50,8 +50,12 @@ class LearningCurve:
             for block in blocks
         ]
 
-    def text(self) -> str:
-        """Charts for a terminal: training loss as dots with validation loss as discs, and validation accuracy."""
+    def text(self, accuracy: str = "accuracy on validation pairs") -> str:
+        """Charts for a terminal: training loss as dots with validation loss as discs, and validation accuracy.
+
+        Args:
+            accuracy: what the validation accuracy is, in words.
+        """
         if not self.steps:
             return f"Run {self.run_id} has no step yet."
         trained = self.training_losses()
@@ -66,9 +70,9 @@ class LearningCurve:
         known = [(step, value) for step, value in accuracies if value is not None]  # runs of before have none
         if 0 < len(known) < CHARTED:
             shown = ", ".join(f"{value:.3f} at step {step:,}" for step, value in known)
-            charts.append(f"accuracy on validation pairs: {shown}")
+            charts.append(f"{accuracy}: {shown}")
         elif known:
-            charts.append(text_chart("accuracy on validation pairs by step", Series(known, mark="●")))
+            charts.append(text_chart(f"{accuracy} by step", Series(known, mark="●")))
         return "\n\n".join(charts)
 
 

@@ -1,9 +1,10 @@
-"""Preference pairs -> reward models, their evaluation, and experiments over many of them.
+"""Preference pairs -> reward models, their evaluation, experiments over many of them, and policies that write.
 
 import lurker, rm
 run = rm.train(pairs, model="scratch-200k", epochs=1)
 run.evaluations, run.score(prompts, responses)
 rm.scaling(pairs, models=["scratch-50k", "scratch-200k"], sizes=[1000, 4000]).plot()
+rm.sample(rm.train_writer(pairs, "scratch-1m"), pairs, n=4).frame
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,17 @@ if TYPE_CHECKING:
     from rm.api import search as search
     from rm.api import train as train
     from rm.api import transfer as transfer
+    from rm.policy.agent_api import Agents as Agents
+    from rm.policy.agent_api import train_agent as train_agent
+    from rm.policy.api import Policy as Policy
+    from rm.policy.api import load_policy as load_policy
+    from rm.policy.api import sample as sample
+    from rm.policy.api import train_writer as train_writer
     from rm.runs.run import Run as Run
 
 __all__ = [
+    "Agents",
+    "Policy",
     "Run",
     "average",
     "ceiling",
@@ -35,11 +44,15 @@ __all__ = [
     "export",
     "few_shot",
     "load",
+    "load_policy",
     "recipes",
     "report",
+    "sample",
     "scaling",
     "search",
     "train",
+    "train_agent",
+    "train_writer",
     "transfer",
 ]
 

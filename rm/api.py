@@ -32,6 +32,8 @@ from rm.experiments.scaling import scaling
 from rm.experiments.search import search
 from rm.experiments.transfer import transfer
 from rm.models.ladder import check_spec, slug
+from rm.policy.agent_api import Agents, train_agent
+from rm.policy.api import Policy, load_policy, sample, train_writer
 from rm.runs.average import average_runs
 from rm.runs.export import export_run
 from rm.runs.run import Run, require_run
@@ -49,6 +51,8 @@ from rm.training.settings import as_settings
 from rm.training.trainable import train_config
 
 __all__ = [
+    "Agents",
+    "Policy",
     "Run",
     "average",
     "ceiling",
@@ -58,11 +62,15 @@ __all__ = [
     "export",
     "few_shot",
     "load",
+    "load_policy",
     "recipes",
     "report",
+    "sample",
     "scaling",
     "search",
     "train",
+    "train_agent",
+    "train_writer",
     "transfer",
 ]
 

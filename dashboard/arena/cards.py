@@ -16,6 +16,8 @@ STYLE = """<style>
 .arena-text {overflow: auto; padding: 0 1rem .9rem; line-height: 1.55; flex: 1}
 .arena-inert {white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; contain: content}
 .arena-note {opacity: .8; font-size: .875rem; padding-top: .5rem}
+.arena-short .arena-card {height: auto; max-height: 40vh}
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {color: inherit; opacity: .88}
 @media (max-width: 640px) {.arena-cards {grid-template-columns: 1fr} .arena-card {height: 34vh}}
 </style>"""
 _IMAGE = re.compile(r"!(?=\[)")
@@ -26,19 +28,23 @@ def prompt(text: str) -> str:
     return f'<div class="arena-prompt" tabindex="0" role="region" aria-label="Prompt">{_inert(text)}</div>'
 
 
-def pair(a: str, b: str, titles: tuple[str, str] = ("A", "B"), notes: tuple[str, str] = ("", "")) -> str:
+def pair(
+    a: str, b: str, titles: tuple[str, str] = ("A", "B"), notes: tuple[str, str] = ("", ""), *, is_short: bool = False
+) -> str:
     """Two texts in cards of one height.
 
     Args:
         titles: above the texts, by us.
-        notes: below the titles, by the researcher; escaped too.
+        notes: below the texts, by the researcher; escaped too.
+        is_short: the cards are as high as the longer text, not the same for every pair.
     """
     cards = (
         f'<section class="arena-card" aria-label="Response {title}"><b>{html.escape(title)}</b>'
         f'<div class="arena-text" tabindex="0">{_inert(text)}{_note(note)}</div></section>'
         for title, text, note in zip(titles, (a, b), notes, strict=True)
     )
-    return f'<div class="arena-cards">{"".join(cards)}</div>'
+    kind = " arena-short" if is_short else ""
+    return f'<div class="arena-cards{kind}">{"".join(cards)}</div>'
 
 
 def without_images(markdown: str) -> str:

@@ -115,7 +115,7 @@ def _instructions(ready: Served, now: Position) -> None:
     for number, one in enumerate(arena.examples, 1):
         st.markdown(f"**Example {number}**")
         st.html(cards.prompt(one.prompt))
-        st.html(cards.pair(one.better, one.worse, ("Better", "Worse"), (one.reason, "")))
+        st.html(cards.pair(one.better, one.worse, ("Better", "Worse"), (one.reason, ""), is_short=True))
     n_first = min(arena.config.n_qualifying, len(ready.pool.qualify))
     if n_first:
         st.write(f"First come {n_first} pairs to practise on: you see after each whether you are right.")
@@ -197,7 +197,7 @@ def _remark(arena: Arena, rater: str, ballot: Ballot) -> None:
         st.popover("Tell the researcher", key=f"tell-{ballot.vote_id}"),
         st.form(f"form-{ballot.vote_id}", clear_on_submit=True, border=False),
     ):
-        st.text_area("About this pair", key=field, max_chars=MAX_REMARK)
+        st.text_area("About this pair", key=field, max_chars=MAX_REMARK, height=80)
         st.form_submit_button("Send", on_click=send)
     if st.session_state.pop("is_sent", False):
         st.caption("Sent to the researcher.", width="content")

@@ -89,7 +89,7 @@ def _sources(report: Report) -> None:
             "strength": _shown(row, "strength", "low", "high"),
             "at equal length": _shown(row, "at_equal_length"),
             "votes": row["votes"],
-            "votes to flip with the next": row["votes_to_flip"],
+            "votes to flip with the next": "–" if row["votes_to_flip"] is None else f"{row['votes_to_flip']:,}",
         }
         for row in rows
     ]
@@ -147,7 +147,7 @@ def _worth(arena: Arena) -> None:
         differences,
     )
     if (findings := documents.findings(arena.workspace, name)) is not None:
-        st.markdown(layout.escape(findings["sentence"]))
+        st.markdown(layout.escape_with_code(findings["sentence"]))
 
 
 def _is_of(arena: Arena, experiment: str) -> bool:
@@ -182,7 +182,7 @@ def _rater(row: dict[str, Any]) -> dict[str, Any]:
         "chose A": _shown(row, "side_a"),
         "agrees with self": _shown(row, "self_agreement"),
         "slope": _shown(row, "slope"),
-        "seconds": round(row["dwell_ms"] / 1000, 1),
+        "seconds": f"{row['dwell_ms'] / 1000:.1f}",
         "held out": "yes" if row["is_held_out"] else "",
         "suspicious": ", ".join(row["suspicious"]),
     }
@@ -201,13 +201,13 @@ def _votes(report: Report) -> None:
     st.dataframe([*ledger, {"votes": "that count", "number": report["ledger"]["kept"]}], hide_index=True)
 
 
-def _shown(row: dict[str, Any], name: str, low: str = "", high: str = "") -> str | None:
+def _shown(row: dict[str, Any], name: str, low: str = "", high: str = "") -> str:
     if row[name] is None:
-        return None
+        return "–"
     return decimals.interval(row[name], row[low or f"{name}_low"], row[high or f"{name}_high"])
 
 
-def _difference(row: dict[str, Any]) -> str | None:
+def _difference(row: dict[str, Any]) -> str:
     if row["difference"] is None:
-        return None
+        return "–"
     return decimals.difference(row["difference"], row["difference_low"], row["difference_high"])

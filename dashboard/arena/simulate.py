@@ -7,7 +7,8 @@ from dashboard.arena.ballots import cast, position
 from dashboard.arena.design import pool_of
 from lurker.errors import LurkerError
 from lurker.progress import advance, progress
-from lurker.schema import TRUTH
+from lurker.schema import POSTS, TRUTH
+from lurker.true_quality import read_quality_rule, true_quality
 from lurker.votes.arenas import Arena, digest, invite, rater_of
 from lurker.votes.simulated import choose, simulated_raters
 from lurker.votes.store import find_rater, mark_rater
@@ -16,7 +17,7 @@ FASTEST_MS, SLOWEST_MS = 1_500, 20_000
 
 
 def simulate_raters(arena: Arena, n_raters: int, n_votes: int, *, careful_share: float = 0.7, seed: int = 0) -> int:
-    """Let simulated raters vote by the true quality of simulated comments; a call that was stopped goes on.
+    """Let simulated raters vote by the true quality of the responses; a call that was stopped goes on.
 
     Args:
         n_votes: of each rater, at most; who fails to qualify stops before.
@@ -26,7 +27,7 @@ def simulate_raters(arena: Arena, n_raters: int, n_votes: int, *, careful_share:
         The number of votes written.
 
     Raises:
-        LurkerError: the quality of a response is not known: the items are not from a simulated Reddit.
+        LurkerError: the quality of a response is not known: the prompts are not from a simulated Reddit.
     """
     items = arena.items()
     quality = _quality(arena, items)
@@ -53,18 +54,35 @@ def simulate_raters(arena: Arena, n_raters: int, n_votes: int, *, careful_share:
 
 
 def _quality(arena: Arena, items: pl.DataFrame) -> dict[str, float]:
-    """comment_id -> true quality, scaled so that the differences of the items have a standard deviation of 1."""
-    truth = arena.workspace.scan(TRUTH).select("comment_id", "quality").collect()
+    """Id of a response -> true quality, scaled so that the differences of the items have a standard deviation of 1.
+
+    Comments have theirs in TRUTH; that of other texts, such as a model's, follows from the rule of the simulation.
+    """
     sides = [
-        items.select(comment_id=f"{side}_id").join(truth, on="comment_id", how="left")
+        items.select("post_id", "subreddit", "prompt", response=f"{side}_id", text=side)
         for side in ("chosen", "rejected")
     ]
-    differences = sides[0]["quality"] - sides[1]["quality"]
-    if differences.null_count():
+    texts = pl.concat(sides).unique("response", maintain_order=True)
+    truth = arena.workspace.scan(TRUTH).select(response="comment_id", quality="quality").collect()
+    known = texts.join(truth, on="response", how="left", maintain_order="left")
+    if (unknown := known.filter(pl.col("quality").is_null())).height:
+        known = pl.concat([known.drop_nulls("quality"), _of_any_text(arena, unknown)])
+    quality = dict(known.select("response", "quality").iter_rows())
+    first, second = (side["response"].replace_strict(quality).to_numpy() for side in sides)
+    scale = float(np.std(first - second)) or 1.0
+    return {response: value / scale for response, value in quality.items()}
+
+
+def _of_any_text(arena: Arena, texts: pl.DataFrame) -> pl.DataFrame:
+    """The texts with their quality by the rule of the simulation, as readers of the prompt's community judge them."""
+    rule = read_quality_rule(arena.workspace)
+    posts = arena.workspace.scan(POSTS).select("post_id", community="subreddit").collect()
+    placed = texts.join(posts, on="post_id", how="left", maintain_order="left")
+    placed = placed.with_columns(pl.coalesce("community", "subreddit"))
+    if elsewhere := sorted(set(placed["community"]) - set(rule.subreddits)):
         raise LurkerError(
-            f"The true quality of {differences.null_count():,} items of {arena.name} is not known.",
-            "Simulated raters need a simulated Reddit: `lurker ingest simulate`, then pairs and an arena from it.",
+            f"{arena.name} has prompts of {', '.join(elsewhere)}, and the simulation has {', '.join(rule.subreddits)}.",
+            "Name the community of each prompt: `topic` of the responses file, or `prompt_id`, the id of a post.",
         )
-    scale = float(np.std(differences.to_numpy())) or 1.0
-    known = pl.concat(sides).unique("comment_id")
-    return {comment: value / scale for comment, value in known.rows()}
+    columns = (placed[name].to_list() for name in ("community", "prompt", "text"))
+    return texts.with_columns(quality=pl.Series(true_quality(rule, *columns)))

@@ -1,15 +1,18 @@
 """Judges that are no raters: Reddit, length, TF-IDF, tested runs, and the reward that a responses file gives."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
 
 from lurker.errors import LurkerError
+from lurker.files import read_object
 from lurker.pair_sets import VOTES_RECIPE, pair_set_names, read_manifest, read_pairs
 from lurker.pairwise import fit_tfidf
 from lurker.predictions import predictions_on
 from lurker.votes.arenas import Arena
+from lurker.workspace import Workspace
 
 MAX_TFIDF_PAIRS = 12_000
 Judges = dict[str, pl.DataFrame]
@@ -20,7 +23,8 @@ def machine_judges(arena: Arena, items: pl.DataFrame) -> Judges:
     """The judges that have a verdict on some items.
 
     A run is among them if it was tested on the pair set of the arena, or on a set made from its votes; only its test
-    pairs count, which it was not trained on. TF-IDF is trained on the set's training pairs and judges other posts only.
+    pairs count, which it was not trained on. The many runs of an experiment are left to its own tables. TF-IDF is
+    trained on the set's training pairs and judges other posts only.
 
     Args:
         items: ITEMS.
@@ -32,8 +36,9 @@ def machine_judges(arena: Arena, items: pl.DataFrame) -> Judges:
     if rewarded.height:
         judges["reward"] = _by_difference(rewarded, "reward")
     sets = _pair_sets(arena)
+    cells = _cells(arena.workspace)
     for run in arena.workspace.names("runs", "result.json"):
-        if (verdicts := _verdicts(arena, run, sets, items)).height:
+        if run not in cells and (verdicts := _verdicts(arena, run, sets, items)).height:
             judges[run_judge(run)] = verdicts
     pairs = arena.origin.get("pairs")
     if pairs is not None and (tfidf := _tfidf(arena, str(pairs), items)) is not None:
@@ -44,6 +49,17 @@ def machine_judges(arena: Arena, items: pl.DataFrame) -> Judges:
 def run_judge(run: str) -> str:
     """The name of a run among the judges: a run may be called reddit or length."""
     return f"run:{run}"
+
+
+def _cells(workspace: Workspace) -> set[str]:
+    """The runs that an experiment made."""
+    cells: set[str] = set()
+    for name in workspace.names("experiments", "manifest.json"):
+        with suppress(LurkerError):  # a damaged experiment says nothing about the votes
+            cells.update(
+                map(str, read_object(workspace.folder("experiments", name) / "manifest.json").get("cells", []))
+            )
+    return cells
 
 
 def _by_difference(items: pl.DataFrame, what: str) -> pl.DataFrame:

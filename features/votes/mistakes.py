@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.hashing import hash_ids
+from lurker.decimals import difference
 from lurker.stats import Estimate, mean_interval
 
 N_NODES = 21
@@ -117,7 +118,7 @@ def predict_held_out(votes: pl.DataFrame) -> dict[str, Any] | None:
 
 
 def _sentence(gain: Estimate) -> str:
-    shown = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] nats a vote"
+    shown = f"{difference(gain.value, gain.low, gain.high)} nats a vote"
     if gain.low > 0:
         return f"The mistake model predicts hidden votes better than the majority does, by {shown}."
     if gain.high < 0:

@@ -16,6 +16,7 @@ from lurker.schema.columns import (
 )
 from lurker.schema.drift import BEST_OF_N, DRIFT
 from lurker.schema.pairs import PAIRS
+from lurker.schema.policies import CURVE, SAMPLES
 from lurker.schema.reddit import COMMENTS, OBSERVATIONS, POSTS, TASTES, TRUTH, WORKSPACE_TABLES
 from lurker.schema.results import (
     CEILING,
@@ -36,6 +37,7 @@ __all__ = [
     "BEST_OF_N",
     "CEILING",
     "COMMENTS",
+    "CURVE",
     "DRIFT",
     "EVALUATIONS",
     "FEW_SHOT",
@@ -50,6 +52,7 @@ __all__ = [
     "RECIPES",
     "RECIPE_DIFFERENCES",
     "REMARKS",
+    "SAMPLES",
     "SCALING",
     "SCHEMA_VERSION",
     "SEARCH",

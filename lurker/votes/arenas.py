@@ -17,7 +17,7 @@ from lurker.config import to_dict, typed_values
 from lurker.errors import CallError, LurkerError
 from lurker.files import read_object, write_json, write_parquet
 from lurker.schema import ITEMS, check
-from lurker.votes.store import Rater, add_rater, forget_rater
+from lurker.votes.store import Rater, add_rater, count_raters, forget_rater
 from lurker.workspace import Workspace
 
 ARENA_FILE = "arena.json"
@@ -52,7 +52,7 @@ class ArenaConfig:
     qualify_threshold: float = 0.6
     """Share of them that must be right, 0-1."""
     held_out_share: float = 0.2
-    """Share of raters whose votes are never trained on, 0-1, by hash of the token."""
+    """Share of raters whose votes are never trained on, 0-1, spread evenly over those who join."""
     max_votes_per_rater: int = 200
     """Votes of one rater, without qualifying ones."""
     max_votes_per_minute: int = 30
@@ -186,7 +186,10 @@ def invite(arena: Arena, name: str = "", *, token: str | None = None, address: s
     """
     token = token or secrets.token_urlsafe(18)
     rater = rater_of(token)
-    is_held_out = draw(arena.config.seed, "held-out", rater) < arena.config.held_out_share
+    # Every so manieth rater, from a random one on: a draw for each would often hold out none of the first few.
+    share, start = arena.config.held_out_share, draw(arena.config.seed, "held-out", arena.name)
+    n_before = count_raters(arena.workspace, arena.name)
+    is_held_out = int((n_before + 1) * share + start) > int(n_before * share + start)
     add_rater(arena.workspace, Rater(rater, arena.name, name, is_held_out, address, int(time.time())))
     return token
 

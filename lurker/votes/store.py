@@ -166,6 +166,11 @@ def find_rater(workspace: Workspace, arena: str, rater: str) -> Rater | None:
     return None
 
 
+def count_raters(workspace: Workspace, arena: str) -> int:
+    """How many raters an arena has had, without those who were forgotten."""
+    return sum(row[0] for row in _read(workspace, "SELECT count(*) FROM raters WHERE arena = ?", (arena,)))
+
+
 def votes_from_address(workspace: Workspace, arena: str, address: str, since_utc: int) -> int:
     """How many votes were cast from an address since a time."""
     sql = "SELECT count(*) FROM votes WHERE arena = ? AND address = ? AND voted_utc >= ?"

@@ -166,7 +166,7 @@ def load(folder: Path) -> RewardModel:
     return _from_pretrained(str(folder))
 
 
-def save(reward_model: RewardModel, folder: Path) -> None:
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write weights, config and tokenizer as transformers loads them; the folder appears only when complete.
 
     Raises:
@@ -174,8 +174,8 @@ def save(reward_model: RewardModel, folder: Path) -> None:
     """
     temporary = folder.with_name(f".model-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        reward_model.model.save_pretrained(temporary)
-        reward_model.tokenizer.save_pretrained(temporary)
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except OSError as error:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from rm.models import shared_attention
 from rm.models.layers import classifier_of
 
 ROWS_PER_BATCH = 256
@@ -21,7 +22,7 @@ COMPACT_BELOW = 0.75
 """Ended rows leave the batch when at most this share of its rows is left: copying what they attend to costs, too."""
 BLOCK = 64
 """Tokens of the vocabulary whose weights are summed first when one is drawn."""
-MASKED_ATTENTION = ("eager", "sdpa")
+MASKED_ATTENTION = ("eager", "sdpa", shared_attention.NAME)
 """Attention of transformers that takes a mask over (query, key) cells."""
 
 

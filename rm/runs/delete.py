@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lurker.arguments import as_list
 from lurker.errors import CallError, LurkerError, nearest
@@ -21,24 +21,25 @@ CELLS = ("manifest.json", "cells.json")
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Runs that were deleted, or would be."""
+    """Runs, or policies, that were deleted, or would be."""
 
     rows: tuple[dict[str, Any], ...]
-    """run, bytes and users: the runs and experiments that are built on it"""
+    """run (or policy), bytes and users: what is built on it"""
     is_dry: bool
     """whether nothing was deleted"""
+    kind: Literal["run", "policy"] = "run"
 
     def table(self) -> ResultTable:
         """One row per run."""
         shown = [
-            {"run": row["run"], "MB": row["bytes"] / 1e6, "used by": ", ".join(row["users"]) or "–"}
+            {self.kind: row[self.kind], "MB": row["bytes"] / 1e6, "used by": ", ".join(row["users"]) or "–"}
             for row in self.rows
         ]
         return ResultTable("Would be deleted" if self.is_dry else "Deleted", shown)
 
     def report(self) -> dict[str, Any]:
         """The JSON object that the command prints."""
-        return {"is_dry_run": self.is_dry, "runs": list(self.rows)}
+        return {"is_dry_run": self.is_dry, "runs" if self.kind == "run" else "policies": list(self.rows)}
 
 
 def delete_runs(
@@ -77,7 +78,7 @@ def delete_runs(
         with ExitStack() as locks:
             for name in names:
                 locks.enter_context(run_lock(workspace, name, waits=False))
-            _remove([workspace.folder("runs", name) for name in names], workspace.root / CACHE)
+            remove_folders([workspace.folder("runs", name) for name in names], workspace.root / CACHE)
     return Deletion(tuple(rows), is_dry)
 
 
@@ -110,7 +111,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _remove(folders: Sequence[Path], cache: Path) -> None:
+def remove_folders(folders: Sequence[Path], cache: Path) -> None:
     """Move folders into one folder of the cache, all or none, then delete that; a kill leaves no half run behind."""
     trash = cache / f"deleted-{uuid.uuid4().hex[:8]}"
     moved: list[Path] = []

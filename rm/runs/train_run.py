@@ -147,7 +147,7 @@ def conclude(
         The content of `result.json`: the facts and the evaluations over all subreddits.
     """
     folder = workspace.folder("runs", run_id)
-    save(reward_model, folder / "model")
+    save(reward_model.model, reward_model.tokenizer, folder / "model")
     write_seen_posts(folder / "model", run_id, config, pairs)
     (folder / "evaluations.parquet").unlink(missing_ok=True)
     add_evaluations(folder, evaluate_model(TrainedRun(workspace, run_id, config, reward_model), pairs))

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,24 @@ def _files_digest(files: tuple[tuple[str, int, int, int], ...]) -> str:
 
 def write_seen_posts(folder: Path, run_id: str, config: RunConfig, pairs: RunPairs) -> None:
     """Write into a model's folder which posts and prompts trained it and its ancestors, and its lineage."""
-    own = {"run": run_id, "pairs": config.pairs, "model": _short_spec(config.model)}
+    own = {"run": run_id, "pairs": config.pairs}
+    write_seen(folder, own, config.model, [pairs.training, pairs.validation])
+
+
+def write_seen(folder: Path, own: dict[str, str], model: str, frames: Sequence[pl.DataFrame]) -> None:
+    """`write_seen_posts` for any training.
+
+    Args:
+        folder: of the trained model.
+        own: first entry of its lineage, without the model.
+        model: SPEC that it started from.
+        frames: with post_id and prompt: what trained it or selected its best step.
+    """
     content = {
-        "posts": sorted(_posts(pairs)),
-        "ancestors": sorted(seen_posts(config.model)),
-        "prompts": sorted(_prompts(pairs) | seen_prompts(config.model)),
-        "lineage": [own, *lineage(config.model)],
+        "posts": sorted(_posts(frames)),
+        "ancestors": sorted(seen_posts(model)),
+        "prompts": sorted(_prompts(frames) | seen_prompts(model)),
+        "lineage": [own | {"model": _short_spec(model)}, *lineage(model)],
     }
     write_json(content, folder / SEEN)
 
@@ -101,7 +113,8 @@ def seen_posts(spec: str) -> set[str]:
         return {*content["posts"], *content["ancestors"]}
     if not (described := _described(folder)):
         return set()
-    return _posts(_pairs_of_run(folder, described, spec)) | seen_posts(described["model"])
+    pairs = _pairs_of_run(folder, described, spec)
+    return _posts([pairs.training, pairs.validation]) | seen_posts(described["model"])
 
 
 def n_posts_read(spec: str, posts: Collection[str]) -> int:
@@ -123,7 +136,8 @@ def seen_prompts(spec: str) -> set[str]:
     if not (described := _described(folder)):
         return set()
     try:
-        own = _prompts(_pairs_of_run(folder, described, spec))
+        pairs = _pairs_of_run(folder, described, spec)
+        own = _prompts([pairs.training, pairs.validation])
     except CallError:
         own = set()
     return own | seen_prompts(described["model"])
@@ -164,12 +178,11 @@ def _pairs_of_run(model: Path, described: dict[str, Any], spec: str) -> RunPairs
     return pairs
 
 
-def _posts(pairs: RunPairs) -> set[str]:
-    return {_hash(post) for frame in (pairs.training, pairs.validation) for post in frame["post_id"].unique()}
+def _posts(frames: Sequence[pl.DataFrame]) -> set[str]:
+    return {_hash(post) for frame in frames for post in frame["post_id"].unique()}
 
 
-def _prompts(pairs: RunPairs) -> set[str]:
-    frames = (pairs.training, pairs.validation)
+def _prompts(frames: Sequence[pl.DataFrame]) -> set[str]:
     return {_hash(prompt_key(prompt)) for frame in frames for prompt in frame["prompt"].unique()}
 
 
@@ -178,7 +191,8 @@ def _short_spec(spec: str) -> str:
     folder = Path(spec)
     if not folder.is_dir():
         return spec
-    return f"run:{folder.resolve().parent.name}" if _described(folder) else folder.name
+    kind = "policy" if folder.resolve().parents[1].name == "policies" else "run"
+    return f"{kind}:{folder.resolve().parent.name}" if _described(folder) else folder.name
 
 
 def ancestor_posts(model_folder: Path, spec: str) -> set[str]:

@@ -137,9 +137,10 @@ def train(
         config: How to train.
         folder: Receives metrics.jsonl (one line per step) and the checkpoint. If it holds a checkpoint, training
             resumes from it with the losses of an uninterrupted run.
-        after_step: Called after each step, such as to evaluate the model on the way. It must not change the model, and
-            its time does not count as training. After a kill it is called again for the steps since the checkpoint.
-            What it returns, unless it is empty, ends the training and says why.
+        after_step: Called after each step, such as to evaluate the model on the way, and at step 0 after the start was
+            evaluated. It must not change the model, and its time does not count as training. After a kill it is called
+            again for the steps since the checkpoint. What it returns, unless it is empty, ends the training and says
+            why.
         names: What metrics.jsonl calls the losses.
         step_figures: Further figures of the last step, for its line in metrics.jsonl.
         is_start_evaluated: Validate the model as it comes, too: it stays as it is if no step makes it better.
@@ -157,6 +158,8 @@ def train(
         truncate_metrics(folder, state.step)
     if is_start_evaluated and not has_checkpoint(folder):
         _evaluate(objective, state, folder, model, names)
+        if after_step is not None:
+            after_step(state)
     started = saved = time.monotonic()
     earlier_s = state.train_time_s
     with progress("Training", len(plan), "steps") as advance, _metric_log(folder, state.step, config) as log:

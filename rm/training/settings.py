@@ -13,17 +13,20 @@ def as_settings(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"{name}={_text(value)}" for name, value in values.items())
 
 
-def parse_settings(settings: Iterable[str], other_fields: Sequence[str] = ()) -> dict[str, str]:
+def parse_settings(
+    settings: Iterable[str], other_fields: Sequence[str] = (), config: type[Any] = TrainConfig
+) -> dict[str, str]:
     """The fields that `field=value` texts set; the last one wins where a field comes twice.
 
     Args:
         settings: the texts.
-        other_fields: names allowed besides those of TrainConfig.
+        other_fields: names allowed besides those of the config.
+        config: a config's dataclass.
 
     Raises:
         CallError: a text is not `field=value`, there is no such field, or it is the seed, which has its own option.
     """
-    allowed = (*(field.name for field in fields(TrainConfig)), *other_fields)
+    allowed = (*(field.name for field in fields(config)), *other_fields)
     values = {}
     for setting in settings:
         name, separator, value = setting.partition("=")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from lurker.config import override
 from lurker.errors import CallError
@@ -35,8 +35,29 @@ def train_config(spec: str, seed: int, settings: Sequence[str]) -> TrainConfig:
     return replace(config, learning_rate=rate)
 
 
-def make_trainable(model: Any, spec: str, config: TrainConfig) -> Any:
+class TrainedWeights(Protocol):
+    """The fields of a config that say which weights train, and how they are computed; as in `TrainConfig`."""
+
+    @property
+    def trained(self) -> str: ...
+    @property
+    def lora_rank(self) -> int: ...
+    @property
+    def has_dropout(self) -> bool: ...
+    @property
+    def is_checkpointed(self) -> bool: ...
+    @property
+    def is_compiled(self) -> bool: ...
+
+
+def make_trainable(model: Any, spec: str, config: TrainedWeights, task: str = "SEQ_CLS") -> Any:
     """Apply the config's frozen weights, adapters, dropout, gradient checkpointing and compilation to a model.
+
+    Args:
+        model: the model.
+        spec: its SPEC.
+        config: what trains.
+        task: PEFT's name for what the model does: SEQ_CLS, or CAUSAL_LM.
 
     Returns:
         The model, wrapped by PEFT if trained=lora.
@@ -60,7 +81,7 @@ def make_trainable(model: Any, spec: str, config: TrainConfig) -> Any:
     if config.trained == "head":
         model.requires_grad_(False)
         reward_head(model).requires_grad_(True)
-    return _add_lora(model, config) if config.trained == "lora" else model
+    return _add_lora(model, config, task) if config.trained == "lora" else model
 
 
 def merge_adapters(model: Any) -> Any:
@@ -71,13 +92,13 @@ def merge_adapters(model: Any) -> Any:
     return model.merge_and_unload() if hasattr(model, "peft_config") else model
 
 
-def _add_lora(model: Any, config: TrainConfig) -> Any:
+def _add_lora(model: Any, config: TrainedWeights, task: str) -> Any:
     try:
         from peft import LoraConfig, TaskType, get_peft_model
     except ImportError as error:
         raise CallError("trained=lora needs PEFT.", "Install it: `pip install -c constraints.txt peft`.") from error
     lora = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
+        task_type=TaskType[task],
         r=config.lora_rank,
         lora_alpha=2 * config.lora_rank,
         lora_dropout=0.0,

@@ -16,6 +16,8 @@ from ingest.simulator.config import SimulationConfig
 from lurker.cli import app
 from lurker.config import override
 from lurker.votes.arenas import ArenaConfig
+from rm.policy.agent_config import AgentConfig
+from rm.policy.writer_config import WriterConfig
 from rm.training.config import TrainConfig
 from tests.docs.conftest import ROOT, lurker_calls, pages
 
@@ -40,7 +42,7 @@ def test_reference_documents_every_command_and_option(generate: ModuleType) -> N
 
 
 def test_reference_describes_every_field(generate: ModuleType) -> None:
-    for config in (Recipe, TrainConfig, SimulationConfig, ArenaConfig, VotePairsConfig):
+    for config in (Recipe, TrainConfig, WriterConfig, AgentConfig, SimulationConfig, ArenaConfig, VotePairsConfig):
         documented = generate.field_docs(config)
         assert set(documented) == {field.name for field in dataclasses.fields(config)}
         assert all(documented.values()), [name for name, meaning in documented.items() if not meaning]
@@ -71,6 +73,10 @@ def _check_settings(call: list[str], params: dict[str, Any]) -> None:
         override(ArenaConfig(), settings)
     elif call[:2] == ["pairs", "build"]:
         override(PRESETS[params["recipe"]](), settings)
+    elif call[:2] == ["policy", "train-agent"]:
+        override(AgentConfig(learning_rate=1e-3), settings)
+    elif call[:2] == ["policy", "train-writer"]:
+        override(WriterConfig(learning_rate=1e-3), settings)
     elif call[:2] == ["ingest", "simulate"]:
         override(SimulationConfig(), settings)
     else:

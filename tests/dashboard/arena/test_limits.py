@@ -13,7 +13,7 @@ from ingest.revisit.purge import purge_texts
 from ingest.revisit.purge_pairs import pair_files
 from lurker.schema import COMMENTS, POSTS, Table
 from lurker.votes.arenas import Arena, ArenaConfig, invite, rater_of
-from lurker.votes.store import Choice, append_remark, mark_rater, read_remarks
+from lurker.votes.store import Choice, append_remark, mark_rater, read_raters, read_remarks
 
 
 def tell(arena: Arena, table: Table, item: str, **facts: bool) -> None:
@@ -126,6 +126,13 @@ def test_limits_of_a_minute_hold_per_rater_and_per_address(arena: Arena, monkeyp
     assert ballots.position(slow, pool, texts, bob, "elsewhere").stage == "voting"
     monkeypatch.setattr(ballots.time, "time", lambda: 1_000_061.0)
     assert ballots.position(slow, pool, texts, ada, "somewhere").stage == "voting"
+
+
+def test_the_share_of_held_out_raters_holds_for_few_raters_too(arena: Arena) -> None:
+    for number in range(15):
+        invite(arena, token=f"token-{number}")
+    held_out = read_raters(arena.workspace, "tea")["is_held_out"]
+    assert [held_out[first : first + 5].sum() for first in (0, 5, 10)] == [1, 1, 1]
 
 
 def test_limits_are_at_least_one() -> None:

@@ -7,10 +7,15 @@ from typing import Any
 import polars as pl
 import pytest
 
+import features
+import ingest
 from dashboard.arena import ballots
 from dashboard.arena.design import pool_of
 from dashboard.arena.make import Source, make_arena
+from dashboard.arena.simulate import simulate_raters
 from features.votes.judges import machine_judges
+from ingest.simulator.config import SimulationConfig
+from ingest.simulator.world import simulate
 from lurker.errors import CallError, LurkerError
 from lurker.votes.arenas import Arena, ArenaConfig
 from lurker.workspace import Workspace, open_workspace
@@ -101,3 +106,22 @@ def test_the_sources_of_a_ballot_are_known_for_a_reveal(workspace: Workspace) ->
     assert ballots.sources(ballot, texts) == (row["rejected_source"], row["chosen_source"])
     with pytest.raises(CallError, match="no source to reveal"):
         make_arena(workspace, "pairs", Source(pairs="balanced"), ArenaConfig(reveal="source"))
+
+
+def test_simulated_raters_judge_what_a_model_writes(workspace: Workspace) -> None:
+    """One who repeats a word writes worse than people do: the raters find the order of the sources."""
+    ingest.simulate(workspace, n_posts=40)
+    posts, comments = next(simulate(SimulationConfig(n_posts=40)))
+    prompts = posts.select("post", "subreddit", prompt=pl.col("title") + "\n\n" + pl.col("body"))
+    told = comments.filter(~pl.col("is_sticky")).unique("post", maintain_order=True).drop("subreddit")
+    rows = [
+        {"prompt": row["prompt"], "topic": row["subreddit"], "response": text, "source": source}
+        for row in told.join(prompts, on="post").to_dicts()
+        for source, text in (("human", row["body"]), ("writer", "yes " * 40))
+    ]
+    arena = make(workspace, rows, n_qualifying=0, held_out_share=0.0)
+    assert simulate_raters(arena, 4, 20, careful_share=1.0) == 80
+    first, second = features.arena_results(workspace, "sources").report["ratings"]
+    assert (first["source"], first["tier"], second["tier"]) == ("human", 1, 2)
+    with pytest.raises(LurkerError, match="prompts of nowhere"):
+        simulate_raters(make(workspace, [row | {"topic": "nowhere"} for row in rows], "lost"), 1, 1)

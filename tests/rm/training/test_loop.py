@@ -98,13 +98,17 @@ def test_the_start_may_win_and_a_reason_may_end_training(tmp_path: Path) -> None
     objective = LogisticRegression()
     objective.labels[30:] = 1 - objective.labels[30:]  # validation prefers the opposite, so the start is best
 
+    called = []
+
     def stop(state: TrainingState) -> str | None:
+        called.append(state.step)
         return "that is enough" if state.step == 8 else None
 
     names = MetricNames(train="train_loss", validation="validation_loss", share="win_rate")
     figures = {"step_figures": lambda: {"kl": 0.5}, "is_start_evaluated": True}
     trained = train(objective, config, tmp_path, stop, names=names, **figures)  # type: ignore[arg-type]
     assert (trained.n_steps, trained.best_step, trained.stop_reason) == (8, 0, "that is enough")
+    assert called == [*range(9)]
     assert all(not weight.any() for weight in objective.network.model.parameters())
     rows = [orjson.loads(line) for line in (tmp_path / "metrics.jsonl").read_bytes().splitlines()]
     assert [row["step"] for row in rows] == [*range(1, 9)] and rows[0]["kl"] == 0.5

@@ -1,0 +1,197 @@
+"""Samples of many prompts as a file, in parts: an interrupted command goes on where it was, with the same samples."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lurker.config import fingerprint, to_dict
+from lurker.errors import CallError, LurkerError
+from lurker.files import atomic_path, read_json, require_file_name, write_json, write_parquet
+from lurker.pair_sets import PairSet, require_split, split_of
+from lurker.progress import progress, say
+from lurker.report import Displayed, ResultTable
+from lurker.schema import SAMPLES
+from rm.pairs.subsets import stable_hash
+from rm.policy.sampling import HUMAN, SamplingConfig, describe_samples
+
+SAMPLES_PER_PART = 4096
+"""Samples drawn between two writes: what a kill loses at most."""
+SUFFIXES = (".parquet", ".jsonl")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Samples(Displayed):
+    """Responses that a policy wrote."""
+
+    frame: pl.DataFrame
+    """SAMPLES"""
+    out: Path | None = None
+    """the file that holds them"""
+
+    def table(self) -> ResultTable:
+        """One row per source: prompts, samples, how many are empty or unfinished, mean length and log-probability."""
+        rows = self.frame.group_by("source", maintain_order=True).agg(
+            pl.col("prompt_id").n_unique().alias("prompts"),
+            pl.len().alias("samples"),
+            pl.col("response").n_unique().alias("distinct"),
+            (pl.col("response") == "").sum().alias("empty"),
+            (~pl.col("is_finished")).sum().alias("unfinished"),
+            pl.col("n_tokens").mean().round(1).alias("mean tokens"),
+            pl.col("log_prob").mean().round(2).alias("mean log-probability"),
+        )
+        return ResultTable("Samples", rows.to_dicts(), f"Written to {self.out}." if self.out else "")
+
+
+def prompts_of_pairs(pairs: PairSet, split: str, n_prompts: int | None = None) -> pl.DataFrame:
+    """The posts of a split as prompts, in order of the hash of their id: prompt_id, prompt, subreddit.
+
+    Args:
+        pairs: a pair set.
+        split: train | validation | test.
+        n_prompts: the first ones only; all when None.
+    """
+    rows = split_of(pairs.frame, pairs.name, require_split(split)).select("prompt", "subreddit", prompt_id="post_id")
+    posts = rows.unique("prompt_id", keep="first", maintain_order=True)
+    order = pl.Series("_order", [stable_hash(0, one) for one in posts["prompt_id"]], dtype=pl.Int64)
+    return posts.with_columns(order).sort("_order", "prompt_id").drop("_order").head(n_prompts or posts.height)
+
+
+def human_responses(pairs: PairSet, prompts: pl.DataFrame, n: int) -> pl.DataFrame:
+    """SAMPLES of source human: up to n responses that people wrote to each prompt, in order of the hash of their id.
+
+    Their tokens are not counted: n_tokens is the number of words.
+    """
+    sides = [
+        pairs.frame.select("prompt", "subreddit", prompt_id="post_id", response_id=f"{side}_id", response=side)
+        for side in ("chosen", "rejected")
+    ]
+    rows = pl.concat(sides).unique("response_id", keep="first", maintain_order=True)
+    rows = rows.join(prompts.select("prompt_id"), on="prompt_id", how="semi")
+    order = pl.Series("_order", [stable_hash(0, one) for one in rows["response_id"]], dtype=pl.Int64)
+    ranked = rows.with_columns(order).sort("prompt_id", "_order", "response_id")
+    ranked = ranked.with_columns(sample=pl.int_range(pl.len()).over("prompt_id")).filter(pl.col("sample") < n)
+    return ranked.with_columns(
+        source=pl.lit(HUMAN),
+        n_tokens=pl.col("response").str.count_matches(r"\S+").cast(pl.Int64),
+        is_finished=pl.lit(True),
+        log_prob=pl.lit(None, dtype=pl.Float64),
+        reference_log_prob=pl.lit(None, dtype=pl.Float64),
+    ).select(list(SAMPLES.columns))
+
+
+def read_prompts(path: Path) -> pl.DataFrame:
+    """Prompts in a JSONL or Parquet file with a column prompt; prompt_id and subreddit are taken where it has them.
+
+    Raises:
+        CallError: it cannot be read, has no text in `prompt`, or names a prompt twice.
+    """
+    try:
+        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path, infer_schema_length=None)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CallError(f"Cannot read prompts from {path}: {reason}.", "Name a JSONL or Parquet file.") from error
+    if frame.schema.get("prompt") != pl.String or frame["prompt"].null_count() or frame.is_empty():
+        raise CallError(
+            f"{path} has no text in the column prompt of every row (columns: {', '.join(frame.columns) or 'none'}).",
+            'Each line is an object such as {"prompt": "..."}.',
+        )
+    numbers = pl.Series("prompt_id", [str(number) for number in range(frame.height)], dtype=pl.String)
+    ids = frame["prompt_id"].cast(pl.String) if "prompt_id" in frame.columns else numbers
+    subreddit = frame["subreddit"].cast(pl.String) if "subreddit" in frame.columns else pl.lit(None, dtype=pl.String)
+    named = frame.select("prompt", subreddit=subreddit, prompt_id=ids)
+    if ids.null_count() or ids.n_unique() < frame.height:
+        raise CallError(f"{path} names a prompt twice, or not at all, in prompt_id.", "Leave the column out.")
+    return named
+
+
+def require_sample_file(path: Path) -> Path:
+    """The path, if samples can be written there.
+
+    Raises:
+        CallError: it ends in neither .parquet nor .jsonl, or its name is too long.
+    """
+    if path.suffix not in SUFFIXES:
+        raise CallError(f"Samples are written as {' or '.join(SUFFIXES)}, got {path.name!r}.", "Change `--out`.")
+    require_file_name(path)
+    return path
+
+
+def sample_to_file(
+    draw: Callable[[pl.DataFrame], pl.DataFrame],
+    prompts: pl.DataFrame,
+    config: SamplingConfig,
+    out: Path,
+    described: Sequence[Any],
+    others: pl.DataFrame | None = None,
+) -> Samples:
+    """Sample part by part, and write one file when all are there.
+
+    Parts of an interrupted call with the same arguments are kept, those of another call are discarded.
+
+    Args:
+        draw: prompts -> SAMPLES; moves the open bar by prompts.
+        prompts: prompt_id, prompt, subreddit.
+        config: how the policy is sampled.
+        out: the file, .parquet or .jsonl.
+        described: what else determines the samples.
+        others: SAMPLES of other sources that the file holds, too.
+
+    Raises:
+        LurkerError: the file cannot be written.
+    """
+    parts = out.with_name(f".{out.name}.parts")
+    key = {"samples": fingerprint(to_dict(config), prompts.rows(), *described)}
+    if parts.exists() and (not (parts / "key.json").exists() or read_json(parts / "key.json") != key):
+        say("An interrupted call with other arguments is discarded.")
+        shutil.rmtree(parts)
+    write_json(key, parts / "key.json")
+    per_part = max(1, SAMPLES_PER_PART // config.n)
+    files = [parts / f"{start:09}.parquet" for start in range(0, prompts.height, per_part)]
+    with progress("Sampling", prompts.height, "prompts") as advance:
+        for file, rows in zip(files, prompts.iter_slices(per_part), strict=True):
+            if file.exists():
+                advance(rows.height)
+            else:
+                write_parquet(draw(rows), file)
+    samples = pl.concat([pl.read_parquet(file) for file in files] + ([] if others is None else [others]))
+    write_samples(samples, out)
+    shutil.rmtree(parts, ignore_errors=True)
+    for sentence in describe_samples(samples):
+        say(sentence)
+    return Samples(samples, out)
+
+
+def write_samples(samples: pl.DataFrame, out: Path) -> None:
+    """Write SAMPLES, and columns added to them, as Parquet or JSONL by the file's name.
+
+    Raises:
+        LurkerError: the file cannot be written.
+    """
+    if out.suffix == ".parquet":
+        write_parquet(samples, out)
+        return
+    with atomic_path(out) as temporary:
+        samples.write_ndjson(temporary)
+
+
+def read_samples(path: Path) -> pl.DataFrame:
+    """SAMPLES, and columns added to them, of a file.
+
+    Raises:
+        CallError: it cannot be read.
+        LurkerError: it has no prompts and responses.
+    """
+    try:
+        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path, infer_schema_length=None)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CallError(f"Cannot read samples from {path}: {reason}.", "See `lurker policy sample --help`.") from error
+    if missing := [name for name in ("prompt_id", "prompt", "response") if name not in frame.columns]:
+        raise LurkerError(
+            f"{path} lacks the column {', '.join(missing)}.", "Write it with `lurker policy sample POLICY --out FILE`."
+        )
+    return frame
