@@ -1,4 +1,4 @@
-"""An agent's drift on the way: alarms against what people wrote, and at the end the fitted over-optimisation."""
+"""An agent's curve prompt by prompt, kept on the way, and at the end the fitted over-optimisation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,33 +7,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lurker.drift import ringing
 from lurker.errors import CallError
 from lurker.files import write_json, write_parquet
-from lurker.schema import DRIFT
-from rm.policy.alarms import MIN_PROMPTS, Known, drift
 from rm.policy.over_optimisation import OverOptimisation, RunPoints, fit_over_optimisation
 
 Floats = NDArray[np.float64]
-DRIFT_FILE, POINTS_FILE, FITS_FILE = "drift.parquet", "points.parquet", "over_optimisation.json"
-"""In an agent's folder: alarms by step; measures by step and prompt; the fitted curves."""
-
-
-def record_drift(folder: Path, samples: pl.DataFrame, human: pl.DataFrame, step: int, known: Known) -> None:
-    """Ring the alarms at one step and add them to the folder's table; later steps that a killed training left go.
-
-    Args:
-        folder: of the agent.
-        samples: its responses at this step: prompt_id, prompt, response, reward where the judge's range is known.
-        human: held-out responses that people wrote, likewise. Too few of them ring nothing.
-        step: of the training.
-        known: what some alarms need.
-    """
-    if min(samples["prompt_id"].n_unique(), human["prompt_id"].n_unique()) < MIN_PROMPTS:
-        return
-    path = folder / DRIFT_FILE
-    before = pl.read_parquet(path).filter(pl.col("step") < step) if path.exists() else DRIFT.empty()
-    write_parquet(pl.concat([before, drift(samples, human, step, known)]), path)
+POINTS_FILE, FITS_FILE = "points.parquet", "over_optimisation.json"
+"""In an agent's folder: measures by step and prompt; the fitted curves."""
 
 
 def record_points(folder: Path, prompts: Sequence[str], kl: Floats, values: Mapping[str, Floats], step: int) -> None:
@@ -77,9 +57,3 @@ def write_fits(folder: Path, measures: Sequence[str]) -> list[OverOptimisation]:
             continue
     write_json({"over_optimisation": [fit.report() for fit in found]}, folder / FITS_FILE)
     return found
-
-
-def alarms_in_words(folder: Path) -> list[str]:
-    """Sentences of the alarms that ring at the last step, each with the step since which it rings."""
-    path = folder / DRIFT_FILE
-    return ringing(pl.read_parquet(path)) if path.exists() else []

@@ -149,4 +149,7 @@ def _heading(measure: str) -> str:
 
 
 def _shown(row: dict[str, Any], value: str = "value", low: str = "low", high: str = "high") -> str | None:
-    return None if row[value] is None else f"{row[value]:.2f} [{row[low]:.2f}, {row[high]:.2f}]"
+    if row[value] is None:
+        return None
+    numbers = [round(row[name], 2) + 0.0 for name in (value, low, high)]  # no minus before a zero
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*numbers)

@@ -39,7 +39,7 @@ def read_samples(path: Path) -> pl.DataFrame:
         what = f"has no column {missing[0]}" if missing else "is empty"
         raise CallError(f"{path} {what}, so it is no file of samples.", _HOW_TO_SAMPLE)
     frame = frame.with_columns(pl.col(name).cast(column.dtype) for name, column in SAMPLES.columns.items())
-    if faults := column_faults(frame, SAMPLES):
+    if faults := column_faults(frame, SAMPLES.columns):
         raise CallError(f"{path}: {faults[0]}.", _HOW_TO_SAMPLE)
     return frame
 
