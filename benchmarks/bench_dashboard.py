@@ -1,7 +1,8 @@
 """The dashboard on a generated workspace, in a real browser; `python benchmarks/bench_dashboard.py --help`.
 
-At scale 1 the workspace has 5 million pairs, 200 runs and 10 million predictions; texts are random words. Times are
-from the request or the key until the page shows the answer; memory is the server's peak.
+At scale 1 the workspace has 5 million pairs, 200 runs and 10 million predictions, and a second set of 430,000 texts;
+texts are random words. Times are from the request, the click or the key until the page shows the answer and rests; the
+processor's seconds beside them are the server's, and hold on a busy machine too. Memory is the server's peak.
 """
 
 import argparse
@@ -13,6 +14,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,50 +24,78 @@ import numpy as np
 import polars as pl
 from playwright.sync_api import Page, sync_playwright
 
-from lurker.files import write_json, write_parquet
+from lurker.files import atomic_path, write_json, write_parquet
+from lurker.machine import processor
+from lurker.progress import say
 from lurker.report import ResultTable, show
 from lurker.schema import PAIRS, PREDICTIONS, check
 from lurker.workspace import Workspace, open_workspace
 
 N_PAIRS, N_RUNS, N_PREDICTIONS = 5_000_000, 200, 10_000_000
-PAIRS_PER_POST, WORDS_PER_TEXT, BLOCK = 10, 60, 100_000
-SET, PORT = "balanced", 8599
+PAIRS_PER_POST, BLOCK = 10, 100_000
+N_PIECES, WORDS_PER_PIECE, PIECES_PER_TEXT = 50_000, 20, 3
+"""Texts are made of drawn pieces: drawing every word would take longer than all that is measured."""
+SET, SMALL_SET, PORT = "balanced", "texts", 8599
+N_SMALL = 143_334
+"""Pairs of the second set: 430,000 texts."""
 RARE = "quxotic"
 """A word that one pair in ten thousand has."""
-PATIENCE_MS = 300_000
+PATIENCE_MS = 600_000
+STEPS = 5
+"""Steps to the next pair, of which the median counts."""
+FIRST_CHART = ".stVegaLiteChart canvas, .stVegaLiteChart svg"
+PAIR = ".stHtml div[dir]"
 IDLE = "[data-testid='stApp'][data-test-script-state='notRunning']"
 
 
 def write_workspace(root: Path, scale: float) -> Workspace:
-    """Write one pair set and its runs."""
+    """Write two pair sets, and the runs of the first."""
     workspace = open_workspace(root, create=True)
     rng = np.random.default_rng(0)
-    n_pairs, n_runs = int(N_PAIRS * scale), max(2, int(N_RUNS * scale))
-    folder = workspace.folder("pairs", SET)
-    blocks = [_pairs(rng, start, min(BLOCK, n_pairs - start)) for start in range(0, n_pairs, BLOCK)]
-    pairs = check(pl.concat(blocks), PAIRS)
-    write_parquet(pairs, folder / "pairs.parquet")
-    counts = {"n_pairs": n_pairs, "n_posts": pairs["post_id"].n_unique(), "pairs_sha256": "not computed"}
-    ledger = {"pairs": {"input": 2 * n_pairs, "dropped": [{"reason": "scores equal", "n": n_pairs}], "kept": n_pairs}}
-    manifest = {"name": SET, "recipe": {"name": SET}, "subreddits": ["alpha", "beta"], "ledger": ledger}
-    write_json(manifest | counts, folder / "manifest.json")
-    tested = pairs.filter(pl.col("split") == "test")["pair_id"].head(int(N_PREDICTIONS * scale / n_runs))
+    n_runs = max(2, int(N_RUNS * scale))
+    tested = _set(workspace, rng, SET, int(N_PAIRS * scale)).head(int(N_PREDICTIONS * scale / n_runs))
+    _set(workspace, rng, SMALL_SET, int(N_SMALL * min(1.0, scale * 10)))
     for number in range(n_runs):
         _run(workspace, rng, number, tested)
     return workspace
 
 
-def _pairs(rng: np.random.Generator, start: int, n: int) -> pl.DataFrame:
-    place = np.arange(start, start + n)
+def _set(workspace: Workspace, rng: np.random.Generator, name: str, n_pairs: int) -> pl.Series:
+    """Write a pair set, a block at a time; the ids of its test pairs."""
+    folder = workspace.folder("pairs", name)
+    starts, pieces = range(0, n_pairs, BLOCK), _pieces(rng)
+    parts = [folder / f"part-{start}.parquet" for start in starts]
+    for start, part in zip(starts, parts, strict=True):
+        write_parquet(check(_pairs(rng, pieces, start, min(BLOCK, n_pairs - start)), PAIRS), part)
+    with atomic_path(folder / "pairs.parquet") as temporary:
+        pl.scan_parquet(parts).sink_parquet(temporary, compression="zstd", compression_level=3, row_group_size=128_000)
+    for part in parts:
+        part.unlink()
+    numbers = {"n_pairs": n_pairs, "n_posts": -(-n_pairs // PAIRS_PER_POST), "pairs_sha256": "not computed"}
+    ledger = {"pairs": {"input": 2 * n_pairs, "dropped": [{"reason": "scores equal", "n": n_pairs}], "kept": n_pairs}}
+    manifest = {"name": name, "recipe": {"name": name}, "subreddits": ["alpha", "beta"], "ledger": ledger}
+    write_json(manifest | numbers, folder / "manifest.json")
+    is_test = pl.scan_parquet(folder / "pairs.parquet").filter(pl.col("split") == "test")
+    return is_test.select("pair_id").collect()["pair_id"]
+
+
+def _pieces(rng: np.random.Generator) -> pl.Series:
+    """Parts of texts, of words whose frequency falls as that of real ones."""
     words = np.array([f"word{number}" for number in range(5_000)])
+    drawn = words[rng.zipf(1.3, (N_PIECES, WORDS_PER_PIECE)) % words.size]
+    return pl.Series([" ".join(row) for row in drawn])
 
-    def texts() -> list[str]:
-        drawn = words[rng.zipf(1.3, (n, WORDS_PER_TEXT)) % words.size]
-        return [" ".join(row) for row in drawn]
 
-    prompt = texts()
-    for index in range(0, n, 10_000):
-        prompt[index] += f" {RARE}"
+def _pairs(rng: np.random.Generator, pieces: pl.Series, start: int, n: int) -> pl.DataFrame:
+    place = np.arange(start, start + n)
+
+    def texts() -> pl.Series:
+        parts = [pieces.gather(rng.integers(0, N_PIECES, n)) for _ in range(PIECES_PER_TEXT)]
+        return pl.select(pl.concat_str(parts, separator=" ")).to_series()
+
+    prompt = pl.select(
+        pl.when(pl.Series(place % 10_000 == 0)).then(texts() + f" {RARE}").otherwise(texts())
+    ).to_series()
     return pl.DataFrame(
         {
             "pair_id": [f"a{number}-b{number}" for number in place],
@@ -104,58 +136,106 @@ def _run(workspace: Workspace, rng: np.random.Generator, number: int, tested: pl
     write_json(result, folder / "result.json")
 
 
-def measure(root: Path) -> dict[str, Any]:
+@dataclass(slots=True)
+class Watch:
+    """What was measured so far, of the server with this process id."""
+
+    pid: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def measure(self, what: str, act: Callable[[], Any]) -> None:
+        """Do it, and note the seconds that it took and the server's processor seconds."""
+        used, started = self._used_s(), time.perf_counter()
+        act()
+        wall = time.perf_counter() - started
+        self.note(what, f"{wall:.2f}", f"{self._used_s() - used:.2f}")
+
+    def note(self, what: str, measured: str, processor_s: str = "") -> None:
+        """Add a row."""
+        self.rows.append({"what": what, "measured": measured, "server's processor, s": processor_s})
+        if what:
+            say(f"{what}: {measured} {processor_s and f'({processor_s} s of the server)'}")
+
+    def _used_s(self) -> float:
+        """Processor seconds of the server so far, of all its threads."""
+        ticks = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(root: Path) -> list[dict[str, Any]]:
     """Serve the workspace and use it."""
     line = [sys.executable, "-m", "lurker", "--workspace", str(root), "dashboard", "--port", str(PORT)]
     server = subprocess.Popen(line, stdout=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{PORT}"
+    watch = Watch(server.pid)
     try:
-        _wait(f"{address}/_stcore/health")
+        watch.measure("start of the server, s", lambda: _wait(f"{address}/_stcore/health"))
         with sync_playwright() as playwright:
             arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-            found = _use(browser.new_page(viewport={"width": 1280, "height": 900}), address)
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.set_default_timeout(PATIENCE_MS)
+            _use(page, address, watch)
             browser.close()
         peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.pid}/status").read_text())
-        return found | {"server's peak memory, MB": int(peak[1]) // 1024 if peak else None}
+        watch.note("server's peak memory, MB", str(int(peak[1]) // 1024 if peak else None))
+        return watch.rows
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(timeout=30)
 
 
-def _use(page: Page, address: str) -> dict[str, Any]:
+def _use(page: Page, address: str, watch: Watch) -> None:
+    """Open the pages, step through pairs, filter and search."""
     sizes: list[int] = []
     network = page.context.new_cdp_session(page)
     network.send("Network.enable")
     network.on("Network.loadingFinished", lambda event: sizes.append(int(event["encodedDataLength"])))
-    found: dict[str, Any] = {}
-    for turn in ("first", "second"):
-        found[f"runs: first chart, {turn} time, s"] = _seconds(
-            page, lambda: page.goto(f"{address}/runs"), ".stVegaLiteChart canvas, .stVegaLiteChart svg"
-        )
-        if turn == "first":
-            found |= {"first load, MB": round(sum(sizes) / 1e6, 2), "first load, requests": len(sizes)}
-    found["read: first pair, s"] = _seconds(page, lambda: page.goto(f"{address}/read?pairs={SET}"), ".stHtml div[dir]")
-    for turn in ("first", "second"):
-        before = page.url
-        started = time.perf_counter()
-        page.keyboard.press("j")
-        page.wait_for_function("before => location.href !== before", arg=before, timeout=PATIENCE_MS)
-        page.wait_for_selector(IDLE, timeout=PATIENCE_MS)
-        found[f"read: next pair, {turn}, s"] = round(time.perf_counter() - started, 2)
-    for what, query in (("filter by community", "subreddit=alpha"), ("search", f"split=any&search={RARE}")):
-        url = f"{address}/read?pairs={SET}&{query}"
-        found[f"read: {what}, with the page's load, s"] = _seconds(
-            page, lambda url=url: page.goto(url), ".stHtml div[dir]"
-        )
-    return found
+    watch.measure("runs: first chart, first time, s", lambda: _open(page, f"{address}/runs", FIRST_CHART))
+    watch.note("first load, MB", f"{sum(sizes) / 1e6:.2f}")
+    watch.note("first load, requests", str(len(sizes)))
+    watch.measure("runs: first chart, second time, s", lambda: _open(page, f"{address}/runs", FIRST_CHART))
+    for name in (SET, SMALL_SET):
+        for turn in ("first", "second"):
+            act = partial(_open, page, f"{address}/read?pairs={name}&split=any", PAIR)
+            watch.measure(f"read {name}: first pair, {turn} time, s", act)
+        page.wait_for_selector(IDLE)
+        _step(page)  # the first after a load
+        steps = Watch(watch.pid)
+        for _ in range(STEPS):
+            steps.measure("", lambda: _step(page))
+        median = sorted(steps.rows, key=lambda row: float(row["measured"]))[STEPS // 2]
+        watch.note(f"read {name}: next pair, s", median["measured"], median["server's processor, s"])
+        page.get_by_role("button", name="Filters").click()
+        watch.measure(f"read {name}: filter by community, s", lambda: _filter(page))
+        watch.measure(f"read {name}: search, s", lambda: _search(page, RARE))
+        watch.measure(f"read {name}: search for a common word, s", lambda: _search(page, "word17 "))
 
 
-def _seconds(page: Page, act: Any, selector: str) -> float:
-    started = time.perf_counter()
-    act()
-    page.wait_for_selector(selector, timeout=PATIENCE_MS)
-    return round(time.perf_counter() - started, 2)
+def _open(page: Page, url: str, selector: str) -> None:
+    page.goto(url)
+    page.locator(selector).first.wait_for()
+
+
+def _step(page: Page) -> None:
+    before = page.url
+    page.keyboard.press("j")
+    page.wait_for_function("before => location.href !== before", arg=before)
+    page.wait_for_selector(IDLE)
+
+
+def _filter(page: Page) -> None:
+    page.get_by_role("combobox", name="Community").click()
+    page.get_by_role("option", name="alpha").click()
+    page.get_by_text("r/alpha", exact=True).first.wait_for()
+    page.wait_for_selector(IDLE)
+
+
+def _search(page: Page, text: str) -> None:
+    page.get_by_label("Text contains").fill(text)
+    page.keyboard.press("Enter")
+    page.get_by_text(f"contains “{text}”").wait_for()
+    page.wait_for_selector(IDLE)
 
 
 def _wait(address: str) -> None:
@@ -169,18 +249,21 @@ def _wait(address: str) -> None:
 
 
 def main() -> None:
-    """Write the workspace, use it, and print what was measured."""
+    """Write the workspace if it is not there, use it, and print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full workspace")
+    parser.add_argument("--workspace", type=Path, help="its folder, written if absent; else a temporary one")
+    parser.add_argument("--only-write", action="store_true", help="write the workspace and stop")
     arguments = parser.parse_args()
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        write_workspace(Path(folder) / "workspace", arguments.scale)
-        written = time.perf_counter() - started
-        figures = {"writing the workspace, s": round(written)} | measure(Path(folder) / "workspace")
-    rows = [{"what": name, "measured": str(value)} for name, value in figures.items()]
-    show(ResultTable(f"Dashboard on {int(N_PAIRS * arguments.scale):,} pairs", rows))
+        root = arguments.workspace or Path(folder) / "workspace"
+        if not (root / "runs").exists():
+            started = time.perf_counter()
+            write_workspace(root, arguments.scale)
+            say(f"The workspace took {time.perf_counter() - started:.0f} s.")
+        if not arguments.only_write:
+            show(ResultTable(f"Dashboard on {int(N_PAIRS * arguments.scale):,} pairs, {processor()}", measure(root)))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from features.pairing.label_noise import fit_prior, label_confidence
 from features.pairing.votes_cast import confidence_from_votes, count_looks, fit_votes_cast, look
 from ingest.simulator.config import SimulationConfig
 from ingest.simulator.world import simulate
+from lurker.decimals import decimal
 from lurker.machine import processor
 from lurker.pairwise import TextReward, fit_tfidf
 from lurker.progress import progress
@@ -288,8 +289,8 @@ def figures(rows: pl.DataFrame) -> list[Row]:
 
 
 def share(value: Any) -> str:
-    """A share with three digits and no leading zero."""
-    return "" if value is None else f"{value:.3f}".replace("0.", ".", 1)
+    """A share with three digits, empty if it is not known."""
+    return "" if value is None else decimal(value)
 
 
 def markdown(rows: list[Row]) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
+from lurker.charts import Ceiling, Fitted
 from lurker.comparison import Comparison
 from lurker.decimals import decimal, difference, interval
 
@@ -48,16 +51,44 @@ def against_coin(name: str, value: float, low: float, high: float) -> str:
     return f"{name}: worse than a coin, {figures}" if high < CHANCE else f"{name}: no better than a coin, {figures}"
 
 
-def room(best: float, ceiling: tuple[str, float, float, float]) -> tuple[str, str]:
-    """The figure and the line below it: how far the best model is from what no model can exceed.
+def best_on_test(model: str, row: Mapping[str, Any]) -> tuple[float, str]:
+    """The best accuracy of a model and of TF-IDF, and the line that names which it is.
 
     Args:
-        best: accuracy of the best model.
-        ceiling: its name, accuracy and interval.
+        model: its SPEC.
+        row: pairs, and accuracy and tfidf with their ends; tfidf may be null.
     """
-    name, value, low, high = ceiling
-    figure = decimal(value - best) if value > best else "none seen"
-    return figure, f"{name} allows {interval(value, low, high)}"
+    of_model = tuple(row[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
+    of_words = tuple(row[name] for name in ("tfidf", "tfidf_low", "tfidf_high"))
+    if of_words[0] is None or of_words[0] <= of_model[0]:
+        return of_model[0], against_coin(f"{model} on {row['pairs']}", *of_model)
+    words = against_coin(f"TF-IDF on {row['pairs']}", *of_words)
+    return of_words[0], f"{words}; {model} reaches {interval(*of_model)}"
+
+
+def room(best: float, ceiling: Ceiling) -> tuple[str, str]:
+    """The figure and the line below it: how far the best model is from what no model can exceed."""
+    figure = decimal(ceiling.accuracy - best) if ceiling.accuracy > best else "none seen"
+    return figure, f"{ceiling.name} allows {interval(ceiling.accuracy, ceiling.low, ceiling.high)}"
+
+
+def of_fit(fit: Fitted, curve: pl.DataFrame) -> list[str]:
+    """What a fitted curve says about accuracy: where it levels off, and how its prediction came out.
+
+    Args:
+        curve: the runs' accuracies, as `lurker.seeds.mean_over_seeds` returns them.
+    """
+    said = []
+    if fit.limit is not None:
+        said.append(f"The fitted curve levels off at {interval(*fit.limit)}.")
+    if fit.predicted is not None:
+        came = curve.filter(~pl.col("is_baseline") & pl.col("predictor").is_in(fit.curve["predictor"].unique()))
+        value = float(came.sort("n_parameters", "n_train_pairs")["accuracy"][-1])
+        place = "as predicted" if fit.predicted[1] <= value <= fit.predicted[2] else "outside its interval"
+        said.append(
+            f"The largest size, predicted from the others: {interval(*fit.predicted)}; {decimal(value)} came, {place}."
+        )
+    return said
 
 
 def no_model(names: Sequence[str]) -> str:

@@ -55,13 +55,13 @@ def serve(root: Path, port: int) -> None:
 
     The workspace need not exist: the pages then show what to run. Its path is passed in the environment.
     """
-    threading.Thread(target=_import_for_first_page, daemon=True).start()
+    threading.Thread(target=_import_for_pages, daemon=True).start()
     os.environ["LURKER_WORKSPACE"] = str(root)
     says = f"The dashboard of {root} is at http://{ADDRESS}:{port} (Ctrl-C to stop)."
     run_page(Path(__file__).with_name("app.py"), port, says)
 
 
-def _import_for_first_page() -> None:
-    """Import what the first page needs while the browser is still opening."""
-    for module in ("dashboard.like_for_like", "dashboard.claims", "dashboard.figures", "dashboard.ingested"):
-        importlib.import_module(module)
+def _import_for_pages() -> None:
+    """Import what the pages need while the browser is still opening, those of the first page first."""
+    for module in ("like_for_like", "claims", "figures", "ingested", "tables", "pairs", "runs", "compare.recipes"):
+        importlib.import_module(f"dashboard.{module}")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from dashboard.parquet import FileVersion, version
+from dashboard.queries import FileVersion, version
 from lurker.errors import LurkerError
 from lurker.files import read_json, read_object
 from lurker.listings import CONFIG, RESULT

@@ -6,7 +6,7 @@ from typing import Literal
 
 import polars as pl
 
-from dashboard.parquet import FileVersion, read_table
+from dashboard.queries import FileVersion, read_table
 from lurker import charts
 from lurker.schema import (
     CEILING,

@@ -1,28 +1,43 @@
 """A chart on a page: what is measured, on what, the chart in the page's colours, and its files to download."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import polars as pl
 import streamlit as st
 
 from dashboard import layout
 from lurker.charts.figure import FORMATS, PAGE_IN, Figure, paper_spec, render
-from lurker.charts.look import on_page
+from lurker.charts.look import OPEN, on_page
 
 MIME = {"svg": "image/svg+xml", "png": "image/png", "pdf": "application/pdf"}
 
 
-def show_figure(figure: Figure, source: str, rows: pl.DataFrame) -> None:
+Opens = Callable[[dict[str, Any]], tuple[str, dict[str, str]] | None]
+"""What a reader clicked, by column -> the page to open and its query; None leads nowhere."""
+
+
+def show_figure(figure: Figure, source: str, rows: pl.DataFrame, opens: Opens | None = None) -> None:
     """Draw a figure, how to read it, and its downloads; pictures are made when they are asked for.
 
     Args:
         figure: the chart with its title, subtitle and note.
         source: experiment or page, the first part of the files' names.
         rows: the figures behind the chart, for the CSV.
+        opens: where a click on a mark leads; the chart has the selection `selects` for it.
     """
     st.markdown(f"**{layout.escape(figure.title)}**  \n:gray[{layout.escape(figure.subtitle)}]")
     spec = on_page(figure.chart.to_dict(), is_dark=layout.is_dark())
-    st.vega_lite_chart(spec, width="stretch", theme=None, key=figure.stem(source))
+    look: dict[str, Any] = {"width": "stretch", "theme": None, "key": figure.stem(source)}
+    if opens is None:
+        st.vega_lite_chart(spec, **look)
+    else:
+        picked = st.vega_lite_chart(spec, on_select="rerun", selection_mode=OPEN, **look)
+        marks = picked["selection"].get(OPEN) or []
+        if marks and (target := opens(marks[0])) is not None:
+            page, query = target
+            st.switch_page(page, query_params=query)
     if figure.note:
         st.caption(layout.escape(figure.note))
     stem = figure.stem(source)

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from dashboard.parquet import FileVersion, select, version
+from dashboard.queries import FileVersion, rows_and_dates, version
 from lurker.errors import LurkerError
 from lurker.schema import COMMENTS, OBSERVATIONS, POSTS
 from lurker.workspace import Workspace
@@ -39,7 +39,8 @@ def ingested_rows(workspace: Workspace) -> tuple[pl.DataFrame, list[LurkerError]
 def _rows_and_dates(files: tuple[FileVersion, ...], time_column: str) -> dict[str, int | None]:
     if not files:
         return {"n_rows": 0, "first_utc": None, "last_utc": None}
-    columns = f"count(*) AS n, min({time_column}) AS first, max({time_column}) AS last"
-    counts = pl.concat([select(f"SELECT {columns} FROM read_parquet($path)", file) for file in files])
-    n_rows, first, last = counts.select(pl.col("n").sum(), pl.col("first").min(), pl.col("last").max()).row(0)
-    return {"n_rows": n_rows, "first_utc": first, "last_utc": last}
+    parts = [rows_and_dates(file, time_column) for file in files]
+    first = [one for _, one, _ in parts if one is not None]
+    last = [one for _, _, one in parts if one is not None]
+    n_rows = sum(n for n, _, _ in parts)
+    return {"n_rows": n_rows, "first_utc": min(first, default=None), "last_utc": max(last, default=None)}

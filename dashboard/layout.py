@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.documents import PairSetSummary
+from dashboard.style import COPY_LINK
 from lurker.errors import LurkerError
 from lurker.pair_sets import JUDGED_BY_PEOPLE
 from lurker.workspace import Workspace, open_workspace
@@ -17,9 +18,10 @@ from lurker.workspace import Workspace, open_workspace
 WORKSPACE_VARIABLE = "LURKER_WORKSPACE"
 BUILD_PAIRS = "lurker pairs build balanced --recipe balanced"
 AUDIT_PAIRS = "lurker pairs audit balanced"
-INTERVAL_NOTE = "Intervals are 95 %, clustered by post; .5 is a coin."
+INTERVAL_NOTE = "Intervals are 95 %, clustered by post; 0.5 is a coin."
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&])")
+_INTERVAL = re.compile(r"\[[−+\d.]+, [−+\d.]+\]")
 # Control characters and bidirectional marks are shown by name, so that they cannot hide or reorder words.
 _NAMED = (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _NAMES = {code: f"[U+{code:04X}]" for code in _NAMED}
@@ -31,9 +33,11 @@ def is_dark() -> bool:
 
 
 def header(title: str, subtitle: str) -> None:
-    """Draw the headline of a page and, below it, on what it stands."""
+    """Draw the headline of a page and, below it, on what it stands and a button that copies the page's address."""
     st.title(escape(title), anchor=False)
-    st.markdown(f":gray[{escape_with_code(subtitle)}]")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="below-title"):
+        st.markdown(f":gray[{escape_with_code(subtitle)}]", width="stretch")
+        st.html(COPY_LINK, width="content", unsafe_allow_javascript=True)
 
 
 def open_page() -> Workspace:
@@ -104,10 +108,15 @@ def cards(entries: Iterable[tuple[str, str, str]]) -> None:
     """Draw figures side by side: what, the figure, and a line below."""
     boxes = [
         f"<div><small>{html.escape(visible(what))}</small><b>{html.escape(visible(figure))}</b>"
-        f"<small>{html.escape(visible(line))}</small></div>"
+        f"<small>{html.escape(_unbroken(visible(line)))}</small></div>"
         for what, figure, line in entries
     ]
     st.html(f'<div class="cards">{"".join(boxes)}</div>')
+
+
+def _unbroken(line: str) -> str:
+    """The line with every interval kept in one piece."""
+    return _INTERVAL.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), line)
 
 
 def text_box(text: str, *, accent: str, max_height_px: int = 520, search: str = "") -> str:

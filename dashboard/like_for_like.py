@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dashboard import documents, experiments
-from dashboard.documents import Audit, RunResult
-from dashboard.pairs import compare_predictions
-from dashboard.parquet import version
+from dashboard.documents import RunResult
+from dashboard.paired import compare_predictions
 from lurker.comparison import Comparison
-from lurker.errors import LurkerError
 from lurker.pair_sets import HARD_TEST
 from lurker.workspace import Workspace
 
@@ -22,7 +19,7 @@ _ROWS: dict[str, Any] = {
     "accuracy": pl.Float64,
     "accuracy_low": pl.Float64,
     "accuracy_high": pl.Float64,
-    "tfidf": pl.Float64,
+    **dict.fromkeys(("tfidf", "tfidf_low", "tfidf_high"), pl.Float64),
     "n_seeds": pl.Int64,
     "runs": pl.List(pl.String),
 }
@@ -36,7 +33,7 @@ class LikeForLike:
     n_parameters: int
     n_train_pairs: int
     rows: pl.DataFrame
-    """pairs, accuracy, accuracy_low, accuracy_high, tfidf, n_seeds, runs; by pair set"""
+    """pairs, accuracy and tfidf (null if it was not fitted) with their ends, n_seeds, runs; by pair set"""
 
 
 def like_for_like(runs: Iterable[RunResult], communities: Mapping[str, Iterable[str]]) -> LikeForLike | None:
@@ -70,10 +67,10 @@ def like_for_like(runs: Iterable[RunResult], communities: Mapping[str, Iterable[
 
 def _mean(name: str, runs: list[RunResult]) -> tuple[object, ...]:
     """A row of `_ROWS`: means over seeds; the interval is of the test posts."""
-    value, low, high = np.mean([run.tests[HARD_TEST][MODEL] for run in runs], axis=0).tolist()
-    baselines = [run.tests[HARD_TEST][TFIDF][0] for run in runs if TFIDF in run.tests[HARD_TEST]]
-    tfidf = float(np.mean(baselines)) if baselines else None
-    return name, value, low, high, tfidf, len(runs), [run.run_id for run in runs]
+    model = np.mean([run.tests[HARD_TEST][MODEL] for run in runs], axis=0).tolist()
+    baselines = [run.tests[HARD_TEST][TFIDF] for run in runs if TFIDF in run.tests[HARD_TEST]]
+    tfidf = np.mean(baselines, axis=0).tolist() if baselines else [None] * 3
+    return name, *model, *tfidf, len(runs), [run.run_id for run in runs]
 
 
 def paired(workspace: Workspace, group: LikeForLike, first: str, second: str) -> Comparison:
@@ -84,26 +81,3 @@ def paired(workspace: Workspace, group: LikeForLike, first: str, second: str) ->
     """
     runs = dict(group.rows.select("pairs", "runs").iter_rows())
     return compare_predictions(workspace, runs[first], runs[second], HARD_TEST, "test", (first, second))
-
-
-def ceiling(workspace: Workspace, audits: Mapping[str, Audit]) -> tuple[str, float, float, float] | None:
-    """What no model can exceed on the hard test: its name, value and interval; None if nothing tells.
-
-    The simulator's truth if it is known, else the narrowest estimate of the text ceiling, else of the vote ceiling.
-    """
-    truth = audits[HARD_TEST].truth if HARD_TEST in audits else None
-    if truth is not None:
-        return "the truth", *truth
-    found: list[tuple[bool, float, str, float, float, float]] = []
-    for name in experiments.experiment_names(workspace, "ceiling"):
-        try:
-            if documents.experiment_manifest(workspace, name).get("pairs") != HARD_TEST:
-                continue
-            table = experiments.ceilings(version(experiments.experiment_file(workspace, name, "ceiling")))
-        except LurkerError:  # the page of data names it
-            continue
-        for row in table.filter(pl.all_horizontal(pl.col("value", "low", "high").is_not_null())).iter_rows(named=True):
-            label = f"{row['ceiling']} ceiling ({row['estimator']})"
-            is_vote, width = row["ceiling"] == "vote", row["high"] - row["low"]
-            found.append((is_vote, width, label, row["value"], row["low"], row["high"]))
-    return min(found)[2:] if found else None

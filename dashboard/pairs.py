@@ -1,35 +1,27 @@
 """Find and read the pairs of a set, with the margins of a run that was tested on them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
-from dashboard.parquet import FileVersion, read_table, select, version
-from lurker.comparison import Comparison, compare_accuracy
-from lurker.errors import LurkerError
+from dashboard import queries
+from dashboard.pair_index import Mask, PairIndex, Rows, Tested, pair_index, row_of, tested
+from dashboard.queries import FileVersion, version
 from lurker.listings import RESULT
 from lurker.pair_sets import PAIRS_FILE, SPLITS, require_row_count
-from lurker.predictions import require_current
-from lurker.schema import PAIRS, PREDICTIONS, check
+from lurker.schema import PAIRS, check
 from lurker.workspace import Workspace
 
 Outcome = Literal["any", "right", "wrong"]
 OUTCOMES: tuple[Outcome, ...] = ("any", "right", "wrong")
 PairOrder = Literal["shuffled", "score gap", "surest mistakes", "closest calls", "surest hits"]
-_ORDERS: dict[PairOrder, str] = {"shuffled": "md5(pair_id)", "score gap": "chosen_score - rejected_score DESC"}
-_MARGIN_ORDERS: dict[PairOrder, str] = {
-    "surest mistakes": "margin ASC NULLS LAST",
-    "closest calls": "abs(margin) ASC NULLS LAST",
-    "surest hits": "margin DESC NULLS LAST",
-}
-_TESTED = "(SELECT NULL::VARCHAR AS chosen_id WHERE false UNION ALL BY NAME SELECT * FROM read_parquet({}))"
-"""Prediction files; older ones do not say which response was the winner when the pair was tested"""
-_SAME_WINNER = "coalesce(tested.chosen_id = pairs.chosen_id, true)"
-ORDERS_WITHOUT_RUN = tuple(_ORDERS)
-ORDERS_WITH_RUN = (*_MARGIN_ORDERS, *_ORDERS)
+ORDERS_WITHOUT_RUN: tuple[PairOrder, ...] = ("shuffled", "score gap")
+_BY_MARGIN: tuple[PairOrder, ...] = ("surest mistakes", "closest calls", "surest hits")
+ORDERS_WITH_RUN = (*_BY_MARGIN, *ORDERS_WITHOUT_RUN)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +37,7 @@ class PairFilter:
     outcome: Outcome = "any"
     """whether the run's model was right; pairs it was not tested on are in "any" only"""
     order: PairOrder = "shuffled"
-    """reading order; ties are sorted by pair_id"""
+    """reading order; ties are in the order of the file"""
 
 
 def pairs_file(workspace: Workspace, name: str) -> FileVersion:
@@ -81,12 +73,10 @@ def _finished(workspace: Workspace, run_id: str) -> int:
     return (workspace.root / "runs" / run_id / RESULT).stat().st_mtime_ns
 
 
-@lru_cache(maxsize=32)
-def pair_counts(file: FileVersion) -> pl.DataFrame:
-    """Columns subreddit, split, n_pairs."""
-    return select(
-        "SELECT subreddit, split, count(*) AS n_pairs FROM read_parquet($path) GROUP BY ALL ORDER BY ALL", file
-    )
+def splits_of(file: FileVersion) -> list[str]:
+    """The splits that have pairs."""
+    counts = np.bincount(pair_index(file).split, minlength=len(SPLITS))
+    return [split for split, count in zip(SPLITS, counts, strict=False) if count]
 
 
 @lru_cache(maxsize=4)
@@ -95,8 +85,8 @@ def find_pairs(
     pair_filter: PairFilter,
     predictions: tuple[FileVersion, ...] = (),
     others: tuple[FileVersion, ...] = (),
-) -> pl.Series:
-    """Ids of the pairs that pass the filter, in reading order.
+) -> Rows:
+    """Rows in the file of the pairs that pass the filter, in reading order, [n_found].
 
     Args:
         predictions: files of one run; needed by an outcome and by the orders by margin.
@@ -106,124 +96,83 @@ def find_pairs(
         LurkerError: a file is damaged.
         ValueError: the filter needs predictions and there are none.
     """
-    if not predictions and (pair_filter.outcome != "any" or pair_filter.order in _MARGIN_ORDERS):
+    if not predictions and (pair_filter.outcome != "any" or pair_filter.order in _BY_MARGIN):
         raise ValueError(
             f"outcome {pair_filter.outcome!r} in the order {pair_filter.order!r} needs the predictions of a run"
         )
-    conditions = ["true"]
-    parameters: dict[str, Any] = {}
-    for name in ("subreddit", "split"):
-        if (value := getattr(pair_filter, name)) is not None:
-            conditions.append(f"{name} = ${name}")
-            parameters[name] = value
-    if pair_filter.search:
-        # The NUL keeps a match from running from one text into the next.
-        conditions.append("contains(lower(concat_ws(chr(0), prompt, chosen, rejected)), lower($search))")
-        parameters["search"] = pair_filter.search
-    if pair_filter.outcome != "any":
-        conditions.append("is_correct = 1" if pair_filter.outcome == "right" else "is_correct < 1")
+    index = pair_index(file)
+    passes = np.ones(index.split.size, np.bool_)
+    if pair_filter.subreddit is not None:
+        passes &= index.community == _place(pair_filter.subreddit, index.communities)
+    if pair_filter.split is not None:
+        passes &= index.split == _place(pair_filter.split, SPLITS)
+    run = tested(file, predictions) if predictions else None
+    if run is not None and pair_filter.outcome != "any":
+        is_right = run.is_correct == 1
+        passes &= _mask(run.rows[is_right if pair_filter.outcome == "right" else ~is_right], passes.size)
     if others:
-        for other in others:
-            _require_predictions(other)
-        both = f"{_TESTED.format('$others')} AS tested JOIN read_parquet($path) AS pairs USING (pair_id)"
-        conditions.append(f"pair_id IN (SELECT pair_id FROM {both} WHERE is_correct = 1 AND {_SAME_WINNER})")
-        parameters["others"] = [str(other.path) for other in others]
-    order = (_ORDERS | _MARGIN_ORDERS)[pair_filter.order]
-    source, condition = _pairs_with_margins(predictions), " AND ".join(conditions)
-    sql = f"SELECT pair_id FROM ({source}) WHERE {condition} ORDER BY {order}, pair_id"
-    return select(sql, file, predictions, **parameters)["pair_id"]
+        other = tested(file, others)
+        passes &= _mask(other.rows[other.is_correct == 1], passes.size)
+    if pair_filter.search:
+        passes &= queries.pairs_with(file, pair_filter.search, passes.size)
+    if run is not None and pair_filter.order in _BY_MARGIN:
+        return _by_margin(run, passes, pair_filter.order)
+    return _ordered(index, passes, pair_filter.order)
 
 
-@lru_cache(maxsize=8)
-def read_pairs(file: FileVersion, pair_ids: tuple[str, ...], predictions: tuple[FileVersion, ...] = ()) -> pl.DataFrame:
-    """Whole pairs in the order of `pair_ids`: PAIRS, and margin and is_correct if the run was tested on it, else null.
-
-    Reading those of one page at once makes the step from one pair to the next a look-up.
-
-    Raises:
-        LurkerError: the set lacks one of the pairs.
-    """
-    wanted = "pair_id IN (SELECT unnest($pair_ids::VARCHAR[]))"
-    rows = select(_pairs_with_margins(predictions, wanted), file, predictions, pair_ids=list(pair_ids))
-    if absent := set(pair_ids) - set(rows["pair_id"]):
-        raise LurkerError(f"{file.path} has no pair {min(absent)!r}.")
-    check(rows, PAIRS)
-    order = pl.DataFrame({"pair_id": pair_ids}, schema={"pair_id": pl.String})
-    return order.join(rows, on="pair_id", how="left", maintain_order="left")
+def _place(name: str, names: Sequence[str]) -> int:
+    """The place of a name in a list; one that none of them has if it is absent."""
+    return names.index(name) if name in names else len(names)
 
 
-def compare_predictions(
-    workspace: Workspace, first: Sequence[str], second: Sequence[str], pairs: str, split: str, names: tuple[str, str]
-) -> Comparison:
-    """The difference of two runs, or of two groups of runs that differ by seed, pair by pair.
+def _mask(rows: Rows, n: int) -> Mask:
+    mask = np.zeros(n, np.bool_)
+    mask[rows] = True
+    return mask
 
-    Args:
-        first, second: runs; what those of one side get right is averaged.
-        pairs, split: what all of them were tested on.
-        names: of the two sides, for the sentence.
 
-    Raises:
-        LurkerError: a run was not tested on these pairs, a file is damaged, or both sides share no pair.
-    """
-    sides = []
-    for runs in (first, second):
-        paths = [workspace.folder("runs", run) / "predictions" / f"{pairs}-{split}.parquet" for run in runs]
-        for run, path in zip(runs, paths, strict=True):
-            if not path.exists():
-                step = f"Evaluate it: `lurker rm evaluate {run} --pairs {pairs} --split {split}`."
-                raise LurkerError(f"Run {run} was not evaluated on {pairs} ({split}).", step)
-        sides.append(tuple(version(path) for path in paths))
-    return _compared(pairs_file(workspace, pairs), sides[0], sides[1], pairs, split, names)
+def _by_margin(run: Tested, passes: Mask, order: PairOrder) -> Rows:
+    """The pairs that the run was tested on by their margin, then all others."""
+    is_kept = passes[run.rows]
+    rows, margin = run.rows[is_kept], run.margin[is_kept]
+    key = {"surest mistakes": margin, "closest calls": np.abs(margin), "surest hits": -margin}[order]
+    passes[rows] = False
+    return np.concatenate([rows[np.argsort(key, kind="stable")], np.flatnonzero(passes).astype(np.uint32)])
+
+
+def _ordered(index: PairIndex, passes: Mask, order: PairOrder) -> Rows:
+    if order == "shuffled":
+        return index.shuffled[passes[index.shuffled]]
+    rows = np.flatnonzero(passes).astype(np.uint32)
+    return rows[np.argsort(-index.gap[rows], kind="stable")]
+
+
+def place_of(file: FileVersion, found: Rows, pair_id: str) -> int | None:
+    """Where a pair stands among those found; None if it is not one of them."""
+    row = row_of(file, pair_id)
+    places = np.flatnonzero(found == row) if row is not None else np.zeros(0, np.int64)
+    return int(places[0]) if places.size else None
+
+
+@lru_cache(maxsize=16)
+def prompts(file: FileVersion, rows: tuple[int, ...]) -> pl.Series:
+    """The prompts of pairs by their rows, in that order."""
+    return queries.pairs_at(file, rows, ["prompt"])["prompt"]
+
+
+def margins(file: FileVersion, rows: Sequence[int], predictions: tuple[FileVersion, ...]) -> list[float | None]:
+    """The margins of a run for pairs by their rows; None where it was not tested on the pair as it is now."""
+    run = tested(file, predictions)
+    known = np.isin(run.rows, np.array(rows, np.uint32))
+    of_row = dict(zip(run.rows[known].tolist(), run.margin[known].tolist(), strict=True))
+    return [of_row.get(row) for row in rows]
 
 
 @lru_cache(maxsize=64)
-def _compared(
-    file: FileVersion,
-    first: tuple[FileVersion, ...],
-    second: tuple[FileVersion, ...],
-    pairs: str,
-    split: str,
-    names: tuple[str, str],
-) -> Comparison:
-    tested = select("SELECT pair_id, post_id, chosen_id FROM read_parquet($path)", file)
-    tables = [_mean_correct(side, tested, pairs) for side in (first, second)]
-    both = tables[0].join(tables[1], on="pair_id", suffix="_second").join(tested, on="pair_id").sort("pair_id")
-    if not both.height == tables[0].height == tables[1].height or both.is_empty():
-        counts = " and ".join(f"{table.height:,}" for table in tables)
-        raise LurkerError(f"The runs were evaluated on {counts} pairs of {pairs}, and {both.height:,} are the same.")
-    compared = compare_accuracy(
-        both["is_correct"].to_numpy(), both["is_correct_second"].to_numpy(), both["post_id"].to_numpy()
-    )
-    return replace(compared, first=names[0], second=names[1], pairs=pairs, split=split)
+def read_pair(file: FileVersion, row: int) -> dict[str, Any]:
+    """A whole pair by its row, with the columns of PAIRS.
 
-
-def _mean_correct(files: tuple[FileVersion, ...], pairs: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The mean of is_correct over files, for the pairs that all of them have."""
-    tables = [require_current(read_table(file, PREDICTIONS), pairs, file.path.parents[1].name, name) for file in files]
-    correct = pl.concat(table.select("pair_id", "is_correct") for table in tables)
-    means = correct.group_by("pair_id").agg(pl.col("is_correct").mean(), n=pl.len())
-    return means.filter(pl.col("n") == len(files)).drop("n")
-
-
-def _pairs_with_margins(predictions: tuple[FileVersion, ...], wanted: str = "true") -> str:
-    """SQL for the pairs with margin and is_correct, null without a run.
-
-    Args:
-        wanted: condition on pair_id; both files are filtered by it before they are joined.
+    Raises:
+        LurkerError: the set has fewer rows, or its columns are not those of PAIRS.
     """
-    for file in predictions:
-        _require_predictions(file)
-    pairs = f"SELECT * FROM read_parquet($path) WHERE {wanted}"
-    if not predictions:
-        return f"SELECT *, NULL::DOUBLE AS margin, NULL::DOUBLE AS is_correct FROM ({pairs})"
-    return (
-        f"SELECT pairs.*, tested.margin, tested.is_correct FROM ({pairs}) AS pairs "
-        f"LEFT JOIN (SELECT DISTINCT ON (pair_id) * FROM {_TESTED.format('$predictions')} WHERE {wanted}) AS tested "
-        f"ON pairs.pair_id = tested.pair_id AND {_SAME_WINNER}"
-    )
-
-
-@lru_cache(maxsize=512)
-def _require_predictions(file: FileVersion) -> None:
-    """Check that a file is a PREDICTIONS table; the query itself would not name it."""
-    read_table(file, PREDICTIONS)
+    return check(queries.pairs_at(file, [row]), PAIRS).row(0, named=True)

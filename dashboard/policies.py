@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from dashboard.parquet import read_table, select, version
+from dashboard import queries
+from dashboard.queries import read_table, version
 from lurker.charts.policy import WIN_RATES
 from lurker.errors import LurkerError
 from lurker.files import read_object
@@ -54,8 +55,7 @@ def curve(workspace: Workspace, name: str) -> pl.DataFrame | None:
     path = workspace.folder("policies", name) / CURVE_FILE
     if not path.exists():
         return None
-    columns = "step, kl, measure, value, low, high, n_prompts"
-    rows = select(f"SELECT {columns} FROM read_parquet($path) ORDER BY step, measure", version(path))
+    rows = queries.policy_curve(version(path))
     return rows.with_columns(label=pl.format("step {}", "step"))
 
 
@@ -114,7 +114,7 @@ def samples(path: Path) -> pl.DataFrame:
     Raises:
         LurkerError: the file is damaged or holds no samples.
     """
-    rows = select(f"SELECT * FROM read_parquet($path) LIMIT {MAX_SAMPLES:d}", version(path))
+    rows = queries.first_rows(version(path), MAX_SAMPLES)
     needed = ("prompt_id", "prompt", "source", "sample", "response")
     if missing := [name for name in needed if name not in rows.columns]:
         raise LurkerError(f"{path} has no column {missing[0]}.", "Draw them again: `lurker policy sample POLICY`.")

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dashboard.parquet import FileVersion, version
+from dashboard.queries import FileVersion, version
 from lurker.errors import LurkerError
 from lurker.files import read_object
 from lurker.learning_curves import METRICS, validation_losses
@@ -19,7 +20,8 @@ from lurker.workspace import Workspace
 
 STALE_S = 60
 """A run in training that has written no line for this long is stale: stopped, or very slow."""
-_ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
+ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
+BINS = ("confidence", *ACCURACY, "n_pairs")
 _SAME = ("settings", "pairs", "model", "train_pairs", "tested_on", "state")
 ROWS: dict[str, Any] = {
     "run": pl.String,
@@ -29,7 +31,7 @@ ROWS: dict[str, Any] = {
     "train_pairs": pl.Int64,
     "seed": pl.Int64,
     "tested_on": pl.String,
-    **dict.fromkeys(_ACCURACY, pl.Float64),
+    **dict.fromkeys(ACCURACY, pl.Float64),
     "losses": pl.List(pl.Float64),
     "changed": pl.Float64,
     "settings": pl.String,
@@ -137,16 +139,28 @@ def seconds_left(looks: list[tuple[float, int]], planned: int | None) -> float |
     return float(np.clip((planned - done) * (now - began) / (done - before), 0.0, None))
 
 
-def calibration_error(workspace: Workspace, run: str) -> dict[str, float]:
-    """Expected calibration error by pair set and split, of the diagnoses that were written.
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How often a run is right at each confidence, as a diagnosis has it."""
+
+    expected_error: float
+    bins: list[dict[str, float]]
+    """confidence, accuracy, accuracy_low, accuracy_high, n_pairs"""
+
+
+def calibrations(workspace: Workspace, run: str) -> dict[str, Calibration]:
+    """The calibration of a run by pair set and split, of the diagnoses that were written.
 
     Raises:
         LurkerError: a diagnosis is damaged.
     """
-    errors = {}
+    found = {}
     for path in sorted(workspace.folder("runs", run).glob("diagnoses/*.json")):
+        content = read_object(path)
         try:
-            errors[path.stem] = float(read_object(path)["calibration"]["expected_calibration_error"])
-        except (KeyError, TypeError) as error:
+            one = content["calibration"]
+            bins = [{name: float(row[name]) for name in BINS} for row in one["bins"]]
+            found[path.stem] = Calibration(float(one["expected_calibration_error"]), bins)
+        except (KeyError, TypeError, ValueError) as error:
             raise LurkerError(f"{path} is damaged.", f"Run `lurker rm diagnose {run}` again.") from error
-    return errors
+    return found

@@ -12,14 +12,21 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from dashboard.parquet import FileVersion, select
+from dashboard import queries
+from dashboard.pair_index import spread_rows
+from dashboard.pairs import PairFilter, find_pairs
+from dashboard.queries import FileVersion
 from lurker.cli import app
+from lurker.decimals import percent
+from lurker.pairwise import TextReward, fit_tfidf
 from lurker.workspace import Workspace
 
 N_REFERENCES = 200
 """Responses of the community that are scored beside the reader's own."""
 N_KNOWN = 4_000
 """Responses whose words count as known."""
+MOST_FITTED = 4_000
+"""Pairs that TF-IDF is fitted on at most: a few seconds."""
 DELAY_S = 3_600
 """Delay that a run which reads it is given."""
 UNLIKE = 0.99
@@ -59,19 +66,21 @@ class References:
         if not self.shortest <= len(answer) <= self.longest:
             found.append(f"{len(answer):,} characters, while most have {self.shortest:,.0f} to {self.longest:,.0f}")
         if (share := unseen_share(answer, self.known_words)) > self.unseen_limit:
-            found.append(f"{share:.0%} of its words do not occur in {N_KNOWN:,} responses of the community")
+            found.append(f"{percent(share)} of its words do not occur in {N_KNOWN:,} responses of the community")
         return found
 
 
 @lru_cache(maxsize=8)
 def references(file: FileVersion, subreddit: str) -> References:
-    """A fixed sample of the test pairs' chosen and rejected responses, and what is usual among them."""
-    sql = (
-        "SELECT prompt, unnest([chosen, rejected]) AS response FROM (SELECT * FROM read_parquet($path) "
-        "WHERE subreddit = $subreddit ORDER BY split <> 'test', md5(pair_id) LIMIT $n_pairs)"
-    )
-    rows = select(sql, file, subreddit=subreddit, n_pairs=(N_REFERENCES + N_KNOWN) // 2)
-    rows = rows.filter(pl.col("response") != "").unique("response", keep="first", maintain_order=True)
+    """A fixed sample of a community's responses, those of test pairs first, and what is usual among them."""
+    n_pairs = (N_REFERENCES + N_KNOWN) // 2
+    of_test, of_all = (find_pairs(file, PairFilter(subreddit=subreddit, split=split)) for split in ("test", None))
+    drawn = spread_rows(np.sort(of_test), n_pairs)
+    more = spread_rows(np.setdiff1d(of_all, of_test), n_pairs - len(drawn))
+    parts = [queries.pairs_at(file, rows).sample(fraction=1.0, shuffle=True, seed=0) for rows in (drawn, more)]
+    pairs = pl.concat(parts)
+    responses = pairs.select("prompt", response=pl.concat_list("chosen", "rejected")).explode("response")
+    rows = responses.filter(pl.col("response") != "").unique("response", keep="first", maintain_order=True)
     compared, others = rows.head(N_REFERENCES), rows.tail(max(0, rows.height - N_REFERENCES))
     known = frozenset(word for text in (others if others.height else rows)["response"] for word in words(text))
     unseen = [unseen_share(text, known) for text in compared["response"]] or [1.0]
@@ -85,6 +94,35 @@ def references(file: FileVersion, subreddit: str) -> References:
         float(shortest),
         float(longest),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TextBaseline:
+    """TF-IDF, fitted on pairs that a run may have been trained on."""
+
+    reward: TextReward
+    n_pairs: int
+
+
+@lru_cache(maxsize=4)
+def tfidf(file: FileVersion, subreddits: tuple[str, ...], n_pairs: int) -> TextBaseline | None:
+    """TF-IDF fitted on training pairs of a set; None where a split is empty or no word occurs twice.
+
+    Args:
+        file: the pair set that the run was trained on.
+        subreddits: its communities.
+        n_pairs: pairs that the run was trained on; at most MOST_FITTED of them are drawn.
+    """
+    fitted = []
+    for split, n in (("train", min(n_pairs, MOST_FITTED)), ("validation", MOST_FITTED // 4)):
+        found = [find_pairs(file, PairFilter(subreddit=name, split=split)) for name in subreddits]
+        rows = spread_rows(np.sort(np.concatenate(found)), n)
+        if not rows:
+            return None
+        fitted.append(queries.pairs_at(file, rows))
+    training, validation = fitted
+    reward = fit_tfidf(training, validation)
+    return None if reward is None else TextBaseline(reward, training.height)
 
 
 def words(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ SERVER_OPTIONS: dict[str, Any] = {
     "logger.hideWelcomeMessage": True,
     "logger.level": "warning",
     "runner.magicEnabled": False,
+    "runner.postScriptGC": False,  # it would take longer than a step to the next pair
     "global.developmentMode": False,
 }
 THEME_OPTIONS: dict[str, Any] = {
@@ -59,18 +61,36 @@ def require_free_port(host: str, port: int, next_step: str) -> None:
         raise CallError(f"Cannot serve on {host}:{port}: {reason}.", next_step) from error
 
 
-def run_page(page: Path, port: int, says: str, options: Mapping[str, Any] | None = None) -> None:
+def run_page(
+    page: Path, port: int, says: str, options: Mapping[str, Any] | None = None, *, is_local: bool = True
+) -> None:
     """Serve a Streamlit script until Ctrl-C.
 
     Args:
         page: the script.
         says: printed once the options are read.
         options: Streamlit's, by dotted name, over those of this module.
+        is_local: whether the page is for this machine's user: then Streamlit's own files are sent compressed, which
+            needs a way to serve that tells every browser the folder of the script.
     """
+    chosen = {**SERVER_OPTIONS, **THEME_OPTIONS, **(options or {}), "server.port": port}
+    typer.echo(says)
+    if is_local:
+        _run_compressed(page, chosen)
+        return
     from streamlit.web import bootstrap
 
-    chosen = {**SERVER_OPTIONS, **THEME_OPTIONS, **(options or {}), "server.port": port}
     flags = {name.replace(".", "_"): value for name, value in chosen.items()}
     bootstrap.load_config_options(flags)
-    typer.echo(says)
     bootstrap.run(str(page), False, [], flags)
+
+
+def _run_compressed(page: Path, options: Mapping[str, Any]) -> None:
+    import streamlit
+    from starlette.middleware import Middleware
+
+    from dashboard.packed import PackedFiles
+
+    app = streamlit.App(page, middleware=[Middleware(PackedFiles)])
+    with suppress(KeyboardInterrupt):  # raised again by the server once it has stopped
+        app.run(config=options)

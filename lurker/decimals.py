@@ -1,17 +1,19 @@
-"""Shares and differences as people read them: .733 [.706, .758], with a true minus."""
+"""Shares and differences as people read them: 0.733 [0.706, 0.758], with a true minus."""
+
+from collections.abc import Mapping
+from typing import Any
 
 MINUS = "−"
 
 
 def decimal(value: float, digits: int = 3) -> str:
-    """A number without the zero before its point: .733, −.019, 1.250."""
-    text = f"{abs(value):.{digits}f}"
-    shown = text[1:] if text.startswith("0.") else text
-    return f"{MINUS}{shown}" if value < 0 and float(text) else shown
+    """A number with a true minus, and none before a zero: 0.733, −0.019, 0.000."""
+    shown = f"{abs(value):,.{digits}f}"
+    return f"{MINUS}{shown}" if value < 0 and float(f"{value:.{digits}f}") else shown
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A difference with its sign: +.012, −.012, .000."""
+    """A difference with its sign: +0.012, −0.012, 0.000."""
     shown = decimal(value, digits)
     return f"+{shown}" if value > 0 and float(f"{value:.{digits}f}") else shown
 
@@ -21,6 +23,16 @@ def interval(value: float, low: float, high: float) -> str:
     return f"{decimal(value)} [{decimal(low)}, {decimal(high)}]"
 
 
+def accuracy_text(row: Mapping[str, Any]) -> str:
+    """The accuracy of a row with its interval, of the columns accuracy, accuracy_low and accuracy_high."""
+    return interval(row["accuracy"], row["accuracy_low"], row["accuracy_high"])
+
+
 def difference(value: float, low: float, high: float) -> str:
     """A difference with its 95 % interval."""
     return f"{signed(value)} [{signed(low)}, {signed(high)}]"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share of a whole, 0–1, in percent: 25 %. Accuracies are written as decimals."""
+    return f"{100 * share:.{digits}f} %"

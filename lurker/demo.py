@@ -13,6 +13,7 @@ import polars as pl
 import typer
 
 from lurker.cli import run
+from lurker.decimals import accuracy_text
 from lurker.errors import LurkerError
 from lurker.files import read_json
 from lurker.pair_sets import HARD_TEST
@@ -149,4 +150,4 @@ def learning_rows(workspace: Workspace) -> list[dict[str, Any]]:
 
 
 def _interval(row: dict[str, Any]) -> str:
-    return f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]"
+    return accuracy_text(row)

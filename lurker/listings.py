@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lurker.decimals import accuracy_text
 from lurker.errors import LurkerError
 from lurker.files import read_object
 from lurker.pair_sets import AUDIT_FILE, HARD_TEST, MANIFEST, PAIRS_FILE, pair_set_names, read_manifest
@@ -142,7 +143,7 @@ def _shown_pair_set(row: Row) -> Row:
 
 def _shown_run(row: Row) -> Row:
     has_test = row["accuracy"] is not None
-    accuracy = "{accuracy:.3f} [{accuracy_low:.3f}, {accuracy_high:.3f}]".format(**row) if has_test else row["state"]
+    accuracy = accuracy_text(row) if has_test else row["state"]
     return {
         "run": row["run"],
         "trained on": row["pairs"],

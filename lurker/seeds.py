@@ -55,3 +55,9 @@ def mean_over_seeds(cells: pl.DataFrame) -> pl.DataFrame:
     order = ["is_baseline", "n_parameters", "predictor", "n_train_pairs", "test_pairs"]
     first = ["predictor", "is_baseline", "n_parameters", "n_train_pairs", "test_pairs"]
     return curve.sort(order, nulls_last=True).select(*first, pl.exclude(first))
+
+
+def seeds_in_words(counts: pl.Series) -> str:
+    """How many seeds figures are means over: 1 seed, 3 seeds, 1 to 3 seeds."""
+    fewest, most = (int(number) for number in (counts.min(), counts.max()))  # type: ignore[arg-type]
+    return f"{fewest} to {most} seeds" if fewest < most else "1 seed" if most == 1 else f"{most} seeds"

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit  # Student's t; importing scipy.stats takes half a second
 
+from lurker.decimals import interval
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -19,7 +21,7 @@ class Estimate:
     n_clusters: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return interval(self.value, self.low, self.high)
 
 
 def clustered_standard_error(

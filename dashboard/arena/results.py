@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import documents, experiments, layout
 from dashboard.figures import show_figure
-from dashboard.parquet import version
+from dashboard.queries import version
 from lurker import charts, decimals
 from lurker.charts.figure import Figure
 from lurker.errors import LurkerError
@@ -27,7 +27,7 @@ SOURCES_NOTE = (
 )
 GROUPS_NOTE = (
     "Held-out raters' votes are in no training data: a judge that agrees less with them learned these raters, not "
-    "people. Intervals are 95 %, clustered by post; .5 is a coin."
+    "people. Intervals are 95 %, clustered by post; 0.5 is a coin."
 )
 
 
@@ -167,7 +167,7 @@ def _raters(report: Report) -> None:
         n_doubted = sum(bool(row["suspicious"]) for row in with_gold)
         on = f"the {len(with_gold)} raters with most votes and gold items; {n_doubted} suspicious by fixed rules"
         chart = charts.raters_on_gold(with_gold)
-        note = "Bars are 95 % intervals; .5 is a coin. Gold items are those whose answer is near certain."
+        note = "Bars are 95 % intervals; 0.5 is a coin. Gold items are those whose answer is near certain."
         height_px = 23 * len(with_gold)
         figure = Figure("raters", report["arena"], "Accuracy on gold, by rater", on, chart, note, height_px=height_px)
         show_figure(figure, "arena", pl.DataFrame(with_gold).drop("suspicious"))

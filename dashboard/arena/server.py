@@ -14,7 +14,6 @@ OWN_OPTIONS = {
     "client.showSidebarNavigation": False,
     "server.enableStaticServing": False,
     "server.maxUploadSize": 1,
-    "runner.postScriptGC": False,  # it would stop all raters for 60 ms after each vote
 }
 
 
@@ -27,4 +26,4 @@ def serve(arena: Arena, host: str, port: int, *, is_behind_proxy: bool) -> None:
         typer.echo("Links are passwords: put HTTPS in front of it (see the guide on arenas).", err=True)
     os.chdir(FOLDER)  # Streamlit tells every browser the path of its script: this one names no folder
     says = f"The arena {arena.name} is at http://{host}:{port} (Ctrl-C to stop)."
-    run_page(PAGE, port, says, {**OWN_OPTIONS, "server.address": host})
+    run_page(PAGE, port, says, {**OWN_OPTIONS, "server.address": host}, is_local=False)

@@ -5,17 +5,23 @@ import streamlit as st
 
 from dashboard import experiments, layout
 from dashboard.figures import show_figure
-from dashboard.parquet import version
+from dashboard.queries import version
+from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
-from lurker.charts.look import largest
 from lurker.comparison import told_apart
 from lurker.errors import LurkerError
+from lurker.seeds import seeds_in_words
 from lurker.workspace import Workspace
 
 HOW_TO = "lurker experiment recipes naive matched balanced --models tfidf"
 BUILD = ("lurker pairs build naive --recipe naive", "lurker pairs build balanced --recipe balanced")
 ALL = "all"
+
+
+def has_any(workspace: Workspace) -> bool:
+    """Whether an experiment compared recipes."""
+    return bool(experiments.experiment_names(workspace, "recipes"))
 
 
 def show(workspace: Workspace) -> None:
@@ -73,8 +79,7 @@ def _charts(name: str, shown: pl.DataFrame, predictor: str, test: str) -> None:
     models = shown.filter(~pl.col("is_baseline"))
     counts = models.select("pairs", "n_train_pairs").unique(maintain_order=True).iter_rows()
     trained = ", ".join(f"{pairs} {n:,}" for pairs, n in counts)
-    n_seeds = int(largest(models["n_seeds"]))
-    seeds = "1 seed" if n_seeds == 1 else f"means of up to {n_seeds} seeds"
+    seeds = seeds_in_words(models["n_seeds"])
     on_test = shown.filter((pl.col("measured_on") == test) & (pl.col("measure") == "accuracy"))
     show_figure(
         Figure(
@@ -109,36 +114,15 @@ def _differences(differences: pl.DataFrame) -> None:
     if differences.is_empty():
         return
     st.subheader(f"{layout.escape(differences['reference'][0])} minus the others, on the same pairs")
-    signed = {"difference": "difference", "low": "95 % from", "high": "to"}
-    st.dataframe(
+    show_table(
         differences.drop("reference", "predictor", "max_pairs"),
-        width="stretch",
-        hide_index=True,
-        column_config={
-            "pairs": "compared with",
-            "measured_on": "tested on",
-            **{key: st.column_config.NumberColumn(title, format="%+.3f") for key, title in signed.items()},
-            "mcnemar_p": st.column_config.NumberColumn("McNemar p", format="%.3g"),
-        },
+        {"pairs": "compared with", "measured_on": "tested on", "mcnemar_p": "McNemar p"},
+        {"mcnemar_p": st.column_config.NumberColumn("McNemar p", format="%.3g")},
     )
     st.caption("For length and delay, differences of absolute values: below 0 is better.")
 
 
 def _table(figures: pl.DataFrame) -> None:
-    titles = {"value": "figure", "low": "95 % from", "high": "to", "standard_error": "s.e."}
+    titles = {"pairs": "trained on", "max_pairs": "most pairs", "n": "tested", "measured_on": "tested on"}
     with st.expander("All figures as a table"):
-        st.dataframe(
-            figures.drop("is_baseline"),
-            width="stretch",
-            hide_index=True,
-            column_config={
-                "pairs": "trained on",
-                "max_pairs": st.column_config.NumberColumn("most pairs", format="localized"),
-                "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
-                "measured_on": "tested on",
-                "n": st.column_config.NumberColumn("tested", format="localized"),
-                "n_posts": st.column_config.NumberColumn("posts", format="localized"),
-                "n_seeds": "seeds",
-                **{key: st.column_config.NumberColumn(title, format="%.3f") for key, title in titles.items()},
-            },
-        )
+        show_table(figures.drop("is_baseline"), titles | {"value": "figure", "standard_error": "s.e."})

@@ -8,7 +8,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import documents, experiments, layout
 from dashboard.figures import show_figure
-from dashboard.parquet import version
+from dashboard.queries import version
+from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.charts.look import on_page
@@ -28,6 +29,12 @@ FEW_SHOT_NOTE = (
     "pairs. “nothing” is the model without any earlier training; validation pairs choose the best step and are bought "
     "too."
 )
+
+
+def has_any(workspace: Workspace) -> bool:
+    """Whether an experiment tested models in other communities."""
+    names = experiments.experiment_names(workspace, "transfer") or experiments.experiment_names(workspace, "few-shot")
+    return bool(names)
 
 
 def show(workspace: Workspace) -> None:
@@ -115,26 +122,12 @@ def _few_shot(workspace: Workspace, name: str) -> None:
     show_figure(figure, name, differences)
     if found is not None and found.get("exchange"):
         rates = [{"this": one["what"], "is worth": one["words"]} for one in found["exchange"]]
-        st.dataframe(pl.DataFrame(rates), width="stretch", hide_index=True)
+        show_table(rates)
     with st.expander("As a table"):
-        st.dataframe(differences, width="stretch", hide_index=True)
+        show_table(differences.drop("is_baseline"))
 
 
 def _table(matrix: pl.DataFrame) -> None:
-    shares = {"accuracy": "accuracy", "accuracy_low": "95 % from", "accuracy_high": "to"}
-    signed = {"difference": "from in-domain", "difference_low": "95 % from ", "difference_high": "to "}
+    titles = {"source": "trained on", "target": "tested on", "difference": "from in-domain"}
     with st.expander("As a table"):
-        st.dataframe(
-            matrix.drop("is_baseline", "pairs", "test_pairs"),
-            width="stretch",
-            hide_index=True,
-            column_config={
-                "source": "trained on",
-                "target": "tested on",
-                "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
-                "n_test_pairs": st.column_config.NumberColumn("test pairs", format="localized"),
-                "n_seeds": "seeds",
-                **{key: st.column_config.NumberColumn(title, format="%+.3f") for key, title in signed.items()},
-                **{key: st.column_config.NumberColumn(title, format="%.3f") for key, title in shares.items()},
-            },
-        )
+        show_table(matrix.drop("is_baseline", "pairs", "test_pairs"), titles)

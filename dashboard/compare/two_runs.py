@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import layout, pairs
+from dashboard.paired import compare_predictions
 from lurker.comparison import Comparison
 from lurker.decimals import decimal, difference
 from lurker.errors import LurkerError
@@ -12,14 +13,24 @@ from lurker.workspace import Workspace
 HOW_TO = "lurker rm train balanced --model scratch-50k --set seed=1"
 
 
+def has_any(workspace: Workspace) -> bool:
+    """Whether two runs were tested on the same pairs."""
+    return bool(_tested(workspace))
+
+
+def _tested(workspace: Workspace) -> dict[str, list[str]]:
+    """Pair set and split, as shown -> the runs that were tested on it, where there are two or more."""
+    tested = {
+        f"{name} ({split})": pairs.runs_tested_on(workspace, name, split)
+        for name in pair_set_names(workspace)
+        for split in SPLITS
+    }
+    return {test: runs for test, runs in tested.items() if len(runs) > 1}
+
+
 def show(workspace: Workspace) -> None:
     """Draw the sentence, the figures of the comparison and links to the pairs on which both disagree."""
-    tested: dict[str, list[str]] = {}
-    for name in pair_set_names(workspace):
-        for split in SPLITS:
-            runs = pairs.runs_tested_on(workspace, name, split)
-            if len(runs) > 1:
-                tested[f"{name} ({split})"] = runs
+    tested = _tested(workspace)
     if not tested:
         layout.show_missing("There are not two runs yet that were tested on the same pairs.", [HOW_TO])
         return
@@ -31,7 +42,7 @@ def show(workspace: Workspace) -> None:
     second = layout.select_in_url(columns[2], "Second run", [run for run in runs if run != first], "second")
     name, _, split = test.removesuffix(")").partition(" (")
     try:
-        compared = pairs.compare_predictions(workspace, [first], [second], name, split, (first, second))
+        compared = compare_predictions(workspace, [first], [second], name, split, (first, second))
     except LurkerError as error:
         layout.show_errors([error])
         return

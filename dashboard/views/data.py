@@ -5,12 +5,12 @@ from typing import Any
 
 import polars as pl
 import streamlit as st
-from streamlit.elements.lib.column_types import ColumnConfig
 
 from dashboard import documents, layout
 from dashboard.documents import Audit, PairSetSummary
 from dashboard.figures import show_figure
 from dashboard.ingested import ingested_rows
+from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.confounders import CONFOUNDER_NAMES
@@ -50,27 +50,15 @@ def render() -> None:
 def _verdicts(sets: dict[str, PairSetSummary], audits: dict[str, Audit]) -> None:
     """One sortable row per set; the leak as a bar from a coin."""
     rows = [_verdict(one, audits.get(name)) for name, one in sets.items()]
-    counts = {name: st.column_config.NumberColumn(format="localized") for name in ("pairs", "posts")}
-    st.dataframe(
-        sorted(rows, key=lambda row: -(row["strongest shortcut"] or 0)),
-        width="stretch",
-        hide_index=True,
-        column_config={
-            **counts,
-            "strongest shortcut": st.column_config.ProgressColumn(
-                min_value=0.5,
-                max_value=1.0,
-                format="%.3f",
-                help="Accuracy of the strongest probe; .5 is a coin.",
-            ),
-            "label confidence": st.column_config.NumberColumn(format="%.3f"),
-        },
+    bar = st.column_config.ProgressColumn(
+        min_value=0.5, max_value=1.0, format="%.3f", help="Accuracy of the strongest probe; 0.5 is a coin."
     )
+    show_table(sorted(rows, key=lambda row: -(row["strongest shortcut"] or 0)), columns={"strongest shortcut": bar})
 
 
 def _verdict(one: PairSetSummary, audit: Audit | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"pair set": one.name, "verdict": "not audited", "strongest shortcut": None, "interval": "–"}
-    row |= {"it sees": "–", "label confidence": None, "recipe": one.recipe, "pairs": one.n_pairs, "posts": one.n_posts}
+    row: dict[str, Any] = {"pair set": one.name, "verdict": "not audited", "strongest shortcut": None, "interval": None}
+    row |= {"it sees": None, "label confidence": None, "recipe": one.recipe, "pairs": one.n_pairs, "posts": one.n_posts}
     if audit is None:
         return row
     row |= {"verdict": documents.cleanness(audit), "label confidence": audit.label_confidence_mean}
@@ -118,7 +106,7 @@ def _audit(audit: Audit) -> None:
     )
     if not audit.differences.is_empty():
         chart = charts.love_plot(audit.differences)
-        note = "In pooled standard deviations; below the dashed line (.1) is usually called negligible."
+        note = "In pooled standard deviations; below the dashed line (0.1) is usually called negligible."
         with st.expander("Balance of the single confounders"):
             on = f"{audit.pairs}: chosen against rejected responses"
             show_figure(Figure("balance", audit.pairs, "Balance", on, chart, note), SOURCE, audit.differences)
@@ -133,7 +121,7 @@ def _ledger(one: PairSetSummary) -> None:
     show_figure(figure, SOURCE, one.ledger)
     with st.expander(f"The rules of the recipe {layout.escape(one.recipe)}"):
         rules = pl.DataFrame({"rule": list(one.rules), "value": [str(value) for value in one.rules.values()]})
-        st.dataframe(rules, width="stretch", hide_index=True)
+        show_table(rules)
 
 
 def _holdings(workspace: Workspace) -> None:
@@ -143,14 +131,8 @@ def _holdings(workspace: Workspace) -> None:
     if ingested.is_empty():
         layout.show_missing("Nothing has been ingested yet.", ["lurker ingest dump FILE..."])
         return
-    counted = [name for name in ("posts", "comments", "observations") if name in ingested["table"].to_list()]
-    config = {name: _count_column() for name in counted}
-    st.dataframe(_by_community(ingested), width="stretch", hide_index=True, column_config=config)
+    show_table(_by_community(ingested))
     st.caption(f"Workspace: {layout.escape(str(workspace.root))}")
-
-
-def _count_column() -> ColumnConfig:
-    return st.column_config.NumberColumn(format="localized")
 
 
 def _by_community(ingested: pl.DataFrame) -> pl.DataFrame:

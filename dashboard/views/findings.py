@@ -7,18 +7,20 @@ import polars as pl
 import streamlit as st
 
 from dashboard import claims, documents, layout, like_for_like
+from dashboard.ceilings import ceiling_of
 from dashboard.documents import Audit, PairSetSummary
 from dashboard.figures import show_figure
 from dashboard.ingested import ingested_rows
 from dashboard.like_for_like import LikeForLike
 from lurker import charts
+from lurker.charts import Ceiling
 from lurker.charts.figure import Figure
-from lurker.charts.look import largest
 from lurker.comparison import Comparison
 from lurker.confounders import CONFOUNDER_NAMES
 from lurker.decimals import decimal, interval
 from lurker.errors import LurkerError
 from lurker.pair_sets import HARD_TEST, pair_set_names
+from lurker.seeds import seeds_in_words
 from lurker.workspace import Workspace
 
 SOURCE = "findings"
@@ -34,7 +36,7 @@ class Found:
     group: LikeForLike | None
     compared: Comparison | None
     """the model of the cleanest set with a model against that of the leakiest"""
-    ceiling: tuple[str, float, float, float] | None
+    ceiling: Ceiling | None
 
 
 def render() -> None:
@@ -73,7 +75,7 @@ def _find(workspace: Workspace, sets: dict[str, PairSetSummary]) -> tuple[Found,
             compared = like_for_like.paired(workspace, group, trained[-1], trained[0])
         except LurkerError as error:
             errors.append(error)
-    return Found(probes, audits, group, compared, like_for_like.ceiling(workspace, audits)), errors
+    return Found(probes, audits, group, compared, ceiling_of(workspace, HARD_TEST, audits)), errors
 
 
 def _first_commands(workspace: Workspace, names: list[str]) -> list[str]:
@@ -91,8 +93,8 @@ def _subtitle(workspace: Workspace, found: Found) -> str:
     parts = ["Simulated Reddit" if is_simulated else "Reddit"]
     parts.append(f"{n_comments:,} comments of {ingested['subreddit'].n_unique():,} communities")
     if found.group is not None:
-        n_seeds = int(largest(found.group.rows["n_seeds"]))
-        parts.append(f"{found.group.model}, {found.group.n_train_pairs:,} training pairs, seeds: {n_seeds}")
+        seeds = seeds_in_words(found.group.rows["n_seeds"])
+        parts.append(f"{found.group.model}, {found.group.n_train_pairs:,} training pairs, {seeds} a set")
     return " · ".join([*parts, f"workspace {workspace.root.name}"])
 
 
@@ -106,13 +108,12 @@ def _figures(found: Found) -> list[tuple[str, str, str]]:
             cards.append((what, name, f"strongest shortcut {figures}"))
     if found.group is None:
         return cards
-    best = found.group.rows.sort("accuracy", descending=True).row(0, named=True)
-    figures = interval(best["accuracy"], best["accuracy_low"], best["accuracy_high"])
-    is_better = best["accuracy_low"] > claims.CHANCE
-    verdict = f"{best['pairs']}, {figures}" if is_better else f"{best['pairs']}: no better than a coin, {figures}"
-    cards.append(("Best on the hard test", decimal(best["accuracy"]), verdict))
+    highest = pl.max_horizontal("accuracy", "tfidf")
+    row = found.group.rows.sort(highest, descending=True).row(0, named=True)
+    best, named = claims.best_on_test(found.group.model, row)
+    cards.append(("Best on the hard test", decimal(best), named))
     if found.ceiling is not None:
-        cards.append(("Room above it", *claims.room(best["accuracy"], found.ceiling)))
+        cards.append(("Room above it", *claims.room(best, found.ceiling)))
     return cards
 
 
@@ -129,11 +130,12 @@ def _charts(found: Found) -> None:
                     "What shortcuts know, before a word is read",
                     "Accuracy of the strongest of all probes on each set's own pairs",
                     charts.leaks(rows),
-                    "Bars start at a coin, .5. Rules: 95 % intervals, clustered by post; the strongest of many "
-                    "probes lies a little above .5 by chance.",
+                    "Bars start at a coin, 0.5. Rules: 95 % intervals, clustered by post; the strongest of many "
+                    "probes lies a little above 0.5 by chance. Click a dot to open its audit.",
                 ),
                 SOURCE,
                 rows,
+                opens=lambda picked: ("views/data.py", {"set": picked["pairs"]}),
             )
             _audits(found)
     with right:
@@ -141,22 +143,25 @@ def _charts(found: Found) -> None:
             st.info(claims.no_model([name for name in order if name != HARD_TEST]) + " Train one: `lurker rm train`.")
             return
         group = found.group
+        runs = dict(group.rows.select("pairs", "runs").iter_rows())
         rows = group.rows.with_columns(label=pl.col("accuracy").map_elements(decimal, return_dtype=pl.String))
         order = [name for name in order if name != HARD_TEST] or rows["pairs"].to_list()
         order += [name for name in rows["pairs"] if name not in order]
-        ceiling = found.ceiling and (f"{found.ceiling[0]} {decimal(found.ceiling[1])}", found.ceiling[1])
-        note = "Dot and rule: accuracy with its 95 % interval, clustered by post. Grey tick: TF-IDF on the same pairs."
+        note = "Dot and rule: accuracy with its 95 % interval, clustered by post. Grey tick: TF-IDF on the same pairs. "
+        note += "Grey line and band: the ceiling and its interval. " if found.ceiling else ""
+        note += "Click a dot to open its run."
         show_figure(
             Figure(
                 "learned",
                 HARD_TEST,
                 "What a model learns from them",
                 f"{group.model}, {group.n_train_pairs:,} training pairs of each set, all tested on {HARD_TEST}",
-                charts.learned(rows, order, ceiling),
+                charts.learned(rows, order, found.ceiling),
                 note if found.compared is None else f"{note} {claims.paired_evidence(found.compared)}.",
             ),
             SOURCE,
             rows.drop("runs"),
+            opens=lambda picked: ("views/runs.py", {"run": runs[picked["pairs"]][0]}),
         )
         _mistakes(group)
 

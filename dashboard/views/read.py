@@ -1,5 +1,6 @@
 """Read page: pairs one at a time as people wrote them, the answer hidden until it is asked for."""
 
+import time
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from dashboard import layout, pairs
+from dashboard import layout, pairs, queries
+from dashboard.pair_index import Rows, pair_index
 from dashboard.pairs import OUTCOMES, Outcome, PairFilter, PairOrder
-from dashboard.parquet import FileVersion
+from dashboard.queries import FileVersion
+from dashboard.tables import NOTHING
 from lurker.charts import look
-from lurker.decimals import signed
+from lurker.decimals import percent, signed
 from lurker.errors import LurkerError
 from lurker.pair_sets import HARD_TEST, SPLITS, pair_set_names
 from lurker.workspace import Workspace
@@ -21,7 +24,9 @@ SHOWN_CHARS = 20_000
 """Characters of one text on the page; longer texts are a download."""
 PAGE_SIZE = 50
 FIRST_WORDS = 70
-PROMPT_PX, CARD_PX = 190, 520
+SLOW_S = 1.0
+"""From so long on a search shows how far it is."""
+PROMPT_PX, CARD_PX, LIST_PX = 190, 520, 620
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,8 @@ class Selection:
 
     name: str
     file: FileVersion
-    ids: pl.Series
+    found: Rows
+    """rows in the file"""
     predictions: tuple[FileVersion, ...]
     search: str
     run: str | None
@@ -48,10 +54,10 @@ def render() -> None:
     layout.header("Which one did people like more?", "Read both, guess, then press A for the answer. J and K move.")
     try:
         selection = _filters(workspace, names)
-        if not len(selection.ids):
+        if not selection.found.size:
             st.info("No pair passes these filters. Remove one, or choose another set.")
             return
-        _read(selection)
+        st.fragment(_read)(selection)  # a step to the next pair leaves the filters alone
     except LurkerError as error:
         layout.show_errors([error])
 
@@ -64,7 +70,6 @@ def _filters(workspace: Workspace, names: list[str]) -> Selection:
     with popover:
         name = layout.select_in_url(popover, "Pair set", names, "pairs")
         file = pairs.pairs_file(workspace, name)
-        counts = pairs.pair_counts(file)
         runs = pairs.prediction_files(workspace, name)
         run = st.selectbox("Run", [*runs, NO_RUN], key="run", bind="query-params") if runs else NO_RUN
         predictions = runs.get(str(run), ())
@@ -76,10 +81,10 @@ def _filters(workspace: Workspace, names: list[str]) -> Selection:
             against = str(st.selectbox("And right was", others, key="against", bind="query-params"))
         orders = pairs.ORDERS_WITH_RUN if predictions else pairs.ORDERS_WITHOUT_RUN
         order: PairOrder = st.selectbox("Order", orders, key="order", bind="query-params")
-        has_test = "test" in counts["split"].to_list()
+        has_test = "test" in pairs.splits_of(file)
         splits = ["test", ANY, *(split for split in SPLITS if split != "test")] if has_test else [ANY, *SPLITS]
         split = st.selectbox("Split", splits, key="split", bind="query-params")
-        subreddits = [ANY, *sorted(counts["subreddit"].unique())]
+        subreddits = [ANY, *pair_index(file).communities]
         subreddit = st.selectbox("Community", subreddits, key="subreddit", bind="query-params")
         search = st.text_input("Text contains", key="search", bind="query-params", icon=":material/search:") or ""
     pair_filter = PairFilter(
@@ -89,12 +94,12 @@ def _filters(workspace: Workspace, names: list[str]) -> Selection:
         outcome=outcome,
         order=order,
     )
-    ids = pairs.find_pairs(file, pair_filter, predictions, runs.get(against, ()))
+    found = _found(file, pair_filter, predictions, runs.get(against, ()))
     with chips:
         for words in _chips(name, pair_filter, str(run), against):
             st.badge(layout.escape(words), color="gray")
-        st.markdown(f":gray[{len(ids):,} pairs]", width="content")
-    return Selection(name, file, ids, predictions, search, None if run == NO_RUN else str(run))
+        st.markdown(f":gray[{found.size:,} pairs]", width="content")
+    return Selection(name, file, found, predictions, search, None if run == NO_RUN else str(run))
 
 
 def _chips(name: str, shown: PairFilter, run: str, against: str) -> list[str]:
@@ -105,61 +110,86 @@ def _chips(name: str, shown: PairFilter, run: str, against: str) -> list[str]:
     return chips + ([f"contains “{shown.search}”"] if shown.search else [])
 
 
+def _found(
+    file: FileVersion, shown: PairFilter, predictions: tuple[FileVersion, ...], others: tuple[FileVersion, ...]
+) -> Rows:
+    """The pairs that pass the filter; a search through a large set says that it is under way."""
+    if shown.search:
+        bar = st.empty()
+        began = time.monotonic()
+
+        def advance(share: float) -> None:
+            if share and time.monotonic() - began > SLOW_S:
+                bar.progress(share, f"Searching the texts: {percent(share)}")
+
+        queries.pairs_with(file, shown.search, pair_index(file).split.size, advance)
+        bar.empty()
+    return pairs.find_pairs(file, shown, predictions, others)
+
+
 def _read(selection: Selection) -> None:
-    ids = selection.ids
-    requested = st.query_params.get("pair")
-    found = ids.index_of(requested) if requested else None
-    position = found or 0
-    if requested != ids[position]:
-        st.query_params["pair"] = ids[position]
+    found = selection.found
+    position = _position(selection)
     first = position // PAGE_SIZE * PAGE_SIZE
-    shown = tuple(ids[first : first + PAGE_SIZE].to_list())
-    page = pairs.read_pairs(selection.file, shown, selection.predictions)
+    shown = tuple(found[first : first + PAGE_SIZE].tolist())
+    row = int(found[position])
+    pair = pairs.read_pair(selection.file, row)
+    if st.query_params.get("pair") != pair["pair_id"]:
+        st.query_params["pair"] = pair["pair_id"]
     left, right = st.container(key="reading").columns([4, 9], gap="medium")  # the list comes last in one column
     with left:
-        _list(selection, page, position - first)
+        _list(selection, shown, first, position - first)
     with right:
-        _navigate(ids, position)
-        pair = page.row(position - first, named=True)
+        _navigate(position, found.size, pair["pair_id"])
         is_revealed = st.session_state.get("revealed") == pair["pair_id"]
-        _show(pair, selection, is_revealed=is_revealed)
+        _show(pair, row, selection, is_revealed=is_revealed)
 
 
-def _list(selection: Selection, page: pl.DataFrame, place: int) -> None:
-    """Fifty pairs: the run's margin, the gap in score, and the first words of the prompt."""
-    first_words = pl.col("prompt").str.slice(0, FIRST_WORDS).map_elements(layout.visible, return_dtype=pl.String)
-    rows = page.select("margin", gap=pl.col("chosen_score") - pl.col("rejected_score"), prompt=first_words)
-    if selection.run is None:
-        rows = rows.drop("margin")
+def _position(selection: Selection) -> int:
+    """Where the reader stands: after a step, where it led; else at the pair in the address, or at the first."""
+    if (step := st.session_state.pop("step", None)) is not None:
+        return int(step) % selection.found.size
+    requested = st.query_params.get("pair")
+    return (requested and pairs.place_of(selection.file, selection.found, requested)) or 0
+
+
+def _list(selection: Selection, shown: tuple[int, ...], first: int, place: int) -> None:
+    """Fifty pairs, the one shown selected: the run's margin, the gap in score, and the first words of the prompt."""
+    texts = pairs.prompts(selection.file, shown)
+    rows: dict[str, list[Any]] = {}
+    if selection.run is not None:
+        found = pairs.margins(selection.file, shown, selection.predictions)
+        rows["margin"] = [None if margin is None else signed(margin, 2) for margin in found]
+    rows["gap"] = pair_index(selection.file).gap[list(shown)].tolist()
+    rows["prompt"] = [layout.visible(text[:FIRST_WORDS]) for text in texts]
 
     def choose() -> None:
-        chosen = st.session_state[key].selection.rows
-        if chosen:
-            st.query_params["pair"] = page["pair_id"][chosen[0]]
+        if chosen := st.session_state["list"].selection.rows:
+            st.session_state["step"] = first + chosen[0]
 
-    key = f"list-{page['pair_id'][0]}-{place}"
+    st.session_state["list"] = {"selection": {"rows": [place]}}
     st.dataframe(
-        rows,
+        pl.DataFrame(rows),
         width="stretch",
-        height=620,
+        height=min(LIST_PX, 38 + 35 * len(shown)),
         hide_index=True,
-        key=key,
+        key="list",
         on_select=choose,
         selection_mode="single-row",
-        selection_default={"selection": {"rows": [place], "columns": []}},
+        placeholder=NOTHING,
         column_config={
-            "margin": st.column_config.NumberColumn(format="%+.2f", help="Reward of the liked minus the other."),
+            "margin": st.column_config.TextColumn(alignment="right", help="Reward of the liked minus the other."),
             "gap": st.column_config.NumberColumn(format="localized", help="Difference of the scores."),
         },
     )
 
 
-def _navigate(ids: pl.Series, position: int) -> None:
+def _navigate(position: int, n_pairs: int, pair_id: str) -> None:
     def go(target: int) -> None:
-        st.query_params["pair"] = ids[target % len(ids)]
+        st.session_state["step"] = target
 
     def reveal() -> None:
-        st.session_state["revealed"] = ids[position]
+        st.session_state["revealed"] = pair_id
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
@@ -167,19 +197,20 @@ def _navigate(ids: pl.Series, position: int) -> None:
         )
         st.button("Next", icon=":material/chevron_right:", on_click=go, args=(position + 1,), key="next", shortcut="j")
         st.button("Reveal", on_click=reveal, key="reveal", shortcut="a", type="primary")
-        st.markdown(f":gray[**{position + 1:,}** of {len(ids):,}]", width="content")
+        st.markdown(f":gray[**{position + 1:,}** of {n_pairs:,}]", width="content")
 
 
-def _show(pair: dict[str, Any], selection: Selection, *, is_revealed: bool) -> None:
+def _show(pair: dict[str, Any], row: int, selection: Selection, *, is_revealed: bool) -> None:
     facts = [f"r/{pair['subreddit']}", pair["split"], f"recipe {pair['recipe']}", pair["pair_id"]]
     st.caption(layout.escape(" · ".join(facts)))
     _text(pair["prompt"], look.TEXT, "prompt", pair["pair_id"], PROMPT_PX, selection.search)
     if is_revealed:
-        _verdict(pair)
+        _verdict(pair, pairs.margins(selection.file, [row], selection.predictions)[0] if selection.run else None)
     sides = ["chosen", "rejected"]
     if blake2b(pair["pair_id"].encode(), digest_size=1).digest()[0] % 2:  # the same order each time it is read
         sides.reverse()
-    for column, side, letter in zip(st.columns(2, gap="small"), sides, "AB", strict=True):
+    cards = st.container(key="answers").columns(2, gap="small")
+    for column, side, letter in zip(cards, sides, "AB", strict=True):
         with column:
             accent = look.TEXT if not is_revealed else look.TASTE if side == "chosen" else look.LEAK
             if is_revealed:
@@ -192,16 +223,14 @@ def _show(pair: dict[str, Any], selection: Selection, *, is_revealed: bool) -> N
             _text(pair[side], accent, side, pair["pair_id"], CARD_PX, selection.search)
 
 
-def _verdict(pair: dict[str, Any]) -> None:
+def _verdict(pair: dict[str, Any], margin: float | None) -> None:
     words = f"label confidence {pair['label_confidence']:.2f}"
-    if pair["margin"] is None:
+    if margin is None:
         st.markdown(f":gray[{words}]")
         return
-    is_correct = pair["is_correct"]
-    verdict = "undecided" if is_correct == 0.5 else "right" if is_correct == 1.0 else "wrong"
+    verdict = "undecided" if margin == 0 else "right" if margin > 0 else "wrong"
     colour = {"right": "blue", "wrong": "orange", "undecided": "gray"}[verdict]
-    margin = signed(pair["margin"], 2)
-    st.markdown(f":{colour}-badge[the model was {verdict}] margin {margin} log-odds · :gray[{words}]")
+    st.markdown(f":{colour}-badge[the model was {verdict}] margin {signed(margin, 2)} log-odds · :gray[{words}]")
 
 
 def _text(text: str, accent: str, name: str, pair_id: str, max_height_px: int, search: str) -> None:

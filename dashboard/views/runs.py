@@ -7,10 +7,21 @@ import streamlit as st
 
 from dashboard import layout
 from dashboard.figures import show_figure
-from dashboard.runs import calibration_error, changed, config_differences, over_seeds, run_rows, seconds_left, state
+from dashboard.runs import (
+    ACCURACY,
+    Calibration,
+    calibrations,
+    changed,
+    config_differences,
+    over_seeds,
+    run_rows,
+    seconds_left,
+    state,
+)
+from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
-from lurker.decimals import decimal, interval
+from lurker.decimals import decimal
 from lurker.errors import LurkerError
 from lurker.learning_curves import LearningCurve, read_learning_curve
 from lurker.listings import RESULT
@@ -50,29 +61,26 @@ def render() -> None:
 def _table(rows: pl.DataFrame) -> None:
     by_seed = st.toggle("A row for every seed", key="by_seed", bind="query-params")
     shown = rows if by_seed else over_seeds(rows)
-    figures = [
-        "–" if value is None else interval(value, low, high)
-        for value, low, high in shown.select("accuracy", "accuracy_low", "accuracy_high").iter_rows()
-    ]
-    shown = shown.with_columns(
-        interval=pl.Series(figures, dtype=pl.String), changed=pl.from_epoch(pl.col("changed").cast(pl.Int64))
-    )
+    shown = shown.with_columns(changed=pl.from_epoch(pl.col("changed").cast(pl.Int64)))
     first = ["run", "state", "pairs", "model", "train_pairs", "seed" if by_seed else "n_seeds"]
-    st.dataframe(
-        shown.select(*first, "tested_on", "interval", "losses", "changed"),
-        width="stretch",
-        height=min(400, 38 + 35 * shown.height),
-        hide_index=True,
-        column_config={
-            "pairs": "trained on",
-            "train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
-            "n_seeds": "seeds",
-            "tested_on": "tested on",
-            "interval": "accuracy [95 %]",
+
+    def choose() -> None:
+        if chosen := st.session_state["runs_table"].selection.rows:
+            st.session_state["run"] = shown["run"][chosen[0]]
+
+    show_table(
+        shown.select(*first, "tested_on", *ACCURACY, "losses", "changed"),
+        {"pairs": "trained on", "train_pairs": "training pairs"},
+        {
             "losses": st.column_config.LineChartColumn("validation loss"),
             "changed": st.column_config.DatetimeColumn("last change (UTC)", format="YYYY-MM-DD HH:mm"),
         },
+        height=min(400, 38 + 35 * shown.height),
+        key="runs_table",
+        on_select=choose,
+        selection_mode="single-row",
     )
+    st.caption("Select a row to see its learning curve.")
 
 
 def _curve(workspace: Workspace, name: str) -> None:
@@ -115,16 +123,32 @@ def _progress(name: str, curve: LearningCurve, now: str, last_change: float) -> 
 
 
 def _facts(workspace: Workspace, name: str, other: str) -> None:
-    errors = calibration_error(workspace, name)
-    if errors:
-        words = ", ".join(f"{decimal(error)} on {where}" for where, error in errors.items())
-        st.caption(f"Expected calibration error: {layout.escape(words)}.")
+    found = calibrations(workspace, name)
+    if found:
+        _calibration(name, found)
     elif (workspace.folder("runs", name) / RESULT).exists():
         st.caption(f"Calibration and strata: `lurker rm diagnose {name}`.")
     if other != NOTHING:
         differing = config_differences(workspace, name, other)
         st.markdown(f"**{differing.height:,} fields of the configurations differ**")
-        st.dataframe(differing.rename({"first": name, "second": other}), width="stretch", hide_index=True)
+        show_table(differing.rename({"first": name, "second": other}))
+
+
+def _calibration(name: str, found: dict[str, Calibration]) -> None:
+    """How often the run is right at each confidence, on the tests that it was diagnosed on."""
+    left, _ = st.columns(2)
+    test = layout.select_in_url(left, "Diagnosed on", list(found), "diagnosed_on")
+    one = found[test]
+    if not one.bins:
+        st.caption("The diagnosis has no pair.")
+        return
+    n_pairs = int(sum(row["n_pairs"] for row in one.bins))
+    on = f"{test}: {n_pairs:,} pairs; expected calibration error {decimal(one.expected_error)}"
+    note = "Bins of equal numbers of pairs. Below the diagonal the model is surer than it is right. "
+    chart = charts.calibration_curve(one.bins)
+    with left:
+        figure = Figure("calibration", test, "Right as often as it is sure?", on, chart, note + layout.INTERVAL_NOTE)
+        show_figure(figure, name, pl.DataFrame(one.bins))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """Scaling page: accuracy against data, model size or time, and what the command concluded."""
 
+from typing import Any
+
 import polars as pl
 import streamlit as st
 
-from dashboard import documents, experiments, layout
+from dashboard import claims, documents, experiments, layout
+from dashboard.ceilings import ceiling_of
 from dashboard.documents import ScalingFit
 from dashboard.figures import show_figure
-from dashboard.parquet import version
+from dashboard.queries import version
+from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.charts.look import largest
@@ -14,6 +18,7 @@ from lurker.charts.scaling import NAMES, SHORTCUTS
 from lurker.decimals import decimal
 from lurker.errors import LurkerError
 from lurker.pair_sets import pair_set_names
+from lurker.seeds import mean_over_seeds, seeds_in_words
 from lurker.workspace import Workspace
 
 HOW_TO = "lurker experiment scaling balanced --models scratch-50k,scratch-200k --sizes 500,1000,2000,4000 --seeds 3"
@@ -55,7 +60,7 @@ def render() -> None:
         layout.header("How accuracy grows", _subtitle(cells, models))
         if fit is not None:
             st.markdown(f"**{layout.escape(fit.sentence)}** {layout.escape(fit.left_out)}")
-    _chart(workspace, name, curve, fit, str(axis))
+    _chart(workspace, name, cells, fit, str(axis))
     if fit is not None and not fit.figures.is_empty():
         _fitted(fit)
     _table(curve)
@@ -63,15 +68,16 @@ def render() -> None:
 
 def _subtitle(cells: pl.DataFrame, models: pl.DataFrame) -> str:
     n, n_posts = cells.select(pl.col("n_test_pairs", "n_test_posts").max()).row(0)
-    n_seeds = int(largest(models["n_seeds"]))
-    luck = "1 seed: intervals hold the test posts only" if n_seeds == 1 else f"up to {n_seeds} seeds"
+    luck = seeds_in_words(models["n_seeds"])
+    luck += ": intervals hold the test posts only" if luck == "1 seed" else ""
     trained, tested = cells["pairs"][0], cells["test_pairs"][0]
     return f"Trained on {trained}, tested on {tested} ({n:,} pairs of {n_posts:,} posts) · {luck}"
 
 
-def _chart(workspace: Workspace, name: str, curve: pl.DataFrame, fit: ScalingFit | None, axis: str) -> None:
+def _chart(workspace: Workspace, name: str, cells: pl.DataFrame, fit: ScalingFit | None, axis: str) -> None:
+    curve = mean_over_seeds(cells)
     test = str(curve["test_pairs"][0])
-    note = "Bands: 95 % intervals of the test posts and the seeds; hover a point for its figures."
+    note = "Bands: 95 % intervals of the test posts and the seeds; hover a point for its figures, click it for its run."
     if axis == "model size":
         if curve["n_parameters"].drop_nulls().n_unique() < 2:
             st.info("Only one model size: add another with `--models`.")
@@ -80,33 +86,32 @@ def _chart(workspace: Workspace, name: str, curve: pl.DataFrame, fit: ScalingFit
             "by-size", test, "Accuracy against model size", _tested(curve), charts.accuracy_by_parameters(curve), note
         )
     else:
-        is_fitted = fit is not None and not fit.curve.is_empty() and AXES[axis] in fit.curve.columns
-        if is_fitted and fit is not None:
-            note += " Dashed in the colour of a model: its fitted curve."
-        chart = charts.accuracy_by_data(
-            curve,
-            _truth(workspace, test),
-            fit.curve if is_fitted and fit is not None else None,
-            AXES[axis],
-            shortcuts=False,
-        )
+        drawn = None
+        if fit is not None and not fit.curve.is_empty() and AXES[axis] in fit.curve.columns:
+            drawn = charts.Fitted.of(fit.curve, fit.figures.to_dicts())
+            note = " ".join([note, charts.FITTED_NOTE, *claims.of_fit(drawn, curve)])
+        chart = charts.accuracy_by_data(curve, _ceiling(workspace, test), drawn, AXES[axis], shortcuts=False)
         note += _shortcuts_in_words(curve)
         what = "training pairs" if axis == "data" else "training time, on the machines that trained them"
         figure = Figure(f"by-{axis}", test, f"Accuracy against {what}", _tested(curve), chart, note)
-    show_figure(figure, name, curve)
+    show_figure(figure, name, curve, opens=lambda picked: _run_of(cells, picked))
+
+
+def _run_of(cells: pl.DataFrame, picked: dict[str, Any]) -> tuple[str, dict[str, str]] | None:
+    """The page of the run behind a point, of its first seed."""
+    of_point = (pl.col("predictor") == picked["predictor"]) & (pl.col("n_train_pairs") == picked["n_train_pairs"])
+    runs = cells.filter(of_point & pl.col("run_id").is_not_null()).sort("seed")["run_id"]
+    return ("views/runs.py", {"run": runs[0]}) if len(runs) else None
 
 
 def _tested(curve: pl.DataFrame) -> str:
     return f"On {curve['test_pairs'][0]}, {int(largest(curve['n_test_pairs'])):,} pairs; the same pairs at every point"
 
 
-def _truth(workspace: Workspace, test: str) -> float | None:
-    """Accuracy of the simulator's truth on the test pairs, if it is known."""
-    try:
-        truth = documents.audit(workspace, test).truth
-    except LurkerError:  # the page of data shows the error; here only the line is left out
-        return None
-    return None if truth is None else truth[0]
+def _ceiling(workspace: Workspace, test: str) -> charts.Ceiling | None:
+    """What no model can exceed on the test pairs, if anything tells."""
+    audits, _ = documents.read_each([test], lambda name: documents.audit(workspace, name))  # the page of data names it
+    return ceiling_of(workspace, test, audits)
 
 
 def _shortcuts_in_words(curve: pl.DataFrame) -> str:
@@ -122,34 +127,18 @@ def _shortcuts_in_words(curve: pl.DataFrame) -> str:
 def _fitted(fit: ScalingFit) -> None:
     """Draw what the fit says: parameters, gains, and predictions of what was held out against what came."""
     with st.expander("The fitted curve: parameters, gains, and predictions against what came"):
-        st.dataframe(fit.figures, width="stretch", hide_index=True)
+        show_table(fit.figures)
 
 
 def _table(curve: pl.DataFrame) -> None:
+    """All points, without the columns that nothing was measured for."""
+    titles = {"by_posts": "± posts", "by_seeds": "± seeds", "n_tokens": "tokens read"}
     with st.expander("As a table"):
-        shares = {
-            "accuracy": "accuracy",
-            "accuracy_low": "95 % from",
-            "accuracy_high": "to",
-            "by_posts": "± posts",
-            "by_seeds": "± seeds",
-            "lowest_seed": "lowest seed",
-            "highest_seed": "highest seed",
-        }
-        st.dataframe(
-            curve.drop("test_pairs"),
-            width="stretch",
-            hide_index=True,
-            column_config={
-                "is_baseline": st.column_config.CheckboxColumn("baseline"),
-                "n_parameters": st.column_config.NumberColumn("parameters", format="localized"),
-                "n_train_pairs": st.column_config.NumberColumn("training pairs", format="localized"),
-                "n_test_pairs": st.column_config.NumberColumn("test pairs", format="localized"),
-                "n_seeds": st.column_config.NumberColumn("seeds"),
-                "n_tokens": st.column_config.NumberColumn("tokens read", format="localized"),
-                "train_time_s": st.column_config.NumberColumn("training (s)", format="%.1f"),
-                **{name: st.column_config.NumberColumn(title, format="%.3f") for name, title in shares.items()},
-            },
+        shown = curve.drop("test_pairs", "is_baseline").sort("predictor", "n_train_pairs")
+        show_table(
+            shown.select(name for name in shown.columns if shown[name].null_count() < shown.height),
+            titles,
+            {"train_time_s": st.column_config.NumberColumn("training (s)", format="%.1f")},
         )
 
 

@@ -1,12 +1,14 @@
 """Score page: what a run makes of one's own prompt and answers."""
 
-import polars as pl
+from collections.abc import Sequence
+
 import streamlit as st
 
 from dashboard import documents, layout, pairs, scoring
 from dashboard.documents import RunResult
-from dashboard.scoring import References, Scored
-from lurker.decimals import decimal, signed
+from dashboard.scoring import References, Scored, TextBaseline
+from dashboard.tables import show_table
+from lurker.decimals import decimal, percent, signed
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace
 
@@ -16,7 +18,7 @@ MAX_CHARS = 20_000
 
 
 def render() -> None:
-    """Draw the form, then rewards, who beats whom, and what length alone says."""
+    """Draw the form, then rewards, who beats whom, and what TF-IDF and length would take."""
     workspace = layout.open_page()
     layout.header("What would a model prefer?", "Your prompt and two to four answers, scored by `lurker rm score`.")
     runs, errors = documents.read_each(
@@ -47,28 +49,38 @@ def render() -> None:
         st.info("Write a prompt and every answer first.")
         return
     try:
-        sample, scored = _score(workspace, run, community, prompt, answers)
+        sample, scored, baseline = _score(workspace, run, community, prompt, answers)
     except LurkerError as error:
         layout.show_errors([error])
         return
-    _show(run, community, answers, sample, scored)
+    _show(run, community, answers, sample, scored, baseline)
 
 
 def _score(
     workspace: Workspace, run: RunResult, community: str, prompt: str, answers: list[str]
-) -> tuple[References, Scored]:
-    sample = scoring.references(pairs.pairs_file(workspace, run.pairs), community)
+) -> tuple[References, Scored, TextBaseline | None]:
+    file = pairs.pairs_file(workspace, run.pairs)
     with st.spinner("Scoring…"):
-        return sample, scoring.score(workspace, run.run_id, prompt, answers, sample)
+        sample = scoring.references(file, community)
+        scored = scoring.score(workspace, run.run_id, prompt, answers, sample)
+    with st.spinner("Fitting TF-IDF on the same pair set…"):
+        return sample, scored, scoring.tfidf(file, tuple(run.subreddits), run.n_train_pairs)
 
 
-def _show(run: RunResult, community: str, answers: list[str], sample: References, scored: Scored) -> None:
+def _show(
+    run: RunResult,
+    community: str,
+    answers: list[str],
+    sample: References,
+    scored: Scored,
+    baseline: TextBaseline | None,
+) -> None:
     best = max(range(len(answers)), key=lambda place: scored.rewards[place])
     layout.cards(
         (
             f"Answer {LETTERS[place]}{' · preferred' if place == best else ''}",
             signed(reward, 2),
-            f"above {scored.percentile(reward):.0%} of {len(sample.responses):,} responses in r/{community}",
+            f"above {percent(scored.percentile(reward))} of {len(sample.responses):,} responses in r/{community}",
         )
         for place, reward in enumerate(scored.rewards)
     )
@@ -81,12 +93,9 @@ def _show(run: RunResult, community: str, answers: list[str], sample: References
         }
         for row in range(len(answers))
     ]
-    st.dataframe(pl.DataFrame(rows), width="stretch", hide_index=True)
-    longest = max(range(len(answers)), key=lambda place: len(answers[place]))
-    agrees = "the same" if longest == best else "another"
-    st.markdown(
-        f"Length alone would take **{LETTERS[longest]}**, {agrees} answer: {len(answers[longest]):,} characters."
-    )
+    show_table(rows)
+    st.markdown("**What needs no model would take**")
+    show_table(_baselines(run, answers, rewards, baseline))
     for place, answer in enumerate(answers):
         for reason in sample.warnings(answer):
             words = (
@@ -97,6 +106,26 @@ def _show(run: RunResult, community: str, answers: list[str], sample: References
         f"Rewards in log-odds of {layout.escape(run.run_id)}, trained on {layout.escape(run.pairs)}. They are a "
         "model's guess at what this community's readers would like, not of what is true or good."
     )
+
+
+def _baselines(
+    run: RunResult, answers: list[str], rewards: list[float], baseline: TextBaseline | None
+) -> list[dict[str, str]]:
+    """The choice of the model, of TF-IDF and of length, and what each gives every answer."""
+    rows = [_judged(run.run_id, rewards, [signed(reward, 2) for reward in rewards])]
+    if baseline is not None:
+        of_words = baseline.reward(answers).tolist()
+        figures = [signed(reward, 2) for reward in of_words]
+        rows.append(_judged(f"TF-IDF on {baseline.n_pairs:,} pairs of {run.pairs}", of_words, figures))
+    lengths = [len(answer) for answer in answers]
+    return [*rows, _judged("the longer one", lengths, [f"{n:,} characters" for n in lengths])]
+
+
+def _judged(judge: str, values: Sequence[float], figures: Sequence[str]) -> dict[str, str]:
+    """A row: who judges, the answer it takes, and its figure for each."""
+    best = [letter for letter, value in zip(LETTERS, values, strict=False) if value == max(values)]
+    row = {"judge": judge, "takes": " or ".join(best)}
+    return row | dict(zip(LETTERS, figures, strict=False))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lurker import decimals
 from lurker.files import write_json
 from lurker.pair_sets import PairSet, read_manifest, read_pairs
 from lurker.schema import COMMENTS, POSTS
@@ -135,7 +136,7 @@ def _contrast(
     difference = first.value - second.value
     half = float(np.hypot(first.high - first.value, second.high - second.value))  # other posts, so independent
     low, high = difference - half, difference + half
-    interval = f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+    interval = decimals.difference(difference, low, high)
     if half > config.max_half_width:
         said = f"underpowered: {interval} is wider than ±{config.max_half_width:g}"
     elif low <= 0 <= high:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from lurker.decimals import accuracy_text
 from lurker.pair_sets import SPLITS
 
 
@@ -31,7 +32,7 @@ def verdict(rows: list[dict[str, Any]], config: AuditConfig) -> str:
     states = {split: state(rows, split, config) for split in ("all", *SPLITS)}
     joint = _joint(rows, "all")
     worst = (min if states["all"] == "below chance" else max)(joint, key=_accuracy)
-    interval = "{accuracy:.3f} [{accuracy_low:.3f}, {accuracy_high:.3f}]".format(**worst)
+    interval = accuracy_text(worst)
     sentence = {
         "clean": f"Clean: the confounders together name the winner {interval} of the time, no better than chance.",
         "underpowered": f"Underpowered: the confounders together reach {interval}; the interval holds 0.5 but is too "

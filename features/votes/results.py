@@ -116,7 +116,7 @@ def _summary(report: Mapping[str, Any]) -> str:
     if (one := report["alpha_without_suspicious"]) is not None:
         said.append(f"Without suspicious raters it is {interval(one, 'value')}.")
     if (row := _with_reddit(report)) is not None:
-        said.append(f"Raters agree with Reddit in {interval(row, 'agreement')} of votes; .5 is a coin.")
+        said.append(f"Raters agree with Reddit in {interval(row, 'agreement')} of votes; 0.5 is a coin.")
     said += [one["sentence"] for one in (report["difference_of_runs"], report["mistakes"]) if one is not None]
     if said_of_groups := sentence(report["rater_groups"]):
         said.append(said_of_groups)

@@ -5,21 +5,25 @@ Accuracies are shares, 0–1, where 0.5 is chance. Baselines, confounders and mo
 
 from lurker.charts.arena import judges_by_group, raters_on_gold, source_ratings, votes_over_time
 from lurker.charts.audit import ledger_bars, love_plot, probe_intervals
-from lurker.charts.ceiling import ceiling_intervals
+from lurker.charts.calibration import calibration_curve, reliability
+from lurker.charts.ceiling import Ceiling, ceiling_intervals
 from lurker.charts.community_map import community_correlations, community_map
 from lurker.charts.few_shot import few_shot_curves
 from lurker.charts.findings import leaks, learned
 from lurker.charts.learning import learning_accuracy, learning_losses
-from lurker.charts.looks import reliability
 from lurker.charts.policy import policy_curves
 from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
-from lurker.charts.scaling import accuracy_by_data, accuracy_by_parameters
+from lurker.charts.scaling import FITTED_NOTE, Fitted, accuracy_by_data, accuracy_by_parameters
 from lurker.charts.search import search_excess
 from lurker.charts.transfer import transfer_heatmap, transfer_matrix
 
 __all__ = [
+    "FITTED_NOTE",
+    "Ceiling",
+    "Fitted",
     "accuracy_by_data",
     "accuracy_by_parameters",
+    "calibration_curve",
     "ceiling_intervals",
     "community_correlations",
     "community_map",

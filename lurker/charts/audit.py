@@ -20,6 +20,7 @@ from lurker.charts.look import (
     share_axis,
 )
 from lurker.confounders import CONFOUNDER_NAMES
+from lurker.decimals import percent
 
 NEGLIGIBLE_SMD = 0.1
 """|standardised mean difference| below which a covariate is usually called balanced.
@@ -41,7 +42,7 @@ def probe_intervals(probes: pl.DataFrame) -> alt.LayerChart:
         sees=pl.col("confounders").replace(CONFOUNDER_NAMES), row=pl.format("{} · {}", "pairs", "probe")
     )
     rows = [f"{name} · {kind}" for name in names for kind in kinds]
-    axis = accuracy_axis(shown, "accuracy at predicting the winner (.5 is chance)", room=0.02)
+    axis = accuracy_axis(shown, "accuracy at predicting the winner (0.5 is chance)", room=0.02)
     legend = alt.Legend() if len(names) > 1 else None
     base = alt.Chart(shown).encode(
         y=alt.Y("sees:N", sort=seen, title="the probe sees", axis=alt.Axis(labelFontSize=13, labelLimit=200)),
@@ -113,7 +114,7 @@ def ledger_bars(ledger: pl.DataFrame) -> alt.LayerChart:
         (pl.col("n") > 0) | (pl.col("step") == "kept")
     )
     labels = [
-        f"{n:,}" if step == "input" else f"{'' if step == 'kept' else '−'}{n:,}  ({n / max(1, total):.1%})"
+        f"{n:,}" if step == "input" else f"{'' if step == 'kept' else '−'}{n:,}  ({percent(n / max(1, total), 1)})"
         for step, n, total in steps.select("step", "n", "total").iter_rows()
     ]
     is_drop = ~pl.col("step").is_in(["input", "kept"])

@@ -1,12 +1,31 @@
 """The ceilings of a pair set: every estimator with its interval, brackets, and the best model."""
 
+from dataclasses import dataclass
+
 import altair as alt
 import polars as pl
 
 from lurker.charts.look import GREEN, LEAK, TASTE, TEXT, HorizontalAxis, accuracy_axis, layered, marker
+from lurker.decimals import decimal
 
 KINDS = {"vote": "vote ceiling", "text": "text ceiling"}
 ROW_PX = 34
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What no predictor can exceed on a test, with its 95 % interval."""
+
+    name: str
+    """how it is known, as read in a sentence: the truth, text ceiling (pooled)"""
+    accuracy: float
+    low: float
+    high: float
+
+    @property
+    def label(self) -> str:
+        """Its name and accuracy."""
+        return f"{self.name} {decimal(self.accuracy)}"
 
 
 def ceiling_intervals(ceilings: pl.DataFrame, best_model: float | None = None) -> alt.LayerChart:
@@ -57,7 +76,7 @@ def ceiling_intervals(ceilings: pl.DataFrame, best_model: float | None = None) -
 
 def _best_model(accuracy: float, axis: HorizontalAxis) -> list[alt.Chart]:
     """A line at the accuracy of the best model, with its label."""
-    line = alt.Chart(pl.DataFrame({"accuracy": [accuracy], "label": [f"best model {accuracy:.3f}"]}))
+    line = alt.Chart(pl.DataFrame({"accuracy": [accuracy], "label": [f"best model {decimal(accuracy)}"]}))
     label = alt.Text("label:N")
     return [
         line.mark_rule(color=LEAK, strokeWidth=1.5).encode(x=axis("accuracy")),

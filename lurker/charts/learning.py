@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import GREEN, TASTE, layered
+from lurker.charts.look import GREEN, TASTE, layered, share_axis
 from lurker.learning_curves import LearningCurve
 
 HEIGHT_PX = 260
@@ -21,7 +21,7 @@ def learning_losses(curve: LearningCurve) -> alt.LayerChart:
         legend=alt.Legend(orient="top", title=None),
     )
     x = alt.X("step:Q", title="optimiser step", axis=alt.Axis(grid=False))
-    y = alt.Y("loss:Q", title="log loss", scale=alt.Scale(zero=False))
+    y = alt.Y("loss:Q", title="log loss", scale=alt.Scale(zero=False), axis=share_axis(tickCount=6))
     tooltip = [alt.Tooltip("step:Q", format=",.0f"), alt.Tooltip("loss:Q", format=".4f")]
     frames = [frame.with_columns(of=pl.lit(name)) for frame, name in zip((trained, validated), LINES, strict=True)]
     line = alt.Chart(frames[0]).mark_line(strokeWidth=2)
@@ -38,7 +38,7 @@ def learning_accuracy(curve: LearningCurve) -> alt.LayerChart:
     line = alt.Chart(frame).mark_line(color=GREEN, strokeWidth=1.5, point=alt.OverlayMarkDef(size=80, color=GREEN))
     drawn = line.encode(
         x=alt.X("step:Q", title="optimiser step", axis=alt.Axis(grid=False)),
-        y=alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False)),
+        y=alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False), axis=share_axis(tickCount=6)),
         tooltip=[alt.Tooltip("step:Q", format=",.0f"), alt.Tooltip("accuracy:Q", format=".3f")],
     )
     return layered(drawn).properties(height=HEIGHT_PX, title="Accuracy on the validation pairs")

@@ -37,10 +37,10 @@ KNOWN = ("balanced", "naive", "matched", "weighted", "hard-test", "external", "p
 """Names whose place among colours and shapes is fixed."""
 BASELINES = ("tfidf", "TF-IDF", "length", "time", "both", "length alone", "time alone", "TF-IDF alone")
 
+OPEN = "open"
+"""Name of the selection by which a click opens what a mark stands for."""
 POINT_AREA_PX, RULE_PX = 90, 3
 FONT = "Source Sans, Source Sans Pro, sans-serif"
-AS_DECIMAL = "replace(format(datum.value, '.2f'), /^(−?)0\\./, '$1.')"
-"""Label of an axis of shares: .75, without the zero."""
 
 HorizontalAxis = Callable[[str], alt.X]
 """Column -> axis; layers that share it have one scale."""
@@ -97,8 +97,8 @@ def _recoloured(part: Any, is_dark: bool) -> Any:
 
 
 def share_axis(**options: Any) -> alt.Axis:
-    """An axis of accuracies or differences: .65, .70."""
-    return alt.Axis(format=".2f", labelExpr=AS_DECIMAL, **options)
+    """An axis of accuracies or differences: 0.65, 0.70."""
+    return alt.Axis(format=".2f", **options)
 
 
 def accuracy_tooltips() -> list[alt.Tooltip]:
@@ -127,6 +127,11 @@ def marker(value: float, axis: HorizontalAxis) -> alt.Chart:
     """A dashed vertical line, such as at chance."""
     rule = alt.Chart(pl.DataFrame({"value": [value]})).mark_rule(color=TEXT, strokeDash=[5, 3], strokeWidth=1.5)
     return cast(alt.Chart, rule.encode(x=axis("value")))
+
+
+def selects(*columns: str) -> alt.Parameter:
+    """A click on a mark selects it, under the name OPEN with these columns, for the page to lead on to it."""
+    return alt.selection_point(name=OPEN, fields=list(columns), on="click", clear=False, empty=False)
 
 
 def layered(*layers: alt.Chart) -> alt.LayerChart:

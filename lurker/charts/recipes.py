@@ -62,7 +62,7 @@ def recipe_accuracy(figures: pl.DataFrame, test: str) -> alt.LayerChart:
     shown = shown.sort("is_baseline", maintain_order=True)
     low, high = min(0.47, smallest(shown["low"]) - 0.01), max(0.55, largest(shown["high"]))
     high += LABEL_ROOM * (high - low)
-    axis = _axis("accuracy (.5 is chance)", low, min(1.02, high))
+    axis = _axis("accuracy (0.5 is chance)", low, min(1.02, high))
     return _forest(shown, axis, 0.5, "tested on").properties(title=f"Accuracy on {test}")
 
 

@@ -1,8 +1,14 @@
 """Accuracy against data size and against model size."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import altair as alt
 import polars as pl
 
+from lurker import fits
+from lurker.charts.ceiling import Ceiling
 from lurker.charts.look import (
     BASELINE,
     POINT_AREA_PX,
@@ -10,6 +16,7 @@ from lurker.charts.look import (
     accuracy_tooltips,
     largest,
     layered,
+    selects,
     shapes,
     share_axis,
     size_colours,
@@ -17,15 +24,12 @@ from lurker.charts.look import (
     spread,
 )
 from lurker.decimals import decimal
+from lurker.fits import Interval
 
-DASHES = {"length": [2, 2], "time": [6, 3], "both": [9, 3, 2, 3], "tfidf": [1, 3], "truth": [1, 0]}
-NAMES = {
-    "length": "length alone",
-    "time": "time alone",
-    "both": "time + length",
-    "tfidf": "TF-IDF",
-    "truth": "the truth",
-}
+LIMIT = "limit of the fit"
+DASHES = {"length": [2, 2], "time": [6, 3], "both": [9, 3, 2, 3], "tfidf": [1, 3], LIMIT: [2, 4]}
+SOLID = [1, 0]
+NAMES = {"length": "length alone", "time": "time alone", "both": "time + length", "tfidf": "TF-IDF"}
 SHORTCUTS = ("length", "time", "both")
 AMOUNTS = {
     "n_train_pairs": "training pairs",
@@ -35,16 +39,44 @@ AMOUNTS = {
 """Columns that measure the data of a run, in words."""
 MAX_TICKS = 5
 HEIGHT_PX = 460
+BESIDE_PX = -9
+"""Where a prediction stands, beside the point that came."""
 LABEL_GAP = 0.05
 """Smallest distance between two labels at the line ends, as a share of the axis."""
 LABEL_ROOM = 0.4
 """Room for those labels right of the largest data size, as a share of the log range of sizes."""
+FITTED_NOTE = (
+    "Dashed in the colour of a model: its fitted curve; open diamond beside the largest size: what the smaller ones "
+    "predict of it; grey bands: 95 % intervals."
+)
+"""How to read what a fit adds to the chart."""
+MOST_ABOVE = 0.1
+"""How far above all points the limit of a fit may lie and still be drawn: the points would shrink to a line."""
+BAND_OPACITY = 0.1
+"""Of the bands around a ceiling and a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A curve that was fitted to the runs of an experiment."""
+
+    curve: pl.DataFrame
+    """predictor, the column of the axis, n_parameters, accuracy"""
+    limit: Interval | None = None
+    """accuracy with ever more data and parameters"""
+    predicted: Interval | None = None
+    """accuracy of the largest model at the largest data size, as the others predict it"""
+
+    @classmethod
+    def of(cls, curve: pl.DataFrame, figures: Iterable[Mapping[str, Any]]) -> "Fitted":
+        """The curve with what the figures of its fit say."""
+        return cls(curve, fits.accuracy_of(figures, fits.LIMIT), fits.accuracy_of(figures, fits.HELD_OUT))
 
 
 def accuracy_by_data(
     curve: pl.DataFrame,
-    ceiling: float | None = None,
-    fit: pl.DataFrame | None = None,
+    ceiling: Ceiling | None = None,
+    fit: Fitted | None = None,
     x: str = "n_train_pairs",
     shortcuts: bool = True,
 ) -> alt.LayerChart:
@@ -52,26 +84,33 @@ def accuracy_by_data(
 
     Args:
         curve: as returned by `lurker.seeds.mean_over_seeds`.
-        ceiling: accuracy of the simulator's truth on the same test pairs.
-        fit: predictor, the column x and accuracy of a fitted curve, drawn dashed in the colour of its model.
+        ceiling: what no model can exceed on the same test pairs, a line and the band of its interval.
+        fit: drawn dashed in the colour of each model, with its limit, and what it predicts of the largest size as an
+            open diamond.
         x: column of the horizontal axis, of AMOUNTS; baselines have no tokens and time, and are drawn flat there.
         shortcuts: whether baselines that read no text are drawn.
     """
     models = curve.filter(~pl.col("is_baseline")).sort("n_parameters", "predictor", "n_train_pairs")
     sizes = sorted((curve if x == "n_train_pairs" else models)[x].drop_nulls().unique())
     is_drawn = pl.col("is_baseline") & (pl.lit(shortcuts) | ~pl.col("predictor").is_in(SHORTCUTS))
-    flat = _reference_lines(curve.filter(is_drawn), ceiling, sizes, x)
     drawn = pl.concat([models, curve.filter(is_drawn)])
-    domain = _accuracy_domain(drawn, ceiling, with_chance=shortcuts)
+    levels = [] if ceiling is None else [ceiling]
+    limit = None if fit is None else fit.limit
+    if limit is not None and limit[0] <= largest(drawn["accuracy_high"]) + MOST_ABOVE:
+        levels.append(Ceiling(LIMIT, *limit))
+    flat = _reference_lines(curve.filter(is_drawn), levels, sizes, x)
+    domain = _accuracy_domain(drawn, levels, with_chance=shortcuts)
     axis = _log_axis(x, f"{AMOUNTS[x]} (log scale)", sizes, "~s", room=LABEL_ROOM)
     title = "Accuracy against data" if x == "n_train_pairs" else f"Accuracy against {AMOUNTS[x]}"
-    dash = alt.StrokeDash("line:N", scale=alt.Scale(domain=list(DASHES), range=list(DASHES.values())), legend=None)
+    dashes = DASHES | {level.name: SOLID for level in levels if level.name not in DASHES}
+    dash = alt.StrokeDash("line:N", scale=alt.Scale(domain=list(dashes), range=list(dashes.values())), legend=None)
     reference = alt.Chart(flat).mark_line(color=BASELINE, strokeWidth=1.8)
     ends = _line_ends(flat, models, x, LABEL_GAP * (domain[1] - domain[0]))
     return layered(
+        *_bands(levels, sizes, axis, x, domain),
         reference.encode(x=axis, y=_accuracy_axis("accuracy", domain), strokeDash=dash),
         *_model_lines(models, "predictor", axis, domain),
-        *_fitted_lines(models, fit, axis, domain),
+        *_fitted_lines(models, fit, axis, x, domain),
         *_end_labels(ends, models["predictor"].unique(maintain_order=True).to_list(), axis, domain),
     ).properties(height=HEIGHT_PX, title=title)
 
@@ -89,7 +128,7 @@ def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:
     )
     sizes = sorted(models["n_parameters"].unique())
     x = _log_axis("n_parameters", "parameters without embeddings (log scale)", sizes, ".2~s", room=LABEL_ROOM / 2)
-    domain = _accuracy_domain(models, None, with_chance=False)
+    domain = _accuracy_domain(models, (), with_chance=False)
     lines = models.select("n_parameters", "accuracy", line="data")
     ends = _line_ends(lines.clear(), lines, "n_parameters", LABEL_GAP * (domain[1] - domain[0]))
     names = models["data"].unique(maintain_order=True).to_list()
@@ -123,8 +162,9 @@ def _model_lines(models: pl.DataFrame, column: str, x: alt.X, domain: tuple[floa
         seeds = base.mark_point(filled=True, size=22, opacity=0.45)
         layers += [seeds.encode(y=_accuracy_axis(end, domain)) for end in ("lowest_seed", "highest_seed")]
     layers.append(base.mark_line(strokeWidth=2.5).encode(y=y))
-    points = base.mark_point(filled=True, size=POINT_AREA_PX, opacity=1).encode(y=y, shape=shape, tooltip=tooltips)
-    return [*layers, points.add_params(near)]
+    points = base.mark_point(filled=True, size=POINT_AREA_PX, opacity=1, cursor="pointer")
+    drawn = points.encode(y=y, shape=shape, tooltip=tooltips)
+    return [*layers, drawn.add_params(near, selects("predictor", "n_train_pairs"))]
 
 
 def _colour(column: str, names: list[str]) -> alt.Color:
@@ -132,15 +172,45 @@ def _colour(column: str, names: list[str]) -> alt.Color:
 
 
 def _fitted_lines(
-    models: pl.DataFrame, fit: pl.DataFrame | None, x: alt.X, domain: tuple[float, float]
+    models: pl.DataFrame, fit: Fitted | None, axis: alt.X, x: str, domain: tuple[float, float]
 ) -> list[alt.Chart]:
-    """The fitted curve of each model that is drawn; none without a fit."""
+    """The fitted curve of each model that is drawn, and what it predicts of the largest size; none without a fit."""
     names = models["predictor"].unique(maintain_order=True).to_list()
-    drawn = None if fit is None else fit.filter(pl.col("predictor").is_in(names))
-    if drawn is None or drawn.is_empty():
+    if fit is None or (drawn := fit.curve.filter(pl.col("predictor").is_in(names))).is_empty():
         return []
+    colour, y = _colour("predictor", names), _accuracy_axis("accuracy", domain)
     line = alt.Chart(drawn).mark_line(strokeWidth=1.4, strokeDash=[5, 4], clip=True)
-    return [line.encode(x=x, y=_accuracy_axis("accuracy", domain), color=_colour("predictor", names))]
+    layers = [line.encode(x=axis, y=y, color=colour)]
+    if fit.predicted is None:
+        return layers
+    largest_model = drawn.sort("n_parameters")["predictor"][-1]
+    came = models.filter(pl.col("predictor") == largest_model).sort(x).tail(1)
+    value, low, high = fit.predicted
+    predicted = came.select(x, "predictor", came="accuracy").with_columns(accuracy=value, low=low, high=high)
+    tooltips = [
+        alt.Tooltip("predictor:N", title="predicted from the smaller sizes"),
+        alt.Tooltip("accuracy:Q", format=".3f"),
+        alt.Tooltip("low:Q", title="95 % from", format=".3f"),
+        alt.Tooltip("high:Q", title="to", format=".3f"),
+        alt.Tooltip("came:Q", title="what came", format=".3f"),
+    ]
+    base = alt.Chart(predicted).encode(x=axis, color=colour)
+    ends = base.mark_rule(strokeWidth=1.5, strokeDash=[2, 2], xOffset=BESIDE_PX, clip=True)
+    point = base.mark_point(shape="diamond", size=130, strokeWidth=2, xOffset=BESIDE_PX, opacity=1, clip=True)
+    layers.append(ends.encode(y=_accuracy_axis("low", domain), y2="high:Q"))
+    return [*layers, point.encode(y=y, tooltip=tooltips)]
+
+
+def _bands(
+    levels: Sequence[Ceiling], sizes: Sequence[float], axis: alt.X, x: str, domain: tuple[float, float]
+) -> list[alt.Chart]:
+    """The intervals of ceilings and limits, over the full range of sizes."""
+    if not levels:
+        return []
+    ends = {"low": [max(domain[0], one.low) for one in levels], "high": [min(domain[1], one.high) for one in levels]}
+    frame = pl.DataFrame({x: [sizes[0]] * len(levels), "last": [sizes[-1]] * len(levels), **ends})
+    band = alt.Chart(frame).mark_rect(color=BASELINE, opacity=BAND_OPACITY, clip=True)
+    return [band.encode(x=axis, x2="last:Q", y=_accuracy_axis("low", domain), y2="high:Q")]
 
 
 def _end_labels(ends: pl.DataFrame, names: list[str], x: alt.X, domain: tuple[float, float]) -> list[alt.Chart]:
@@ -153,10 +223,12 @@ def _end_labels(ends: pl.DataFrame, names: list[str], x: alt.X, domain: tuple[fl
     return [models.encode(color=alt.Color("line:N", sort=names, scale=scale, legend=None)), others]
 
 
-def _reference_lines(baselines: pl.DataFrame, ceiling: float | None, sizes: list[float], x: str) -> pl.DataFrame:
-    """Columns line, x, accuracy: the baselines, and the truth over the full range."""
+def _reference_lines(
+    baselines: pl.DataFrame, levels: Sequence[Ceiling], sizes: Sequence[float], x: str
+) -> pl.DataFrame:
+    """Columns line, x, accuracy: the baselines, and ceilings and limits over the full range."""
     lines = baselines.sort("predictor", "n_train_pairs").select(x, "accuracy", line="predictor")
-    flat = [] if ceiling is None else [("truth", ceiling)]
+    flat = [(level.name, level.accuracy) for level in levels]
     if x != "n_train_pairs":  # each baseline at its largest size
         ends = lines.group_by("line", maintain_order=True).last()
         flat += ends.select("line", "accuracy").rows()
@@ -169,7 +241,7 @@ def _line_ends(flat: pl.DataFrame, models: pl.DataFrame, x: str, gap: float) -> 
     """The last point of each line with its label, moved apart where labels would overlap.
 
     Args:
-        flat: columns line, x, accuracy: the baselines and the truth.
+        flat: columns line, x, accuracy: what is not a model.
         models: the same with the names in `predictor` or `line`.
     """
     named = models if "line" in models.columns else models.rename({"predictor": "line"})
@@ -200,9 +272,9 @@ def _log_axis(column: str, title: str, sizes: list[float], number_format: str, r
     )
 
 
-def _accuracy_domain(curve: pl.DataFrame, ceiling: float | None, *, with_chance: bool) -> tuple[float, float]:
+def _accuracy_domain(curve: pl.DataFrame, levels: Sequence[Ceiling], *, with_chance: bool) -> tuple[float, float]:
     low = min(0.49 if with_chance else 1.0, smallest(curve["accuracy_low"])) - 0.01
-    high = max(0.55, largest(curve["accuracy_high"]), ceiling or 0.0) + 0.015
+    high = max(0.55, largest(curve["accuracy_high"]), *(level.accuracy for level in levels)) + 0.015
     return max(0.0, low), min(1.0, high)
 
 

@@ -55,10 +55,9 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
         own = pl.when(pl.col("source") == pl.col("target")).then(pl.lit(ITSELF)).otherwise("source")
         matrix = matrix.with_columns(source=own)
     name, render = ("difference", signed) if difference else ("accuracy", decimal)
-    between = "{} to {}" if difference else "{}–{}"
     cells = matrix.with_columns(
         figure=_text(name, render),
-        interval=pl.format(between, _text(f"{name}_low", render), _text(f"{name}_high", render)),
+        interval=pl.format("[{}, {}]", _text(f"{name}_low", render), _text(f"{name}_high", render)),
     )
     has_interval = cells["interval"].null_count() < cells.height
     cells = cells.with_columns(pl.col("interval").fill_null(""))

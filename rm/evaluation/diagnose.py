@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lurker.decimals import accuracy_text
 from lurker.files import read_json, write_json
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.report import Displayed, ResultTable
@@ -252,5 +253,5 @@ def correlations(responses: pl.DataFrame) -> dict[str, float]:
 
 def _with_interval(row: dict[str, Any]) -> dict[str, Any]:
     """The row as people read it: accuracy and its interval as one text, last."""
-    interval = f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]"
+    interval = accuracy_text(row)
     return {name: value for name, value in row.items() if not name.startswith("accuracy")} | {"accuracy": interval}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lurker.decimals import accuracy_text
 from lurker.errors import LurkerError
 from lurker.files import read_json, write_json, write_parquet
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
@@ -62,7 +63,7 @@ def accuracy_rows(rows: Sequence[dict[str, Any]], *columns: str) -> list[dict[st
             "pairs": row["pairs"],
             **{column: row[column] for column in columns},
             "predictor": row["predictor"],
-            "accuracy": f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]",
+            "accuracy": accuracy_text(row),
             "log loss": row["log_loss"],
             "test pairs": row["n_test_pairs"],
             "posts": row["n_test_posts"],

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from lurker.arguments import as_names
+from lurker.decimals import decimal
 from lurker.errors import CallError, LurkerError
 from lurker.files import write_json, write_parquet
 from lurker.pair_sets import SPLITS, PairSet, pair_set_name, read_pair_set, require_pair_set, split_of
@@ -87,9 +88,9 @@ class CeilingResult(ExperimentResult):
         if row["high"] is None:
             return f"Text ceiling: cannot tell {on}."
         if row["low"] is None or self.best_accuracy is None:
-            return f"Text ceiling at most {_shown(row['high'])} {on}; no model of texts was evaluated on them."
-        low, high = _shown(row["low"]), _shown(row["high"])
-        return f"Text ceiling between {low} and {high} {on}; best model {_shown(self.best_accuracy)}."
+            return f"Text ceiling at most {decimal(row['high'])} {on}; no model of texts was evaluated on them."
+        low, high = decimal(row["low"]), decimal(row["high"])
+        return f"Text ceiling between {low} and {high} {on}; best model {decimal(self.best_accuracy)}."
 
     def table(self) -> ResultTable:
         """Value, interval and pairs of each estimator; what it assumes is in `tables()`."""
@@ -284,8 +285,3 @@ def truth_rows(judged: Judged) -> list[Ceiling]:
         empty = nothing_yet("truth", kind, posts, TRUTHS[kind])
         rows.append(replace(empty, value=estimate.value, low=estimate.low, high=estimate.high))
     return rows
-
-
-def _shown(value: float) -> str:
-    """A share with three digits and no leading zero."""
-    return f"{value:.3f}".removeprefix("0")

@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 
 from lurker import __version__
+from lurker.fits import ERROR
 from rm.experiments.curves import LEVEL, MIN_DATA_SIZES, N_DRAWS
 from rm.experiments.power_laws import EXPONENTS, MIN_MODEL_SIZES
-from rm.experiments.scaling_fit import AXES, ERROR, ScalingFit
+from rm.experiments.scaling_fit import AXES, ScalingFit
 from rm.experiments.scaling_plan import ScalingConfig
 from rm.training.config import TrainConfig
 

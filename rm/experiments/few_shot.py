@@ -55,7 +55,7 @@ class FewShot(ExperimentResult):
         rates = [{"this": one["what"], "is worth": one["words"]} for one in self.findings["exchange"]]
         return [
             self.table(),
-            ResultTable(f"Gain over {NOTHING}, points", arm_rows(self.differences, "difference")),
+            ResultTable(f"Gain over {NOTHING}", arm_rows(self.differences, "difference")),
             ResultTable("Exchange rates", rates, self.sentence),
         ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from lurker.report import true_minus
+from lurker.decimals import decimal, interval
 from lurker.schema import FEW_SHOT, FEW_SHOT_DIFFERENCES, check
 from rm.evaluation.metrics import ALL, evaluation_table
 from rm.experiments.cells import Cell
@@ -15,6 +15,7 @@ from rm.experiments.outcomes import Correct, Outcomes
 from rm.experiments.paired import Estimate, over_posts_and_seeds
 from rm.experiments.starts import NOTHING
 from rm.experiments.transfer_findings import difference_columns, ends
+from rm.experiments.transfer_tables import difference_text
 from rm.training.run_folder import MODEL
 
 ARM = ("start", "n_target_pairs", "n_validation_pairs", "n_source_pairs")
@@ -115,7 +116,7 @@ def few_shot_findings(
 
 
 def arm_rows(differences: pl.DataFrame, column: str) -> list[dict[str, Any]]:
-    """One row per start and one column per number of target pairs; column: accuracy, or difference in points."""
+    """One row per start and one column per number of target pairs; column: accuracy, or difference."""
     sizes = sorted(differences["n_target_pairs"].unique())
     rows = []
     for start, n_source in differences.select("start", "n_source_pairs").unique(maintain_order=True).iter_rows():
@@ -134,10 +135,7 @@ def _figure(cell: dict[str, Any], column: str) -> str:
     value, low, high = (cell[name] for name in (column, f"{column}_low", f"{column}_high"))
     if value is None:
         return "–"
-    if column == "accuracy":
-        return f"{value:.3f} [{low:.3f}, {high:.3f}]"
-    interval = "" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return true_minus(f"{100 * value:+.1f}{interval}")
+    return interval(value, low, high) if column == "accuracy" else difference_text(cell)
 
 
 def _series(outcomes: Outcomes, arms: Sequence[Arm]) -> list[_Series]:
@@ -216,18 +214,18 @@ def _sentence(
                 f"{row['start']} with {row['n_target_pairs']:,} pairs {_figure(row, 'difference')}"
                 for row in rows.to_dicts()
             )
-            parts.append(f"On {target} a start {verb} nothing, in points: {named}.")
+            parts.append(f"On {target} a start {verb} nothing: {named}.")
     if told.height > 1 and not (gained.is_empty() and lost.is_empty()):
         n_named = gained.height + lost.height
         parts.append(
             f"That is {n_named} of {told.height} comparisons, where chance alone gives {0.05 * told.height:.1f}."
         )
     if gained.is_empty() and lost.is_empty() and not told.is_empty():
-        smallest = 100 * float(told["smallest_effect"].min() or 0)  # type: ignore[arg-type]
+        smallest = float(told["smallest_effect"].min() or 0)  # type: ignore[arg-type]
         counted = "1 comparison" if told.height == 1 else f"{told.height} comparisons"
         parts.append(
             f"On {target} no start gains over starting from nothing, beyond chance, in {counted}; the most powerful "
-            f"would detect {smallest:.1f} points."
+            f"would detect {decimal(smallest)}."
         )
     parts += map(_rate_sentence, rates)
     parts += _against_rules(outcomes, [arm for arm in arms if arm.n_target == most], most)

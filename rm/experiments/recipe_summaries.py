@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from lurker import decimals
 from lurker.report import ResultTable
 from rm.evaluation.simulator_truth import TRAITS
 from rm.experiments.recipe_tables import TRUTH_NAME
@@ -56,13 +57,12 @@ def lead_sentence(differences: pl.DataFrame, manifest: dict[str, Any]) -> str:
 
 
 def _lead(row: dict[str, Any]) -> str:
-    """How the reference compares with one other set, in points of accuracy."""
-    value, low, high = (100 * row[name] for name in ("difference", "low", "high"))
+    """How the accuracy of the reference compares with that of one other set."""
+    value, low, high = (row[name] for name in ("difference", "low", "high"))
     if low <= 0 <= high:
-        return f"not told apart from {row['pairs']} ({value:+.1f} points [{low:+.1f}, {high:+.1f}])"
-    ends = sorted((abs(low), abs(high)))
+        return f"not told apart from {row['pairs']} ({decimals.difference(value, low, high)})"
     side = "better" if value > 0 else "worse"
-    return f"{abs(value):.1f} points [{ends[0]:.1f}, {ends[1]:.1f}] {side} than {row['pairs']}"
+    return f"{decimals.interval(abs(value), *sorted((abs(low), abs(high))))} {side} than {row['pairs']}"
 
 
 def accuracy_summary(table: pl.DataFrame, test: str) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ def difference_summary(differences: pl.DataFrame, *, against_truth: bool) -> lis
             title = line["measured_on"] if line["part"] == "all" else f"{line['measured_on']}, {line['part']}"
             if line["measure"] != "accuracy":
                 title = {"quality": "quality", "length": "|length|", "delay": "|delay|"}[line["measure"]]
-            row[title] = f"{line['difference']:+.3f} [{line['low']:+.3f}, {line['high']:+.3f}]"
+            row[title] = decimals.difference(line["difference"], line["low"], line["high"])
         rows.append(row)
     return rows
 
@@ -139,4 +139,4 @@ def _mean(rows: pl.DataFrame, *, with_error: bool = False) -> str:
     if rows.is_empty():
         return "–"
     value, low, high, error = rows.select("value", "low", "high", "standard_error").mean().row(0)
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]" + (f" s.e. {error:.3f}" if with_error else "")
+    return decimals.interval(value, low, high) + (f" s.e. {error:.3f}" if with_error else "")

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from lurker.decimals import interval
 from lurker.errors import LurkerError
 from lurker.files import write_json
 from lurker.report import Displayed, ResultTable
@@ -88,4 +89,4 @@ def mean_accuracy(rows: pl.DataFrame) -> str:
     if rows.is_empty():
         return "–"
     value, low, high = rows.select("accuracy", "accuracy_low", "accuracy_high").mean().row(0)
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return interval(value, low, high)

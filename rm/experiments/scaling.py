@@ -98,12 +98,13 @@ class Scaling(ExperimentResult):
 
         The fitted curve is drawn on its own axis.
         """
-        from lurker.charts import accuracy_by_data, accuracy_by_parameters
+        from lurker.charts import Fitted, accuracy_by_data, accuracy_by_parameters
 
         curve, x = mean_over_seeds(self.frame), against or self.fit.x
         if x == "parameters":
             return accuracy_by_parameters(curve)
-        return accuracy_by_data(curve, fit=self.fit.curve if x == self.fit.x else None, x=AXES[x].column)
+        fit = Fitted.of(self.fit.curve, self.fit.figures) if x == self.fit.x else None
+        return accuracy_by_data(curve, fit=fit, x=AXES[x].column)
 
 
 def scaling(

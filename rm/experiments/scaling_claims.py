@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lurker.decimals import decimal, interval, signed
 from rm.experiments.curve_findings import Finding, observed_fall
 from rm.experiments.power_laws import Points
 
@@ -44,21 +45,25 @@ def claims(loss: Gains, error: Gains, doubled: str, model: str) -> str:
 def _claim(what: str, error: Finding, loss: Finding) -> str:
     if error.value is None or loss.value is None:
         return ""
-    value, low, high = (100 * float(number or 0) for number in (error.value, error.low, error.high))
+    most = f"at most {signed(error.high or 0.0)}"
     if error.is_named:
-        return f"{what} adds {value:.1f} points of accuracy [{low:.1f}, {high:.1f}]{_apart(error, 100, 1)}"
+        return f"{what} adds {_gain(error, 'of accuracy')}"
     if loss.is_named:
-        gain = f"{loss.value:.3f} nats [{loss.low:.3f}, {loss.high:.3f}]{_apart(loss, 1, 3)}"
-        return f"{what} lowers the log loss by {gain}, but no gain in accuracy is shown (at most {high:.1f} points)"
-    return f"no gain from {what} is shown (at most {high:.1f} points of accuracy)"
+        return f"{what} lowers the log loss by {_gain(loss, 'nats')}, but no gain in accuracy is shown ({most})"
+    return f"no gain in accuracy from {what} is shown ({most})"
 
 
-def _apart(finding: Finding, factor: float, digits: int) -> str:
+def _gain(finding: Finding, of: str) -> str:
+    """A gain with its interval, and what of it posts and seeds make."""
+    ends = (float(number or 0) for number in (finding.value, finding.low, finding.high))
+    return f"{interval(*ends)} {of}{_apart(finding)}"
+
+
+def _apart(finding: Finding) -> str:
     """How much of an interval the test posts and the seeds make, in brackets; empty if it is not known."""
     if finding.by_posts is None or finding.by_seeds is None:
         return ""
-    posts, seeds = (f"{factor * half:.{digits}f}" for half in (finding.by_posts, finding.by_seeds))
-    return f" (± {posts} by test posts, ± {seeds} by seeds)"
+    return f" (± {decimal(finding.by_posts)} by test posts, ± {decimal(finding.by_seeds)} by seeds)"
 
 
 def without_curve(error: Points, model: str, reason: str, unit: str) -> str:
@@ -67,13 +72,13 @@ def without_curve(error: Points, model: str, reason: str, unit: str) -> str:
     gain = observed_fall(error)
     if gain.value is None:
         return no_curve
-    value, low, high = (100 * float(number or 0) for number in (gain.value, gain.low, gain.high))
+    value, low, high = (float(number or 0) for number in (gain.value, gain.low, gain.high))
     span = f"from {error.n_pairs.min():,.0f} to {error.n_pairs.max():,.0f} {unit}"
     if not gain.is_named:
-        return f"{no_curve} No gain of {model} {span} is shown (at most {high:.1f} points of accuracy)."
+        return f"{no_curve} No gain in accuracy of {model} {span} is shown (at most {signed(high)})."
     verb = "gains" if value > 0 else "loses"
-    ends = sorted((abs(low), abs(high)))
-    interval = f"{abs(value):.1f} points of accuracy [{ends[0]:.1f}, {ends[1]:.1f}]"
+    figures = interval(abs(value), *sorted((abs(low), abs(high))))
     return (
-        f"{no_curve} {model} {verb} {interval} {span}; the interval covers the test posts, not the luck of single runs."
+        f"{no_curve} {model} {verb} {figures} of accuracy {span}; "
+        "the interval covers the test posts, not the luck of single runs."
     )

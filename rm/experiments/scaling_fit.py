@@ -6,7 +6,9 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import polars as pl
 
+from lurker.decimals import decimal
 from lurker.errors import CallError, LurkerError
+from lurker.fits import ERROR, HELD_OUT
 from lurker.report import ResultTable
 from lurker.stats import clustered_standard_error
 from lurker.workspace import Workspace
@@ -29,8 +31,8 @@ from rm.experiments.power_laws import MIN_MODEL_SIZES, Curve, Floats, Points
 from rm.experiments.scaling_claims import Gains, claims, without_curve
 from rm.models.ladder import LADDER
 
-LOG_LOSS, ERROR = "log loss", "1 - accuracy"
-"""What is fitted: nats, and the share of wrong pairs."""
+LOG_LOSS = "log loss"
+"""What is fitted besides ERROR, the share of wrong pairs: nats."""
 CURVE_POINTS = 25
 """Data sizes at which a chart draws the curve."""
 X = Literal["pairs", "tokens", "time"]
@@ -257,10 +259,10 @@ def _figures(measure: str, fit: CurveFit, gains: Gains, rng: np.random.Generator
     rows += [(f"gain of twice {axis.what}", gains.data), ("gain of twice the parameters", gains.model)]
     rows += [("gain of time on data over time on parameters", gains.time)]
     if measure == ERROR:
-        rows += [(f"more {axis.unit} for one more point of accuracy", pairs_for(fit))]
+        rows += [(f"more {axis.unit} for 0.01 more accuracy", pairs_for(fit))]
     figures = [_figure(measure, name, finding) for name, finding in rows]
-    held_out = (("largest data size", held_out_size), ("largest model", held_out_model))
-    return figures + [_prediction(measure, what, predict(fit.points, rng)) for what, predict in held_out]
+    held_out = ((HELD_OUT, held_out_size), ("largest model, predicted from the others", held_out_model))
+    return figures + [_prediction(measure, name, predict(fit.points, rng)) for name, predict in held_out]
 
 
 def _figure(measure: str, name: str, finding: Finding, note: str = "") -> dict[str, Any]:
@@ -270,11 +272,11 @@ def _figure(measure: str, name: str, finding: Finding, note: str = "") -> dict[s
     return {"measure": measure, "figure": name, **values, "note": note}
 
 
-def _prediction(measure: str, what: str, held_out: HeldOut) -> dict[str, Any]:
+def _prediction(measure: str, name: str, held_out: HeldOut) -> dict[str, Any]:
     note = ""
     if held_out.came is not None:
-        note = f"came {held_out.came:.3f}, {'within' if held_out.is_as_predicted else 'outside'}"
-    return _figure(measure, f"{what}, predicted from the others", held_out.predicted, note)
+        note = f"came {decimal(held_out.came)}, {'within' if held_out.is_as_predicted else 'outside'}"
+    return _figure(measure, name, held_out.predicted, note)
 
 
 def _curve_rows(curve: Curve | None, runs: pl.DataFrame, axis: Axis) -> pl.DataFrame:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from lurker.arguments import as_list, require_kind
 from lurker.config import to_dict
+from lurker.decimals import accuracy_text
 from lurker.engine import Engine
 from lurker.errors import CallError
 from lurker.files import read_json, write_json, write_parquet
@@ -116,7 +117,7 @@ class Search(ExperimentResult):
                 "candidate": row["candidate"],
                 "log loss": f"{row['log_loss']:.4f}",
                 "over the best": f"{row['excess']:+.4f} [{row['excess_low']:+.4f}, {row['excess_high']:+.4f}]",
-                "accuracy": f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]",
+                "accuracy": accuracy_text(row),
                 "best step": f"{row['best_step']} of {row['steps']}",
                 "seconds": round(row["train_time_s"]),
                 "kept": "yes" if row["is_kept"] else "",

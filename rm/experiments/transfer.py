@@ -26,7 +26,7 @@ from rm.experiments.config import (
 from rm.experiments.outcomes import Outcomes, Taught, read_outcomes, transfer_rows
 from rm.experiments.results import ExperimentResult
 from rm.experiments.transfer_findings import compare_cells, net_rows, net_transfer, transfer_sentence
-from rm.experiments.transfer_tables import CELL_COLUMNS, cell_rows, named_side, points, source_rows
+from rm.experiments.transfer_tables import CELL_COLUMNS, cell_rows, difference_text, named_side, source_rows
 from rm.models.ladder import check_spec
 from rm.training.run_folder import RunConfig, model_of_run
 from rm.training.settings import as_settings
@@ -104,11 +104,11 @@ class Transfer(ExperimentResult):
         """Accuracy of the model and of TF-IDF, differences from in-domain training with power, net transfer."""
         baselines = ["tfidf"] if "tfidf" in self.frame["predictor"] else []
         own = self.differences.filter(predictor=self.model)
-        net = [{"mean over": named_side(one), "difference": points(one)} for one in self.findings["net"]]
-        title = "Net transfer: accuracy minus that of in-domain training, points"
+        net = [{"mean over": named_side(one), "difference": difference_text(one)} for one in self.findings["net"]]
+        title = "Net transfer: accuracy minus that of in-domain training"
         return [
             *(self._table_of(predictor) for predictor in (self.model, *baselines)),
-            ResultTable("Each cell against in-domain training, in points", cell_rows(own), CELL_COLUMNS),
+            ResultTable("Each cell against in-domain training", cell_rows(own), CELL_COLUMNS),
             ResultTable(title, net, self.sentence),
         ]
 

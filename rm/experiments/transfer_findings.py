@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lurker.report import true_minus
+from lurker.decimals import decimal, difference
 from lurker.schema import TRANSFER_DIFFERENCES, check
 from lurker.stats import clustered_standard_error
 from rm.experiments.outcomes import Outcomes
@@ -131,7 +131,7 @@ def transfer_sentence(differences: pl.DataFrame, net: Estimate | None, predictor
     n_beyond = home.filter(pl.col("accuracy_low") > 0.5).height
     parts = [f"In-domain, {predictor} is beyond chance in {n_beyond} of {home.height} communities."]
     if net is not None:
-        change = true_minus(f"{100 * net.value:+.1f} points [{100 * net.low:+.1f}, {100 * net.high:+.1f}]")
+        change = difference(net.value, net.low, net.high)
         counted = f"{away.height} {'cell' if away.height == 1 else 'cells'}"
         if not net.is_known:
             parts.append(f"Training elsewhere cannot be compared with in-domain training over {counted}: one post.")
@@ -142,14 +142,14 @@ def transfer_sentence(differences: pl.DataFrame, net: Estimate | None, predictor
             effect_shown = "gain" if net.value > 0 else "loss"
             parts.append(
                 f"No {effect_shown} from training elsewhere is shown: {change} over {counted}, where a difference of "
-                f"{100 * net.smallest_effect():.1f} points would be detected in 80 % of tests."
+                f"{decimal(net.smallest_effect())} would be detected in 80 % of tests."
             )
     if away.height > 1:
         n_named = away.filter((pl.col("difference_low") > 0) | (pl.col("difference_high") < 0)).height
         n_able = away.filter(pl.col("smallest_effect") <= effect).height
         parts.append(
             f"Of single cells {n_named} of {away.height} differ from in-domain at 95 %, where chance alone gives "
-            f"{0.05 * away.height:.1f}; {n_able} could show a difference of {100 * effect:g} points."
+            f"{0.05 * away.height:.1f}; {n_able} could show a difference of {decimal(effect)}."
         )
     if own["n_seeds"].max() == 1:
         parts.append("One seed: the intervals hold for these models alone.")

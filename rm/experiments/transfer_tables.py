@@ -1,15 +1,16 @@
 """Rows of a transfer experiment as people read them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from lurker.report import true_minus
+from lurker.decimals import decimal, difference, signed
 from rm.experiments.results import mean_accuracy
 
 CELL_COLUMNS = (
     "no text: accuracy of time and length alone; detectable: the difference that 80 % of such tests would detect; "
-    "posts for: test posts needed to detect that many points."
+    "posts for: test posts needed to detect that difference."
 )
 """What the columns of `cell_rows` are."""
 
@@ -35,24 +36,22 @@ def cell_rows(differences: pl.DataFrame) -> list[dict[str, Any]]:
             "trained on": row["source"],
             "tested on": row["target"],
             "accuracy": row["accuracy"],
-            "minus in-domain": points(row) or None,
+            "minus in-domain": difference_text(row) or None,
             "no text": row["shortcut"],
             "posts": row["n_test_posts"],
-            f"posts for {100 * row['effect']:g}": row["posts_needed"],
-            "detectable": None if row["smallest_effect"] is None else f"{100 * row['smallest_effect']:.1f}",
+            f"posts for {decimal(row['effect'])}": row["posts_needed"],
+            "detectable": row["smallest_effect"],
         }
         for row in differences.iter_rows(named=True)
     ]
 
 
-def points(row: dict[str, Any]) -> str:
-    """A difference in accuracy with its interval, in points; nothing where there is none."""
-    if row["difference"] is None:
+def difference_text(row: Mapping[str, Any]) -> str:
+    """A difference in accuracy with its interval, as far as they are known; empty where there is none."""
+    value, low, high = (row[name] for name in ("difference", "difference_low", "difference_high"))
+    if value is None:
         return ""
-    if row["difference_low"] is None:
-        return true_minus(f"{100 * row['difference']:+.1f}")
-    low, high = 100 * row["difference_low"], 100 * row["difference_high"]
-    return true_minus(f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
+    return signed(value) if low is None else difference(value, low, high)
 
 
 def named_side(row: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,7 +11,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +29,45 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PATIENCE_MS = 30_000
+
+LOOKS_FOR_ITSELF = re.compile(r"/[a-z]+/_stcore/(health|host-config)$")
+"""Streamlit asks for these below the page's path first, gets 404, and finds them at the root."""
+IDLE = "[data-testid='stApp'][data-test-script-state='notRunning']"
+
+
+@dataclass(slots=True)
+class Watched:
+    """What went wrong while a browser showed pages of a server."""
+
+    address: str
+    complaints: list[str] = field(default_factory=list)
+    """errors of the console and of scripts, and answers that are no success"""
+    outside: list[str] = field(default_factory=list)
+    """requests to any other server"""
+
+    def listen(self, page: Any) -> None:
+        """Take down what happens on this page from now on."""
+        page.on("request", lambda request: self._note_request(request.url))
+        page.on("response", lambda answer: self._note(str(answer.status), answer.url, answer.status >= 400))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda said: self._note(said.text, said.location.get("url", ""), said.type == "error"))
+
+    def _note(self, text: str, url: str, is_wrong: bool) -> None:
+        is_known = url.startswith(self.address) and LOOKS_FOR_ITSELF.search(url)
+        if is_wrong and not is_known:
+            self.complaints.append(f"{text} ({url})")
+
+    def _note_request(self, url: str) -> None:
+        if url.startswith("http") and not url.startswith(self.address):
+            self.outside.append(url)
+
+    def visit(self, page: Any, path: str) -> None:
+        """Open a page of the server and wait until it is drawn; it must have no box of an exception."""
+        page.goto(f"{self.address}/{path}")
+        page.wait_for_selector("[data-testid='stApp'] h1", timeout=PATIENCE_MS)
+        page.wait_for_selector(IDLE, timeout=PATIENCE_MS)
+        assert page.locator("[data-testid='stException']").count() == 0, path
+        assert page.locator("[role='dialog']").count() == 0, path  # Streamlit's "Page not found"
 
 
 def free_port() -> int:

@@ -1,47 +1,31 @@
 """The dashboard in a real browser: every page opens by its address, draws its charts and keeps hostile text inert."""
 
+import re
 from pathlib import Path
 
-from tests.dashboard.browser import ARGUMENTS, CHROMIUM, PATIENCE_MS, needs_chromium, served
+import pytest
+
+from tests.dashboard.browser import ARGUMENTS, CHROMIUM, IDLE, PATIENCE_MS, Watched, needs_chromium, served
 
 pytestmark = needs_chromium
 PAGES = {"": 2, "scaling": 1, "compare": 2, "compare?part=transfer": 1, "compare?part=two+runs": 0, "runs": 2}
-PAGES |= {"policy": 4, "read?pairs=matched": 0, "score": 0, "data?set=naive": 2}
+PAGES |= {"policy": 4, "read?pairs=matched": 0, "score": 0, "data?set=naive": 2, "arena": 0}
 """Address -> charts that are seen without opening anything."""
 DRAWN = ".stVegaLiteChart svg.marks, .stVegaLiteChart canvas.marks"
 WIDTHS = (900, 1280, 1920)
 
 
-def is_complaint(kind: str, text: str) -> bool:
-    return kind == "error" and "404" not in text
-
-
 def test_every_page_in_a_browser_at_three_widths(full_root: Path, tmp_path: Path) -> None:
-    from playwright.sync_api import Page, sync_playwright
-
-    outside: list[str] = []
-    complaints: list[str] = []
-
-    def visit(page: Page, address: str) -> None:
-        page.goto(address)
-        page.wait_for_selector("[data-testid='stApp'] h1", timeout=PATIENCE_MS)
-        page.wait_for_selector("[data-testid='stApp'][data-test-script-state='notRunning']", timeout=PATIENCE_MS)
-        assert page.locator("[data-testid='stException']").count() == 0
-        assert page.locator("[role='dialog']").count() == 0  # Streamlit's "Page not found"
-
-    def listen(page: Page) -> None:
-        page.on("request", lambda request: outside.append(request.url) if address not in request.url else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        # Streamlit asks for its health below the page's path first, gets 404, and finds it at the root.
-        page.on("console", lambda said: complaints.append(said.text) if is_complaint(said.type, said.text) else None)
+    from playwright.sync_api import sync_playwright
 
     with served(full_root, tmp_path, ["dashboard"]) as (address, process), sync_playwright() as playwright:
+        watched = Watched(address)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for width in WIDTHS:
             page = browser.new_page(viewport={"width": width, "height": 1000})
-            listen(page)
+            watched.listen(page)
             for path, n_charts in PAGES.items():
-                visit(page, f"{address}/{path}")
+                watched.visit(page, path)
                 drawn = page.locator(DRAWN).locator("visible=true")
                 if n_charts:
                     drawn.nth(n_charts - 1).wait_for(timeout=PATIENCE_MS)
@@ -53,18 +37,22 @@ def test_every_page_in_a_browser_at_three_widths(full_root: Path, tmp_path: Path
             page.close()
 
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        listen(page)
-        visit(page, f"{address}/scaling")
+        watched.listen(page)
+        watched.visit(page, "scaling")
         page.get_by_role("radio", name="model size").click()
         page.wait_for_url("**/scaling?*scaling_axis=model*", timeout=PATIENCE_MS)
         page.get_by_text("Accuracy against model size").first.wait_for(timeout=PATIENCE_MS)
-        page.wait_for_selector("[data-testid='stApp'][data-test-script-state='notRunning']", timeout=PATIENCE_MS)
+        page.wait_for_selector(IDLE, timeout=PATIENCE_MS)
         with page.expect_download(timeout=PATIENCE_MS) as download:
             page.get_by_role("button", name="SVG").click()
         assert download.value.suggested_filename == "ladder-by-size-hard-test.svg"
         assert download.value.path().read_bytes().startswith(b"<svg")
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.get_by_role("button", name="Copy link").click()
+        page.get_by_role("button", name="Copied").wait_for(timeout=PATIENCE_MS)
+        assert page.evaluate("navigator.clipboard.readText()") == page.url
 
-        visit(page, f"{address}/read?pairs=matched&pair=c000-r000&split=any")
+        watched.visit(page, "read?pairs=matched&pair=c000-r000&split=any")
         page.locator(".stHtml").get_by_text("onerror=").first.wait_for(timeout=PATIENCE_MS)
         assert page.evaluate("window.hacked") is None
         assert page.locator("[data-testid='stMain'] img").count() == 0
@@ -77,12 +65,56 @@ def test_every_page_in_a_browser_at_three_widths(full_root: Path, tmp_path: Path
         page.get_by_text("liked more ").first.wait_for(timeout=PATIENCE_MS)
         page.keyboard.press("j")
         page.wait_for_function("!location.search.includes('pair=c000-r000')", timeout=PATIENCE_MS)
+        page.wait_for_selector(IDLE, timeout=PATIENCE_MS)
+        assert "split=any" in page.url and "pairs=matched" in page.url  # a step keeps what was chosen
         browser.close()
 
-    assert not complaints
-    assert not [url for url in outside if url.startswith("http")]
+    assert not watched.complaints
+    assert not watched.outside
     assert process.returncode == 0
     printed, logged = process.communicate()
     assert address in printed
     assert "Traceback" not in logged
     assert not (tmp_path / ".streamlit").exists()
+
+
+def test_a_click_on_a_mark_leads_to_what_it_stands_for(full_root: Path, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with served(full_root, tmp_path, ["dashboard"]) as (address, _), sync_playwright() as playwright:
+        watched = Watched(address)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        watched.listen(page)
+        watched.visit(page, "")
+        page.locator(DRAWN).nth(1).wait_for(timeout=PATIENCE_MS)
+        marks = page.locator(".stVegaLiteChart").first.locator("path[aria-roledescription='point']")
+        marks.first.click(timeout=PATIENCE_MS)
+        page.wait_for_url(re.compile(r"/data\?.*set=naive"), timeout=PATIENCE_MS)
+        page.wait_for_selector(IDLE, timeout=PATIENCE_MS)
+        page.go_back()
+        page.get_by_text("What shortcuts know").first.wait_for(timeout=PATIENCE_MS)
+        browser.close()
+    assert not watched.complaints
+
+
+@pytest.mark.parametrize("state", ["empty", "damaged"])
+def test_every_page_of_an_empty_and_a_damaged_workspace(
+    state: str, empty_root: Path, damaged_root: Path, tmp_path: Path
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    root = {"empty": empty_root, "damaged": damaged_root}[state]
+    home = tmp_path / "home"
+    home.mkdir()
+    with served(root, home, ["dashboard"]) as (address, process), sync_playwright() as playwright:
+        watched = Watched(address)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        watched.listen(page)
+        for path in PAGES:
+            watched.visit(page, path.partition("?set")[0])
+            assert page.locator("[data-testid='stMain']").inner_text().strip(), path
+        browser.close()
+    assert not watched.complaints
+    assert "Traceback" not in process.communicate()[1]

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard import documents, experiments
-from dashboard.parquet import version
+from dashboard.queries import version
 from lurker import charts
-from lurker.charts.look import LEAK, TASTE, spread
+from lurker.charts.look import LEAK, OPEN, TASTE, spread
 from lurker.charts.transfer import communities
 from lurker.decimals import decimal
 from lurker.workspace import Workspace
+
+TRUTH = charts.Ceiling("the truth", 0.84, 0.82, 0.86)
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def labels_of(spec: dict[str, Any]) -> list[str]:
 
 
 def test_scaling_has_a_log_axis_with_units_bands_and_names_at_the_line_ends(curve: pl.DataFrame) -> None:
-    spec = charts.accuracy_by_data(curve, 0.84).to_dict()
+    spec = charts.accuracy_by_data(curve, TRUTH).to_dict()
     (band,) = layers(spec, "area")
     assert band["encoding"]["y"]["field"] == "accuracy_low"
     assert band["encoding"]["y2"]["field"] == "accuracy_high"
@@ -58,13 +60,13 @@ def test_scaling_has_a_log_axis_with_units_bands_and_names_at_the_line_ends(curv
     scale = points["encoding"]["color"]["scale"]
     assert scale["domain"] == ["scratch-50k", "scratch-200k", "scratch-1m"]  # by size, not by name
     assert points["encoding"]["color"]["legend"] is None
-    of_baselines = ["length alone .505", "time alone .497", "time + length .509", "TF-IDF .575", "the truth .840"]
+    of_baselines = ["length alone 0.505", "time alone 0.497", "time + length 0.509", "TF-IDF 0.575", "the truth 0.840"]
     labels = labels_of(spec)
     assert set(of_baselines) < set(labels) and sum("scratch" in label for label in labels) == 3
 
 
 def test_only_points_have_tooltips(curve: pl.DataFrame) -> None:
-    spec = charts.accuracy_by_data(curve, 0.84).to_dict()
+    spec = charts.accuracy_by_data(curve, TRUTH).to_dict()
     with_tooltip = [layer["mark"]["type"] for layer in spec["layer"] if "tooltip" in layer["encoding"]]
     assert with_tooltip == ["point"]
 
@@ -91,19 +93,52 @@ def test_findings_have_a_bar_from_a_coin_and_a_rule_at_the_ceiling() -> None:
     (bar,) = layers(charts.leaks(probes).to_dict(), "bar")
     assert bar["mark"]["color"] == LEAK and bar["encoding"]["x"]["field"] == "chance"
     rows = pl.DataFrame({**sets, "tfidf": [0.6, None], "n_seeds": [1, 1], "label": ["a", "b"]})
-    spec = charts.learned(rows, ["naive", "balanced"], ("the truth .850", 0.85)).to_dict()
+    spec = charts.learned(rows, ["naive", "balanced"], TRUTH).to_dict()
     (point,) = layers(spec, "point")
     assert point["mark"]["color"] == TASTE
     low, high = point["encoding"]["x"]["scale"]["domain"]
-    assert low < 0.49 and high > 0.85
-    assert [row["value"] for row in rows_of(spec, layers(spec, "rule")[-1])] == [0.85]
+    assert low < 0.49 and high > TRUTH.high
+    assert [row["value"] for row in rows_of(spec, layers(spec, "rule")[-1])] == [TRUTH.accuracy]
+    (band,) = layers(spec, "rect")
+    assert [(row["low"], row["high"]) for row in rows_of(spec, band)] == [(TRUTH.low, TRUTH.high)]
+
+
+def test_marks_that_lead_on_select_what_they_stand_for(curve: pl.DataFrame) -> None:
+    spec = charts.accuracy_by_data(curve).to_dict()
+    (opens,) = [param for param in spec["params"] if param["name"] == OPEN]
+    assert opens["select"]["fields"] == ["predictor", "n_train_pairs"] and opens["select"]["on"] == "click"
+
+
+def test_a_fit_is_drawn_with_its_limit_and_what_it_predicts(curve: pl.DataFrame) -> None:
+    fitted = curve.filter(~pl.col("is_baseline")).select(
+        "predictor", "n_parameters", pl.col("n_train_pairs").cast(pl.Float64), "accuracy"
+    )
+    spec = charts.accuracy_by_data(curve, TRUTH, charts.Fitted(fitted, (0.7, 0.66, 0.8), (0.64, 0.6, 0.7))).to_dict()
+    (bands,) = layers(spec, "rect")
+    assert [row["low"] for row in rows_of(spec, bands)] == [TRUTH.low, 0.66]
+    assert "limit of the fit 0.700" in labels_of(spec)
+    (predicted,) = [layer for layer in layers(spec, "point") if layer["mark"].get("shape") == "diamond"]
+    (row,) = rows_of(spec, predicted)
+    assert (row["predictor"], row["n_train_pairs"], row["accuracy"]) == ("scratch-1m", 4000, 0.64)
+    far = charts.accuracy_by_data(curve, None, charts.Fitted(fitted, (0.97, 0.9, 1.0))).to_dict()
+    assert not any("limit" in label for label in labels_of(far))  # it would press all points together
+
+
+def test_calibration_is_drawn_against_the_diagonal() -> None:
+    row = {"confidence": 0.7, "accuracy": 0.6, "accuracy_low": 0.55, "accuracy_high": 0.65, "n_pairs": 90}
+    spec = charts.calibration_curve([row, row | {"confidence": 0.9}]).to_dict()
+    (diagonal,) = layers(spec, "line")
+    assert all(point["predicted"] == point["value"] for point in rows_of(spec, diagonal))
+    (points,) = layers(spec, "point")
+    assert points["encoding"]["x"]["scale"] == points["encoding"]["y"]["scale"]
+    assert [point["value"] for point in rows_of(spec, points)] == [0.6, 0.6]
 
 
 def test_ledger_labels_show_numbers_and_shares(workspace: Workspace) -> None:
     spec = charts.ledger_bars(documents.pair_set(workspace, "naive").ledger).to_dict()
     labels = labels_of(spec)
-    assert labels[labels.index("84,000") + 1] == "−21,000  (25.0%)"
-    assert labels[-1] == "24,000  (28.6%)"
+    assert labels[labels.index("84,000") + 1] == "−21,000  (25.0 %)"
+    assert labels[-1] == "24,000  (28.6 %)"
     assert layers(spec, "bar")[0]["encoding"]["x"]["scale"]["type"] == "log"
 
 
@@ -114,7 +149,7 @@ def test_heatmap_writes_accuracy_and_interval_in_each_cell(matrix: pl.DataFrame)
     assert len(cells) == 9
     for cell in cells:
         assert cell["figure"] == decimal(cell["accuracy"])
-        assert cell["interval"] == f"{decimal(cell['accuracy_low'])}–{decimal(cell['accuracy_high'])}"
+        assert cell["interval"] == f"[{decimal(cell['accuracy_low'])}, {decimal(cell['accuracy_high'])}]"
 
 
 def test_difference_view_is_centred_on_zero(matrix: pl.DataFrame) -> None:
@@ -123,7 +158,7 @@ def test_difference_view_is_centred_on_zero(matrix: pl.DataFrame) -> None:
     assert middle == 0
     assert low == -high
     in_domain = [row["figure"] for row in rows_of(spec, layers(spec, "rect")[0]) if row["source"] == row["target"]]
-    assert in_domain == [".000"] * 3
+    assert in_domain == ["0.000"] * 3
 
 
 def test_communities_that_are_source_and_target_come_first() -> None:

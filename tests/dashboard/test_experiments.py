@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from dashboard import experiments
-from dashboard.parquet import FileVersion, version
+from dashboard.queries import FileVersion, version
 from lurker.errors import LurkerError
 from lurker.files import write_parquet
 from lurker.schema import SCALING, TRANSFER

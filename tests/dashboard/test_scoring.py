@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 from dashboard.pairs import pairs_file
-from dashboard.scoring import Scored, beats, references, score
+from dashboard.queries import version
+from dashboard.scoring import Scored, beats, references, score, tfidf
 from lurker.errors import LurkerError
 from lurker.workspace import Workspace
+from tests.dashboard.made_tables import COMMUNITIES, make_pairs
 
 
 def test_probabilities_of_two_answers_add_up_and_follow_the_rewards() -> None:
@@ -35,3 +39,17 @@ def test_a_run_without_a_model_says_what_to_do(full_root: Path) -> None:
     sample = references(pairs_file(Workspace(full_root), "naive"), "cooking")
     with pytest.raises(LurkerError):
         score(Workspace(full_root), "scratch-1m-4000-0", "How?", ["So.", "Or so."], sample)
+
+
+def test_tfidf_learns_the_word_that_wins(tmp_path: Path) -> None:
+    pairs = make_pairs("naive", np.random.default_rng(0), n=240).with_columns(
+        chosen=pl.format("a kind answer number {}", pl.int_range(pl.len())),
+        rejected=pl.format("a rude answer number {}", pl.int_range(pl.len())),
+    )
+    pairs.write_parquet(tmp_path / "pairs.parquet")
+    fitted = tfidf(version(tmp_path / "pairs.parquet"), COMMUNITIES, 60)
+    assert fitted is not None and 50 <= fitted.n_pairs <= 60
+    kind, rude = fitted.reward(["be kind", "be rude"])
+    assert kind > rude
+    pairs.filter(pl.col("split") != "validation").write_parquet(tmp_path / "unsplit.parquet")
+    assert tfidf(version(tmp_path / "unsplit.parquet"), COMMUNITIES, 60) is None

@@ -11,7 +11,7 @@ from lurker.charts.look import largest
 from lurker.errors import LurkerError
 from lurker.files import read_object
 from lurker.pair_sets import AUDIT_FILE
-from lurker.seeds import mean_over_seeds
+from lurker.seeds import mean_over_seeds, seeds_in_words
 from lurker.workspace import Workspace
 from rm.experiments.ceiling import CeilingResult
 from rm.experiments.few_shot import FewShot
@@ -43,10 +43,10 @@ def _scaling(result: Scaling) -> list[Figure]:
     test = str(result.frame["test_pairs"][0])
     truth = _truth(result.experiment.workspace, test)
     trained = f"Trained on {result.frame['pairs'][0]}, tested on {_tested(result.frame)}"
-    by_data = charts.accuracy_by_data(curve, truth, result.fit.curve if result.fit.x == "pairs" else None)
-    n_seeds = _most(models["n_seeds"])
-    seeds = f"; means of up to {n_seeds} seeds" if n_seeds > 1 else "; one seed"
-    dashed = "" if result.fit.curve.is_empty() else " Dashed in the colour of a model: its fitted curve."
+    fit = charts.Fitted.of(result.fit.curve, result.fit.figures) if result.fit.x == "pairs" else None
+    by_data = charts.accuracy_by_data(curve, truth, fit)
+    seeds = f"; {seeds_in_words(models['n_seeds'])}"
+    dashed = "" if fit is None or fit.curve.is_empty() else f" {charts.FITTED_NOTE}"
     drawn = [
         Figure(
             "accuracy-by-data",
@@ -92,7 +92,7 @@ def _transfer(result: Transfer) -> list[Figure]:
 
 def _few_shot(result: FewShot) -> list[Figure]:
     test, target = str(result.frame["test_pairs"][0]), result.frame["target"][0]
-    on = f"Tuned on {target}, tested on {_tested(result.frame)}; means of {_most(result.differences['n_seeds'])} seeds"
+    on = f"Tuned on {target}, tested on {_tested(result.frame)}; {seeds_in_words(result.differences['n_seeds'])}"
     note = "Bars: 95 % intervals of posts and seeds. Pairs that chose the best step are counted."
     return [Figure("few-shot", test, f"What pairs of {target} buy", on, result.plot(), note)]
 
@@ -178,8 +178,9 @@ def _by_target(matrix: pl.DataFrame, test: str) -> str:
     return f"{test} ({counts} pairs a target)"
 
 
-def _truth(workspace: Workspace, test: str) -> float | None:
+def _truth(workspace: Workspace, test: str) -> charts.Ceiling | None:
     """Accuracy of the simulator's truth on a pair set, if its audit has it."""
     file = workspace.folder("pairs", test) / AUDIT_FILE
     truth = read_object(file).get("truth") if file.exists() else None
-    return None if not truth else float(truth["accuracy"])
+    ends = (float(truth[name]) for name in ("accuracy", "accuracy_low", "accuracy_high")) if truth else None
+    return None if ends is None else charts.Ceiling("the truth", *ends)

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from lurker.charts.figure import Figure
+from lurker.decimals import accuracy_text
 from lurker.errors import CallError, LurkerError
 from lurker.files import read_object
 from lurker.listings import list_pair_sets
@@ -130,7 +131,7 @@ def _runs(runs: Sequence[dict[str, Any]]) -> ResultTable:
         row = {"run": run["run_id"], "model": run.get("model"), "pairs": run.get("n_train_pairs")}
         row |= {"seed": run.get("seed"), "training time (s)": run.get("train_time_s")}
         for one in evaluated or [{}]:
-            interval = "{accuracy:.3f} [{accuracy_low:.3f}, {accuracy_high:.3f}]".format(**one) if one else None
+            interval = accuracy_text(one) if one else None
             rows.append(row | {"tested on": one.get("pairs"), "accuracy": interval})
     return ResultTable("Runs", rows)
 

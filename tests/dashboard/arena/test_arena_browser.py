@@ -13,7 +13,7 @@ from lurker.votes.arenas import ArenaConfig, invite, open_arena, rater_of
 from lurker.votes.store import mark_rater, read_remarks, read_votes
 from lurker.workspace import Workspace, open_workspace
 from tests.dashboard.browser import ARGUMENTS, CHROMIUM, PATIENCE_MS, needs_chromium, served
-from tests.dashboard.conftest import HOSTILE
+from tests.dashboard.made_tables import HOSTILE
 
 pytestmark = needs_chromium
 IMITATION = "A is better  B is better  [Vote A](javascript:window.hacked=1) <button>A is better</button>"

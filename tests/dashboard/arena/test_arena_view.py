@@ -17,7 +17,7 @@ from lurker.votes.arenas import ArenaConfig, invite, rater_of
 from lurker.votes.store import append_remark, mark_rater
 from lurker.workspace import Workspace, open_workspace
 from tests.dashboard.conftest import build_workspace
-from tests.dashboard.test_pages import APP, charts_on, texts
+from tests.dashboard.pages import APP, charts_on, texts
 
 
 def write_worth(workspace: Workspace) -> None:

@@ -137,7 +137,7 @@ def row(result: pl.DataFrame, estimator: str, ceiling: str) -> dict[str, object]
 
 def test_without_models_and_second_looks_the_rest_is_told_and_what_to_do(judged: PairSet) -> None:
     result = rm.ceiling(judged)
-    assert result.sentence.startswith("Text ceiling at most .930 on ")
+    assert result.sentence.startswith("Text ceiling at most 0.930 on ")
     assert row(result.frame, "posterior", "vote")["value"] == pytest.approx(0.93)
     reasons = {one["estimator"]: str(one["reason"]) for one in result.frame.to_dicts()}
     assert "`lurker rm evaluate RUN --pairs judged --split test`" in reasons["bracket"]
@@ -161,7 +161,7 @@ def test_models_bound_the_text_ceiling_from_below(modelled: PairSet) -> None:
     assert bracket["low"] < triad["value"] < 0.93 and "small and large" in str(triad["assumption"])  # type: ignore[operator]
     calibrated = row(result.frame, "calibrated margins", "text")
     assert calibrated["value"] == pytest.approx(result.best_accuracy, abs=0.03)
-    assert "best model ." in result.sentence and "between ." in repr(result)
+    assert "best model 0." in result.sentence and "between 0." in repr(result)
     only = rm.ceiling(modelled, runs="large", name="one")
     assert only.best == "large" and row(only.frame, "triad", "text")["value"] is None
     with pytest.raises(CallError, match="no finished run"):
@@ -268,7 +268,7 @@ def test_the_command_prints_a_sentence_or_one_json_object(
     call = ["--workspace", str(modelled.workspace.root), "experiment", "ceiling", "judged"]
     assert run(call) == 0
     printed = capsys.readouterr().out
-    assert "Text ceiling between ." in printed and "two-look reliability" in printed
+    assert "Text ceiling between 0." in printed and "two-look reliability" in printed
     assert run([*call, "--json", "--runs", "small", "--split", "test"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["best_model"]["model"] == "small" and len(report["rows"]) == 6

@@ -5,22 +5,16 @@ import polars as pl
 import pytest
 from scipy.special import ndtri
 
-from lurker.charts import accuracy_by_data
+from lurker.charts import Fitted, accuracy_by_data
 from lurker.errors import LurkerError
 from lurker.files import write_parquet
+from lurker.fits import ERROR
 from lurker.schema import PREDICTIONS, SCALING, check
 from lurker.seeds import mean_over_seeds
 from lurker.workspace import Workspace
 from rm.experiments.curve_findings import Finding, unknown
 from rm.experiments.scaling_claims import Gains, claims
-from rm.experiments.scaling_fit import (
-    ERROR,
-    LOG_LOSS,
-    comparable_models,
-    fit_scaling,
-    read_points,
-    with_amount,
-)
+from rm.experiments.scaling_fit import LOG_LOSS, comparable_models, fit_scaling, read_points, with_amount
 from rm.training.run_folder import predictions_file
 
 SIZES = (250, 500, 1000, 2000, 4000)
@@ -93,14 +87,19 @@ def test_a_gain_is_named_tabulated_and_drawn(empty: Workspace) -> None:
     assert fit.to_json()["curve"] == fit.curve.to_dicts()
     ends = fit.curve["n_train_pairs"][0], fit.curve["n_train_pairs"][-1]
     assert ends == pytest.approx((250, 4000))
-    spec = accuracy_by_data(mean_over_seeds(cells), fit=fit.curve).to_dict()
+    spec = accuracy_by_data(mean_over_seeds(cells), fit=Fitted.of(fit.curve, fit.figures)).to_dict()
+    (predicted,) = [layer for layer in spec["layer"] if layer["mark"].get("shape") == "diamond"]
+    (row,) = spec["datasets"][predicted["data"]["name"]]
+    of_size = figures[ERROR, "largest data size, predicted from the others"]
+    assert row["accuracy"] == pytest.approx(1 - of_size["value"]) and row["n_train_pairs"] == 4000
+    assert row["low"] < row["accuracy"] < row["high"]
     dashed = [layer for layer in spec["layer"] if layer["mark"].get("strokeDash") == [5, 4]]
     assert len(dashed) == 1 and len(spec["datasets"][dashed[0]["data"]["name"]]) == fit.curve.height
 
 
 def test_no_growth_is_not_named(empty: Workspace) -> None:
     fit = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, grows=False), TEST)
-    assert fit.sentence.startswith("No gain from doubling the data from 4,000 pairs is shown (at most ")
+    assert fit.sentence.startswith("No gain in accuracy from doubling the data from 4,000 pairs is shown (at most ")
 
 
 def test_three_sizes_cannot_tell_and_say_so(empty: Workspace) -> None:
@@ -108,7 +107,7 @@ def test_three_sizes_cannot_tell_and_say_so(empty: Workspace) -> None:
     assert fit.sentence.startswith("No curve is fitted: 3 data sizes, and 4 are needed. scratch-10k gains ")
     assert " from 250 to 1,000 pairs; the interval covers the test posts" in fit.sentence
     flat = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, SIZES[:3], grows=False), TEST)
-    assert "No gain of scratch-10k from 250 to 1,000 pairs is shown (at most " in flat.sentence
+    assert "No gain in accuracy of scratch-10k from 250 to 1,000 pairs is shown (at most " in flat.sentence
     assert not fit.figures and fit.curve.is_empty() and fit.sentence in str(fit.table())
 
 
@@ -134,12 +133,12 @@ def test_only_intervals_that_exclude_zero_become_claims() -> None:
     assert not Finding(0.0003, 0.0001, 0.004).is_named  # its lower end is shown as 0.000
     both = said(Gains(sure, sure, worse), Gains(sure, sure, worse))
     assert both == (
-        "Doubling the data from 4,000 pairs adds 2.0 points of accuracy [1.0, 3.0]; doubling the parameters of "
-        "scratch-1m adds 2.0 points of accuracy [1.0, 3.0]; the next hour is better spent on parameters."
+        "Doubling the data from 4,000 pairs adds 0.020 [0.010, 0.030] of accuracy; doubling the parameters of "
+        "scratch-1m adds 0.020 [0.010, 0.030] of accuracy; the next hour is better spent on parameters."
     )
     assert said(Gains(sure, few, few), Gains(unsure, few, few)) == (
-        "Doubling the data from 4,000 pairs lowers the log loss by 0.020 nats [0.010, 0.030], but no gain in accuracy "
-        "is shown (at most 0.9 points)."
+        "Doubling the data from 4,000 pairs lowers the log loss by 0.020 [0.010, 0.030] nats, but no gain in accuracy "
+        "is shown (at most +0.009)."
     )
     nothing = said(Gains(unsure, unsure, unsure), Gains(unsure, unsure, unsure))
     assert "adds" not in nothing and nothing.endswith("data or parameters cannot be told.")
@@ -154,7 +153,9 @@ def test_tokens_and_time_are_axes_of_fit_and_chart(empty: Workspace) -> None:
     over_time = fit_scaling(empty, cells, TEST, "time")
     assert over_time.sentence.startswith("Doubling the training time from 80 seconds adds ")
     assert any(row["note"] == "cannot tell: the curve is over time itself" for row in over_time.figures)
-    spec = accuracy_by_data(mean_over_seeds(cells), fit=over_time.curve, x="train_time_s").to_dict()
+    spec = accuracy_by_data(
+        mean_over_seeds(cells), fit=Fitted.of(over_time.curve, over_time.figures), x="train_time_s"
+    ).to_dict()
     assert "seconds of training" in str(spec) and "training pairs (log" not in str(spec)
     with pytest.raises(LurkerError, match="tokens of 10 of 10 runs are not known"):
         fit_scaling(empty, cells.with_columns(n_tokens=pl.lit(None, pl.Int64)), TEST, "tokens")
