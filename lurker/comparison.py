@@ -8,7 +8,7 @@ from scipy.special import bdtr
 
 from lurker.decimals import decimal, difference, interval, signed
 from lurker.report import Displayed, ResultTable
-from lurker.stats import mean_interval
+from lurker.stats import ACCURACY_GAIN, mean_interval
 
 N_RESAMPLES = 10_000
 """Draws of the bootstrap."""
@@ -101,7 +101,7 @@ def compare_accuracy(
         McNemar 1947 (the exact binomial form); Cameron, Gelbach & Miller 2008 for the bootstrap over clusters.
     """
     difference = first - second
-    estimate = mean_interval(difference, posts)
+    estimate = mean_interval(difference, posts, bounds=ACCURACY_GAIN)
     low, high = _bootstrap(difference, np.unique(posts, return_inverse=True)[1], seed)
     return Comparison(
         n_pairs=estimate.n,

@@ -5,6 +5,7 @@ process shows.
 """
 
 import os
+import re
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ from rich.console import Console
 console = Console(stderr=True, soft_wrap=True)
 LOG_EVERY_S = 10.0
 REPORT_EVERY_S = 1.0
+STARTING = "starting"
+"""What a progress file says before its first bar."""
 MIN_SHARE = 0.05
 """From this share on, the time left is shown: earlier it would jump."""
 Notes = Callable[[], list[str]]
@@ -37,6 +40,8 @@ class Estimate(Protocol):
 
 _report: ContextVar[Path | None] = ContextVar("report", default=None)
 """File to write progress to instead of showing it."""
+_stages: ContextVar["_Stages | None"] = ContextVar("stages", default=None)
+"""Where the seconds of each bar are counted, if anyone wants them."""
 _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
 """Whether messages and bars are hidden."""
 
@@ -102,7 +107,7 @@ def progress(
             yield move
     elif file := _report.get():
         work = _Work(description, total, unit)
-        with _watched(_when_moved(work, _reporter(file))) as move:
+        with timed(description), _watched(_when_moved(work, _reporter(file))) as move:
             yield move
     elif not console.is_terminal:
         work = _Work(description, total, unit, estimate)
@@ -125,14 +130,49 @@ def _watched(move: Callable[[float], None]) -> Iterator[Callable[[float], None]]
         _advance.reset(token)
 
 
+class _Stages:
+    """Seconds by what was done, and those of the bars within each open one."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.inner: list[float] = []
+
+
 @contextmanager
-def reported_in(file: Path) -> Iterator[None]:
-    """Within, write progress to the file instead of showing it; the file is removed at the end."""
-    token = _report.set(file)
+def timed(what: str) -> Iterator[None]:
+    """Count the seconds of a part of some work under its own name, and no longer under what surrounds it.
+
+    Nothing is counted outside `reported_in`.
+    """
+    stages = _stages.get()
+    if stages is None:
+        yield
+        return
+    started = time.monotonic()
+    stages.inner.append(0.0)
     try:
         yield
     finally:
-        _report.reset(token)
+        took = time.monotonic() - started
+        stages.seconds[what] = stages.seconds.get(what, 0.0) + took - stages.inner.pop()
+        if stages.inner:
+            stages.inner[-1] += took
+
+
+@contextmanager
+def reported_in(file: Path) -> Iterator[dict[str, float]]:
+    """Within, write progress to the file instead of showing it; if its folder is there, the file is until the end.
+
+    Yields the seconds spent within each bar by its description, without those of bars inside it; filled as bars close.
+    """
+    stages = _Stages()
+    tokens = _report.set(file), _stages.set(stages)
+    _reporter(file)(STARTING)
+    try:
+        yield stages.seconds
+    finally:
+        _report.reset(tokens[0])
+        _stages.reset(tokens[1])
         with suppress(OSError):  # it must not hide what the work itself raised
             file.unlink(missing_ok=True)
 
@@ -148,6 +188,18 @@ def reports(files: Iterable[tuple[str, Path]]) -> list[str]:
         with suppress(OSError):
             lines.append(f"{name}: {file.read_text(encoding='utf-8')}")
     return lines
+
+
+def reported_share(file: Path) -> tuple[str, float, float] | None:
+    """What a progress file says: the bar's description, the share that is done, and the seconds since the bar opened.
+
+    None where there is no file, or it does not tell the time yet.
+    """
+    with suppress(OSError):
+        if told := re.fullmatch(r"(.+): (\d+)%.*, ([\d,]+) s left", file.read_text(encoding="utf-8")):
+            share, left_s = int(told[2]) / 100, float(told[3].replace(",", ""))
+            return (told[1], share, left_s * share / (1 - share)) if 0 < share < 1 else None
+    return None
 
 
 def _reporter(file: Path) -> Callable[[str], None]:

@@ -9,6 +9,13 @@ from scipy.special import stdtrit  # Student's t; importing scipy.stats takes ha
 
 from lurker.decimals import interval
 
+MIN_CLUSTERS = 6
+"""With fewer, no test that flips the signs of whole clusters rejects at 5 %: 2 / 2^5 > .05."""
+NO_SPREAD = 1e-9
+"""Standard error over the largest value below which clusters do not differ, but for rounding."""
+ACCURACY_GAIN = (-1.0, 1.0)
+"""Bounds of a difference of two accuracies."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -178,15 +185,23 @@ def worst_by_chance(
 
 
 def mean_interval(
-    values: ArrayLike, clusters: ArrayLike, weights: ArrayLike | None = None, level: float = 0.95
+    values: ArrayLike,
+    clusters: ArrayLike,
+    weights: ArrayLike | None = None,
+    level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
 ) -> Estimate:
     """A mean of real values, such as a paired difference of two models, with a t interval clustered by post.
+
+    Few clusters, or clusters that do not differ, say little about the spread: then the interval is at least as wide as
+    `unseen_margins` allows.
 
     Args:
         values: [n].
         clusters: [n], any labels; with one cluster the interval is unbounded.
         weights: [n], > 0.
         level: coverage of the interval.
+        bounds: the least and the largest possible value; by default no value is taken to be larger than those seen.
 
     Raises:
         ValueError: there are no values.
@@ -200,6 +215,37 @@ def mean_interval(
     mean = float(np.average(array, weights=weight))
     if n_clusters < 2:
         return Estimate(mean, float("-inf"), float("inf"), array.size, n_clusters)
-    quantile = float(stdtrit(n_clusters - 1, 0.5 + level / 2))
-    half = quantile * clustered_standard_error(array, codes, weight)
-    return Estimate(mean, mean - half, mean + half, array.size, n_clusters)
+    error = clustered_standard_error(array, codes, weight)
+    largest = float(np.abs(array).max())
+    half = float(stdtrit(n_clusters - 1, 0.5 + level / 2)) * error
+    below, above = unseen_margins(mean, error, n_clusters, bounds or (-largest, largest), level)
+    return Estimate(mean, mean - max(half, below), mean + max(half, above), array.size, n_clusters)
+
+
+def unseen_margins(
+    mean: float, error: float, n_clusters: int, bounds: tuple[float, float], level: float = 0.95
+) -> tuple[float, float]:
+    """How far a mean may be above and below the truth because a kind of cluster was never drawn.
+
+    A kind that makes up a share q of all clusters is missed by n of them with probability (1 - q)^n. So with
+    q = 1 - ((1 - level) / 2)^(1 / n), the truth may be off by q times the way to the nearest or farthest possible
+    value. It counts where a t interval fails: below MIN_CLUSTERS, or where all clusters have the same value.
+
+    Args:
+        mean: of the clusters that were drawn.
+        error: its standard error.
+        n_clusters: clusters drawn.
+        bounds: the least and the largest possible value.
+        level: coverage of the interval.
+
+    Returns:
+        The margins below and above; 0 where the t interval holds.
+
+    Source:
+        Clopper & Pearson 1934 for no occurrence in n draws.
+    """
+    scale = max(abs(bounds[0]), abs(bounds[1]))
+    if n_clusters >= MIN_CLUSTERS and error > NO_SPREAD * scale:
+        return 0.0, 0.0
+    missed = 1 - ((1 - level) / 2) ** (1 / max(n_clusters, 1))
+    return missed * max(mean - bounds[0], 0.0), missed * max(bounds[1] - mean, 0.0)

@@ -15,7 +15,7 @@ from lurker.hard_tests import require_one_hard_test
 from lurker.pair_sets import AUDIT_FILE, HARD_TEST, PairSet, read_pair_set, read_pairs
 from lurker.pairwise import fit_tfidf
 from lurker.progress import progress
-from lurker.stats import Estimate, accuracy_interval, mean_interval
+from lurker.stats import ACCURACY_GAIN, Estimate, accuracy_interval, mean_interval
 from lurker.threads import single_threaded
 from lurker.workspace import Workspace
 
@@ -113,7 +113,10 @@ def _on_hard_test(correct: Correct | None, first: Correct | None, hard: pl.DataF
     accuracy = _interval(accuracy_interval(correct, hard["post_id"], hard["weight"]))
     if correct is first or first is None or _n_posts(hard) < 2:
         return {"hard_test": accuracy, "lead": None}
-    return {"hard_test": accuracy, "lead": _interval(mean_interval(correct - first, hard["post_id"], hard["weight"]))}
+    return {
+        "hard_test": accuracy,
+        "lead": _interval(mean_interval(correct - first, hard["post_id"], hard["weight"], bounds=ACCURACY_GAIN)),
+    }
 
 
 def _interval(estimate: Estimate) -> dict[str, float]:

@@ -39,7 +39,7 @@ class NaturalConfig:
     """When a comparison says something."""
 
     max_half_width: float = 0.03
-    """Half-width of the interval of a difference above which it is called underpowered, share of pairs."""
+    """Half-width of an interval around 0 above which a comparison is called underpowered, share of pairs."""
 
 
 def natural_experiments(
@@ -137,11 +137,11 @@ def _contrast(
     half = float(np.hypot(first.high - first.value, second.high - second.value))  # other posts, so independent
     low, high = difference - half, difference + half
     interval = decimals.difference(difference, low, high)
-    if half > config.max_half_width:
-        said = f"underpowered: {interval} is wider than ±{config.max_half_width:g}"
-    elif low <= 0 <= high:
-        said = f"no difference found: {interval}"
-    else:
+    if not low <= 0 <= high:
         said = f"they differ: {interval}"
+    elif half > config.max_half_width:
+        said = f"underpowered: {interval} is wider than ±{config.max_half_width:g}"
+    else:
+        said = f"no difference found: {interval}"
     sentence = f"How often the earlier response wins, {label} less {other}: {said}."
     return named | {"difference": difference, "low": low, "high": high, "sentence": sentence}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from features.hashing import hash_ids
 from lurker.decimals import difference
-from lurker.stats import Estimate, mean_interval
+from lurker.stats import ACCURACY_GAIN, Estimate, mean_interval
 
 N_NODES = 21
 SLOPE_MEAN, SLOPE_SD, BIAS_SD = 1.0, 1.5, 1.0
@@ -106,7 +106,7 @@ def predict_held_out(votes: pl.DataFrame) -> dict[str, Any] | None:
     losses = [-np.where(outcome == 1, np.log(p), np.log1p(-p)) for p in (own, others)]
     rights = [np.where(p == 0.5, 0.5, (p > 0.5) == (outcome == 1)) for p in (own, others)]
     gain = mean_interval(losses[1] - losses[0], posts)
-    gain_accuracy = mean_interval(rights[0] - rights[1], posts)
+    gain_accuracy = mean_interval(rights[0] - rights[1], posts, bounds=ACCURACY_GAIN)
     return {
         "n": sided.height,
         "log_loss": float(losses[0].mean()),

@@ -21,7 +21,7 @@ from rm.evaluation.score import score_texts, text_scorer
 from rm.evaluation.trained_run import load_trained
 from rm.pairs.tokenised import both_sides, with_delays
 from rm.pairs.tokens import Indices
-from rm.training.identity import ancestor_posts, require_unseen
+from rm.training.identity import unseen_by_ancestors
 from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import finished_run, read_run_pairs, run_config
 
@@ -96,7 +96,7 @@ def diagnose_run(workspace: Workspace, run_id: str, pairs: str, split: str) -> D
     config = run_config(read_json(folder / "config.json"))
     frame = split_of(read_pairs(workspace, pairs), pairs, split)
     require_disjoint(read_run_pairs(workspace, config).training, frame, pairs)
-    require_unseen(ancestor_posts(folder / "model", config.model), config.model, frame, pairs)
+    frame = unseen_by_ancestors(folder / "model", config.model, frame, pairs)
     run = load_trained(workspace, run_id)
     tokenised = tokenise_for_model(frame, run.reward_model.tokenizer, config.train)
     scorer = run.reward_model.scorer(config.train.max_tokens)

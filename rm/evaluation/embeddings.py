@@ -16,15 +16,18 @@ from numpy.typing import NDArray
 
 from lurker.errors import LurkerError
 from lurker.progress import progress
-from rm.models.embedding_cache import add_vectors, read_vectors, sequence_keys
+from rm.models.embedding_cache import Keys, Vectors, add_vectors, find_vectors, sequence_keys, shards
 from rm.models.frozen_pass import Wanted, collect, frozen_batches
-from rm.models.ladder import build
+from rm.models.ladder import LADDER, build
 from rm.models.layers import classifier_of, layers_of
 from rm.models.scorer import Scorer, move_to_device, training_dtype
 from rm.pairs.tokenised import TokenisedPairs
+from rm.pairs.tokens import Sequences
 from rm.training.config import TrainConfig
-from rm.training.identity import embedding_file
+from rm.training.head_only import MeansFolder
+from rm.training.identity import embedding_folder, lineage
 from rm.training.reward_step import tokenise_for_model
+from rm.training.run_folder import RunConfig
 
 
 @dataclass(slots=True)
@@ -43,43 +46,51 @@ class Embedder:
     def __call__(self, frame: pl.DataFrame) -> NDArray[np.float64]:
         """[n_pairs, width], each embedding scaled to a mean square of 1."""
         pairs = self._tokenise(frame)
-        keys, vectors = self._known([pairs])
-        rows = vectors[np.searchsorted(keys, sequence_keys(pairs.sequences))].astype(np.float64)
+        rows = self._embed([pairs])[0].astype(np.float64)
         scaled = rows * rows.shape[1] ** 0.5 / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9)
         return np.asarray(scaled[pairs.chosen] - scaled[pairs.rejected])
 
     def prepare(self, frames: Sequence[pl.DataFrame]) -> None:
         """Embed all of these pairs at once, so that the progress bar covers them."""
-        self._known([self._tokenise(frame) for frame in frames])
+        self._embed([self._tokenise(frame) for frame in frames])
 
     def _tokenise(self, frame: pl.DataFrame) -> TokenisedPairs:
         """The pairs as a model reads single responses, without the delay, which would be a shortcut."""
         self._load()
         return tokenise_for_model(frame, self._tokenizer, replace(self.train, reads="one", with_delay=False))
 
-    def _known(self, sets: Sequence[TokenisedPairs]) -> tuple[NDArray[np.uint64], NDArray[np.float16]]:
-        """Keys and vectors of the sequences and all others of the file, computed where they are missing."""
+    def _embed(self, sets: Sequence[TokenisedPairs]) -> list[Vectors]:
+        """The embedding of each sequence of each set, [n, width]; computed, each once, where the cache lacks it."""
         scorer = self._load()
-        n_frozen = frozen_layers(scorer, self.train)
-        path = embedding_file(self.cache, self.spec, str(scorer.dtype), n_frozen)
-        keys, vectors = read_vectors(path)
-        missing, known = [], keys
-        for pairs in sets:
-            own = sequence_keys(pairs.sequences)
-            _, first = np.unique(own, return_index=True)
-            part = pairs.sequences.take(first[~np.isin(own[first], known)])
-            missing += [part] if len(part) else []
-            known = np.concatenate([known, own])
+        folder = embedding_folder(self.cache, self.spec, str(scorer.dtype), frozen_layers(scorer, self.train))
+        keys = [sequence_keys(pairs.sequences) for pairs in sets]
+        found = [find_vectors(folder, of_set) for of_set in keys]
+        missing: list[Sequences] = []
+        seen = np.empty(0, dtype=np.uint64)
+        for pairs, of_set, (known, _) in zip(sets, keys, found, strict=True):
+            first = np.unique(of_set, return_index=True)[1]
+            rows = np.sort(first[~known[first] & ~np.isin(of_set[first], seen)])
+            missing += [pairs.sequences.take(rows)] if rows.size else []
+            seen = np.concatenate([seen, of_set])
         with progress("Embeddings", sum(int(part.n_tokens.sum()) for part in missing), "tokens", is_quiet=not missing):
-            for part in missing:
-                batches = frozen_batches(
-                    scorer, part, self.train.tokens_per_batch, Wanted(has_means=True), n_layers=n_frozen
-                )
-                _, means = collect(batches, len(part))
-                if means is None:
-                    raise LurkerError(f"{self.spec} has no state for each token.")
-                keys, vectors = add_vectors(path, sequence_keys(part), means)
-        return keys, vectors
+            computed = [self._compute(folder, part) for part in missing]
+        return [_filled(of_set, vectors, computed) for of_set, (_, vectors) in zip(keys, found, strict=True)]
+
+    def _compute(self, folder: Path, sequences: Sequences) -> tuple[Keys, Vectors]:
+        """Keys, sorted, and embeddings of sequences; each shard is kept as soon as it is computed."""
+        scorer, keys, vectors = self._load(), [], []
+        n_frozen = frozen_layers(scorer, self.train)
+        for shard in shards(sequences):
+            part, wanted = sequences.take(shard), Wanted(has_means=True)
+            batches = frozen_batches(scorer, part, self.train.tokens_per_batch, wanted, n_layers=n_frozen)
+            _, means = collect(batches, len(part))
+            if means is None:
+                raise LurkerError(f"{self.spec} has no state for each token.")
+            keys.append(sequence_keys(part))
+            vectors.append(means)
+            add_vectors(folder, keys[-1], means)
+        order = np.argsort(np.concatenate(keys))
+        return np.concatenate(keys)[order], np.concatenate(vectors)[order]
 
     def _load(self) -> Scorer:
         """The frozen model, loaded when it is first needed."""
@@ -90,6 +101,28 @@ class Embedder:
             self._tokenizer = reward_model.tokenizer
             self._scorer = Scorer(reward_model.model, self._tokenizer.pad_token_id, self.train.max_tokens, dtype)
         return self._scorer
+
+
+def means_folder(scorer: Scorer, config: RunConfig, cache: Path) -> MeansFolder | None:
+    """Where the baseline's embeddings are kept; None where it does not read what a run's model reads."""
+    if config.model in LADDER or config.train.reads == "both" or config.train.with_delay:
+        return None
+    is_mean = config.train.pooling == "mean"
+    if is_mean and lineage(config.model):
+        return None  # its layers may include an earlier run's pooling, which the baseline would count otherwise
+    n_frozen = frozen_layers(scorer, config.train, has_pooling_layer=is_mean)
+    return MeansFolder(embedding_folder(cache, config.model, str(scorer.dtype), n_frozen), is_mean)
+
+
+def _filled(keys: Keys, vectors: Vectors, computed: Sequence[tuple[Keys, Vectors]]) -> Vectors:
+    """The vectors of all keys, [n, width]: those that were known, and those that were computed."""
+    for own_keys, own in computed:
+        if not vectors.shape[1]:
+            vectors = np.empty((keys.size, own.shape[1]), dtype=own.dtype)
+        place = np.searchsorted(own_keys, keys).clip(max=own_keys.size - 1)
+        is_own = own_keys[place] == keys
+        vectors[is_own] = own[place[is_own]]
+    return vectors
 
 
 def frozen_layers(scorer: Scorer, train: TrainConfig, *, has_pooling_layer: bool = False) -> int | None:

@@ -18,12 +18,13 @@ from lurker.schema import EVALUATIONS
 from lurker.workspace import CACHE, Workspace
 from rm.evaluation.baseline_margins import Baselines, baseline_margins, wanted_baselines
 from rm.evaluation.baselines import BASELINES, Which
+from rm.evaluation.embeddings import means_folder
 from rm.evaluation.metrics import ALL, Margins, evaluation_table, model_margins, prediction_table
 from rm.evaluation.trained_run import TrainedRun, load_trained
 from rm.models.ladder import LADDER
 from rm.pairs.tokenised import TokenisedPairs
 from rm.training.head_only import head_margins
-from rm.training.identity import ancestor_posts, require_unseen
+from rm.training.identity import unseen_by_ancestors
 from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import (
     MODEL,
@@ -89,9 +90,9 @@ def evaluate_run(workspace: Workspace, run_id: str, pairs: str, split: str, base
     frame = split_of(read_pairs(workspace, pairs), pairs, split)
     require_disjoint(trained_on.training, frame, pairs)
     spec = description["model"]
-    require_unseen(ancestor_posts(folder / "model", spec), spec, frame, pairs)
+    frame = unseen_by_ancestors(folder / "model", spec, frame, pairs)
     evaluated = replace(trained_on, test={pairs: frame})
-    table = evaluate_model(load_trained(workspace, run_id), evaluated, split)
+    table = evaluate_model(load_trained(workspace, run_id), evaluated, split, has_means=baselines == "all")
     with run_lock(workspace, run_id, waits=True):
         add_evaluations(folder, table)
         names = wanted_baselines(baselines, spec)
@@ -123,7 +124,7 @@ def result_rows(folder: Path, config: RunConfig) -> list[dict[str, Any]]:
     return own.drop("run_id", "subreddit").to_dicts()
 
 
-def evaluate_model(run: TrainedRun, pairs: RunPairs, split: str = "test") -> pl.DataFrame:
+def evaluate_model(run: TrainedRun, pairs: RunPairs, split: str = "test", *, has_means: bool = False) -> pl.DataFrame:
     """EVALUATIONS of a run's model on the run's test pairs; its predictions are written into the run's folder.
 
     A pair whose two sides are equal after truncation counts as a tie.
@@ -132,8 +133,9 @@ def evaluate_model(run: TrainedRun, pairs: RunPairs, split: str = "test") -> pl.
         run: the trained model.
         pairs: the test pairs by name of their set.
         split: the split that the test pairs are of.
+        has_means: also keep what the baseline `embeddings` needs, where the same pass yields it.
     """
-    margins = model_margins_of_tests(run, pairs.test) if pairs.test else {}
+    margins = model_margins_of_tests(run, pairs.test, has_means=has_means) if pairs.test else {}
     return _evaluated(run.folder, run.run_id, pairs, split, {MODEL: margins})
 
 
@@ -174,12 +176,14 @@ def _evaluated(
     return pl.concat(tables)
 
 
-def model_margins_of_tests(run: TrainedRun, tests: dict[str, pl.DataFrame]) -> dict[str, Margins]:
+def model_margins_of_tests(
+    run: TrainedRun, tests: dict[str, pl.DataFrame], *, has_means: bool = False
+) -> dict[str, Margins]:
     """Margins of the run's model on each test, [n_pairs]; a response in several tests is scored once.
 
     Models of the ladder score tests one by one: that costs little, and keeps their figures to the last digit.
     """
-    return margins_of_sets(run, tests, tokenised_tests(run, tests))
+    return margins_of_sets(run, tests, tokenised_tests(run, tests), has_means=has_means)
 
 
 def tokenised_tests(run: TrainedRun, tests: dict[str, pl.DataFrame]) -> list[TokenisedPairs]:
@@ -189,16 +193,18 @@ def tokenised_tests(run: TrainedRun, tests: dict[str, pl.DataFrame]) -> list[Tok
 
 
 def margins_of_sets(
-    run: TrainedRun, tests: dict[str, pl.DataFrame], sets: Sequence[TokenisedPairs]
+    run: TrainedRun, tests: dict[str, pl.DataFrame], sets: Sequence[TokenisedPairs], *, has_means: bool = False
 ) -> dict[str, Margins]:
     """Margins of the run's model on each test, [n_pairs]; sets: as `tokenised_tests` returns them."""
     train = run.config.train
     scorer = run.reward_model.scorer(train.max_tokens)
+    is_frozen = train.trained == "head"  # then the untrained model's embeddings are this model's
+    means = means_folder(scorer, run.config, run.cache) if has_means and is_frozen else None
     parts = []
     with progress("Evaluating", sum(int(pairs.sequences.n_tokens.sum()) for pairs in sets), "tokens"):
         for pairs in sets:
             if train.trained == "head":
-                parts.append(head_margins(scorer, pairs, train.tokens_per_batch, run.cache))
+                parts.append(head_margins(scorer, pairs, train.tokens_per_batch, run.cache, means))
             else:
                 parts.append(model_margins(scorer, pairs, train.tokens_per_batch))
     ends = np.cumsum([frame.height for frame in tests.values()])

@@ -11,7 +11,7 @@ from lurker.errors import CallError, LurkerError
 from lurker.files import read_json, write_json
 from lurker.judgements.read import Judgements, read_judgements
 from lurker.report import Displayed, ResultTable
-from lurker.stats import mean_interval
+from lurker.stats import ACCURACY_GAIN, mean_interval
 from lurker.workspace import CACHE, Workspace
 from rm.evaluation.baseline_margins import baseline_margins, wanted_baselines
 from rm.evaluation.baselines import Which, length_margins
@@ -132,7 +132,7 @@ def _differences(frame: pl.DataFrame, margins: Mapping[str, Margins]) -> list[di
     for predictor, values in margins.items():
         if predictor != MODEL:
             gain = is_correct(margins[MODEL]) - is_correct(values)
-            estimate = mean_interval(gain, frame["post_id"].to_numpy())
+            estimate = mean_interval(gain, frame["post_id"].to_numpy(), bounds=ACCURACY_GAIN)
             ends = max(estimate.low, -1.0), min(estimate.high, 1.0)  # infinite with a single prompt
             rows.append(
                 {

@@ -11,7 +11,16 @@ from lurker.arguments import as_names
 from lurker.decimals import decimal
 from lurker.errors import CallError, LurkerError
 from lurker.files import write_json, write_parquet
-from lurker.pair_sets import SPLITS, PairSet, pair_set_name, read_pair_set, require_pair_set, split_of
+from lurker.pair_sets import (
+    EXTERNAL,
+    JUDGED_BY_PEOPLE,
+    SPLITS,
+    PairSet,
+    pair_set_name,
+    read_pair_set,
+    require_pair_set,
+    split_of,
+)
 from lurker.progress import progress
 from lurker.report import ResultTable
 from lurker.schema import CEILING, check
@@ -259,6 +268,9 @@ def vote_rows(judged: Judged) -> list[Ceiling]:
     if recipe.get("require_agreeing_looks"):
         reason = "these pairs were chosen because two looks agree; judge a set without require_agreeing_looks"
         twice = [replace(one, value=None, low=None, high=None, reason=reason) for one in twice]
+    elif recipe["name"] in JUDGED_BY_PEOPLE:
+        reason = "it does not apply: people judged these pairs, and it is of Reddit's scores, seen twice"
+        twice = [replace(one, reason=reason) for one in twice]
     elif looks.pairs.is_empty():
         reason = "these scores were seen once; see them again with `lurker ingest refresh`, then build the pairs again"
         twice = [replace(one, reason=reason) for one in twice]
@@ -266,6 +278,9 @@ def vote_rows(judged: Judged) -> list[Ceiling]:
         unknown = " Fuzz is not measured: no score was seen twice at the age of a week."
         twice = [replace(one, assumption=one.assumption + unknown) for one in twice]
     found = posterior(judged.pairs["label_confidence"].to_numpy(), posts)
+    if recipe["name"] == EXTERNAL:
+        reason = "it does not apply: imported judgements do not say how sure they are"
+        found = replace(found, value=None, low=None, high=None, reason=reason)
     if recipe.get("label_model", "score") == "votes":
         found = replace(found, assumption=POSTERIOR_OF_VOTES.format(luck=recipe["exposure_luck"]))
     return [found, *twice]

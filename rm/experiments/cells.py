@@ -2,8 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from lurker.pair_sets import split_of
 from lurker.progress import progress, reported_in, reports, say
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import Which
+from rm.experiments.cell_work import STEP_OVERHEAD, cell_work, in_order, nominal_parameters
 from rm.experiments.config import Experiment
-from rm.experiments.remaining import CellTimes
+from rm.experiments.remaining import CellTime, CellTimes
 from rm.experiments.results import Failure, record_cells, require_finished
-from rm.models.ladder import LADDER, TFIDF, slug
+from rm.models.ladder import TFIDF, slug
 from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
 from rm.runs.train_run import lacks_baselines, train_run
@@ -30,8 +31,6 @@ from rm.training.run_folder import MODEL, RESULT, RunConfig, describe_run, run_w
 
 REPORT = "progress.txt"
 """In a run's folder while its cell is running: how far it is."""
-STEP_OVERHEAD = 20_000
-"""Parameters whose arithmetic costs as much as the fixed work per response; used for the remaining time only."""
 GPU_FROM = 1_000_000
 """Parameters from which a cell reserves a GPU, if there is one; smaller models run on cores, several at once."""
 BASE_MEMORY_BYTES = 2**30
@@ -47,6 +46,8 @@ class Cell:
     run_id: str
     config: RunConfig
     n_train_pairs: int
+    n_available: int = 0
+    """training pairs that the subset is taken from; as many as it has when 0"""
     baselines: Which = "all"
     """which are fitted beside it; where cells share their pairs, one with baselines is enough"""
 
@@ -57,7 +58,7 @@ class Cell:
 
     @property
     def cost(self) -> float:
-        """Work in arbitrary units, parameters times pairs: orders the cells and weighs the remaining time."""
+        """Work in arbitrary units, parameters times pairs: orders the cells."""
         return (nominal_parameters(self.config.model) + STEP_OVERHEAD) * max(self.n_train_pairs, 500)
 
     def resources(self, *, has_gpu: bool) -> Resources:
@@ -71,7 +72,9 @@ class Cell:
         return Resources(cpus=1, gpus=int(has_gpu and n_parameters >= GPU_FROM), memory_bytes=memory_bytes)
 
 
-def make_cell(experiment: str, config: RunConfig, n_train_pairs: int, data_digest: str) -> Cell:
+def make_cell(
+    experiment: str, config: RunConfig, n_train_pairs: int, data_digest: str, *, n_available: int = 0
+) -> Cell:
     """The cell of a config.
 
     Its run id changes with the config and with the pairs, so a finished run is reused only for the same content.
@@ -81,12 +84,13 @@ def make_cell(experiment: str, config: RunConfig, n_train_pairs: int, data_diges
         config: the run.
         n_train_pairs: pairs it trains on.
         data_digest: of the pairs that the experiment reads.
+        n_available: training pairs that the subset is taken from; 0 for all.
     """
     variant = config.subreddits[0] if len(config.subreddits) == 1 else str(n_train_pairs)
     of_model = model_digest(config.model) if config.model != TFIDF else None
     digest = fingerprint(describe_run(config), data_digest, *([of_model] if of_model else []))[:8]
     name = f"{experiment}-{slug(config.model)}-{variant}-s{config.train.seed}-{digest}"
-    return Cell(short_name(re.sub(r"[^A-Za-z0-9._-]", "-", name)), config, n_train_pairs)
+    return Cell(short_name(re.sub(r"[^A-Za-z0-9._-]", "-", name)), config, n_train_pairs, n_available)
 
 
 def train_cells(experiment: Experiment, cells: Sequence[Cell]) -> tuple[list[Cell], tuple[Failure, ...]]:
@@ -124,19 +128,19 @@ def run_cells(
     function: Callable[..., Any],
     arguments: Callable[[Cell], dict[str, Any]],
 ) -> tuple[Failure, ...]:
-    """Run the cells that are not finished, the most expensive first; one that fails does not stop the others.
+    """Run the cells that are not finished; one that fails does not stop the others.
 
     Args:
         experiment: where and how they run.
         cells: distinct cells.
         is_finished: whether a cell needs no run.
-        function: picklable; called as `function(**arguments(cell))` in a worker.
+        function: picklable; called as `function(**arguments(cell))` in a worker, it returns the cell's CellTime.
         arguments: picklable keyword arguments of a cell.
 
     Returns:
         The cells that failed, by name.
     """
-    waiting = sorted((cell for cell in cells if not is_finished(cell)), key=lambda cell: (-cell.cost, cell.run_id))
+    waiting = in_order([cell for cell in cells if not is_finished(cell)])
     if len(waiting) < len(cells):
         say(f"{len(cells) - len(waiting)} of {len(cells)} cells are already finished.")
     if writers := [by for cell in waiting if (by := run_writer(experiment.workspace, cell.run_id))]:
@@ -151,7 +155,8 @@ def run_cells(
         with suppress(OSError):  # the cell itself reports what is wrong with its folder
             file.unlink(missing_ok=True)  # left behind by a cell that was killed
     failures = []
-    times = CellTimes([cell.cost for cell in waiting], [file for _, file in report_files])
+    finished = [cell for cell in cells if cell not in waiting]
+    times = CellTimes(cell_work([*finished, *waiting])[len(finished) :], [file for _, file in report_files])
     with (
         running(experiment.engine),
         progress(f"{len(waiting)} cells", 100.0, "%", notes=lambda: reports(report_files), estimate=times),
@@ -167,7 +172,7 @@ def run_cells(
         for index, outcome in outcomes:
             if outcome.error is not None:
                 failures.append(Failure(waiting[index].run_id, _in_words(outcome.error)))
-            times.finish(index, outcome.value if isinstance(outcome.value, float) else None)
+            times.finish(index, outcome.value)
     failures.sort(key=lambda failure: failure.cell)
     record_cells(experiment, run_ids, failures)
     return tuple(failures)
@@ -177,17 +182,26 @@ def _in_words(error: BaseException) -> str:
     return str(error) if isinstance(error, LurkerError) else f"{type(error).__name__}: {error}"
 
 
-def train_cell_task(root: str, run_id: str, config: RunConfig, baselines: Which) -> float:
-    """Train one cell, in a worker; the seconds it took."""
-    started = time.monotonic()
-    train_cell(Workspace(Path(root)), run_id, config, baselines)
-    return time.monotonic() - started
-
-
-def train_cell(workspace: Workspace, run_id: str, config: RunConfig, baselines: Which = "all") -> None:
-    """Train and evaluate the run of a cell unless it is finished; its progress goes where `run_cells` reads it."""
-    with reported_in(workspace.folder("runs", run_id) / REPORT):
+def train_cell_task(root: str, run_id: str, config: RunConfig, baselines: Which) -> CellTime:
+    """Train one cell, in a worker; how long it took."""
+    workspace = Workspace(Path(root))
+    with timed_cell(workspace, run_id) as took:
         train_run(workspace, run_id, config, resume=True, baselines=baselines, waits=True)
+    return took()
+
+
+@contextmanager
+def timed_cell(workspace: Workspace, run_id: str) -> Iterator[Callable[[], CellTime]]:
+    """Within, a cell's progress goes where `run_cells` reads it; what is yielded tells afterwards how long it took."""
+    folder, started = workspace.folder("runs", run_id), time.monotonic()
+    with suppress(OSError):  # the run itself says what is wrong with its folder
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with reported_in(folder / REPORT) as parts:
+            yield lambda: CellTime(time.monotonic() - started, parts)
+    finally:
+        with suppress(OSError):  # nothing is left of a run that could not start
+            folder.rmdir()
 
 
 def result_file(workspace: Workspace, cell: Cell) -> Path:
@@ -251,13 +265,3 @@ def data_digest(frame: pl.DataFrame, pairs: str, test: pl.DataFrame) -> str:
     """
     parts = [split_of(frame, pairs, split) for split in ("train", "validation")]
     return fingerprint(*(content_digest(part) for part in (*parts, test)))
-
-
-def nominal_parameters(spec: str) -> float:
-    """A ladder model's size by its name, a guess for a pretrained model, 0 for TF-IDF."""
-    if spec == TFIDF:
-        return 0.0
-    if spec not in LADDER:
-        return 1e8
-    number, unit = re.fullmatch(r"scratch-(\d+)([km])", spec).groups()  # type: ignore[union-attr]
-    return float(number) * {"k": 1e3, "m": 1e6}[unit]

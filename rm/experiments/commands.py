@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -13,6 +12,7 @@ from lurker.pair_sets import read_pair_set
 from lurker.progress import say
 from lurker.report import print_json, show
 from lurker.workspace import open_workspace
+from rm.experiments.finished_commands import delete_command, report_command
 from rm.experiments.results import ExperimentResult, failure_table
 from rm.options import AsJson, EngineName, Model, Seeds, Settings, Split, Subreddits, Test, Title, Workers
 
@@ -277,29 +277,8 @@ def ceiling_command(
     _finish(result, as_json)
 
 
-@app.command("report")
-def report_command(
-    ctx: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Experiments, in the order of the page.")],
-    out: Path | None = typer.Option(
-        None,
-        "--out",
-        help="Folder of the page, its figures and tables, or a file that ends in .html for the page alone; "
-        "reports/NAME in the workspace by default.",
-    ),
-    as_json: AsJson = False,
-) -> None:
-    """Write experiments as one HTML page that stands alone, and as figures and tables for a paper."""
-    workspace = open_workspace(ctx.obj)
-    from rm.experiments.report.write import report
-
-    written = report(workspace, names, out)
-    if as_json:
-        print_json(written.report())
-    else:
-        show(written.table())
-    if written.problems:
-        raise typer.Exit(1)
+app.command("report")(report_command)
+app.command("delete")(delete_command)
 
 
 def _finish(result: ExperimentResult, as_json: bool) -> None:

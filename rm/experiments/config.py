@@ -14,6 +14,8 @@ from lurker.progress import say
 from lurker.workspace import Workspace
 
 C = TypeVar("C")
+EQUAL_SHARES = ("subset_of=communities",)
+"""Settings by which several communities teach as many pairs each, as far as they have them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from lurker.stats import clustered_standard_error, mean_interval
+from lurker.stats import clustered_standard_error, mean_interval, unseen_margins
 from rm.experiments.curves import LEVEL, N_DRAWS, CurveFit, cannot_fit, fit_curve, held_out_noise, post_noise
 from rm.experiments.power_laws import MIN_MODEL_SIZES, Curve, Floats, Points
 
@@ -111,7 +111,9 @@ def last_step(points: Points) -> Finding:
     fall = float(smaller.loss.mean() - most.loss.mean())
     n_means = 1 / most.loss.size if points.is_online else 1 / smaller.loss.size + 1 / most.loss.size
     quantile = float(stdtrit(freedom, 0.5 + LEVEL / 2))
-    by_posts, by_seeds = quantile * error, quantile * float(np.sqrt(of_seeds * n_means))
+    largest_change = float(np.abs(of_posts[0] - of_posts[1]).max())
+    missed = unseen_margins(fall, error, posts.size, (-largest_change, largest_change), LEVEL)
+    by_posts, by_seeds = max(quantile * error, *missed), quantile * float(np.sqrt(of_seeds * n_means))
     half = float(np.hypot(by_posts, by_seeds))
     return Finding(fall, fall - half, fall + half, "", by_posts, by_seeds)
 

@@ -25,7 +25,7 @@ from rm.experiments.config import (
 from rm.experiments.few_shot_findings import arm_rows, few_shot_findings, few_shot_rows, few_shot_table
 from rm.experiments.few_shot_plan import FewShotConfig, read_data, read_starts, teach_others, tuned_arms, untuned_arms
 from rm.experiments.outcomes import Taught, read_outcomes
-from rm.experiments.results import ExperimentResult
+from rm.experiments.results import ExperimentResult, require_same_experiment
 from rm.experiments.starts import NOTHING
 from rm.training.run_folder import MODEL
 from rm.training.settings import as_settings
@@ -136,6 +136,8 @@ def run_few_shot(experiment: Experiment, config: FewShotConfig) -> FewShot:
     workspace = experiment.workspace
     data = read_data(workspace, config)
     starts = read_starts(workspace, config, data)
+    same = {name: getattr(config, name) for name in ("pairs", "model", "target", "subreddits", "settings")}
+    require_same_experiment(experiment, "few-shot", test_pairs=data.test_pairs, **same)
     sources, failures = teach_others(experiment, config, data) if not config.starts else ([], ())
     tuned = tuned_arms(experiment, config, data, starts, sources)
     finished, more = train_cells(experiment, [arm.cell for arm in tuned])

@@ -12,7 +12,7 @@ from rm.evaluation.metrics import ALL, evaluation_table
 from rm.experiments.cells import Cell
 from rm.experiments.exchange import in_words, worth
 from rm.experiments.outcomes import Correct, Outcomes
-from rm.experiments.paired import Estimate, over_posts_and_seeds
+from rm.experiments.paired import ACCURACY, Estimate, over_posts_and_seeds
 from rm.experiments.starts import NOTHING
 from rm.experiments.transfer_findings import difference_columns, ends
 from rm.experiments.transfer_tables import difference_text
@@ -85,7 +85,7 @@ def few_shot_table(outcomes: Outcomes, arms: Sequence[Arm], effect: float) -> pl
     for one in series:
         reference = nothing.get(one.key["n_target_pairs"]) if one.key["start"] != NOTHING else None
         gain = one.correct.minus(reference) if reference is not None else None
-        accuracy = over_posts_and_seeds(one.correct.values, one.correct.posts)
+        accuracy = over_posts_and_seeds(one.correct.values, one.correct.posts, ACCURACY)
         rows.append(
             {
                 **one.key,

@@ -24,6 +24,7 @@ from rm.evaluation.baselines import Which
 from rm.evaluation.evaluate_run import evaluate_run
 from rm.experiments.cells import Cell, data_digest, make_cell, train_cells
 from rm.experiments.config import (
+    EQUAL_SHARES,
     Experiment,
     PairSetConfig,
     choose_test,
@@ -162,18 +163,20 @@ def teach_others(
     require_pairs(max(sizes, default=MIN_SOURCE_PAIRS), data.n_others, "The other communities together")
     start = parse_start(experiment.workspace, config.model, OTHERS)
     arms = []
+    shares = EQUAL_SHARES if len(data.others) > 1 else ()
     for size in sizes:
         for seed in range(config.n_seeds):
             run = RunConfig(
                 pairs=config.pairs,
                 model=start.model,
-                train=start.train(seed, config.settings),
+                train=start.train(seed, (*shares, *config.settings)),
                 subreddits=data.others,
                 max_pairs=size,
                 test_pairs=(data.test_pairs,),
                 test_subreddits=data.communities,
             )
-            cell = replace(make_cell(f"{experiment.name}-{OTHERS}", run, size, data.digest), baselines="none")
+            cell = make_cell(f"{experiment.name}-{OTHERS}", run, size, data.digest, n_available=data.n_others)
+            cell = replace(cell, baselines="none")
             arms.append(Arm(OTHERS, 0, 0, size, cell))
     finished, failures = train_cells(experiment, [arm.cell for arm in arms])
     return [arm for arm in arms if arm.cell in finished], failures
@@ -212,7 +215,8 @@ def tuned_arms(
                 test_subreddits=data.communities,
             )
             baselines: Which = "cheap" if start.name == NOTHING else "none"  # all starts read the same pairs
-            cell = make_cell(f"{experiment.name}-{start.name}-{size}", run, size, data.digest)
+            name = f"{experiment.name}-{start.name}-{size}"
+            cell = make_cell(name, run, size, data.digest, n_available=data.n_target)
             cell = replace(cell, baselines=baselines)
             arms.append(Arm(start.name, size, min(train.max_validation_pairs, data.n_validation), n_source, cell))
     return arms

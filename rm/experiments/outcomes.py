@@ -43,9 +43,13 @@ class Correct:
 
     def minus(self, other: "Correct") -> Floats | None:
         """The difference on the same pairs by shared seed, [n_shared, n_pairs]; None if no seed is shared."""
-        shared = [seed for seed in self.seeds if seed in other.seeds]
-        rows = [self.values[self.seeds.index(seed)] - other.values[other.seeds.index(seed)] for seed in shared]
+        rows = [*self.minus_by_seed(other).values()]
         return np.stack(rows) if rows else None
+
+    def minus_by_seed(self, other: "Correct") -> dict[int, Floats]:
+        """The difference on the same pairs, [n_pairs], of each seed that both have."""
+        shared = [seed for seed in self.seeds if seed in other.seeds]
+        return {seed: self.values[self.seeds.index(seed)] - other.values[other.seeds.index(seed)] for seed in shared}
 
 
 @dataclass(frozen=True, slots=True)

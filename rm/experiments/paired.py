@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from lurker.stats import clustered_standard_error
+from lurker.stats import ACCURACY_GAIN, clustered_standard_error, unseen_margins
 
 Z_95, Z_80 = 1.959964, 0.841621
 """Normal quantiles: a two-sided test at 5 %, found in 80 % of tests."""
+ACCURACY = (0.0, 1.0)
+"""Bounds of an accuracy."""
 Floats = NDArray[np.float64]
 
 
@@ -47,7 +49,7 @@ class Estimate:
         return ceil(self.n_posts * (self.smallest_effect() / effect) ** 2)
 
 
-def over_posts_and_seeds(values: ArrayLike, posts: ArrayLike) -> Estimate:
+def over_posts_and_seeds(values: ArrayLike, posts: ArrayLike, bounds: tuple[float, float] = ACCURACY_GAIN) -> Estimate:
     """The mean of values by seed and pair.
 
     The variance of posts is that of the seeds' mean, clustered; that of seeds is added, as far as there are several.
@@ -56,23 +58,32 @@ def over_posts_and_seeds(values: ArrayLike, posts: ArrayLike) -> Estimate:
     Args:
         values: [n_seeds, n_pairs]: right or wrong, or a difference of the two.
         posts: [n_pairs], any labels.
+        bounds: the least and the largest possible value.
     """
     table = np.atleast_2d(np.asarray(values, dtype=np.float64))
     codes = np.unique(np.asarray(posts), return_inverse=True)[1].astype(np.int64)
     n_posts = int(codes.max()) + 1
     of_posts = clustered_standard_error(table.mean(axis=0), codes, np.ones(table.shape[1])) ** 2
-    return combine([float(table.mean())], [of_posts], [n_posts], seeds=table.mean(axis=1))
+    return combine([float(table.mean())], [of_posts], [n_posts], seeds=table.mean(axis=1), bounds=bounds)
 
 
 def combine(
-    values: Sequence[float], variances: Sequence[float], n_posts: Sequence[int], *, seeds: ArrayLike = ()
+    values: Sequence[float],
+    variances: Sequence[float],
+    n_posts: Sequence[int],
+    *,
+    seeds: ArrayLike = (),
+    bounds: tuple[float, float] = ACCURACY_GAIN,
 ) -> Estimate:
     """The plain mean of estimates from different posts.
+
+    Where an estimate has few posts, or posts that do not differ, the interval holds what they may have missed.
 
     Args:
         values, variances: of each estimate.
         n_posts: of each, the clusters of its variance.
         seeds: the mean by seed; its variance counts from two seeds on.
+        bounds: the least and the largest possible value of each.
 
     Source:
         Satterthwaite 1946 for the degrees of freedom of a sum of variances.
@@ -88,4 +99,10 @@ def combine(
         return Estimate(value, -np.inf, np.inf, np.inf, sum(n_posts))
     squares = sum(part**2 / n for part, n in zip(parts, freedom, strict=True))
     half = float(stdtrit(variance**2 / squares, 0.975)) * variance**0.5 if squares > 0 else 0.0
-    return Estimate(value, value - half, value + half, variance**0.5, sum(n_posts))
+    missed = [
+        unseen_margins(one, of_posts**0.5, n, bounds)
+        for one, of_posts, n in zip(values, variances, n_posts, strict=True)
+    ]
+    below, above = (max(half, sum(margins) / len(values)) for margins in zip(*missed, strict=True))
+    error = max(variance**0.5, max(below, above) / Z_95 if max(below, above) > half else 0.0)
+    return Estimate(value, value - below, value + above, error, sum(n_posts))

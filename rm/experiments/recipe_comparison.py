@@ -35,7 +35,7 @@ from lurker.report import ResultTable
 from lurker.workspace import Workspace
 from rm.evaluation.score import score_columns, text_scorer
 from rm.evaluation.trained_run import load_trained
-from rm.experiments.cells import Cell, make_cell, run_cells, train_cell
+from rm.experiments.cells import Cell, make_cell, run_cells, timed_cell
 from rm.experiments.config import (
     Experiment,
     SeededConfig,
@@ -53,11 +53,13 @@ from rm.experiments.recipe_tables import (
     make_benchmark,
     recipe_table,
 )
+from rm.experiments.remaining import CellTime
 from rm.experiments.results import ExperimentResult, require_finished
-from rm.models.ladder import TFIDF, check_spec
+from rm.models.ladder import TFIDF, require_loadable
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
-from rm.training.identity import require_unseen, seen_posts
+from rm.runs.train_run import train_run
+from rm.training.identity import unseen_tests
 from rm.training.run_folder import RunConfig, models_of_runs, read_run_pairs
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
@@ -241,7 +243,7 @@ def plan_recipes(experiment: Experiment, config: RecipesConfig) -> RecipesPlan:
     workspace = experiment.workspace
     for model in config.models:
         if model != TFIDF:
-            check_spec(model)
+            require_loadable(model)
     frames = {pairs: read_pairs(workspace, pairs) for pairs in config.pairs}
     rules = {pairs: read_manifest(workspace, pairs)["recipe"] for pairs in frames}
     balanced = [pairs for pairs in frames if rules[pairs].get("deconfound") == "balance"]
@@ -249,11 +251,10 @@ def plan_recipes(experiment: Experiment, config: RecipesConfig) -> RecipesPlan:
     if HARD_TEST in tests:
         require_one_hard_test(workspace, config.pairs)
     tested = {test: split_of(read_pairs(workspace, test), test, "test") for test in tests}
-    own_tests = [frame.filter(pl.col("split") == "test") for frame in frames.values()]
-    benchmark = make_benchmark(workspace, tested, own_tests, config.min_gaps)
-    for model in config.models:
-        if model != TFIDF:
-            require_unseen(seen_posts(model), model, benchmark.responses, ", ".join(tests))
+    own_tests = {pairs: frame.filter(pl.col("split") == "test") for pairs, frame in frames.items()}
+    for model in (one for one in config.models if one != TFIDF):
+        tested, own_tests = unseen_tests(model, tested), unseen_tests(model, own_tests)
+    benchmark = make_benchmark(workspace, tested, [*own_tests.values()], config.min_gaps)
     cells = {}
     for pairs, frame in frames.items():
         training, validation = split_of(frame, pairs, "train"), split_of(frame, pairs, "validation")
@@ -265,17 +266,21 @@ def plan_recipes(experiment: Experiment, config: RecipesConfig) -> RecipesPlan:
             n_pairs = min(size or training.height, training.height)
             max_pairs = n_pairs if n_pairs < training.height else None
             run = RunConfig(pairs=pairs, model=model, train=train, max_pairs=max_pairs)
-            cells[pairs, model, size, seed] = make_cell(f"{experiment.name}-{pairs}", run, n_pairs, digest)
+            cells[pairs, model, size, seed] = make_cell(
+                f"{experiment.name}-{pairs}", run, n_pairs, digest, n_available=training.height
+            )
     names = {pairs: str(rules[pairs]["name"]) for pairs in frames}
     return RecipesPlan(cells, benchmark, names, tests, config.reference or (balanced or list(frames))[0])
 
 
-def recipe_cell_task(root: str, experiment: str, cell: Cell, responses: pl.DataFrame) -> None:
-    """Train one cell and write its reward of every response, in a worker."""
+def recipe_cell_task(root: str, experiment: str, cell: Cell, responses: pl.DataFrame) -> CellTime:
+    """Train one cell and write its reward of every response, in a worker; how long it took."""
     workspace = Workspace(Path(root))
     compute_rewards = _model_rewards if cell.is_run else _tfidf_rewards
-    table = responses.select("key", reward=pl.Series(compute_rewards(workspace, cell, responses), dtype=pl.Float64))
-    write_parquet(table, rewards_file(workspace.folder("experiments", experiment), cell))
+    with timed_cell(workspace, cell.run_id) as took:
+        table = responses.select("key", reward=pl.Series(compute_rewards(workspace, cell, responses), dtype=pl.Float64))
+        write_parquet(table, rewards_file(workspace.folder("experiments", experiment), cell))
+    return took()
 
 
 def rewards_file(folder: Path, cell: Cell) -> Path:
@@ -326,7 +331,7 @@ def _tfidf_rewards(workspace: Workspace, cell: Cell, responses: pl.DataFrame) ->
 
 def _model_rewards(workspace: Workspace, cell: Cell, responses: pl.DataFrame) -> Rewards:
     """Rewards of the cell's run, [n_responses]; trains the run unless it is finished."""
-    train_cell(workspace, cell.run_id, cell.config)
+    train_run(workspace, cell.run_id, cell.config, resume=True, waits=True)
     scorer = text_scorer(load_trained(workspace, cell.run_id).reward_model, cell.config.train)
     columns = {"prompt": "prompt", "response": "text", "delay_s": "delay_s"}
     return np.array(score_columns(scorer, {name: responses[column].to_list() for name, column in columns.items()}))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lurker.comparison import mcnemar_p
 from lurker.schema import RECIPE_DIFFERENCES, RECIPES, check
-from lurker.stats import Estimate, accuracy_interval, clustered_standard_error, mean_interval
+from lurker.stats import ACCURACY_GAIN, Estimate, accuracy_interval, clustered_standard_error, mean_interval
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import fit_length_and_time, length_margins, time_margins
 from rm.evaluation.metrics import is_correct
@@ -231,7 +231,7 @@ def difference_table(benchmark: Benchmark, scores: Mapping[ScoresKey, Scores], r
         names = {"reference": reference, "pairs": pairs, "predictor": model, "max_pairs": size}
         for trial in benchmark.trials:
             first, second = (np.mean(one.correct[trial.measured_on, trial.part], axis=0) for one in (ours, other))
-            estimate = mean_interval(first - second, trial.posts, trial.weight)
+            estimate = mean_interval(first - second, trial.posts, trial.weight, bounds=ACCURACY_GAIN)
             rows.append(names | _difference("accuracy", trial.measured_on, trial.part, estimate))
             rows[-1]["mcnemar_p"] = mcnemar_p(first - second)
         if ours.correlations and other.correlations:

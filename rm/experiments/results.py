@@ -7,11 +7,13 @@ from typing import Any
 import polars as pl
 
 from lurker.decimals import interval
-from lurker.errors import LurkerError
-from lurker.files import write_json
+from lurker.errors import CallError, LurkerError
+from lurker.files import read_object, write_json
 from lurker.report import Displayed, ResultTable
 from rm.experiments.config import Experiment
 
+MANIFEST = "manifest.json"
+"""In an experiment's folder, written last: an experiment that has it has a table."""
 CELLS = "cells.json"
 """In an experiment's folder: the cells of the last call, written before the first runs, and those that failed."""
 
@@ -57,6 +59,34 @@ class ExperimentResult(Displayed):
             "rows": self.frame.to_dicts(),
             **({"failures": failed} if failed else {}),
         }
+
+
+def require_same_experiment(experiment: Experiment, kind: str, **choices: Any) -> None:
+    """Refuse to replace the table of an experiment by one of other choices, which is another experiment.
+
+    Args:
+        experiment: about to be run.
+        kind: what it is.
+        **choices: field of its config, or `test_pairs`, and the value now.
+
+    Raises:
+        CallError: there is a table of another kind, or with another value of a field.
+    """
+    file = experiment.folder / MANIFEST
+    before = read_object(file) if file.exists() else {}
+    fix = f"Keep both: add `--name OTHER`. Or remove it first: `lurker experiment delete {experiment.name}`."
+    if before and before.get("kind") != kind:
+        raise CallError(f"{experiment.name} is an experiment of another kind: {before.get('kind')}.", fix)
+    known = {**before.get("config", {}), "test_pairs": before.get("test_pairs")} if before else {}
+    for field, value in choices.items():
+        if field in known and _listed(known[field]) != _listed(value):
+            was, now = ("; ".join(_listed(one)) or "none" for one in (known[field], value))
+            raise CallError(f"Experiment {experiment.name} has a table for {field}: {was}. Now it is {now}.", fix)
+
+
+def _listed(value: Any) -> list[str]:
+    values = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    return sorted(map(str, values))
 
 
 def failure_table(failures: Sequence[Failure]) -> ResultTable:

@@ -32,13 +32,16 @@ from rm.experiments.config import (
     experiment_on,
     make_config,
 )
-from rm.experiments.results import ExperimentResult
+from rm.experiments.results import MANIFEST, ExperimentResult, require_same_experiment
 from rm.experiments.scaling_fit import AXES, ScalingFit, X, fit_scaling, require_axis
 from rm.experiments.scaling_plan import NAMES, Protocol, ScalingConfig, plan_scaling
-from rm.training.run_folder import models_of_runs
+from rm.models.ladder import LADDER, slug
+from rm.training.run_folder import MODEL, models_of_runs
 from rm.training.settings import as_settings
 
 T = TypeVar("T")
+EMBEDDINGS = "embeddings"
+"""The baseline that depends on the model."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -166,6 +169,8 @@ def run_scaling(experiment: Experiment, config: ScalingConfig, x: X = "pairs") -
     """
     workspace = experiment.workspace
     cells, test_pairs = plan_scaling(experiment, config)
+    same = {name: getattr(config, name) for name in ("pairs", "protocol", "subreddits", "settings")}
+    require_same_experiment(experiment, "scaling", test_pairs=test_pairs, **same)
     finished, failures = train_cells(experiment, cells)
     config, earlier = _with_earlier_grid(experiment, config, test_pairs, finished)
     finished += earlier
@@ -187,7 +192,7 @@ def run_scaling(experiment: Experiment, config: ScalingConfig, x: X = "pairs") -
         "sizes": list(config.data_sizes),
         "cells": [cell.run_id for cell in finished],
     }
-    write_json(manifest, experiment.folder / "manifest.json")
+    write_json(manifest, experiment.folder / MANIFEST)
     train = {cell.config.model: cell.config.train for cell in finished}
     items = checklist(replace(config, models=tuple(train)), tuple(train.values()), table, fit)
     write_json([asdict(item) for item in items], experiment.folder / f"{CHECKLIST}.json")
@@ -206,7 +211,7 @@ def _with_earlier_grid(
     Returns:
         The config of both grids, and the finished cells that are only in the earlier one.
     """
-    manifest_file = experiment.folder / "manifest.json"
+    manifest_file = experiment.folder / MANIFEST
     manifest = read_json(manifest_file) if manifest_file.exists() else {}
     if manifest.get("kind") != "scaling":
         return config, []
@@ -259,11 +264,17 @@ def _collect(
     """SCALING: every cell's model, and the baselines once per size and seed."""
     rows = []
     has_baselines: set[tuple[int, int]] = set()
+    embedders = {cell.config.model for cell in cells if cell.config.model not in LADDER}
     for cell in cells:
         size_and_seed = (cell.n_train_pairs, cell.config.train.seed)
         table = read_evaluations(workspace, cell.run_id, test_pairs).filter(pl.col("subreddit") == ALL)
         is_first = size_and_seed not in has_baselines
-        rows += _rows(table, cell, results[cell.run_id], cell.n_train_pairs, with_baselines=is_first)
+        if len(embedders) > 1:  # each has embeddings of its own
+            named, is_own = pl.lit(f"{EMBEDDINGS}-{slug(cell.config.model)}"), pl.col("predictor") == EMBEDDINGS
+            own = table.filter(is_own | (pl.col("predictor") == MODEL) | pl.lit(is_first))
+            table = own.with_columns(predictor=pl.when(is_own).then(named).otherwise("predictor"))
+        with_baselines = is_first or len(embedders) > 1
+        rows += _rows(table, cell, results[cell.run_id], cell.n_train_pairs, with_baselines=with_baselines)
         has_baselines.add(size_and_seed)
         for n_pairs in cell.config.curve_points:
             point = read_point(workspace.folder("runs", cell.run_id), n_pairs)

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import polars as pl
+
 from lurker.pair_sets import read_pairs, split_of
+from lurker.progress import say
 from rm.experiments.cells import Cell, data_digest, make_cell, shared_tokenizer
 from rm.experiments.config import Experiment, PairSetConfig, choose_test, require_distinct, require_pairs
-from rm.models.ladder import check_spec
+from rm.experiments.curves import MIN_DATA_SIZES
+from rm.models.ladder import require_loadable
 from rm.training.run_folder import RunConfig
 from rm.training.trainable import train_config
 
@@ -60,15 +64,28 @@ class ScalingConfig(PairSetConfig):
         return ("schedule=constant", *self.settings, *(f"{name}={value}" for name, value in ONLINE_FIXED.items()))
 
 
+def _source(training: pl.DataFrame, config: ScalingConfig) -> str:
+    """What a scaling experiment trains on, in words: the pair set, and where only some are read, each community."""
+    if not config.subreddits:
+        return config.pairs
+    counts = training["subreddit"].value_counts().sort("count", "subreddit").iter_rows()
+    return f"{config.pairs} of {', '.join(f'r/{name} ({count:,})' for name, count in counts)}"
+
+
 def plan_scaling(experiment: Experiment, config: ScalingConfig) -> tuple[list[Cell], str]:
     """The cells of the grid and the pair set they are tested on; trains the tokenizer they share."""
     for model in config.models:
-        check_spec(model)
+        require_loadable(model)
     test_pairs = choose_test(experiment.workspace, config.pairs, config.test_pairs)
     frame = read_pairs(experiment.workspace, config.pairs, config.subreddits)
     training = split_of(frame, config.pairs, "train")
     sizes = config.data_sizes
-    require_pairs(sizes[-1], training.height, config.pairs)
+    if config.protocol == "online" and len(config.sizes) == 1 and len(sizes) < MIN_DATA_SIZES:
+        say(
+            f"One pass to {sizes[-1]:,} pairs is evaluated at {len(sizes)} sizes, and a curve needs {MIN_DATA_SIZES}: "
+            f"ask for {MIN_POINT * 2 ** (MIN_DATA_SIZES - 1):,} pairs or more, or name the sizes."
+        )
+    require_pairs(sizes[-1], training.height, _source(training, config))
     test = split_of(read_pairs(experiment.workspace, test_pairs), test_pairs, "test")
     digest = data_digest(frame, config.pairs, test)
     train = {
@@ -93,6 +110,7 @@ def plan_scaling(experiment: Experiment, config: ScalingConfig) -> tuple[list[Ce
             ),
             size,
             digest,
+            n_available=training.height,
         )
         for model in config.models
         for size, points in runs

@@ -30,12 +30,14 @@ from lurker.stats import accuracy_interval, mean_interval
 from lurker.workspace import Workspace
 from rm.evaluation.metrics import Margins, is_correct, model_margins, prediction_table
 from rm.evaluation.trained_run import load_trained
-from rm.experiments.cells import Cell, make_cell, result_file, run_cells, train_cell
+from rm.experiments.cells import Cell, make_cell, result_file, run_cells, timed_cell
 from rm.experiments.config import Experiment, experiment_on, make_config
+from rm.experiments.remaining import CellTime
 from rm.experiments.results import ExperimentResult, Failure, record_cells, require_finished
-from rm.models.ladder import check_spec
+from rm.models.ladder import require_loadable
 from rm.pairs.subsets import content_digest
 from rm.pairs.tokenised import CONFOUNDERS
+from rm.runs.train_run import train_run
 from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import RunConfig, model_of_run, predictions_file
 from rm.training.settings import as_settings
@@ -186,7 +188,7 @@ def parse_stage(text: str) -> list[dict[str, str]]:
 
 def run_search(experiment: Experiment, config: SearchConfig) -> Search:
     """Run the candidates that are not finished; write SEARCH after each stage, and the manifest last."""
-    check_spec(config.model)
+    require_loadable(config.model)
     validation = split_of(read_pairs(experiment.workspace, config.pairs), config.pairs, "validation")
     best: Sequence[str] = config.settings
     rows: list[dict[str, Any]] = []
@@ -232,7 +234,7 @@ def plan_candidate(
         validation_pairs=config.pairs,
     )
     settings = tuple(f"{field}={value}" for field, value in fields.items())
-    cell = make_cell(experiment.name, run, n_pairs, content_digest(training))
+    cell = make_cell(experiment.name, run, n_pairs, content_digest(training), n_available=training.height)
     return Candidate(stage, " ".join(changes.split()), settings, cell)
 
 
@@ -250,10 +252,16 @@ def _run_candidates(
     )
 
 
-def search_cell_task(root: str, cell: Cell, evaluated_on: str) -> None:
-    """Train one candidate and write its margins on the validation pairs, in a worker."""
+def search_cell_task(root: str, cell: Cell, evaluated_on: str) -> CellTime:
+    """Train one candidate and write its margins on the validation pairs, in a worker; how long it took."""
     workspace = Workspace(Path(root))
-    train_cell(workspace, cell.run_id, cell.config)
+    with timed_cell(workspace, cell.run_id) as took:
+        train_run(workspace, cell.run_id, cell.config, resume=True, waits=True)
+        _write_margins(workspace, cell, evaluated_on)
+    return took()
+
+
+def _write_margins(workspace: Workspace, cell: Cell, evaluated_on: str) -> None:
     frame = split_of(read_pairs(workspace, evaluated_on), evaluated_on, "validation")
     reward_model = load_trained(workspace, cell.run_id).reward_model
     train = cell.config.train

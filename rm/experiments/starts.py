@@ -7,7 +7,7 @@ from pathlib import Path
 from lurker.errors import CallError
 from lurker.files import read_json
 from lurker.workspace import Workspace
-from rm.models.ladder import check_spec, slug
+from rm.models.ladder import require_loadable, slug
 from rm.training.config import TrainConfig
 from rm.training.identity import lineage, n_posts_read
 from rm.training.run_folder import RESULT, model_of_run, run_config
@@ -48,7 +48,7 @@ def parse_start(workspace: Workspace, text: str, name: str | None = None) -> Sta
     """
     spec, *settings = text.split() or [""]
     model = model_of_run(workspace, spec)
-    check_spec(model)
+    require_loadable(model)
     own = as_settings(parse_settings(settings))
     folder = Path(model).parent
     if not (folder / RESULT).exists():

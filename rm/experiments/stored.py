@@ -29,15 +29,13 @@ from rm.experiments.checklist import CHECKLIST, from_json
 from rm.experiments.config import Experiment
 from rm.experiments.few_shot import FewShot
 from rm.experiments.recipe_comparison import Recipes, rewards_name
-from rm.experiments.results import CELLS, ExperimentResult, Failure
+from rm.experiments.results import CELLS, MANIFEST, ExperimentResult, Failure
 from rm.experiments.scaling import Scaling
 from rm.experiments.scaling_fit import fit_from_json
 from rm.experiments.search import Search, SearchConfig
 from rm.experiments.transfer import Transfer
 from rm.training.run_folder import RESULT
 
-MANIFEST = "manifest.json"
-"""Written last: an experiment that has it has a table."""
 AGAIN = "Run the experiment's command again: finished cells are kept."
 
 

@@ -16,6 +16,7 @@ from lurker.report import ResultTable
 from rm.experiments.cells import data_digest, make_cell, train_cells
 from rm.experiments.community_map import community_map
 from rm.experiments.config import (
+    EQUAL_SHARES,
     Experiment,
     PairSetConfig,
     choose_test,
@@ -24,10 +25,10 @@ from rm.experiments.config import (
     require_pairs,
 )
 from rm.experiments.outcomes import Outcomes, Taught, read_outcomes, transfer_rows
-from rm.experiments.results import ExperimentResult
+from rm.experiments.results import ExperimentResult, require_same_experiment
 from rm.experiments.transfer_findings import compare_cells, net_rows, net_transfer, transfer_sentence
 from rm.experiments.transfer_tables import CELL_COLUMNS, cell_rows, difference_text, named_side, source_rows
-from rm.models.ladder import check_spec
+from rm.models.ladder import require_loadable
 from rm.training.run_folder import RunConfig, model_of_run
 from rm.training.settings import as_settings
 from rm.training.trainable import train_config
@@ -205,6 +206,8 @@ def transfer(
 def run_transfer(experiment: Experiment, config: TransferConfig) -> Transfer:
     """Run the cells that are not finished; write the tables and findings, then the manifest."""
     taught, test_pairs = plan_transfer(experiment, config)
+    same = {name: getattr(config, name) for name in ("pairs", "model", "design", "subreddits", "settings")}
+    require_same_experiment(experiment, "transfer", test_pairs=test_pairs, **same)
     finished, failures = train_cells(experiment, [one.cell for one in taught])
     known = [one for one in taught if one.cell in finished]
     test = split_of(read_pairs(experiment.workspace, test_pairs), test_pairs, "test")
@@ -235,7 +238,7 @@ def plan_transfer(experiment: Experiment, config: TransferConfig) -> tuple[list[
 
     Cells are named after the pair set, so that experiments of different designs share them.
     """
-    check_spec(config.model)
+    require_loadable(config.model)
     test_pairs = choose_test(experiment.workspace, config.pairs, config.test_pairs)
     frame = read_pairs(experiment.workspace, config.pairs, config.subreddits)
     test = split_of(read_pairs(experiment.workspace, test_pairs), test_pairs, "test")
@@ -247,17 +250,19 @@ def plan_transfer(experiment: Experiment, config: TransferConfig) -> tuple[list[
     taught = []
     for source, communities, tested, targets in _sources(config.design, tuple(n_train)):
         n_own = sum(n_train[community] for community in communities)
+        shares = EQUAL_SHARES if len(communities) > 1 and config.is_equal else ()
         for seed in range(config.n_seeds):
             run = RunConfig(
                 pairs=config.pairs,
                 model=config.model,
-                train=train_config(config.model, seed, config.settings),
+                train=train_config(config.model, seed, (*shares, *config.settings)),
                 subreddits=communities,
                 max_pairs=n_equal if config.is_equal else None,
                 test_pairs=(test_pairs,),
                 test_subreddits=tested,
             )
-            cell = make_cell(f"{config.pairs}-transfer", run, n_equal if config.is_equal else n_own, digest)
+            n_pairs = n_equal if config.is_equal else n_own
+            cell = make_cell(f"{config.pairs}-transfer", run, n_pairs, digest, n_available=n_own)
             taught.append(Taught(source, targets, cell))
     return taught, test_pairs
 

@@ -11,11 +11,13 @@ from lurker.decimals import decimal, difference
 from lurker.schema import TRANSFER_DIFFERENCES, check
 from lurker.stats import clustered_standard_error
 from rm.experiments.outcomes import Outcomes
-from rm.experiments.paired import Estimate, Floats, combine, over_posts_and_seeds
+from rm.experiments.paired import ACCURACY, Estimate, Floats, combine, over_posts_and_seeds
 
 SHORTCUT = "both"
 """The baseline that reads time and length, and no text."""
 SIDES = ("source", "target")
+Gains = tuple[dict[int, Floats], list[str]]
+"""Seed -> difference of each test pair, [n_pairs]; and the pairs' posts."""
 
 
 def compare_cells(outcomes: Outcomes, effect: float) -> pl.DataFrame:
@@ -34,8 +36,8 @@ def compare_cells(outcomes: Outcomes, effect: float) -> pl.DataFrame:
         shortcut = outcomes.correct(SHORTCUT, source, target)
         home = outcomes.correct(predictor, target, target) if source != target else None
         difference = None if home is None else own.minus(home)
-        accuracy = over_posts_and_seeds(own.values, own.posts)
-        reached = None if shortcut is None else over_posts_and_seeds(shortcut.values, shortcut.posts)
+        accuracy = over_posts_and_seeds(own.values, own.posts, ACCURACY)
+        reached = None if shortcut is None else over_posts_and_seeds(shortcut.values, shortcut.posts, ACCURACY)
         row = {
             **{"predictor": predictor, "is_baseline": is_baseline, "source": source, "target": target},
             **{"n_train_pairs": n_train, "n_seeds": n_seeds, "n_test_pairs": len(own.posts)},
@@ -80,14 +82,14 @@ def net_transfer(outcomes: Outcomes, predictor: str) -> dict[str, Any]:
     Returns:
         `all`: Estimate, or None without a cell out of domain; `source` and `target`: community -> Estimate.
     """
-    differences: dict[tuple[str, str], tuple[Floats, list[str]]] = {}
+    differences: dict[tuple[str, str], Gains] = {}
     cells = outcomes.frame.filter(predictor=predictor).select(SIDES).unique().sort(SIDES)
     for source, target in cells.iter_rows():
         own, home = outcomes.correct(predictor, source, target), outcomes.correct(predictor, target, target)
         if source != target and own is not None and home is not None:
-            difference = own.minus(home)
-            if difference is not None:
-                differences[source, target] = (difference, own.posts)
+            by_seed = own.minus_by_seed(home)
+            if by_seed:
+                differences[source, target] = (by_seed, own.posts)
     named = {
         side: {
             name: _macro({cell: one for cell, one in differences.items() if cell[place] == name})
@@ -98,14 +100,15 @@ def net_transfer(outcomes: Outcomes, predictor: str) -> dict[str, Any]:
     return {"all": _macro(differences) if differences else None, **named}
 
 
-def _macro(differences: Mapping[tuple[str, str], tuple[Floats, list[str]]]) -> Estimate:
+def _macro(differences: Mapping[tuple[str, str], Gains]) -> Estimate:
     """The mean over targets of the mean over their sources; seeds count only where every cell has all of them."""
-    if len({values.shape[0] for values, _ in differences.values()}) > 1:
-        means = {cell: values.mean(axis=0, keepdims=True) for cell, (values, _) in differences.items()}
-        differences = {cell: (means[cell], posts) for cell, (_, posts) in differences.items()}
+    seeds_of_cells = [set(by_seed) for by_seed, _ in differences.values()]
+    is_complete = all(seeds == seeds_of_cells[0] for seeds in seeds_of_cells)
     by_target: dict[str, list[tuple[Floats, list[str]]]] = {}
-    for (_, target), one in differences.items():
-        by_target.setdefault(target, []).append(one)
+    for (_, target), (by_seed, posts) in differences.items():
+        rows = np.stack([by_seed[seed] for seed in sorted(by_seed)])
+        one = rows if is_complete else rows.mean(axis=0, keepdims=True)
+        by_target.setdefault(target, []).append((one, posts))
     values, variances, n_posts, seeds = [], [], [], []
     for ones in by_target.values():
         table = np.mean([values for values, _ in ones], axis=0)  # [n_seeds, n_pairs]

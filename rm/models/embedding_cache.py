@@ -1,13 +1,15 @@
 """What a frozen model computes of texts on disk, found by the tokens that it read.
 
-Mean last-layer states are one file, which every addition rewrites. What a reward head reads is a folder of parts, one
-for each pass, so that a pass over a few new texts writes no more than these.
+A cache is a folder of parts. A pass over many texts adds a part for each shard of them, so that an interrupted one goes
+on where it stopped, and two processes that need the same texts share the work.
 """
 
 import hashlib
 import uuid
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +18,19 @@ from lurker.errors import LurkerError
 from lurker.files import atomic_path
 from lurker.locks import locked
 from lurker.progress import say
-from rm.pairs.tokens import Sequences
+from rm.pairs.tokens import Indices, Sequences
 
 Keys = NDArray[np.uint64]
-Vectors = NDArray[np.float16]
-Features = NDArray[np.float32]
+Vectors = NDArray[Any]
+"""[n, width], float32 or float16."""
 KEYS, VECTORS = "-keys.npy", "-vectors.npy"
 """Ends of the names of a part's two files."""
+SHARD_TOKENS = 65_536
+"""Tokens computed between two writes: ten seconds of a model of 20 million parameters on a core."""
+
+
+class BusyError(LurkerError):
+    """Another process computes the same shard."""
 
 
 def sequence_keys(sequences: Sequences) -> Keys:
@@ -34,39 +42,46 @@ def sequence_keys(sequences: Sequences) -> Keys:
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
-def read_vectors(path: Path) -> tuple[Keys, Vectors]:
-    """Sorted keys and their vectors [n, width]; empty when the file is absent or damaged."""
+def shards(sequences: Sequences) -> list[Indices]:
+    """Cut sequences into shards of about SHARD_TOKENS, those of a prompt next to each other; indices of each.
+
+    They depend on the sequences alone, so that all processes that read these cut them alike.
+    """
+    ordered = np.argsort(sequences.prompt, kind="stable")
+    number = (np.cumsum(sequences.n_tokens[ordered]) - 1) // SHARD_TOKENS
+    return [part for part in np.split(ordered, np.flatnonzero(np.diff(number)) + 1) if part.size]
+
+
+def shard_name(keys: Keys) -> str:
+    """What a shard is called, by its keys.
+
+    In the order of names, processes whose sets share texts start at different places, and skip what others have done.
+    """
+    return hashlib.blake2b(keys.tobytes(), digest_size=8).hexdigest()
+
+
+@contextmanager
+def alone_with(folder: Path, keys: Keys, *, waits: bool) -> Iterator[None]:
+    """Within, no other process computes the sequences of these keys; a folder that cannot be written needs no lock.
+
+    Raises:
+        BusyError: another process does, and `waits` is False.
+    """
     try:
-        with np.load(path) as cached:
-            return cached["keys"], cached["vectors"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return np.empty(0, dtype=np.uint64), np.empty((0, 0), dtype=np.float16)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        yield
+        return
+    with locked(
+        folder / f".{shard_name(keys)}.lock", waits=waits, busy=BusyError("Another process computes these texts.")
+    ):
+        yield
 
 
-def add_vectors(path: Path, keys: Keys, vectors: Vectors) -> tuple[Keys, Vectors]:
-    """Add vectors to the file, and return all it then has; a file that cannot be written only costs later runs time."""
-    try:
-        with locked(path.with_name(f".{path.name}.lock"), waits=True):
-            merged = _merged(read_vectors(path), keys, vectors)
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, keys=merged[0], vectors=merged[1])
-            return merged
-    except (LurkerError, OSError) as error:
-        say(f"Cannot cache embeddings for later runs: {error}")
-        return _merged(read_vectors(path), keys, vectors)
-
-
-def _merged(known: tuple[Keys, Vectors], keys: Keys, vectors: Vectors) -> tuple[Keys, Vectors]:
-    all_keys = np.concatenate([known[0], keys])
-    all_vectors = np.concatenate([known[1].reshape(-1, vectors.shape[1]), vectors])
-    unique, first = np.unique(all_keys, return_index=True)
-    return unique, all_vectors[first]
-
-
-def find_features(folder: Path, keys: Keys) -> tuple[NDArray[np.bool_], Features]:
+def find_vectors(folder: Path, keys: Keys) -> tuple[NDArray[np.bool_], Vectors]:
     """Which keys the folder has, [n], and their vectors, [n, width]; rows of other keys are undefined."""
     known = np.zeros(keys.size, dtype=bool)
-    vectors = np.empty((keys.size, 0), dtype=np.float32)
+    vectors: Vectors = np.empty((keys.size, 0), dtype=np.float32)
     for path in sorted(folder.glob(f"*{KEYS}")):
         try:
             of_part, rows = np.load(path), np.load(path.with_name(path.name.replace(KEYS, VECTORS)), mmap_mode="r")
@@ -77,13 +92,13 @@ def find_features(folder: Path, keys: Keys) -> tuple[NDArray[np.bool_], Features
         place = np.searchsorted(of_part, keys).clip(max=of_part.size - 1)
         found = np.flatnonzero(~known & (of_part[place] == keys))
         if not vectors.shape[1]:
-            vectors = np.empty((keys.size, rows.shape[1]), dtype=np.float32)
+            vectors = np.empty((keys.size, rows.shape[1]), dtype=rows.dtype)
         vectors[found] = rows[place[found]]
         known[found] = True
     return known, vectors
 
 
-def add_features(folder: Path, keys: Keys, vectors: Features) -> None:
+def add_vectors(folder: Path, keys: Keys, vectors: Vectors) -> None:
     """Add a part to the folder; one that cannot be written only costs later runs time."""
     unique, first = np.unique(keys, return_index=True)
     part = folder / uuid.uuid4().hex[:12]

@@ -8,8 +8,7 @@ Source: Kaplan et al. 2020, section 2.1.
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,23 +19,12 @@ from torch import nn
 from lurker.arguments import require_kind
 from lurker.errors import CallError, LurkerError
 from lurker.progress import say
+from rm.models.loading import explained, pretrained_tokenizer, require_model_files
 from rm.models.pretrained import PACKAGED, locate
 from rm.models.scorer import Scorer
 from rm.pairs.tokens import ensure_pad_token, train_tokenizer
 
 MAX_POSITIONS = 4096
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "spm.model",
-    "tokenizer.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.tiktoken",
-)
-"""A model's folder has one of these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +96,7 @@ def check_spec(spec: str) -> None:
     Raises:
         CallError: Lists the known models, or names the command that installs a packaged one.
     """
-    require_kind(spec, str, "The SPEC of one model", _known_models())
+    require_kind(spec, str, "The SPEC of one model", known_models())
     if spec in LADDER:
         return
     if spec == TFIDF:
@@ -120,14 +108,25 @@ def check_spec(spec: str) -> None:
         locate(spec)
         return
     if not spec.strip():  # as a path it is the current folder
-        raise CallError(f"Unknown model {spec!r}.", _known_models())
+        raise CallError(f"Unknown model {spec!r}.", known_models())
     path = Path(spec)
     if (path / "model" / "config.json").exists():
         raise CallError(f"{spec} is the folder of a run that is not finished.", "Finish it with `--resume`.")
     if path.is_dir() and not (path / "config.json").exists():
-        raise CallError(f"The folder {spec} holds no model: config.json is missing.", _known_models())
+        raise CallError(f"The folder {spec} holds no model: config.json is missing.", known_models())
     if path.is_file() or spec.startswith("scratch-"):
-        raise CallError(f"Unknown model {spec!r}.", _known_models())
+        raise CallError(f"Unknown model {spec!r}.", known_models())
+
+
+def require_loadable(spec: str) -> None:
+    """Reject a SPEC that does not load, before any work is done for it.
+
+    Raises:
+        CallError: Says why, or lists the known models.
+    """
+    check_spec(spec)
+    if spec not in LADDER:
+        require_model_files(str(locate(spec)) if spec in PACKAGED else spec, known_models())
 
 
 def build(
@@ -229,7 +228,7 @@ def _from_pretrained(spec: str, head: str = "random") -> RewardModel:
     Raises:
         CallError: The model does not load, or has no head where head is "kept".
     """
-    tokenizer = pretrained_tokenizer(spec)
+    tokenizer = pretrained_tokenizer(spec, known_models())
     model, fresh = _classifier(spec)
     ensure_pad_token(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
@@ -256,7 +255,7 @@ def _classifier(spec: str) -> tuple[Any, set[str]]:
 
     logging.set_verbosity_error()  # it would warn about the new head, which is initialised afterwards
     logging.disable_progress_bar()
-    with explained(spec):
+    with explained(spec, known_models()):
         model, info = AutoModelForSequenceClassification.from_pretrained(
             spec,
             num_labels=1,
@@ -272,34 +271,6 @@ def _classifier(spec: str) -> tuple[Any, set[str]]:
     if other_shape:
         say(f"{spec} is a classifier with several outputs: its head is replaced by a new one with one.")
     return model, {key.rpartition(".")[0] for key in info["missing_keys"]} | other_shape
-
-
-def pretrained_tokenizer(spec: str) -> Any:
-    """The tokenizer of a SPEC.
-
-    Raises:
-        CallError: There is none.
-    """
-    from transformers import AutoTokenizer
-
-    folder = Path(spec)
-    if folder.is_dir() and not any((folder / name).exists() for name in TOKENIZER_FILES):
-        raise CallError(
-            f"The folder {spec} holds no tokenizer: it has none of {', '.join(TOKENIZER_FILES)}.",
-            f"Save the model's own there: `AutoTokenizer.from_pretrained(...).save_pretrained({spec!r})`.",
-        )
-    with explained(spec):
-        return AutoTokenizer.from_pretrained(spec, trust_remote_code=False)
-
-
-@contextmanager
-def explained(spec: str) -> Iterator[None]:
-    """Turn what transformers raises for a model that does not load into a sentence."""
-    try:
-        yield
-    except (AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CallError(f"Cannot load the model {spec!r}: {reason}", _known_models()) from error
 
 
 def new_layers(spec: str) -> list[str]:
@@ -323,7 +294,7 @@ def reward_head(model: nn.Module) -> nn.Linear:
     """
     heads = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == 1]
     if not heads:
-        raise CallError(f"{type(model).__name__} has no linear head with one output.", _known_models())
+        raise CallError(f"{type(model).__name__} has no linear head with one output.", known_models())
     return heads[-1]
 
 
@@ -344,7 +315,8 @@ def _no_head(spec: str) -> CallError:
     )
 
 
-def _known_models() -> str:
+def known_models() -> str:
+    """What to choose instead of a model that does not load, as the next step of an error."""
     return f"Choose {', '.join((*LADDER, *PACKAGED))}, a Hugging Face id that loads here, a local folder, or run:ID."
 
 

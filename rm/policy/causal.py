@@ -14,8 +14,9 @@ from torch.nn.functional import cross_entropy
 
 from lurker.errors import CallError
 from lurker.workspace import Workspace
-from rm.models.ladder import LADDER, MAX_POSITIONS, Rung, check_spec, explained, pretrained_tokenizer
+from rm.models.ladder import LADDER, MAX_POSITIONS, Rung, check_spec, known_models
 from rm.models.layers import classifier_of
+from rm.models.loading import explained, pretrained_tokenizer
 from rm.models.pretrained import PACKAGED, locate
 from rm.pairs.tokens import ensure_pad_token, layout, token_ids, train_tokenizer
 from rm.policy.policy_folder import model_of_policy
@@ -175,8 +176,8 @@ def _from_pretrained(spec: str) -> CausalModel:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    tokenizer = pretrained_tokenizer(spec)
-    with explained(spec):
+    tokenizer = pretrained_tokenizer(spec, known_models())
+    with explained(spec, known_models()):
         model, info = AutoModelForCausalLM.from_pretrained(
             spec, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
         )

@@ -1,7 +1,7 @@
 """Train a writer: choose well-received responses, learn to write them, and measure what was learned and copied."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from rm.policy.writer_step import TokenLoss, WriterStep
 from rm.runs.run_facts import environment
 from rm.training.checkpoint import delete_checkpoint, trained_weights
 from rm.training.distributed import current_processes, is_sharded, join_processes
-from rm.training.identity import lineage, model_digest, require_unseen, seen_posts, write_seen
+from rm.training.identity import lineage, model_digest, unseen_tests, write_seen
 from rm.training.loop import Trained, train
 from rm.training.trainable import make_trainable, merge_adapters
 
@@ -77,7 +77,7 @@ def run_writer(workspace: Workspace, policy_id: str, config: WriterRun, *, resum
         if (folder / RESULT).exists():
             say(f"Policy {policy_id} is already finished.")
             return dict(read_json(folder / RESULT))
-        require_unseen(seen_posts(config.model), config.model, texts.test, config.pairs)
+        texts = replace(texts, test=unseen_tests(config.model, {config.pairs: texts.test})[config.pairs])
         started = _start(config, texts)
         current_processes().wait()  # until every process has checked the folder
         if is_first:

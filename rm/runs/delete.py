@@ -3,7 +3,6 @@
 import shutil
 import uuid
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from lurker.errors import CallError, LurkerError, nearest
 from lurker.files import read_json
 from lurker.report import ResultTable
 from lurker.workspace import CACHE, Workspace
-from rm.training.run_folder import run_lock
+from rm.training.run_folder import unwritten_runs
 
 CELLS = ("manifest.json", "cells.json")
 """In an experiment's folder: the files whose `cells` are the ids of its runs."""
@@ -75,9 +74,7 @@ def delete_runs(
         what = "; ".join(f"{row['run']} is used by {', '.join(row['users'])}" for row in used)
         raise CallError(f"{what}. Nothing was deleted.", "Delete those runs too, or add `--force`.")
     if not is_dry:
-        with ExitStack() as locks:
-            for name in names:
-                locks.enter_context(run_lock(workspace, name, waits=False))
+        with unwritten_runs(workspace, names):
             remove_folders([workspace.folder("runs", name) for name in names], workspace.root / CACHE)
     return Deletion(tuple(rows), is_dry)
 
@@ -112,16 +109,21 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def remove_folders(folders: Sequence[Path], cache: Path) -> None:
-    """Move folders into one folder of the cache, all or none, then delete that; a kill leaves no half run behind."""
+    """Move folders into one folder of the cache, all or none, then delete that; a kill leaves no half folder behind.
+
+    Raises:
+        LurkerError: a folder cannot be moved.
+    """
     trash = cache / f"deleted-{uuid.uuid4().hex[:8]}"
-    moved: list[Path] = []
+    moved: list[tuple[Path, Path]] = []
     try:
         trash.mkdir(parents=True)
-        for folder in folders:
-            folder.replace(trash / folder.name)
-            moved.append(folder)
+        for number, folder in enumerate(folders):
+            place = trash / f"{number}-{folder.name}"
+            folder.replace(place)
+            moved.append((folder, place))
     except OSError as error:
-        for folder in moved:
-            (trash / folder.name).replace(folder)
+        for before, place in moved:
+            place.replace(before)
         raise LurkerError(f"Cannot move {folder}: {error.strerror or error}.", "Nothing was deleted.") from error
     shutil.rmtree(trash, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +15,7 @@ from lurker.workspace import Workspace
 from rm.evaluation.baseline_margins import wanted_baselines
 from rm.evaluation.baselines import Which
 from rm.evaluation.curve_points import point_recorder, steps_of_points
-from rm.evaluation.embeddings import frozen_layers
+from rm.evaluation.embeddings import means_folder
 from rm.evaluation.evaluate_run import (
     accuracy_rows,
     add_evaluations,
@@ -36,13 +37,11 @@ from rm.runs.run_facts import describe_batching, describe_data, environment, tra
 from rm.training.checkpoint import delete_checkpoint, has_checkpoint, trained_weights
 from rm.training.config import TrainConfig
 from rm.training.distributed import current_processes, is_sharded, join_processes
-from rm.training.head_only import MeansFile, embed_for_head, keep_outputs, start_from_probe
+from rm.training.head_only import MeansFolder, embed_for_head, keep_outputs, start_from_probe
 from rm.training.identity import (
-    embedding_file,
     lineage,
     model_digest,
-    require_unseen,
-    seen_posts,
+    unseen_tests,
     write_seen_posts,
 )
 from rm.training.loop import Trained
@@ -80,14 +79,12 @@ def train_run(
         if digest := model_digest(config.model):
             described["model_digest"] = digest
         _require_same_config(folder, run_id, described, resume)
+        pairs = replace(pairs, test=unseen_tests(config.model, pairs.test))
         if (folder / RESULT).exists():
             say(f"Run {run_id} is already finished.")
             if is_first and lacks_baselines(folder, baselines):
                 return finish_baselines(workspace, run_id, config, pairs, baselines)
             return dict(read_json(folder / RESULT))
-        seen = seen_posts(config.model)
-        for name, frame in pairs.test.items():
-            require_unseen(seen, config.model, frame, name)
         trained = _train(workspace, run_id, config, pairs, described, baselines)
         if trained is None:
             return {}
@@ -150,7 +147,8 @@ def conclude(
     save(reward_model.model, reward_model.tokenizer, folder / "model")
     write_seen_posts(folder / "model", run_id, config, pairs)
     (folder / "evaluations.parquet").unlink(missing_ok=True)
-    add_evaluations(folder, evaluate_model(TrainedRun(workspace, run_id, config, reward_model), pairs))
+    run = TrainedRun(workspace, run_id, config, reward_model)
+    add_evaluations(folder, evaluate_model(run, pairs, has_means=baselines == "all"))
     result = {**facts, "evaluations": result_rows(folder, config), "baselines": "none"}
     write_json(result, folder / RESULT)
     for row in accuracy_rows(result["evaluations"]):
@@ -236,7 +234,7 @@ def _train_weights(
     `has_means`, what the baseline `embeddings` needs of these pairs.
     """
     config, cache, folder, train = run.config, run.cache, run.folder, run.config.train
-    means = _means_file(scorer, config, cache) if has_means and current_processes().is_first else None
+    means = means_folder(scorer, config, cache) if has_means and current_processes().is_first else None
     network, (training, validation) = _compute_frozen_layers(scorer, sets, train, cache, means)
     if train.head == "probe" and not has_checkpoint(folder):
         start_from_probe(scorer, training, validation, train, cache, means)
@@ -247,19 +245,8 @@ def _train_weights(
     return train_rewards(network, training, validation, train, folder, recorder)
 
 
-def _means_file(scorer: Scorer, config: RunConfig, cache: Path) -> MeansFile | None:
-    """Where the baseline's embeddings are kept; None where it does not read what this model reads."""
-    if config.model in LADDER or config.train.reads == "both" or config.train.with_delay:
-        return None
-    is_mean = config.train.pooling == "mean"
-    if is_mean and lineage(config.model):
-        return None  # its layers may include an earlier run's pooling, which the baseline would count otherwise
-    n_frozen = frozen_layers(scorer, config.train, has_pooling_layer=is_mean)
-    return MeansFile(embedding_file(cache, config.model, str(scorer.dtype), n_frozen), is_mean)
-
-
 def _compute_frozen_layers(
-    scorer: Scorer, sets: list[TokenisedPairs], config: TrainConfig, cache: Path, means: MeansFile | None
+    scorer: Scorer, sets: list[TokenisedPairs], config: TrainConfig, cache: Path, means: MeansFolder | None
 ) -> tuple[Any, list[TokenisedPairs]]:
     """Compute the outputs of frozen layers, if any.
 

@@ -95,8 +95,9 @@ class TrainConfig:
     """of matrix products in training: auto takes bfloat16 where the hardware is fast in it; evaluation uses float32"""
     has_tensorboard: bool = False
     """also write the metrics as TensorBoard events, into the run's folder"""
-    subset_of: Literal["posts", "pairs"] = "posts"
-    """what --max-pairs keeps: whole posts, or pairs of all posts, as where few prompts have many pairs each"""
+    subset_of: Literal["posts", "pairs", "communities"] = "posts"
+    """what --max-pairs keeps: whole posts; pairs of all posts, as where few prompts have many pairs each; or whole
+    posts, as many pairs of each community, so that large ones do not dominate"""
     post_weight: Literal["root", "pair", "post"] = "root"
     """weight of each pair of a post with n pairs: root: 1/sqrt(n); pair: 1; post: 1/n"""
     labels: Literal["hard", "confidence"] = "hard"

@@ -16,7 +16,16 @@ from torch import Tensor, nn
 
 from lurker.pairwise import EMBEDDING_PENALTIES, fit_chosen
 from lurker.progress import advance, progress
-from rm.models.embedding_cache import Keys, add_features, add_vectors, find_features, sequence_keys
+from rm.models.embedding_cache import (
+    BusyError,
+    Keys,
+    add_vectors,
+    alone_with,
+    find_vectors,
+    sequence_keys,
+    shard_name,
+    shards,
+)
 from rm.models.frozen_pass import Outputs, Wanted, collect, frozen_batches
 from rm.models.ladder import reward_head
 from rm.models.layer_cache import weights_digest
@@ -46,11 +55,11 @@ class EmbeddedSequences:
 
 
 @dataclass(frozen=True, slots=True)
-class MeansFile:
+class MeansFolder:
     """Where a pass keeps the mean last-layer states of the responses that it reads."""
 
     path: Path
-    """`rm.training.identity.embedding_file`"""
+    """`rm.training.identity.embedding_folder`"""
     has_pooling_layer: bool
     """whether the model's last layer is that of pooling=mean"""
 
@@ -78,7 +87,7 @@ def embed_for_head(
     sets: Sequence[TokenisedPairs],
     tokens_per_batch: int,
     cache: Path,
-    means: MeansFile | None = None,
+    means: MeansFolder | None = None,
 ) -> tuple[HeadScorer, list[TokenisedPairs]]:
     """Compute what the reward head reads; moves the innermost progress bar by tokens.
 
@@ -102,9 +111,15 @@ def embed_for_head(
 
 
 @torch.no_grad()
-def head_margins(scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int, cache: Path) -> NDArray[np.float64]:
-    """[n_pairs] reward of chosen minus rejected, as `rm.evaluation.metrics.model_margins`, with cached embeddings."""
-    head, (embedded,) = embed_for_head(scorer, [pairs], tokens_per_batch, cache)
+def head_margins(
+    scorer: Scorer, pairs: TokenisedPairs, tokens_per_batch: int, cache: Path, means: MeansFolder | None = None
+) -> NDArray[np.float64]:
+    """[n_pairs] reward of chosen minus rejected, as `rm.evaluation.metrics.model_margins`, with cached embeddings.
+
+    Args:
+        means: As in `embed_for_head`.
+    """
+    head, (embedded,) = embed_for_head(scorer, [pairs], tokens_per_batch, cache, means)
     rewards = head(embedded.sequences, tokens_per_batch).cpu().numpy().astype(np.float64)
     return np.asarray(rewards[pairs.chosen] - rewards[pairs.rejected])
 
@@ -115,7 +130,7 @@ def start_from_probe(
     validation: TokenisedPairs,
     config: TrainConfig,
     cache: Path,
-    means: MeansFile | None = None,
+    means: MeansFolder | None = None,
 ) -> None:
     """Initialise the reward head with the coefficients of a pairwise logistic regression, and no bias.
 
@@ -156,36 +171,61 @@ def _differences(pairs: TokenisedPairs, scale: float, config: TrainConfig) -> ND
 
 
 def _features(
-    scorer: Scorer, head: nn.Module, sequences: Sequences, tokens_per_batch: int, cache: Path, means: MeansFile | None
+    scorer: Scorer, head: nn.Module, sequences: Sequences, tokens_per_batch: int, cache: Path, means: MeansFolder | None
 ) -> Tensor:
     """[n, width] float32 on the model's device; the model runs on the sequences alone that no earlier run has read."""
-    folder, keys = cache / f"features-{_digest(scorer, head)}", _keys(scorer, sequences)
-    known, vectors = find_features(folder, keys)
+    folder, keys = _features_folder(scorer, head, cache), _keys(scorer, sequences)
+    known, vectors = find_vectors(folder, keys)
     advance(float(sequences.n_tokens[known].sum()))
     device = next(scorer.model.parameters()).device
-    if known.all():
-        return torch.from_numpy(vectors).to(device)
+    waiting = sorted(shards(sequences), key=lambda shard: shard_name(keys[shard]))
+    waiting = [shard for shard in waiting if not known[shard].all()]
+    for waits in (False, True):  # first what no other process computes at the moment, then what others did
+        busy = []
+        for shard in waiting:
+            try:
+                with alone_with(folder, keys[shard], waits=waits):
+                    new = shard[~known[shard]]
+                    part = _of_shard(scorer, head, sequences.take(new), tokens_per_batch, cache, means)
+            except BusyError:
+                busy.append(shard)
+                continue
+            if not vectors.shape[1]:
+                vectors = np.empty((len(sequences), part.shape[1]), dtype=np.float32)
+            vectors[new] = part
+        waiting = busy
+    return torch.from_numpy(vectors).to(device)
+
+
+def _of_shard(
+    scorer: Scorer, head: nn.Module, sequences: Sequences, tokens_per_batch: int, cache: Path, means: MeansFolder | None
+) -> NDArray[np.float32]:
+    """What the head reads of each sequence, [n, width]; computed unless another process has just done it."""
+    known, vectors = find_vectors(_features_folder(scorer, head, cache), _keys(scorer, sequences))
+    advance(float(sequences.n_tokens[known].sum()))
     missing = np.flatnonzero(~known)
-    part = sequences.take(missing)
-    wanted = Wanted(head=head, **(means.wanted if means else {}))
-    outputs = collect(frozen_batches(scorer, part, tokens_per_batch, wanted), missing.size)
-    keep_outputs(scorer, head, part, outputs, cache, means)
-    assert outputs[0] is not None
-    features = outputs[0].new_empty(len(sequences), outputs[0].shape[1])
-    features[torch.from_numpy(missing).to(device)] = outputs[0]
-    if known.any():
-        features[torch.from_numpy(np.flatnonzero(known)).to(device)] = torch.from_numpy(vectors[known]).to(device)
-    return features
+    if missing.size:
+        part, wanted = sequences.take(missing), Wanted(head=head, **(means.wanted if means else {}))
+        outputs = collect(frozen_batches(scorer, part, tokens_per_batch, wanted), missing.size)
+        keep_outputs(scorer, head, part, outputs, cache, means)
+        assert outputs[0] is not None
+        if not vectors.shape[1]:
+            vectors = np.empty((len(sequences), outputs[0].shape[1]), dtype=np.float32)
+        vectors[missing] = outputs[0].cpu().numpy()
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def _features_folder(scorer: Scorer, head: nn.Module, cache: Path) -> Path:
+    return cache / f"features-{_digest(scorer, head)}"
 
 
 def keep_outputs(
-    scorer: Scorer, head: nn.Module, sequences: Sequences, outputs: Outputs, cache: Path, means: MeansFile | None
+    scorer: Scorer, head: nn.Module, sequences: Sequences, outputs: Outputs, cache: Path, means: MeansFolder | None
 ) -> None:
     """Keep what one pass over the sequences yielded where later steps and runs look for it."""
     features, vectors = outputs
     if features is not None:
-        keys = _keys(scorer, sequences)
-        add_features(cache / f"features-{_digest(scorer, head)}", keys, features.cpu().numpy())
+        add_vectors(_features_folder(scorer, head, cache), _keys(scorer, sequences), features.cpu().numpy())
     if means is not None and vectors is not None:
         add_vectors(means.path, _keys(scorer, sequences), vectors)
 

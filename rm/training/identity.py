@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from lurker.config import fingerprint
 from lurker.errors import CallError, LurkerError
 from lurker.files import read_json, write_json
 from lurker.judgements.read import prompt_key
+from lurker.progress import say
 from lurker.workspace import open_workspace
 from rm.models.ladder import LADDER
 from rm.models.pretrained import PACKAGED, locate
@@ -45,16 +46,16 @@ def model_digest(spec: str) -> str | None:
     return Path(config).parent.name if config else None
 
 
-def embedding_file(cache: Path, spec: str, dtype: str, n_frozen: int | None) -> Path:
-    """The file of a model's frozen embeddings, by its content.
+def embedding_folder(cache: Path, spec: str, dtype: str, n_frozen: int | None) -> Path:
+    """The folder of a model's frozen embeddings, by its content.
 
     Args:
-        cache: folder of the file.
+        cache: where the folder is.
         spec: SPEC.
         dtype: of matrix products.
         n_frozen: layers after which states are rounded to float16.
     """
-    return cache / f"embeddings-{fingerprint(spec, model_digest(spec), dtype, n_frozen)}.npz"
+    return cache / f"embeddings-{fingerprint(spec, model_digest(spec), dtype, n_frozen)}"
 
 
 @lru_cache(maxsize=64)
@@ -88,6 +89,7 @@ def write_seen(folder: Path, own: dict[str, str], model: str, frames: Sequence[p
         "posts": sorted(_posts(frames)),
         "ancestors": sorted(seen_posts(model)),
         "prompts": sorted(_prompts(frames) | seen_prompts(model)),
+        "ancestor_prompts": sorted(seen_prompts(model)),
         "lineage": [own | {"model": _short_spec(model)}, *lineage(model)],
     }
     write_json(content, folder / SEEN)
@@ -124,7 +126,7 @@ def n_posts_read(spec: str, posts: Collection[str]) -> int:
 
 
 def seen_prompts(spec: str) -> set[str]:
-    """Hashes of the prompts that a model and its ancestors have read, by which judgements from outside are known.
+    """Hashes of the prompts that a model and its ancestors have read, by which crossposts and judgements are known.
 
     Runs of earlier versions kept no prompts: theirs are read from their pairs, if those are as they were.
     """
@@ -202,6 +204,12 @@ def ancestor_posts(model_folder: Path, spec: str) -> set[str]:
     return seen_posts(spec)
 
 
+def _ancestor_prompts(model_folder: Path, spec: str) -> set[str]:
+    """The same of prompts; the record of an earlier version lacks them."""
+    content = read_json(model_folder / SEEN) if (model_folder / SEEN).exists() else {}
+    return set(content["ancestor_prompts"]) if "ancestor_prompts" in content else seen_prompts(spec)
+
+
 def is_unseen(model_folder: Path, spec: str, test: pl.DataFrame) -> pl.Series:
     """Whether neither a model nor its ancestors have read the post or the prompt, for each row, [n].
 
@@ -219,23 +227,57 @@ def is_unseen(model_folder: Path, spec: str, test: pl.DataFrame) -> pl.Series:
     return pl.Series([not (_hash(post) in posts or _hash(prompt_key(prompt)) in prompts) for post, prompt in rows])
 
 
-def require_unseen(posts: set[str], spec: str, test: pl.DataFrame, name: str) -> None:
-    """Check that a model that training starts from has read no test post.
+def unseen_tests(spec: str, tests: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The tests of a run that is to start from a model, without the pairs whose prompt that model has read.
 
     Args:
-        posts: As returned by `seen_posts`.
         spec: SPEC of the model.
-        test: Anything with a column post_id.
-        name: What the test is called.
+        tests: by name, with columns post_id and prompt.
 
     Raises:
-        LurkerError: It has.
+        LurkerError: the model, or one it started from, has read a test post, or the prompts of all pairs of a test.
     """
+    posts, prompts = seen_posts(spec), seen_prompts(spec)
+    return {name: _without_read(posts, prompts, spec, test, name) for name, test in tests.items()}
+
+
+def unseen_by_ancestors(model_folder: Path, spec: str, test: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The pairs that a finished run may be tested on, without those whose prompt an ancestor has read.
+
+    Args:
+        model_folder: folder of the run's own model.
+        spec: SPEC that the run started from.
+        test: columns post_id and prompt.
+        name: what the test is called.
+
+    Raises:
+        LurkerError: an ancestor has read a test post, or the prompts of all pairs.
+    """
+    posts, prompts = ancestor_posts(model_folder, spec), _ancestor_prompts(model_folder, spec)
+    return _without_read(posts, prompts, spec, test, name)
+
+
+def _without_read(posts: set[str], prompts: set[str], spec: str, test: pl.DataFrame, name: str) -> pl.DataFrame:
     if posts and (n_seen := sum(_hash(post) in posts for post in test["post_id"].unique())):
         raise LurkerError(
             f"{n_seen:,} test posts of {name} were read by {spec}, or a model it started from, in an earlier training.",
             "Start from a model that was not trained on them, or test on another pair set.",
         )
+    if not prompts:
+        return test
+    is_read = {prompt: _hash(prompt_key(prompt)) in prompts for prompt in test["prompt"].unique()}
+    kept = test.filter(~pl.Series([is_read[prompt] for prompt in test["prompt"]], dtype=pl.Boolean))
+    if kept.is_empty() and not test.is_empty():
+        raise LurkerError(
+            f"The prompts of all test pairs of {name} were read under other ids by {spec}, or a model it started from.",
+            "Start from a model that was not trained on them, or test on another pair set.",
+        )
+    if n_left_out := test.height - kept.height:
+        say(
+            f"{n_left_out:,} test pairs of {name} are left out: {spec}, or a model it started from, has read their "
+            "prompt under another id."
+        )
+    return kept
 
 
 def _unknown(spec: str) -> CallError:

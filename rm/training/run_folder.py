@@ -1,7 +1,7 @@
 """The config of a run, the pairs it uses, and the files in its folder."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,19 @@ def run_lock(workspace: Workspace, run_id: str, *, waits: bool) -> AbstractConte
     return locked(_lock_file(workspace, run_id), waits=waits, busy=busy)
 
 
+@contextmanager
+def unwritten_runs(workspace: Workspace, run_ids: Sequence[str]) -> Iterator[None]:
+    """Hold the folders of runs, none of which another process may be writing.
+
+    Raises:
+        LurkerError: one is being written.
+    """
+    with ExitStack() as locks:
+        for run_id in run_ids:
+            locks.enter_context(run_lock(workspace, run_id, waits=False))
+        yield
+
+
 def run_writer(workspace: Workspace, run_id: str) -> str:
     """The process that writes a run now, in words; empty if none does."""
     return holder(_lock_file(workspace, run_id))
@@ -196,7 +209,9 @@ def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
     )
     validation = _validation(workspace, config, frame)
     require_disjoint(training, validation, config.validation_pairs or config.pairs)
-    validation = subset(validation, min(config.train.max_validation_pairs, validation.height), seed=0)
+    n_validation = min(config.train.max_validation_pairs, validation.height)
+    of_validation = "communities" if config.train.subset_of == "communities" else "posts"
+    validation = subset(validation, n_validation, seed=0, of=of_validation)
     if training.height < 2:
         raise LurkerError(
             f"Pair set {config.pairs} has {training.height} training pair for this run, and 2 are needed.",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import lurker.progress
-from lurker.progress import progress, reported_in, reports, say
+from lurker.progress import progress, reported_in, reported_share, reports, say, timed
 
 
 @pytest.fixture(autouse=True)
@@ -20,12 +20,38 @@ def test_progress_of_a_worker_goes_to_its_file_only(tmp_path: Path, capsys: pyte
     with reported_in(file):
         say("A message of the cell.")
         with progress("Training", 8, "steps") as advance:
-            assert reports(files) == []  # nothing is done yet, so there is no estimate
+            assert reports(files) == ["cell: starting"]  # nothing is done yet, so there is no estimate
+            assert reported_share(file) is None
             advance(2)
             (line,) = reports(files)
     assert line.startswith("cell: Training: 25% of 8 steps, ") and line.endswith(" s left")
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_seconds_of_each_part_are_those_without_the_parts_inside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+    monkeypatch.setattr(lurker.progress.time, "monotonic", lambda: clock)
+    with reported_in(tmp_path / "progress.txt") as seconds:
+        with progress("Training", 4, "steps"):
+            clock += 3
+            with timed("Validating"):
+                clock += 2
+        with progress("Training", 4, "steps"):
+            clock += 1
+    assert seconds == {"Training": 4, "Validating": 2}
+    with timed("nothing is counted outside"):
+        pass
+
+
+def test_a_worker_says_which_share_it_has_done_and_since_when(tmp_path: Path) -> None:
+    file = tmp_path / "progress.txt"
+    file.write_text("Frozen layers: 20% of 1,500 tokens, 4,000 s left")
+    assert reported_share(file) == ("Frozen layers", 0.2, pytest.approx(1000))
+    file.write_text("Training: 2% of 100 steps, 3 s so far")
+    assert reported_share(file) is None and reported_share(tmp_path / "none") is None
 
 
 def test_a_log_shows_work_in_progress_before_anything_has_finished(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lurker.stats import accuracy_interval, auc_interval, mean_interval, worst_by_chance
+from lurker.stats import ACCURACY_GAIN, accuracy_interval, auc_interval, mean_interval, worst_by_chance
 
 
 def test_a_share_matches_the_calculation_by_hand() -> None:
@@ -65,9 +65,33 @@ def test_the_interval_stays_in_bounds_and_contains_the_share(rows: list[tuple[fl
 
 
 def test_mean_interval_of_a_paired_difference() -> None:
-    estimate = mean_interval([0.2, 0.2, 0.2, 0.2], [1, 2, 3, 4])
-    assert (estimate.low, estimate.high) == pytest.approx((0.2, 0.2))
+    estimate = mean_interval([0.1, 0.3] * 4, range(8))
+    assert (estimate.low, estimate.high) == pytest.approx((0.2 - 2.365 * 0.0378, 0.2 + 2.365 * 0.0378), abs=1e-3)
     assert mean_interval([1.0, -1.0], ["one", "one"]).high == float("inf")
+
+
+@pytest.mark.parametrize("n_posts", [2, 3, 5, 6, 20])
+def test_posts_that_do_not_differ_show_no_effect_that_a_sign_flip_test_would_not(n_posts: int) -> None:
+    """One of two models is right on every pair of n posts: the exact test of signs has p = 2 / 2^n."""
+    always = mean_interval(np.ones(4 * n_posts), np.repeat(np.arange(n_posts), 4), bounds=ACCURACY_GAIN)
+    assert (always.low > 0) == (2 / 2**n_posts < 0.05)
+    same = mean_interval(np.zeros(n_posts), np.arange(n_posts), bounds=ACCURACY_GAIN)
+    assert same.low == -same.high and same.high == pytest.approx(1 - 0.025 ** (1 / n_posts))
+    assert mean_interval(np.zeros(n_posts), np.arange(n_posts)).high == 0  # without bounds nothing has another value
+    off = np.full(n_posts, 0.1) + np.arange(n_posts) * 1e-14  # they differ by rounding alone
+    assert mean_interval(off, np.arange(n_posts), bounds=ACCURACY_GAIN).low < 0.1 - 0.05
+
+
+def test_the_interval_of_few_posts_covers_a_difference_that_most_of_them_do_not_show() -> None:
+    """Two models differ on one post in ten: most draws of five posts have no such post, and no variance at all."""
+    rng = np.random.default_rng(0)
+    misses = 0
+    for _ in range(400):
+        n_posts = int(rng.integers(3, 9))
+        differs = (rng.random(n_posts) < 0.1).astype(float)
+        estimate = mean_interval(differs, np.arange(n_posts), bounds=ACCURACY_GAIN)
+        misses += not estimate.low <= 0.1 <= estimate.high
+    assert misses <= 0.05 * 400
 
 
 def test_an_auc_matches_the_calculation_by_hand_with_ties_and_weights() -> None:

@@ -42,6 +42,8 @@ def test_deconfounded_pairs_of_ordinary_threads_are_like_plain_pairs_of_contest_
     assert plain["low"] > 0.2
     strict = natural_experiments(workspace, recipe, "naive", NaturalConfig(max_half_width=0.001))
     assert "underpowered" in strict["contrasts"][0]["sentence"]
+    wide = natural_experiments(workspace, "naive", "naive", NaturalConfig(max_half_width=0.001))
+    assert "they differ" in wide["contrasts"][0]["sentence"]  # a wide interval that excludes 0 says enough
 
 
 def test_what_is_missing_is_said(workspace: Workspace, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -300,3 +300,15 @@ def test_the_posterior_of_votes_names_its_own_model(tmp_path: Path) -> None:
     set_recipe(workspace, "votes", label_model="votes", exposure_luck=0.75)
     found = row(rm.ceiling(read_pair_set(workspace, "votes")).frame, "posterior", "vote")
     assert "exposure_luck=0.75" in str(found["assumption"])
+
+
+def test_pairs_that_people_judged_are_told_that_scores_do_not_apply(tmp_path: Path) -> None:
+    workspace = open_workspace(tmp_path / "w", create=True)
+    save_pairs(workspace, "judged", pairs_of(responses()).with_columns(label_confidence=pl.lit(1.0)))
+    manifest = workspace.folder("pairs", "judged") / "manifest.json"
+    for recipe, silent in (("external", 3), ("votes", 2)):
+        write_json(read_json(manifest) | {"recipe": {"name": recipe}}, manifest)
+        rows = rm.ceiling(read_pair_set(workspace, "judged")).frame.filter(ceiling="vote")
+        reasons = rows["reason"].drop_nulls().to_list()
+        assert len(reasons) == silent and all(one.startswith("it does not apply") for one in reasons)
+        assert not any("refresh" in one for one in reasons)

@@ -1,38 +1,147 @@
-"""The time that cells still take, learned from the finished ones."""
+"""The time that cells still take, told on simulated schedules whose every second is known."""
 
+import heapq
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import rm.experiments.remaining
-from rm.experiments.remaining import CellTimes
+from rm.experiments.cell_work import (
+    BASELINES,
+    POINTS,
+    REST,
+    TRAINING,
+    VALIDATING,
+    CellWork,
+    cell_work,
+    in_order,
+)
+from rm.experiments.cells import Cell
+from rm.experiments.remaining import IN_ORDER, CellTime, CellTimes
+from rm.training.run_folder import RunConfig
+from rm.training.trainable import train_config
 
-COSTS = (8.0, 8.0, 4.0, 4.0, 2.0, 2.0, 1.0, 1.0)
+Schedule = list[tuple[float, float]]
+"""When each cell starts and ends, seconds."""
 
 
-def seconds(cost: float) -> float:
-    """The truth: 30 s for baselines and evaluation, 10 s for a unit of work."""
-    return 30 + 10 * cost
+def cells(models: tuple[str, ...], sizes: tuple[int, ...], n_seeds: int, *settings: str, all_: int = 0) -> list[Cell]:
+    return [
+        Cell(f"{model}-{size}-{seed}", RunConfig(pairs="p", model=model, train=train, max_pairs=size), size, all_)
+        for model in models
+        for size in sizes
+        for seed in range(n_seeds)
+        for train in [train_config(model, seed, settings)]
+    ]
 
 
-def test_the_time_left_is_within_a_third_from_the_second_size_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+GRIDS = {
+    "retrained ladder": cells(("scratch-10k", "scratch-50k", "scratch-200k"), (500, 1000, 2000, 4000), 3),
+    "one pass": cells(("scratch-10k", "scratch-50k", "scratch-200k"), (12_800,), 3, "epochs=1", "min_steps=0"),
+    "frozen": cells(("minilm",), (200, 400, 800, 1600, 3200), 3, "trained=head", all_=6_000),
+    "transfer": cells(("scratch-50k",), (2_000,), 12),
+}
+
+
+def true_parts(works: list[CellWork], seed: int) -> list[dict[str, float]]:
+    """Seconds of every part of every cell: rates differ between kinds by chance, not as their nominal sizes do."""
+    rng = np.random.default_rng(seed)
+    rates = {work.kind: rng.uniform(0.5, 2) * work.size**0.5 / 1e5 for work in works}
+    fixed = {part: rng.uniform(0.5, 3) for part in (BASELINES, REST)}
+    slopes = {part: rng.uniform(0, 1e-3) for part in (BASELINES, REST)}
+    found = []
+    for work in works:
+        parts = {part: amount * rates[work.kind] for part, amount in work.amounts.items() if amount}
+        parts |= {part: fixed[part] + slopes[part] * work.amounts[part] for part in fixed if work.amounts[part]}
+        found.append({part: seconds * rng.lognormal(0, 0.1) for part, seconds in parts.items()})
+    return found
+
+
+def schedule(seconds: list[float], n_slots: int) -> Schedule:
+    free_at, planned = [0.0] * n_slots, []
+    for one in seconds:
+        begins = heapq.heappop(free_at)
+        planned.append((begins, begins + one))
+        heapq.heappush(free_at, begins + one)
+    return planned
+
+
+def report(parts: dict[str, float], elapsed: float) -> str:
+    """What a cell that has run for some seconds writes into its file: the bar of training covers three parts."""
+    elapsed -= parts[REST]
+    training = sum(parts.get(part, 0.0) for part in (TRAINING, VALIDATING, POINTS))
+    for bar, seconds in [(bar, training if bar == TRAINING else parts.get(bar, 0.0)) for bar in IN_ORDER]:
+        if 0 <= elapsed < seconds:
+            share = elapsed / seconds
+            return f"{bar}: {share:.0%} of 100 steps, {seconds - elapsed:,.0f} s left"
+        elapsed -= seconds
+    return "starting"
+
+
+def told_and_came(
+    folder: Path, grid: list[Cell], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[float, float, float]]:
+    """The share that is done, the seconds that are told to be left, and those that come."""
+    waiting = in_order(grid)
+    works = cell_work(waiting)
+    parts = true_parts(works, seed)
+    plan = schedule([sum(one.values()) for one in parts], n_slots=2)
+    whole = max(end for _, end in plan)
+    files = [folder / f"{seed}-{cell.run_id}" for cell in waiting]
     clock = 0.0
     monkeypatch.setattr(rm.experiments.remaining.time, "monotonic", lambda: clock)
-    reports = [tmp_path / str(number) for number in range(len(COSTS))]
-    times = CellTimes(COSTS, reports)
+    times = CellTimes(works, files)
+    for clock in np.linspace(0, whole, 40, endpoint=False).tolist():
+        for index, (begins, ends) in enumerate(plan):
+            if begins <= clock < ends:
+                files[index].write_text(report(parts[index], clock - begins))
+            elif ends <= clock and index not in times.seconds:
+                files[index].unlink(missing_ok=True)
+                bars = {part: seconds for part, seconds in parts[index].items() if part != REST}
+                times.finish(index, CellTime(sum(parts[index].values()), bars))
+        if (left := times.left_s()) is not None:
+            assert 0 <= times.share() <= 1
+            yield clock / whole, left, whole - clock
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_time_left_is_right_within_a_third(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five draws of true seconds: most of the time before a quarter is done, and nearly always after."""
+    early, later = [], []
+    for seed in range(5):
+        for share, told, came in told_and_came(tmp_path, GRIDS[name], seed, monkeypatch):
+            if share < 0.9:
+                (early if share < 0.25 else later).append(abs(np.log(told / came)))
+    assert early and np.median(early) < np.log(4 / 3)
+    assert np.quantile(later, 0.9) < np.log(4 / 3)
+
+
+def test_nothing_is_told_before_a_cell_has_finished_nor_learned_from_one_that_failed(tmp_path: Path) -> None:
+    waiting = in_order(GRIDS["transfer"])
+    times = CellTimes(cell_work(waiting), [tmp_path / cell.run_id for cell in waiting])
     assert times.left_s() is None and times.share() == 0
-    total = sum(map(seconds, COSTS))
-    for number, cost in enumerate(COSTS):
-        reports[number].touch()
-        for part in (0.0, 0.5):
-            clock = sum(map(seconds, COSTS[:number])) + part * seconds(cost)
-            left = times.left_s()
-            if number >= 3:
-                assert left == pytest.approx(total - clock, rel=1 / 3)
-                assert times.share() == pytest.approx(clock / total, abs=0.1)
-        clock = sum(map(seconds, COSTS[: number + 1]))
-        reports[number].unlink()
-        times.finish(number, seconds(cost) if number % 2 else None)
+    times.finish(0, None)
+    assert times.left_s() is None
+    times.finish(1, CellTime(10.0, {"Training": 6.0}))
+    assert times.left_s() == pytest.approx(10 * (len(waiting) - 2), rel=0.05)
+    for index in range(2, len(waiting)):
+        times.finish(index, CellTime(10.0, {"Training": 6.0}))
     assert times.left_s() == 0 and times.share() == 1
+
+
+def test_shared_work_counts_for_the_first_cell_that_does_it() -> None:
+    works = cell_work(GRIDS["frozen"])  # in the order of sizes, then seeds
+    read = [work.amounts["frozen pass"] for work in works]
+    assert read[0] == 200 + 2_000 and read[3] == 200 * (1 - 200 / 6_000) ** 2  # validation once; nested sizes
+    assert sum(read) - 2_000 == pytest.approx(6_000 * (1 - (1 - 3_200 / 6_000) ** 3))  # expected union of three seeds
+    assert [work.amounts["Evaluating"] for work in works] == [1.0] + [0.0] * 14
+    ladder = cell_work(in_order(GRIDS["retrained ladder"]))
+    assert sum(work.amounts["Baselines"] > 0 for work in ladder) == 12  # a model's are every model's
+
+
+def test_the_cheapest_cell_of_each_kind_runs_first() -> None:
+    order = [cell.run_id for cell in in_order(GRIDS["retrained ladder"])]
+    assert order[:4] == ["scratch-10k-500-0", "scratch-50k-500-0", "scratch-200k-500-0", "scratch-200k-4000-2"]
+    assert sorted(order) == sorted(cell.run_id for cell in GRIDS["retrained ladder"])

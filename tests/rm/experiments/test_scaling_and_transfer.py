@@ -1,9 +1,13 @@
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 import lurker.progress
+from lurker.cli import run
 from lurker.errors import CallError
 from lurker.files import read_json
 from lurker.schema import SCALING, TRANSFER, check
@@ -71,8 +75,71 @@ def test_a_smaller_grid_keeps_the_cells_of_a_larger_one(
     assert read_json(workspace.root / "experiments/grid/manifest.json")["sizes"] == [60, 120]
     assert read_json(workspace.root / "experiments/grid/fit.json")["sentence"] == third.fit.sentence
     assert "2 data sizes, and 4 are needed" in third.fit.sentence
-    changed = run_scaling(local(workspace, "grid"), scaling(sizes=(60,), n_seeds=1, settings=(*QUICK, "patience=1")))
-    assert changed.frame["n_train_pairs"].unique().to_list() == [60]  # cells with other settings do not compare
+
+
+def test_a_table_is_not_replaced_by_one_of_other_settings(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = run_scaling(local(workspace, "grid"), scaling(sizes=(60,), n_seeds=1)).frame
+    other = scaling(sizes=(60,), n_seeds=1, settings=(*QUICK, "patience=1"))
+    with pytest.raises(CallError, match=r"a table for settings: .* Now it is .*patience=1") as refused:
+        run_scaling(local(workspace, "grid"), other)
+    assert "--name OTHER" in (refused.value.next_step or "")
+    with pytest.raises(CallError, match="an experiment of another kind: scaling"):
+        run_transfer(local(workspace, "grid"), TransferConfig(pairs="planted", model="scratch-10k", settings=QUICK))
+    assert pl.read_parquet(workspace.root / "experiments/grid/scaling.parquet").equals(table)
+    beside = run_scaling(local(workspace, "grid-2"), other).frame
+    command = ["--workspace", str(workspace.root), "experiment", "delete", "grid"]
+    assert run([*command, "--dry-run"]) == 0 and "Would be deleted" in capsys.readouterr().out
+    assert run([*command, "--runs"]) == 0
+    assert not (workspace.root / "experiments/grid").exists()
+    kept = {path.name for path in (workspace.root / "runs").iterdir()}
+    assert kept == set(beside["run_id"].drop_nulls())  # the runs of the other experiment
+    assert run(command) == 2 and "There is no experiment 'grid'" in capsys.readouterr().err
+    assert run_scaling(local(workspace, "grid"), other).frame["accuracy"].equals(beside["accuracy"])
+
+
+def test_a_model_that_does_not_load_is_named_before_any_work(
+    workspace: Workspace, pretrained: Path, tmp_path: Path
+) -> None:
+    bare = shutil.copytree(pretrained, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
+    for model, reason in (("nobody/no-such-model", "nobody/no-such-model"), (str(bare), "none of model.safetensors")):
+        with pytest.raises(CallError, match=reason):
+            run_scaling(local(workspace, "grid"), scaling(models=("scratch-10k", model)))
+    assert not list(workspace.root.glob("runs/*")) and not list(workspace.root.glob("experiments/*"))
+
+
+def test_pretrained_models_of_two_sizes_make_a_frozen_ladder(
+    workspace: Workspace, pretrained: Path, tmp_path: Path
+) -> None:
+    """As with ids of a hub: the head of each is trained at every size, on texts that it has read once."""
+    tokenizer = AutoTokenizer.from_pretrained(pretrained)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
+    torch.manual_seed(0)
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "smaller")
+    tokenizer.save_pretrained(tmp_path / "smaller")
+    models = (str(tmp_path / "smaller"), str(pretrained))
+    frozen = scaling(models=models, n_seeds=1, settings=("trained=head", "max_tokens=64", "epochs=2"))
+    table = run_scaling(local(workspace, "frozen"), frozen).frame
+    own = table.filter(~pl.col("is_baseline"))
+    assert own.select("predictor", "n_train_pairs").rows() == [(model, size) for model in models for size in (60, 120)]
+    assert own["n_parameters"].n_unique() == 2 and own["n_parameters"].is_sorted()
+    assert table.filter(pl.col("predictor").str.starts_with("embeddings"))["predictor"].to_list() == [
+        *["embeddings-small"] * 2,
+        *["embeddings-smaller"] * 2,
+    ]
+    assert table.filter(predictor="tfidf").height == 2
+    assert len(list(workspace.root.glob("cache/features-*"))) == 2  # one for each model, shared by its sizes
+
+
+def test_one_pass_with_too_few_points_for_a_curve_says_so(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tuple(one for one in QUICK if not one.startswith(("epochs", "min_steps")))
+    config = scaling(sizes=(300,), n_seeds=1, settings=settings, protocol="online")
+    plan_scaling(local(workspace, "short"), config)
+    assert "evaluated at 1 sizes, and a curve needs 4: ask for 2,048 pairs" in capsys.readouterr().err
 
 
 def test_the_progress_of_a_cell_is_shown_while_it_runs(
@@ -87,7 +154,7 @@ def test_the_progress_of_a_cell_is_shown_while_it_runs(
     run_scaling(local(workspace, "shown"), scaling(sizes=(60,), n_seeds=1))
     lines = capsys.readouterr().err.splitlines()
     stages = {line.removeprefix(f"{cell.run_id}: ").split(":")[0] for line in lines if line.startswith(cell.run_id)}
-    assert "Training" in stages and stages <= {"Training", "Evaluating", "Baselines"}
+    assert "Training" in stages and stages <= {"starting", "Training", "Evaluating", "Baselines"}
     assert not any("99%" in line or "without embeddings" in line for line in lines)
     assert not stale_report.exists()
 

@@ -15,8 +15,10 @@ from lurker.schema import TRANSFER_DIFFERENCES, check
 from lurker.workspace import Workspace
 from rm.api import transfer
 from rm.experiments.community_map import classical_scaling
-from rm.experiments.paired import over_posts_and_seeds
+from rm.experiments.outcomes import Outcomes
+from rm.experiments.paired import combine, over_posts_and_seeds
 from rm.experiments.transfer import Transfer
+from rm.experiments.transfer_findings import net_transfer
 from tests.rm.conftest import planted_workspace, save_pairs
 
 QUICK = {"epochs": 1, "min_steps": 8, "max_tokens": 64, "vocabulary_size": 400, "max_validation_pairs": 50}
@@ -130,6 +132,35 @@ def test_the_interval_covers_a_known_difference_with_posts_and_seeds() -> None:
         found = over_posts_and_seeds(values, posts)
         misses += not found.low <= 0.05 <= found.high
     assert misses <= 30  # 15 are expected at most; variances of posts and seeds overlap a little
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), (0, 2)])
+def test_net_transfer_joins_seeds_by_their_number(seeds: tuple[int, int]) -> None:
+    """Two sources, the second with other seeds than the first or the same: only common seeds have a variance."""
+    rng = np.random.default_rng(3)
+    posts = [f"p{number:02}" for number in range(40)]
+
+    def rows(source: str, seeds: tuple[int, ...]) -> pl.DataFrame:
+        one = {"pair_id": posts, "post_id": posts, "source": source, "predictor": "m", "target": "home"}
+        parts = [pl.DataFrame({**one, "seed": seed, "is_correct": rng.integers(0, 2, 40) * 1.0}) for seed in seeds]
+        return pl.concat(parts)
+
+    home, sources = rows("home", (0, 1, 2)).with_columns(is_correct=pl.lit(0.5)), [rows("a", (0, 1)), rows("b", seeds)]
+    net = net_transfer(Outcomes(pl.concat([home, *sources]), 0), "m")["all"]
+    values = np.mean([part["is_correct"].to_numpy().reshape(2, 40) - 0.5 for part in sources], axis=0)
+    expected = over_posts_and_seeds(values if seeds == (0, 1) else values.mean(axis=0), posts)
+    assert (net.value, net.error) == pytest.approx((expected.value, expected.error))
+
+
+def test_models_that_agree_on_few_posts_show_neither_an_effect_nor_that_there_is_none() -> None:
+    """The same difference on every post has no variance: three posts name no effect, and no power is claimed."""
+    for gain in (0.0, 1.0):
+        found = over_posts_and_seeds(np.full((2, 9), gain), np.repeat(np.arange(3), 3))
+        assert not found.is_named and found.low < gain - 0.5
+        assert found.smallest_effect() > 0.5 and (found.posts_needed(0.02) or 0) > 1_000
+    assert over_posts_and_seeds(np.ones((2, 30)), np.repeat(np.arange(10), 3)).is_named
+    several = combine([1.0, 1.0], [0.0, 0.0], [3, 3])
+    assert several.low == over_posts_and_seeds(np.ones((1, 3)), np.arange(3)).low  # either may have missed some
 
 
 def test_power_is_what_a_simulation_finds() -> None:

@@ -102,6 +102,19 @@ def test_a_subset_of_pairs_takes_from_all_posts(planted: Callable[..., pl.DataFr
     assert small["post_id"].n_unique() > subset(frame, 24, seed=7)["post_id"].n_unique() == 4
 
 
+def test_a_subset_of_communities_has_as_many_pairs_of_each_as_far_as_they_go(
+    planted: Callable[..., pl.DataFrame],
+) -> None:
+    large, small = planted(40, ("large",)), planted(5, ("small",))  # 240 pairs and 30
+    frame = pl.concat([large, planted(20, ("middle",)), small]).filter(pl.col("split") == "train")
+    few, many = (subset(frame, n_pairs, seed=7, of="communities") for n_pairs in (30, 150))
+    assert dict(few["subreddit"].value_counts().iter_rows()) == {"large": 10, "middle": 10, "small": 10}
+    assert dict(many["subreddit"].value_counts().iter_rows()) == {"large": 66, "middle": 66, "small": 18}
+    assert set(few["pair_id"]) < set(many["pair_id"])
+    alone = subset(frame.filter(subreddit="middle"), 10, seed=7)
+    assert set(alone["pair_id"]) == set(few.filter(subreddit="middle")["pair_id"])  # whole posts, as of one alone
+
+
 def test_a_subset_does_not_depend_on_the_order_of_rows(planted: Callable[..., pl.DataFrame]) -> None:
     frame = planted(20)
     assert subset(frame, 30, 1).equals(subset(frame.reverse(), 30, 1))

@@ -1,5 +1,6 @@
 """Training the reward head alone: cached embeddings, and starting from a linear probe."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from lurker.errors import LurkerError
 from lurker.pairwise import EMBEDDING_PENALTIES, fit_logistic
 from lurker.workspace import Workspace
 from rm.evaluation.metrics import model_margins
+from rm.models import embedding_cache
 from rm.models.ladder import RewardModel, build, reward_head
 from rm.models.scorer import Scorer
 from rm.pairs.tokenised import TokenisedPairs, tokenise
@@ -124,6 +126,51 @@ def test_a_larger_set_computes_the_embeddings_of_its_new_texts_alone(
     _, (alone,) = embed_for_head(reward_model.scorer(64), [pairs], 8192, tmp_path / "empty")
     assert sizes == [20, len(pairs.sequences) - 20, len(pairs.sequences)]
     torch.testing.assert_close(read.sequences.features, alone.sequences.features)  # type: ignore[attr-defined]
+
+
+def test_two_processes_share_a_pass_and_an_interrupted_one_goes_on(
+    frame: pl.DataFrame, reward_model: RewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process holds the first shard, and has computed it when this one comes back to it."""
+    pairs, scorer = split(frame, reward_model, "train"), reward_model.scorer(64)
+    _, (alone,) = embed_for_head(scorer, [pairs], 8192, tmp_path / "alone")
+    monkeypatch.setattr(embedding_cache, "SHARD_TOKENS", 400)
+    first, *others = embedding_cache.shards(pairs.sequences)
+    assert len(others) > 2
+    computed: list[int] = []
+    compute = head_only.frozen_batches
+
+    def counted(scorer: Scorer, sequences: Sequences, *given: Any) -> Any:
+        if len(computed) == 2 and not (tmp_path / "stopped").exists():
+            (tmp_path / "stopped").touch()
+            raise KeyboardInterrupt
+        computed.append(len(sequences))
+        return compute(scorer, sequences, *given)
+
+    monkeypatch.setattr(head_only, "frozen_batches", counted)
+    keys = embedding_cache.sequence_keys(pairs.sequences)
+    (folder,) = (tmp_path / "alone").iterdir()
+    shared = tmp_path / "shared" / folder.name
+    held, release = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with embedding_cache.alone_with(shared, keys[first], waits=False):
+            held.set()
+            release.wait(30)
+            known, vectors = embedding_cache.find_vectors(folder, keys[first])
+            assert known.all()
+            embedding_cache.add_vectors(shared, keys[first], vectors)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert held.wait(30)
+    with pytest.raises(KeyboardInterrupt):
+        embed_for_head(scorer, [pairs], 8192, tmp_path / "shared")
+    release.set()
+    _, (together,) = embed_for_head(scorer, [pairs], 8192, tmp_path / "shared")
+    thread.join(30)
+    assert sorted(computed) == sorted(len(shard) for shard in others)  # nothing twice, and not what the other computed
+    torch.testing.assert_close(together.sequences.features, alone.sequences.features)  # type: ignore[attr-defined]
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_training(

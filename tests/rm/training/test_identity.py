@@ -53,9 +53,9 @@ def test_a_changed_folder_is_another_model(workspace: Workspace, pretrained: Pat
     train_run(workspace, "a", config, resume=False)
     change(folder)
     assert make_cell("e", config, 10, "d").run_id != cell.run_id
-    assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
+    assert len(list((tmp_path / "cache").glob("embeddings-*"))) == 1
     after = Embedder(spec, TRAIN, tmp_path / "cache")(frame)
-    assert len(list((tmp_path / "cache").glob("*.npz"))) == 2
+    assert len(list((tmp_path / "cache").glob("embeddings-*"))) == 2
     assert change is change_tokenizer or not np.allclose(before, after)
     with pytest.raises(CallError, match="model_digest"):
         train_run(workspace, "a", config, resume=True)
@@ -89,6 +89,32 @@ def test_test_posts_are_refused_through_any_chain_of_models(
     with pytest.raises(LurkerError, match="were read by"):
         diagnose_run(workspace, "third", "planted", "test")
     assert read_json(second / SEEN)["ancestors"]
+
+
+def test_a_prompt_that_an_ancestor_has_read_under_another_id_is_not_tested(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_run(workspace, "first", RunConfig(pairs="planted", model="scratch-10k", train=TRAIN), resume=False)
+    parent = model_of_run(workspace, "run:first")
+    read = planted_pairs(60, ("alpha", "beta")).filter(split="train")["prompt"].unique().sort()
+    other = planted_pairs(60, ("gamma",), seed=1)
+    crossposted = other.filter(split="test")["post_id"].unique().sort().head(2)
+    is_copy = pl.col("post_id").is_in(crossposted.implode())
+    copies = other.with_columns(prompt=pl.when(is_copy).then(pl.lit(f" {read[0].upper()}")).otherwise("prompt"))
+    save_pairs(workspace, "other", copies)
+    config = RunConfig(pairs="other", model=parent, train=TRAIN, test_pairs=("other",))
+    result = train_run(workspace, "second", config, resume=False)
+    n_test = other.filter(split="test").height
+    assert {row["n_test_pairs"] for row in result["evaluations"]} == {n_test - 12}
+    assert "12 test pairs of other are left out" in capsys.readouterr().err
+    table = evaluate_run(workspace, "second", "other", "test", "none").frame
+    assert set(table["n_test_pairs"]) == {n_test - 12}
+    assert diagnose_run(workspace, "second", "other", "test").report["pairs"] == "other"
+    assert "12 test pairs of other are left out" in capsys.readouterr().err
+    all_read = copies.with_columns(prompt=pl.when(split="test").then(pl.lit(read[0])).otherwise("prompt"))
+    save_pairs(workspace, "copies", all_read)
+    with pytest.raises(LurkerError, match="The prompts of all test pairs of copies were read under other ids"):
+        train_run(workspace, "third", replace(config, pairs="copies", test_pairs=("copies",)), resume=False)
 
 
 def test_a_model_can_be_named_by_its_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,162 @@
+"""What each cell of an experiment has to do, in amounts that its measured seconds are proportional to.
+
+Amounts follow from the configs alone, before anything runs. Work that cells share counts for the first one that does
+it: a text that a frozen model has read is not read again, and baselines are fitted once for the same pairs.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Protocol, TypeVar
+
+from rm.evaluation.baselines import Which
+from rm.models.ladder import LADDER, TFIDF
+from rm.training.run_folder import RunConfig
+
+TRAINING, VALIDATING, POINTS, TESTING, BASELINES = (
+    "Training",
+    "Validating",
+    "Testing on the way",
+    "Evaluating",
+    "Baselines",
+)
+"""Parts of a cell, as its progress names them."""
+READING = ("Embedding", "Frozen layers", "Probing", "Embeddings")
+"""Parts in which a frozen model reads texts that it has not read yet; counted together."""
+FROZEN = "frozen pass"
+REST = "the rest"
+"""What no bar covers: loading the model, cutting texts into tokens, saving."""
+AFFINE = (BASELINES, REST)
+"""Parts that take a fixed time as well as time in proportion to the pairs."""
+
+
+STEP_OVERHEAD = 20_000
+"""Parameters whose arithmetic costs as much as the fixed work per response; compares kinds that have not run yet."""
+
+
+class Planned(Protocol):
+    """What is known of a cell before it runs; `rm.experiments.cells.Cell` in practice."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def config(self) -> RunConfig: ...
+    @property
+    def n_train_pairs(self) -> int: ...
+    @property
+    def n_available(self) -> int: ...
+    @property
+    def baselines(self) -> Which: ...
+    @property
+    def cost(self) -> float: ...
+
+
+C = TypeVar("C", bound=Planned)
+
+
+@dataclass(frozen=True, slots=True)
+class CellWork:
+    """The amounts of one cell."""
+
+    kind: str
+    """cells of one kind do the same in the same time: the model, and which weights train"""
+    size: float
+    """nominal cost of one pair; compares kinds of which none has run yet"""
+    amounts: dict[str, float]
+    """part -> amount, in pairs or evaluations; 0 where an earlier cell does it"""
+
+
+def cell_work(cells: Sequence[Planned]) -> list[CellWork]:
+    """The amounts of cells that run in this order."""
+    fitted: set[tuple[Any, ...]] = set()
+    read: dict[tuple[Any, ...], dict[int, float]] = {}
+    works = []
+    for cell in cells:
+        run: RunConfig = cell.config
+        pairs_read = float(cell.n_train_pairs)
+        amounts = {TRAINING: 0.0, REST: pairs_read}
+        baselines = (run.pairs, run.subreddits, run.max_pairs, run.train.seed, cell.baselines != "none")
+        amounts[BASELINES] = 0.0 if baselines in fitted or cell.baselines == "none" else pairs_read
+        fitted.add(baselines)
+        if run.model != TFIDF:
+            amounts |= _of_training(run, pairs_read)
+        if run.model not in (*LADDER, TFIDF):
+            amounts |= _of_frozen_passes(read, cell)
+        works.append(CellWork(kind_of(run), nominal_parameters(run.model) + STEP_OVERHEAD, amounts))
+    return works
+
+
+def kind_of(run: RunConfig) -> str:
+    """What a cell's rates depend on."""
+    train = run.train
+    return f"{run.model} {train.trained} {train.train_layers} {train.max_tokens} {train.max_prompt_tokens}"
+
+
+def _of_training(run: RunConfig, n_pairs: float) -> dict[str, float]:
+    train = run.train
+    n_steps = max(ceil(n_pairs / train.pairs_per_step), 1)
+    epochs = max(train.epochs, ceil(train.min_steps / n_steps))
+    evaluations = epochs * min(train.evaluations_per_epoch, n_steps)
+    return {
+        TRAINING: n_pairs * epochs,
+        VALIDATING: float(evaluations * train.max_validation_pairs),
+        POINTS: float(len(run.curve_points)),
+        TESTING: 1.0,
+    }
+
+
+def _of_frozen_passes(read: dict[tuple[Any, ...], dict[int, float]], cell: Planned) -> dict[str, float]:
+    """Pairs that a pretrained model reads with frozen weights, and tests that it evaluates.
+
+    A trained head and the baseline `embeddings` read a text once for all cells; frozen lower layers are computed for
+    the texts of each cell.
+    """
+    train, n_pairs = cell.config.train, float(cell.n_train_pairs)
+    new, is_first = _new_pairs(read, cell)
+    new += train.max_validation_pairs if is_first else 0.0
+    if train.trained == "head":
+        return {FROZEN: new, TESTING: float(is_first)}
+    shared = new if cell.baselines == "all" else 0.0
+    return {FROZEN: shared + (n_pairs + train.max_validation_pairs if train.train_layers is not None else 0.0)}
+
+
+def _new_pairs(read: dict[tuple[Any, ...], dict[int, float]], cell: Planned) -> tuple[float, bool]:
+    """Training pairs whose texts no earlier cell has read, as expected; and whether the cell is the model's first.
+
+    Subsets of one seed are nested; those of different seeds are drawn independently.
+    """
+    run: RunConfig = cell.config
+    is_first = not any(key[0] == kind_of(run) for key in read)
+    of_seeds = read.setdefault((kind_of(run), run.pairs, run.subreddits), {})
+    n_all = max(float(cell.n_available or cell.n_train_pairs), 1.0)
+    unread = 1.0
+    for seed, most in of_seeds.items():
+        unread *= 1.0 if seed == run.train.seed else 1 - min(most / n_all, 1.0)
+    before = of_seeds.get(run.train.seed, 0.0)
+    of_seeds[run.train.seed] = max(before, float(cell.n_train_pairs))
+    return max(cell.n_train_pairs - before, 0.0) * unread, is_first
+
+
+def in_order(cells: Sequence[C]) -> list[C]:
+    """The order to run cells in: the cheapest of each kind first, whose times foretell the others', then by cost.
+
+    The most expensive of the others come first, so that no core waits long at the end.
+    """
+    by_cost = sorted(cells, key=lambda cell: (cell.cost, cell.run_id))
+    scouts: dict[str, C] = {}
+    for cell in by_cost:
+        scouts.setdefault(kind_of(cell.config), cell)
+    first = list(scouts.values()) if len(scouts) < len(by_cost) else []
+    named = {cell.run_id for cell in first}
+    return [*first, *(cell for cell in reversed(by_cost) if cell.run_id not in named)]
+
+
+def nominal_parameters(spec: str) -> float:
+    """A ladder model's size by its name, a guess for a pretrained model, 0 for TF-IDF."""
+    if spec == TFIDF:
+        return 0.0
+    if spec not in LADDER:
+        return 1e8
+    number, unit = re.fullmatch(r"scratch-(\d+)([km])", spec).groups()  # type: ignore[union-attr]
+    return float(number) * {"k": 1e3, "m": 1e6}[unit]

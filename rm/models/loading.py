@@ -1,0 +1,84 @@
+"""Loading a pretrained model's parts, with errors that name the model and the reason."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lurker.errors import CallError
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.tiktoken",
+)
+"""A model's folder has one of these."""
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""A model has one of these."""
+
+
+@contextmanager
+def explained(spec: str, advice: str) -> Iterator[None]:
+    """Turn what transformers raises for a model that does not load into a sentence.
+
+    Args:
+        spec: what the user named.
+        advice: the next step.
+    """
+    try:
+        yield
+    except (AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CallError(f"Cannot load the model {spec!r}: {reason}", advice) from error
+
+
+def pretrained_tokenizer(spec: str, advice: str) -> Any:
+    """The tokenizer of a folder or a Hugging Face id.
+
+    Raises:
+        CallError: There is none.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(spec)
+    if folder.is_dir() and not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise CallError(
+            f"The folder {spec} holds no tokenizer: it has none of {', '.join(TOKENIZER_FILES)}.",
+            f"Save the model's own there: `AutoTokenizer.from_pretrained(...).save_pretrained({spec!r})`.",
+        )
+    with explained(spec, advice):
+        return AutoTokenizer.from_pretrained(spec, trust_remote_code=False)
+
+
+def require_model_files(spec: str, advice: str) -> None:
+    """Check that a folder or a Hugging Face id loads as a sequence classifier, without loading its weights.
+
+    Raises:
+        CallError: Its config, its tokenizer or its weights are missing, or transformers has no classifier of its kind.
+    """
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as CLASSIFIERS
+    from transformers.utils import cached_file
+
+    with explained(spec, advice):
+        config = AutoConfig.from_pretrained(spec, trust_remote_code=False)
+    if type(config) not in CLASSIFIERS:
+        kind = getattr(config, "model_type", type(config).__name__)
+        raise CallError(f"Cannot load the model {spec!r}: transformers has no sequence classifier of {kind}.", advice)
+    pretrained_tokenizer(spec, advice)
+    quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors", "gated_repo")}
+    with explained(spec, advice):
+        found = any(cached_file(spec, name, **quiet) for name in WEIGHT_FILES)
+    if not found:
+        raise CallError(f"Cannot load the model {spec!r}: it has none of {', '.join(WEIGHT_FILES)}.", advice)
