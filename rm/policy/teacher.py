@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from lurker.decimals import signed
 from lurker.errors import CallError
 from lurker.files import read_json, write_json
 from lurker.predictions import predictions_on
@@ -102,7 +103,7 @@ class Teachers(Displayed):
         if not self.foretold:
             return f"{said} What foretells a teacher takes three judges or more."
         ranked = sorted(self.foretold.items(), key=lambda item: -item[1])
-        listed = ", ".join(f"{name.replace('_', ' ')} {value:+.2f}" for name, value in ranked)
+        listed = ", ".join(f"{name.replace('_', ' ')} {signed(value, 2)}" for name, value in ranked)
         return f"{said} Rank correlation of what is known before with what came, {len(self.rows)} judges: {listed}."
 
     def table(self) -> ResultTable:
