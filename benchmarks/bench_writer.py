@@ -79,7 +79,7 @@ def our_seconds(
             started = time.perf_counter(), time.process_time()
             network.model.train()
             optimiser.zero_grad(set_to_none=True)
-            objective.loss(network, examples, examples)[0].backward()  # type: ignore[no-untyped-call]
+            objective.loss(network, examples, examples)[0].backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
             optimiser.step()
             spent[name].append((time.perf_counter() - started[0], time.process_time() - started[1]))
