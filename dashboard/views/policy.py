@@ -16,6 +16,7 @@ from lurker.decimals import signed
 from lurker.drift import ringing
 from lurker.errors import LurkerError
 from lurker.listings import RESULT
+from lurker.report import true_minus
 from lurker.workspace import Workspace
 
 TRAIN_WRITER = "lurker policy train-writer balanced --model scratch-1m --id writer"
@@ -24,6 +25,16 @@ SAMPLE = "lurker policy sample writer --pairs balanced --n 64 --human"
 SUBTITLE = "What it gains as it leaves its writer, and what it loses"
 REWARDS = ("proxy", "held-out", "truth")
 REWARD_AXIS = "reward, standard deviations of the writer"
+TEACHER_COLUMNS = {
+    "judge": "judge",
+    "accuracy": "accuracy",
+    "calibration_slope": "slope",
+    "calibration_error": "calibration error",
+    "reward_sd": "sd within prompts",
+    "length_correlation": "with length",
+    "tail": "tail",
+    "gain": "gain",
+}
 SHOWN_CHARS = 4_000
 TEXT_PX = 260
 
@@ -130,7 +141,8 @@ def _best_of_n(name: str, path: Path) -> None:
         layout.show_missing(f"No judge has chosen the best of {name} yet.", [command])
         return
     found = policies.document(path.with_name(f"{path.stem}.best-of-n.json"))
-    judges = ", ".join(f"{what} {judge}" for what, judge in (found.get("judges") or {}).items())
+    named = (found.get("judges") or {}).items()
+    judges = ", ".join(what if what == judge else f"{what} {judge}" for what, judge in named)
     largest = int(look.largest(rows["n"]))
     st.markdown(f"**Best of 1 to {largest} samples of {layout.escape(name)}**  \n:gray[{layout.escape(judges)}]")
     shown = pl.concat([rows.select("n", "kl", "label", "measure", "value", "low", "high"), policies.wins(rows)],
@@ -145,7 +157,8 @@ def _teachers(name: str, path: Path) -> None:
         st.caption(f"Which judge teaches best: `lurker policy teachers {path} --judge A --judge B`.")
         return
     st.markdown(f"**Teachers of {layout.escape(name)}**  \n{layout.escape(str(report['sentence']))}")
-    st.dataframe(pl.DataFrame(report["teachers"], infer_schema_length=None), width="stretch", hide_index=True)
+    rows = [{name: _cell(row, column) for column, name in TEACHER_COLUMNS.items()} for row in report["teachers"]]
+    st.dataframe(rows, width="stretch", hide_index=True)
 
 
 def _texts(name: str, path: Path) -> None:
@@ -168,6 +181,15 @@ def _texts(name: str, path: Path) -> None:
         rewards = " · ".join(f"{one} {signed(row[one], 2)}" for one in judges if row[one] is not None)
         column.markdown(f"**{layout.escape(what)}**  \n:gray[{layout.escape(rewards) or 'not judged'}]")
         column.html(layout.text_box(_short(row["response"]), accent=accent, max_height_px=TEXT_PX))
+
+
+def _cell(row: dict[str, Any], column: str) -> str:
+    """A figure of a teacher with its interval, where it has one."""
+    value = row.get(column)
+    if not isinstance(value, float):
+        return "–" if value is None else str(value)
+    low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
+    return true_minus(f"{value:.2f}" if low is None or high is None else f"{value:.2f} [{low:.2f}, {high:.2f}]")
 
 
 def _short(text: str) -> str:

@@ -38,7 +38,7 @@ def policy_curves(
         scale=alt.Scale(domain=shown, range=[MEASURES[name] for name in shown]),
         legend=alt.Legend(orient="top", title=None),
     )
-    x = alt.X("distance:Q", title="distance from the writer, √KL", axis=alt.Axis(grid=False))
+    x = alt.X("distance:Q", title="distance from the writer, √KL", axis=alt.Axis(grid=False, tickCount=6))
     axis = share_axis() if zero == 0.5 else alt.Axis()
     y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=False), axis=axis)
     base = alt.Chart(frame)

@@ -21,6 +21,7 @@ from rm.pairs.subsets import stable_hash
 from rm.policy.agent_config import AgentConfig
 from rm.policy.agent_curve import CURVE_FILE, DRIFT_FILE, CurveRecorder, alarm_sentence, sentence
 from rm.policy.agent_evaluation import HELD_OUT, PROXY, TRUTH_MEASURE, Evaluator
+from rm.policy.agent_points import write_fits
 from rm.policy.agent_step import AgentStep, Prompts
 from rm.policy.alarms import Known
 from rm.policy.causal import CausalModel, load_policy, prompt_tokens, response_tokens
@@ -42,8 +43,9 @@ from rm.policy.writer_step import TokenLoss
 from rm.runs.run_facts import environment
 from rm.training.checkpoint import TrainingState, delete_checkpoint
 from rm.training.distributed import current_processes, join_processes
-from rm.training.identity import model_digest, write_seen
-from rm.training.loop import MetricNames, Trained, train
+from rm.training.identity import model_digest, n_posts_read, write_seen
+from rm.training.loop import Trained, train
+from rm.training.objective import MetricNames
 from rm.training.run_folder import RUN_PREFIX, model_of_run
 from rm.training.trainable import make_trainable, merge_adapters
 
@@ -115,6 +117,9 @@ def run_agent(workspace: Workspace, policy_id: str, config: AgentRun, *, resume:
             return dict(read_json(folder / RESULT))
         writer = load_policy(workspace, config.writer)
         require_same_tokens(policy, writer)
+        n_read = n_posts_read(model_of_policy(workspace, config.writer), prompts.evaluation["post_id"].to_list())
+        if n_read:
+            say(f"{n_read:,} of the {prompts.evaluation.height:,} prompts of the evaluation trained the writer.")
         judges = _open_judges(workspace, config, prompts, writer)
         current_processes().wait()  # until every process has checked the folder
         if is_first:
@@ -182,6 +187,7 @@ def _train(
     )
     model = merge_adapters(trained_model)
     if processes.is_first:
+        write_fits(folder, [PROXY, HELD_OUT, TRUTH_MEASURE])
         save(model, policy.tokenizer, folder / MODEL_FOLDER)
         own = {"policy": policy_id, "pairs": config.pairs}
         start = model_of_policy(workspace, config.start or config.writer)

@@ -10,6 +10,7 @@ from lurker.files import write_parquet
 from lurker.schema import CURVE, DRIFT, Table
 from rm.policy.agent_config import AgentConfig
 from rm.policy.agent_evaluation import HELD_OUT, PROXY, TRUTH_MEASURE, WIN_RATE, Evaluated, Evaluator
+from rm.policy.agent_points import record_points
 from rm.policy.alarms import MIN_PROMPTS, Known, drift
 from rm.training.config import LoopConfig
 from rm.training.distributed import current_processes
@@ -71,16 +72,11 @@ class CurveRecorder:
         if not current_processes().is_first:
             return
         _replace_from(self.folder / CURVE_FILE, CURVE, evaluated.rows.with_columns(step=pl.lit(step, dtype=pl.Int64)))
-        prompts = self.evaluator.prompts
+        prompts, answers = self.evaluator.prompts, evaluated.responses
+        ids = [prompts.ids[one] for one in self.evaluator.code]
+        record_points(self.folder, ids, answers.log_prob - answers.writer_log_prob, evaluated.rewards, step)
         if min(self.human["prompt_id"].n_unique(), len(prompts.ids)) >= MIN_PROMPTS:
-            code = self.evaluator.code
-            samples = pl.DataFrame(
-                {
-                    "prompt_id": [prompts.ids[one] for one in code],
-                    "prompt": self.evaluator.texts,
-                    "response": evaluated.responses.texts,
-                }
-            )
+            samples = pl.DataFrame({"prompt_id": ids, "prompt": self.evaluator.texts, "response": answers.texts})
             _replace_from(self.folder / DRIFT_FILE, DRIFT, drift(samples, self.human, step, self.known))
 
 

@@ -127,45 +127,39 @@ class AgentStep:
         config = self.config
         drawn = self._draw(examples)
         rewards = self._rewards(drawn, examples)
-        if config.method in PREFERENCES:
-            best, worst, differ = best_and_worst(rewards)
-            first = np.arange(len(rewards)) * config.group_size
-            pairs = np.stack([first + best, first + worst], axis=1)[differ]
-            read = np.unique(pairs)
-        else:
-            pairs, read = np.empty((0, 2), dtype=np.int64), np.arange(len(drawn.tokens))
+        pairs = self._pairs(rewards) if config.method in PREFERENCES else None
+        read = np.arange(len(drawn.tokens))
+        if pairs is not None:  # one response at least, so that every process has a gradient
+            read = np.unique(pairs) if pairs.size else read[:1]
         batches, n_tokens = self._batches(drawn, read)
         mixed = self._mixed_batches(examples) if config.mixing_weight else []
         logits = network([*batches, *mixed])
-        device = next(self.network.model.parameters()).device
-        loss, kl = torch.zeros((), device=device), 0.0
-        if batches:
-            terms, response = self._terms(batches, logits[: len(batches)])
-            if config.method in PREFERENCES:
-                places = torch.from_numpy(np.searchsorted(read, pairs)).to(device)
-                loss = preference_loss(terms, response, places, config.dpo_scale, config.mixing_weight, step.size)
-            else:
-                advantages = self._advantages(rewards, terms, response)
-                per = step.size * config.group_size
-                if config.loss_per == "token":
-                    per = response.numel() * step.size // examples.size
-                weight = 0.0 if config.method == "rloo" else self.kl_weight.value
-                loss = policy_gradient_loss(terms, response, advantages, weight, config.loss_per, per)
-            kl = float(terms.kl.detach().sum())
-        self._count(drawn, rewards, kl, len(read))
+        terms, response = self._terms(batches, logits[: len(batches)])
+        self._count(drawn, rewards, terms, len(read))
+        if pairs is None:
+            advantages = self._advantages(rewards, terms, response)
+            n = step.size * config.group_size
+            if config.loss_per == "token":
+                n = response.numel() * step.size // examples.size
+            weight = 0.0 if config.method == "rloo" else self.kl_weight.value
+            loss = policy_gradient_loss(terms, response, advantages, weight, config.loss_per, n)
+        else:
+            places = torch.from_numpy(np.searchsorted(read, pairs)).to(response.device)
+            loss = preference_loss(terms, response, places, config.dpo_scale, config.mixing_weight, step.size)
         if mixed:
-            nats = [
-                nn.functional.cross_entropy(one, batch.targets)
-                for one, batch in zip(logits[len(batches) :], mixed, strict=True)
-            ]
-            loss = loss + config.mixing_weight * torch.stack(nats).mean() * examples.size / step.size
-        if not batches and not mixed:
-            loss = loss + sum(weight.sum() for weight in network.parameters() if weight.requires_grad) * 0.0
+            targets = torch.cat([batch.targets for batch in mixed])
+            nats = nn.functional.cross_entropy(torch.cat(logits[len(batches) :]), targets)
+            loss = loss + config.mixing_weight * nats * examples.size / step.size
         return loss, n_tokens
 
     def validate(self) -> tuple[float, float]:
-        """Minus the mean held-out reward, standardised, and the share of wins against the writer."""
-        return self._evaluate()
+        """Minus the mean held-out reward, standardised, and the share of wins against the writer.
+
+        Processes evaluate the same prompts; their mean makes them agree to the last bit.
+        """
+        processes = current_processes()
+        loss, share = (processes.sum_value(value) / processes.count for value in self._evaluate())
+        return loss, share
 
     def describe(self, examples: Indices) -> str:
         """The posts whose prompts were answered."""
@@ -222,18 +216,21 @@ class AgentStep:
         """Responses of the policy, or with method=dpo of the writer."""
         config, tokenizer = self.config, self.policy.tokenizer
         numbers = self._prompts_of(visits)
-        model = (self.writer if config.method == "dpo" else self.network).model
-        drawn = generate(
-            model,
-            [self.prompts.tokens[number] for number in numbers],
-            config.group_size,
-            config.new_tokens,
-            tokenizer.eos_token_id,
-            tokenizer.pad_token_id,
-            generator=[
-                torch.Generator().manual_seed(stable_hash(config.seed, f"visit {visit}")) for visit in visits.tolist()
-            ],
-        )
+        source = self.writer if config.method == "dpo" else self.network
+        device, dtype = next(source.model.parameters()).device, source.dtype
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            drawn = generate(
+                source.model,
+                [self.prompts.tokens[number] for number in numbers],
+                config.group_size,
+                config.new_tokens,
+                tokenizer.eos_token_id,
+                tokenizer.pad_token_id,
+                generator=[
+                    torch.Generator().manual_seed(stable_hash(config.seed, f"visit {visit}"))
+                    for visit in visits.tolist()
+                ],
+            )
         tokens = [row[mask].tolist() for row, mask in zip(drawn.tokens, drawn.mask, strict=True)]
         texts = [response_text(self.policy, one) for one in tokens]
         return Drawn([number for number in numbers for _ in range(config.group_size)], tokens, texts)
@@ -265,10 +262,14 @@ class AgentStep:
             advantages = group_advantages(rewards, self.config.advantages)
         return torch.from_numpy(advantages.ravel()).float().to(terms.log_prob.device)
 
+    def _pairs(self, rewards: NDArray[np.float64]) -> NDArray[np.int64]:
+        """[pairs, 2] number of the best and the worst response of each group that has both."""
+        best, worst, differ = best_and_worst(rewards)
+        first = np.arange(len(rewards)) * self.config.group_size
+        return np.stack([first + best, first + worst], axis=1)[differ]
+
     def _batches(self, drawn: Drawn, read: NDArray[np.int64]) -> tuple[list[ReadBatch], int]:
         """The responses that the loss reads, numbered by their place in `read`, and their tokens."""
-        if not read.size:
-            return [], 0
         prompts = [self.prompts.tokens[drawn.prompts[one]] for one in read]
         sequences = read_sequences(prompts, [drawn.tokens[one] for one in read])
         pad = self.policy.tokenizer.pad_token_id
@@ -292,12 +293,12 @@ class AgentStep:
         joined = [torch.cat([getattr(part, name) for part in parts]) for name in TokenTerms.__slots__]
         return TokenTerms(*joined), torch.cat([batch.response for batch in batches])
 
-    def _count(self, drawn: Drawn, rewards: NDArray[np.float64], kl: float, n_read: int) -> None:
+    def _count(self, drawn: Drawn, rewards: NDArray[np.float64], terms: TokenTerms, n_read: int) -> None:
         end = self.policy.tokenizer.eos_token_id
         self._sums["n"] += len(drawn.tokens)
         self._sums["n_groups"] += len(rewards)
         self._sums["n_read"] += n_read
-        self._sums["kl"] += kl
+        self._sums["kl"] += float(terms.kl.detach().sum())
         self._sums["spread"] += float(rewards.std(axis=1, ddof=1).sum())
         self._sums["without_signal"] += int((np.ptp(rewards, axis=1) == 0).sum())
         self._sums["n_tokens"] += sum(map(len, drawn.tokens))

@@ -7,6 +7,7 @@ Source: the unbiased estimator of Nakano et al. 2021, "WebGPT", appendix I, for 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,52 +22,65 @@ from rm.policy.kl import kl_bound, kl_of_output
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-PROXY = "proxy"
-"""Measure by which the best is chosen."""
+PROXY, LENGTH = "proxy", "length"
+"""Measures: the one by which the best is chosen, and words."""
+WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
 
 
-def best_of_n(pools: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> pl.DataFrame:
-    """What the best of n samples by the proxy is worth to each measure, by n.
+@dataclass(frozen=True, slots=True)
+class Points:
+    """What the best of n is worth, prompt by prompt."""
 
-    Gains are in standard deviations of the writer's samples to one prompt, from their mean: a single sample gains 0.
+    sizes: list[int]
+    kl: Floats
+    """estimated divergence from a single sample, nats, [prompts, sizes]"""
+    gains: dict[str, Floats]
+    """measure -> gain over the mean of all samples to the prompt, [prompts, sizes]"""
+    wins: dict[str, Floats]
+    """measure -> how often it beats another sample; NaN for n = N, [prompts, sizes]"""
+
+
+def best_of_n_points(pools: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> Points:
+    """What the best of n samples by the proxy is worth to each measure.
+
+    Gains are in standard deviations of the writer's samples to one prompt, that of length in words.
 
     Args:
         pools: one per prompt: `responses`, the N texts, and `measures`, name -> values [N], "proxy" among them.
         sizes: the n, each at most N.
 
-    Returns:
-        BEST_OF_N, a row per n and measure; no win rate for n = N, which leaves no other sample.
-
     Raises:
-        CallError: pools differ in size, an n is impossible, or a measure never differs within a prompt.
+        CallError: pools differ in size, an n is impossible, or a judge never differs within a prompt.
     """
     n_samples = _pool_size(pools, sizes)
     weights, chances = best_weights(n_samples, sizes), opponent_weights(n_samples, sizes)
     names = list(pools[0]["measures"])
     values = {name: np.array([pool["measures"][name] for pool in pools], dtype=np.float64) for name in names}
-    spreads = {name: within_prompt_spread(name, values[name]) for name in names}
-    divergences = np.empty((len(pools), len(sizes)))
-    gains, wins = (np.empty((len(names), len(pools), len(sizes))) for _ in range(2))
+    spreads = {name: 1.0 if name == LENGTH else within_prompt_spread(name, values[name]) for name in names}
+    kl = np.empty((len(pools), len(sizes)))
+    gains, wins = ({name: np.empty(kl.shape) for name in names} for _ in range(2))
     for index, pool in enumerate(pools):
-        proxy = values[PROXY][index]
-        order, groups = ranked(proxy)
+        order, groups = ranked(values[PROXY][index])
         shares = share_of_pool(pool["responses"])
         of_output = kl_of_output(shares[order][:, None], np.asarray(sizes, dtype=np.float64)[None, :])
-        divergences[index] = (weights * _tie_mean(of_output, groups)).sum(axis=0)
-        for number, name in enumerate(names):
+        kl[index] = (weights * _tie_mean(of_output, groups)).sum(axis=0)
+        for name in names:
             value = values[name][index][order]
             gain = (value - value.mean()) / spreads[name]
-            gains[number, index] = weights.T @ _tie_mean(gain[:, None], groups)[:, 0]
-            wins[number, index] = _win_rates(value, groups, weights, chances)
-    kls = [mean_interval(divergences[:, place], np.arange(len(pools))) for place in range(len(sizes))]
+            gains[name][index] = weights.T @ _tie_mean(gain[:, None], groups)[:, 0]
+            wins[name][index] = _win_rates(value, groups, weights, chances)
+    return Points(list(sizes), kl, gains, wins)
+
+
+def best_of_n(points: Points) -> pl.DataFrame:
+    """BEST_OF_N: means of the points over prompts, with 95 % intervals clustered by prompt."""
     rows = []
-    for place, n in enumerate(sizes):
-        kl = {"kl_bound": float(kl_bound(n)), "kl": kls[place].value, "kl_low": kls[place].low}
-        for number, name in enumerate(names):
-            row: dict[str, Any] = {"n": n, "measure": name}
-            row |= _interval(gains[number, :, place], ("value", "low", "high"))
-            row |= _interval(wins[number, :, place], ("win_rate", "win_rate_low", "win_rate_high"))
-            rows.append(row | kl | {"kl_high": kls[place].high, "n_prompts": len(pools)})
+    for place, n in enumerate(points.sizes):
+        kl = {"kl_bound": float(kl_bound(n))} | _interval(points.kl[:, place], ("kl", "kl_low", "kl_high"))
+        for name in points.gains:
+            row: dict[str, Any] = {"n": n, "measure": name, "n_prompts": len(points.kl)}
+            row |= _interval(points.gains[name][:, place], ("value", "low", "high"))
+            rows.append(row | kl | _interval(points.wins[name][:, place], WIN_RATE))
     return pl.DataFrame(rows, schema=BEST_OF_N.schema)
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from lurker.stats import mean_interval
 from rm.pairs.tokens import layout
 from rm.policy.writer_config import WriterConfig
 from rm.policy.writer_data import writer_sequences
-from rm.policy.writer_step import RESPONSE, n_response_tokens, response_sums
+from rm.policy.writer_step import RESPONSE, n_response_tokens
 
 Floats = NDArray[np.float64]
 Losses = tuple[Floats, Floats]
@@ -37,8 +38,10 @@ def held_out_losses(
     sequences, n_separator = writer_sequences(frame, tokenizer, config), len(layout(tokenizer).separator)
     n_tokens = n_response_tokens(sequences, n_separator).astype(np.float64)
     if network is not None:
-        sums = response_sums(network, sequences, config.tokens_per_batch)
-        return -sums[:, RESPONSE].double().numpy(), n_tokens
+        network.model.eval()
+        with torch.no_grad():  # by this process alone: the others have left when a policy is judged
+            sums = network(sequences, config.tokens_per_batch)
+        return -sums[:, RESPONSE].double().cpu().numpy(), n_tokens
     assert training is not None
     learned = writer_sequences(training, tokenizer, config)
     own = np.concatenate(

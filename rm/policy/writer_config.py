@@ -30,7 +30,7 @@ AT_LEAST_0 = (
     "n_memorisation_prompts",
 )
 PRETRAINED_LEARNING_RATE = 5e-5
-LADDER_RATE_FACTOR = 20 / 3
+LADDER_RATE_FACTOR = 25 / 6
 """Learning rate of a writer relative to that of a reward model of the same shape: each of its tokens is a target, so
 gradients are less noisy."""
 LADDER_RESPONSES = 8_000

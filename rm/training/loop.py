@@ -1,7 +1,7 @@
 """The training loop: plan, optimiser steps, validation, early stopping, checkpoints with exact resume, metrics.
 
 The loop knows neither pairs nor rewards: an `Objective` supplies batches, losses and the validation loss, such as
-`rm.training.reward_step.RewardStep`. What the losses are called in metrics.jsonl is said by `MetricNames`.
+`rm.training.reward_step.RewardStep`.
 """
 
 import math
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lurker.errors import CallError, LurkerError
 from lurker.progress import progress, timed
@@ -32,47 +32,8 @@ from rm.training.checkpoint import (
 )
 from rm.training.config import LoopConfig
 from rm.training.distributed import current_processes, distribute
+from rm.training.objective import LOG_LOSS, MetricNames, Objective
 from rm.training.optimiser import new_trainee
-
-
-class Objective(Protocol):
-    """What the loop minimises: one kind of training on one data set."""
-
-    @property
-    def network(self) -> Any:
-        """The nn.Module that computes losses; its `model` holds the weights that are trained and saved."""
-
-    @property
-    def auxiliary(self) -> nn.Module | None:
-        """Weights trained alongside, without decay, that are never part of the saved model."""
-
-    @property
-    def auxiliary_learning_rate(self) -> float:
-        """Peak learning rate of the auxiliary weights."""
-
-    def epoch_steps(self, epoch: int) -> list[Indices]:
-        """Indices of the training examples of each optimiser step of an epoch; depends on the epoch alone."""
-
-    def loss(self, network: nn.Module, examples: Indices, step: Indices) -> tuple[Tensor, int]:
-        """The contribution of some training examples to the mean loss of their step.
-
-        Args:
-            network: `self.network` as distributed over processes.
-            examples: Indices of training examples, at least one.
-            step: Indices of all training examples of the step, over which the loss is averaged.
-
-        Returns:
-            The loss in nats, a scalar with its graph, and the number of tokens read.
-        """
-
-    def validate(self) -> tuple[float, float]:
-        """The validation loss, which may be infinite or NaN and selects the step, and a share such as the accuracy.
-
-        They are equal on every process.
-        """
-
-    def describe(self, examples: Indices) -> str:
-        """Where these training examples come from, for an error message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +44,6 @@ class PlannedStep:
     """training examples that it reads"""
     is_evaluated: bool
     """whether validation follows"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MetricNames:
-    """What metrics.jsonl calls an objective's figures."""
-
-    train: str = "train_log_loss"
-    """its loss on the examples of a step"""
-    validation: str = "validation_log_loss"
-    """its validation loss"""
-    share: str = "validation_accuracy"
-    """the share that comes with the validation loss"""
-
-
-LOG_LOSS = MetricNames()
 
 
 @dataclass(frozen=True, slots=True)

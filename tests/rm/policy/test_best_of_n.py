@@ -7,12 +7,17 @@ import polars as pl
 import pytest
 
 from lurker.errors import CallError
-from rm.policy.best_of_n import best_of_n, best_weights, ranked, share_of_pool
+from rm.policy import best_of_n as estimators
+from rm.policy.best_of_n import best_of_n_points, best_weights, ranked, share_of_pool
 
 
 def pool(proxy, responses=None, **measures):
     texts = responses or [f"text {number}" for number in range(len(proxy))]
     return {"responses": texts, "measures": {"proxy": np.array(proxy, dtype=float), **measures}}
+
+
+def best_of_n(pools, sizes):
+    return estimators.best_of_n(best_of_n_points(pools, sizes))
 
 
 def by_all_subsets(proxy, value, n):

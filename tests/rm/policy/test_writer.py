@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 from lurker.cli import run
 from lurker.errors import CallError, LurkerError
@@ -13,7 +14,7 @@ from lurker.pair_sets import read_pair_set
 from lurker.workspace import Workspace
 from rm.policy.api import Policy, train_writer
 from rm.policy.api import load_policy as open_policy
-from rm.policy.causal import load_policy
+from rm.policy.causal import load_policy as load_model
 from rm.policy.writer_config import writer_config
 from rm.policy.writer_data import read_writer_texts
 from rm.policy.writer_step import WriterStep
@@ -73,7 +74,7 @@ def test_an_interrupted_writer_resumes_with_the_losses_of_an_uninterrupted_one(
     folder = writer_workspace.folder("policies", "again")
     assert (folder / "checkpoint.pt").exists() and not (folder / "result.json").exists()
     with pytest.raises(CallError, match="no finished policy 'again'"):
-        load_policy(writer_workspace, "policy:again")
+        load_model(writer_workspace, "policy:again")
     assert call(writer_workspace, "show", "again") == 0
     with pytest.raises(CallError, match="exists already"):
         train_writer(read_pair_set(writer_workspace, "planted"), "scratch-10k", policy_id="again", resume=False)
@@ -101,6 +102,21 @@ def test_a_policy_remembers_what_it_read_and_starts_another(writer_workspace: Wo
     assert not list((writer_workspace.root / "policies").iterdir())
     with pytest.raises(CallError, match="no finished policy 'first'"):
         open_policy(writer_workspace, "first")
+
+
+def test_adapters_end_in_the_weights(writer_workspace: Workspace) -> None:
+    pairs = read_pair_set(writer_workspace, "planted")
+    fields = {"min_steps": 4, "epochs": 1, "max_response_tokens": 24, "n_memorisation_prompts": 0}
+    lora = train_writer(pairs, "policy:first", policy_id="adapted", trained="lora", lora_rank=2, **fields)
+    assert not list((lora.folder / "model").glob("adapter*"))
+    weights, start = (
+        load_model(writer_workspace, f"policy:{name}").model.state_dict() for name in ("adapted", "first")
+    )
+    changed = {name for name in weights if not torch.equal(weights[name], start[name])}
+    assert changed and all("proj" in name for name in changed)  # embeddings and gains are frozen
+    assert lora.result["memorisation"] == {}
+    losses = {(row["predictor"], row["unit"]): row["nats"] for row in lora.result["held_out"]}
+    assert losses["writer", "token"] != losses["backbone", "token"]
 
 
 def test_a_test_post_that_the_start_was_trained_on_is_refused(writer_workspace: Workspace) -> None:

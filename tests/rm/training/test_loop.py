@@ -28,7 +28,8 @@ from rm.runs.train_run import train_run
 from rm.training import loop
 from rm.training.checkpoint import TrainingState, append_metric
 from rm.training.config import TrainConfig
-from rm.training.loop import MetricNames, step_seed, train
+from rm.training.loop import step_seed, train
+from rm.training.objective import MetricNames
 from rm.training.reward_step import train_rewards
 from rm.training.run_folder import RunConfig
 from tests.rm.conftest import build_and_tokenise

@@ -1,0 +1,155 @@
+"""Best of n from a file of samples: judged, estimated, fitted, texts side by side, and stored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lurker.errors import CallError
+from lurker.files import write_json, write_parquet
+from lurker.report import Displayed, ResultTable
+from lurker.workspace import Workspace
+from rm.policy.best_of_n import LENGTH, PROXY, Points, best_of_n, best_of_n_points
+from rm.policy.judged_samples import REWARD, pools, reward_column, with_rewards
+from rm.policy.judges import TRUTH
+from rm.policy.over_optimisation import MIN_POINTS, OverOptimisation, RunPoints, fit_over_optimisation
+
+HELD_OUT = "held-out"
+N_SHOWN = 3
+SHOWN_CHARACTERS = 160
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BestOfN(Displayed):
+    """What the best of n samples is worth."""
+
+    frame: pl.DataFrame
+    """BEST_OF_N"""
+    points: Points
+    fits: list[OverOptimisation]
+    """of each measure but length; empty where too few n were asked for"""
+    texts: list[dict[str, Any]]
+    """prompt, first sample and best by the proxy of some prompts, with their rewards"""
+    files: list[Path]
+
+    def report(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "best_of_n": self.frame.to_dicts(),
+            "over_optimisation": [fit.report() for fit in self.fits],
+            "texts": self.texts,
+            "files": [str(path) for path in self.files],
+        }
+
+    def table(self) -> ResultTable:
+        """A row per n."""
+        return self.tables()[0]
+
+    def tables(self) -> list[ResultTable]:
+        """Gains by n, how often the best wins, over-optimisation, and texts side by side."""
+        gains, wins = [], []
+        for n in self.points.sizes:
+            rows = {row["measure"]: row for row in self.frame.filter(n=n).iter_rows(named=True)}
+            any_row = rows[PROXY]
+            row = {"n": n, "KL": _shown(any_row, "kl", "kl_low", "kl_high"), "bound": any_row["kl_bound"]}
+            gains.append(row | {_heading(name): _shown(one) for name, one in rows.items()})
+            win = {name: _shown(one, "win_rate", "win_rate_low", "win_rate_high") for name, one in rows.items()}
+            wins.append({"n": n} | {name: value for name, value in win.items() if name != PROXY})
+        n_prompts = self.frame["n_prompts"][0]
+        note = (
+            f"{n_prompts:,} prompts. Gains over a single sample in standard deviations of samples to one prompt, 95 % "
+            "intervals clustered by prompt. KL in nats, repeated outputs counted; log n − (n−1)/n is only its bound."
+        )
+        fitted = [table.rows[0] for fit in self.fits if (table := fit.table())]
+        sentences = "\n".join(fit.sentence for fit in self.fits)
+        texts = [{name: str(value)[:SHOWN_CHARACTERS] for name, value in row.items()} for row in self.texts]
+        return [
+            ResultTable("Best of n by the proxy", gains, note),
+            ResultTable("How often it beats another sample, by", wins),
+            *([ResultTable("Over-optimisation: d(α − β d), d = √KL", fitted, sentences)] if fitted else []),
+            ResultTable("First samples and the best", texts, f"Written to {', '.join(map(str, self.files))}."),
+        ]
+
+
+def best_of_n_of_samples(
+    workspace: Workspace,
+    path: Path,
+    judge: str,
+    *,
+    held_out: str | None = None,
+    with_truth: bool = False,
+    sizes: Sequence[int] | None = None,
+) -> BestOfN:
+    """Judge the samples of a file and tell what the best of n is worth; written beside the file.
+
+    Args:
+        workspace: where the judges are.
+        path: samples of one policy, as `lurker policy sample` writes them.
+        judge: by which the best is chosen: run:ID or ID, truth, length.
+        held_out: another judge, which the choice does not see.
+        with_truth: also by the simulator's truth.
+        sizes: the n; powers of 2 up to the number of samples by default.
+
+    Raises:
+        CallError: the file holds no samples, an n is impossible, or the judges are one.
+        LurkerError: a judge was trained on prompts of the samples.
+    """
+    if held_out is not None and reward_column(held_out) == reward_column(judge):
+        raise CallError(
+            f"{judge} cannot be held out: the best is chosen by it.", "Name another run with `--held-out RUN`."
+        )
+    measures = {PROXY: reward_column(judge)}
+    measures |= {HELD_OUT: reward_column(held_out)} if held_out is not None else {}
+    measures |= {TRUTH: reward_column(TRUTH)} if with_truth else {}
+    samples = with_rewards(workspace, path, [column.removeprefix(REWARD) for column in measures.values()])
+    of_prompts = pools(samples, measures)
+    n_samples = max(len(pool["responses"]) for pool in of_prompts)
+    points = best_of_n_points(of_prompts, _sizes(sizes, n_samples))
+    frame, fits = best_of_n(points), _fits(points)
+    files = [path.with_name(f"{path.stem}.best-of-n.parquet"), path.with_name(f"{path.stem}.best-of-n.json")]
+    texts = _side_by_side(of_prompts)
+    write_parquet(frame, files[0])
+    judges = {name: column.partition(":")[2] for name, column in measures.items()}
+    found = {"judges": judges, "over_optimisation": [fit.report() for fit in fits], "texts": texts}
+    write_json(found, files[1])
+    return BestOfN(frame, points, fits, texts, files)
+
+
+def _sizes(sizes: Sequence[int] | None, n_samples: int) -> list[int]:
+    """The n asked for, sorted; else powers of 2 and the number of samples."""
+    if sizes:
+        return sorted(set(sizes))
+    powers = [2**power for power in range(n_samples.bit_length()) if 2**power <= n_samples]
+    return sorted({*powers, n_samples})
+
+
+def _fits(points: Points) -> list[OverOptimisation]:
+    if sum(n > 1 for n in points.sizes) < MIN_POINTS:
+        return []
+    measures = [name for name in points.gains if name != LENGTH]
+    return [fit_over_optimisation([RunPoints(points.kl, points.gains[name])], name, "best of n") for name in measures]
+
+
+def _side_by_side(of_prompts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first sample and the best by the proxy, with what each measure says of both."""
+    rows = []
+    for pool in of_prompts[:N_SHOWN]:
+        best = int(np.argmax(pool["measures"][PROXY]))
+        for what, index in (("first", 0), ("best", best)):
+            row = {"prompt": pool["prompt"], "which": what, "response": pool["responses"][index]}
+            rows.append(row | {name: round(float(values[index]), 3) for name, values in pool["measures"].items()})
+    return rows
+
+
+def _heading(measure: str) -> str:
+    return f"{measure}, words" if measure == LENGTH else measure
+
+
+def _shown(row: dict[str, Any], value: str = "value", low: str = "low", high: str = "high") -> str | None:
+    if row[value] is None:
+        return None
+    numbers = [round(row[name], 2) + 0.0 for name in (value, low, high)]  # no minus before a zero
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*numbers)

@@ -1,0 +1,138 @@
+"""A file of samples and what judges say of them: read, scored once, and arranged as one pool of N per prompt."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lurker.errors import CallError, LurkerError
+from lurker.files import atomic_path, write_parquet
+from lurker.progress import progress
+from lurker.schema import SAMPLES, column_faults
+from lurker.workspace import Workspace
+from rm.policy.best_of_n import LENGTH, PROXY
+from rm.policy.judges import TRUTH, open_judge, require_no_leak
+from rm.policy.text_traits import words
+from rm.training.run_folder import RUN_PREFIX
+
+HUMAN = "human"
+"""Source of responses that people wrote."""
+REWARD = "reward:"
+"""A column of samples that starts with it holds the rewards of the judge named after it."""
+ROWS_PER_STEP = 2_048
+
+
+def read_samples(path: Path) -> pl.DataFrame:
+    """Samples in a Parquet or JSONL file, with the rewards that judges have given them.
+
+    Raises:
+        CallError: it cannot be read, or holds no samples.
+    """
+    try:
+        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path, infer_schema_length=None)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CallError(f"Cannot read samples from {path}: {reason}.", _HOW_TO_SAMPLE) from error
+    missing = [name for name in SAMPLES.columns if name not in frame.columns]
+    if missing or frame.is_empty():
+        what = f"has no column {missing[0]}" if missing else "is empty"
+        raise CallError(f"{path} {what}, so it is no file of samples.", _HOW_TO_SAMPLE)
+    frame = frame.with_columns(pl.col(name).cast(column.dtype) for name, column in SAMPLES.columns.items())
+    if faults := column_faults(frame, SAMPLES.columns):
+        raise CallError(f"{path}: {faults[0]}.", _HOW_TO_SAMPLE)
+    return frame
+
+
+def judge_name(spec: str) -> str:
+    """SPEC of a judge as judges are opened: a run may be given by its id alone."""
+    return spec if spec in (TRUTH, LENGTH) or spec.startswith(RUN_PREFIX) else f"{RUN_PREFIX}{spec}"
+
+
+def reward_column(spec: str) -> str:
+    """Column of a judge's rewards."""
+    return f"{REWARD}{judge_name(spec).removeprefix(RUN_PREFIX)}"
+
+
+def with_rewards(workspace: Workspace, path: Path, judges: Sequence[str]) -> pl.DataFrame:
+    """The samples of a file with a reward column of each judge; what is new is scored and written into the file.
+
+    Args:
+        workspace: where the judges are.
+        path: of the samples.
+        judges: run:ID or ID, truth, length.
+
+    Raises:
+        CallError: there is no such judge, or the file holds no samples.
+        LurkerError: a judge was trained on prompts of the samples.
+    """
+    samples = read_samples(path)
+    new = [spec for spec in dict.fromkeys(map(judge_name, judges)) if reward_column(spec) not in samples.columns]
+    if not new:
+        return samples
+    prompts = samples.select("prompt", "subreddit", post_id="prompt_id").unique(maintain_order=True)
+    with progress("Judging", len(new) * samples.height, unit="responses") as advance:
+        for spec in new:
+            judge = open_judge(workspace, spec, prompts)
+            require_no_leak(workspace, judge, prompts.clear(), prompts)
+            found: list[float] = []
+            for rows in _whole_prompts(samples):
+                found += judge.score(rows["prompt"].to_list(), rows["response"].to_list()).tolist()
+                advance(rows.height)
+            samples = samples.with_columns(pl.Series(reward_column(spec), found, dtype=pl.Float64))
+    if path.suffix == ".parquet":
+        write_parquet(samples, path)
+    else:
+        with atomic_path(path) as temporary:
+            samples.write_ndjson(temporary)
+    return samples
+
+
+def pools(samples: pl.DataFrame, measures: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One pool per prompt of what a policy wrote, in order of the prompts' ids; length in words is added as a measure.
+
+    Args:
+        samples: of one policy, with rewards; what people wrote is left out.
+        measures: name -> column, "proxy" among them.
+
+    Raises:
+        LurkerError: there are samples of several policies, or none.
+    """
+    own = samples.filter(pl.col("source") != HUMAN)
+    sources = sorted(own["source"].unique())
+    if len(sources) != 1:
+        raise LurkerError(
+            f"Best of n takes the samples of one policy, the file has those of {', '.join(sources) or 'none'}.",
+            _HOW_TO_SAMPLE,
+        )
+    found = []
+    for _, rows in own.sort("prompt_id", "sample").group_by("prompt_id", maintain_order=True):
+        values = {name: rows[column].to_numpy() for name, column in measures.items()}
+        n_words = [float(len(words(text))) for text in rows["response"]]
+        found.append(
+            {
+                "prompt_id": rows["prompt_id"][0],
+                "prompt": rows["prompt"][0],
+                "responses": rows["response"].to_list(),
+                "measures": values | {LENGTH: n_words},
+            }
+        )
+    assert all(PROXY in pool["measures"] for pool in found)
+    return found
+
+
+def _whole_prompts(samples: pl.DataFrame) -> list[pl.DataFrame]:
+    """The rows in their order, in parts that never divide the samples of a prompt that stand together.
+
+    A judge that reads two responses compares those of a prompt with each other.
+    """
+    is_last = (samples["prompt_id"] != samples["prompt_id"].shift(-1)).fill_null(True)
+    parts, first = [], 0
+    for last in is_last.arg_true():
+        if last + 1 - first >= ROWS_PER_STEP or last + 1 == samples.height:
+            parts.append(samples.slice(first, last + 1 - first))
+            first = last + 1
+    return parts
+
+
+_HOW_TO_SAMPLE = "Draw some: `lurker policy sample POLICY --pairs NAME --n 64 --human --out FILE`."

@@ -1,0 +1,110 @@
+"""Best of n and teachers by command, on samples whose judges need no training: length and the simulator's truth."""
+
+import json
+
+import polars as pl
+import pytest
+
+from ingest.api import simulate
+from lurker.cli import run
+from lurker.schema import BEST_OF_N, SAMPLES, check
+from lurker.workspace import open_workspace
+from rm.policy import judged_samples
+from rm.policy.judged_samples import read_samples
+
+N = 8
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A simulation, and eight of its comments as samples of each of 40 prompts, with one that a person wrote."""
+    workspace = open_workspace(tmp_path_factory.mktemp("judged") / "ws", create=True)
+    simulate(workspace, n_posts=200, n_subreddits=1)
+    texts = workspace.connect().sql("SELECT body FROM comments ORDER BY comment_id").pl()["body"].to_list()
+    rows = [
+        {"prompt_id": f"p{prompt}", "prompt": f"what of {prompt}", "subreddit": "SimStories"}
+        | {"source": "writer" if sample < N else "human", "sample": sample % N, "response": texts[9 * prompt + sample]}
+        | {"n_tokens": 9, "is_finished": True, "log_prob": None, "reference_log_prob": None}
+        for prompt in range(40)
+        for sample in range(N + 1)
+    ]
+    write = check(pl.DataFrame(rows, schema=SAMPLES.schema), SAMPLES)
+    (workspace.root / "samples").mkdir()
+    write.write_parquet(workspace.root / "samples" / "w.parquet")
+    write.write_ndjson(workspace.root / "samples" / "w.jsonl")
+    (workspace.root / "simulated" / "none.jsonl").write_text('{"text": "no sample"}', encoding="utf-8")
+    return workspace.root
+
+
+def call(root, capsys, *arguments):
+    assert run(["--workspace", str(root), "policy", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_best_by_length_is_longer_and_no_better(root, capsys):
+    """The simulator's quality does not depend on length."""
+    found = call(root, capsys, "best-of-n", str(root / "samples/w.parquet"), "--judge", "length", "--truth")
+    rows = pl.DataFrame(found["best_of_n"], schema=BEST_OF_N.schema)
+    assert rows["n"].unique().sort().to_list() == [1, 2, 4, 8]
+    last = {row["measure"]: row for row in rows.filter(n=8).iter_rows(named=True)}
+    assert last["length"]["value"] > 10
+    assert last["truth"]["low"] < 0 < last["truth"]["high"] or abs(last["truth"]["value"]) < 0.4
+    assert last["proxy"]["win_rate"] is None
+    stored = check(pl.read_parquet(root / "samples/w.best-of-n.parquet"), BEST_OF_N)
+    assert stored.equals(rows)
+    first, best = found["texts"][:2]
+    assert len(best["response"].split()) >= len(first["response"].split())
+    assert [fit["measure"] for fit in found["over_optimisation"]] == ["proxy", "truth"]
+
+
+def test_rewards_are_added_once(root, capsys, monkeypatch):
+    path = str(root / "samples/w.jsonl")
+    first = call(root, capsys, "best-of-n", path, "--judge", "truth", "--n", "1,4")
+    assert "reward:truth" in read_samples(root / "samples/w.jsonl").columns
+    monkeypatch.setattr(judged_samples, "open_judge", None)  # a second call judges nothing
+    assert call(root, capsys, "best-of-n", path, "--judge", "truth", "--n", "1,4") == first
+
+
+def test_length_teaches_length_and_no_quality(root, capsys):
+    path = root / "samples" / "taught.parquet"
+    pl.read_parquet(root / "samples/w.parquet").select(list(SAMPLES.columns)).write_parquet(path)
+    found = call(root, capsys, "teachers", str(path), "--judge", "length", "--n", "4")
+    (length,) = found["teachers"]
+    assert abs(length["gain"]) < 0.5
+    assert length["length_correlation"] == pytest.approx(1, abs=0.02)
+    assert length["accuracy"] is None
+    assert found["outcome"] == "truth"
+    assert (root / "samples" / "taught.teachers.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["best-of-n", "samples/w.parquet", "--judge", "nobody"], "nobody"),
+        (["best-of-n", "samples/none.parquet", "--judge", "length"], "Cannot read samples from"),
+        (["best-of-n", "lurker.json", "--judge", "length"], "lurker.json: Syntax"),
+        (["best-of-n", "simulated/none.jsonl", "--judge", "length"], "has no column prompt_id"),
+        (
+            ["best-of-n", "samples/w.parquet", "--judge", "length", "--n", "1,x"],
+            "--n takes whole numbers from 1, got 'x'",
+        ),
+        (["best-of-n", "samples/w.parquet", "--judge", "length", "--n", "99"], "best of 99 cannot be told from 8"),
+        (["best-of-n", "samples/w.parquet", "--judge", "length", "--held-out", "length"], "cannot be held out"),
+        (["teachers", "samples/w.parquet", "--judge", "truth"], "Judges and outcome must differ"),
+        (["teachers", "samples/w.parquet", "--judge", "length", "--judge", "length"], "Judges and outcome must differ"),
+    ],
+)
+def test_what_cannot_be_judged_is_named(root, capsys, arguments, said):
+    paths = [str(root / one) if "/" in one or one.endswith(".json") else one for one in arguments]
+    assert run(["--workspace", str(root), "policy", *paths]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_samples_of_two_policies_are_refused(root, capsys):
+    rows = pl.read_parquet(root / "samples/w.parquet")
+    other = rows.filter(pl.col("source") != "human").with_columns(source=pl.lit("other"))
+    pl.concat([rows, other]).write_parquet(root / "samples/two.parquet")
+    assert run(
+        ["--workspace", str(root), "policy", "best-of-n", str(root / "samples/two.parquet"), "--judge", "length"]
+    )
+    assert "has those of other, writer" in " ".join(capsys.readouterr().err.split())
