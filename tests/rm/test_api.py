@@ -35,7 +35,7 @@ def test_a_run_is_trained_read_scored_and_compared(pairs: PairSet) -> None:
     assert set(validated.frame["split"]) == {"validation"} and "subreddit" in repr(validated)
     comparison = rm.compare(run, "length", pairs)
     assert comparison.n_pairs == 144 and "against length on planted (test)" in " ".join(repr(comparison).split())
-    assert comparison.sentence in repr(comparison) and "McNemar's p ." in repr(comparison)
+    assert comparison.sentence in repr(comparison) and "McNemar's p " in repr(comparison)
     assert rm.load(pairs.workspace, run.run_id).result == run.result
     tested = run.folder / "predictions/planted-test.parquet"
     pl.read_parquet(tested).with_columns(chosen_id=pl.lit("another")).write_parquet(tested)
