@@ -16,6 +16,8 @@ def test_findings_name_an_effect_only_if_its_interval_excludes_nothing(
     open_page: OpenPage, full_root: Path, tmp_path: Path
 ) -> None:
     root = copy_of(full_root, tmp_path)
+    pairs = root / "pairs/hard-test/pairs.parquet"
+    pl.read_parquet(pairs).with_columns(post_id="pair_id").write_parquet(pairs)  # five posts are too few for an effect
     run = root / "runs/scratch-1m-4000-0/predictions/hard-test-test.parquet"
     assert "not told apart on the hard test" in open_page(root, "findings").title[0].value.replace("\\", "")
     pl.read_parquet(run).with_columns(is_correct=pl.lit(1.0)).write_parquet(run)
