@@ -198,12 +198,11 @@ def disable_dropout(model: nn.Module) -> None:
             module.attention_dropout = 0.0  # type: ignore[assignment]
 
 
-def _from_scratch(rung: Rung, tokenizer: Any) -> Any:
-    from transformers import LlamaConfig, LlamaForSequenceClassification
-    from transformers.utils import logging
+def llama_config(rung: Rung, tokenizer: Any, **fields: Any) -> Any:
+    """The configuration of a Llama of a rung's shape, with the fields that are its user's own."""
+    from transformers import LlamaConfig
 
-    logging.disable_progress_bar()
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=rung.hidden_size,
         intermediate_size=rung.intermediate_size,
@@ -214,10 +213,16 @@ def _from_scratch(rung: Rung, tokenizer: Any) -> Any:
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        num_labels=1,
-        use_cache=False,
+        **fields,
     )
-    model = LlamaForSequenceClassification(config)
+
+
+def _from_scratch(rung: Rung, tokenizer: Any) -> Any:
+    from transformers import LlamaForSequenceClassification
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model = LlamaForSequenceClassification(llama_config(rung, tokenizer, num_labels=1, use_cache=False))
     _initialise_head(model.score)
     return model
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from lurker.errors import CallError
 from lurker.workspace import Workspace
-from rm.models.ladder import LADDER, MAX_POSITIONS, Rung, check_spec, known_models
+from rm.models.ladder import LADDER, Rung, check_spec, known_models, llama_config
 from rm.models.layers import classifier_of
 from rm.models.loading import explained, pretrained_tokenizer
 from rm.models.pretrained import PACKAGED, locate
@@ -145,24 +145,11 @@ def _last_logits(model: Any, n_positions: int) -> dict[str, Any]:
 
 def _from_scratch(rung: Rung, tokenizer: Any) -> Any:
     """A Llama with random weights, whose input and output share their embeddings: small models learn faster so."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=rung.hidden_size,
-        intermediate_size=rung.intermediate_size,
-        num_hidden_layers=rung.n_layers,
-        num_attention_heads=rung.n_heads,
-        num_key_value_heads=rung.n_heads,
-        max_position_embeddings=MAX_POSITIONS,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        tie_word_embeddings=True,
-    )
-    return LlamaForCausalLM(config)
+    return LlamaForCausalLM(llama_config(rung, tokenizer, tie_word_embeddings=True))
 
 
 def _from_pretrained(spec: str) -> CausalModel:
