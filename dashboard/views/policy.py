@@ -121,7 +121,7 @@ def _drift(rows: pl.DataFrame | None, name: str) -> None:
     if rows is None or rows.is_empty():
         st.caption(f"No alarms were asked of {layout.escape(name)}.")
         return
-    said = ringing(rows)
+    said = [f"{row['sentence']} Since step {row['since']:,}." for row in ringing(rows)]
     last = int(look.largest(rows["step"]))
     quiet = rows.filter(pl.col("step") == last).height - len(said)
     st.markdown(f"**Alarms at step {last:,}: {len(said)} ring, {quiet} do not**")

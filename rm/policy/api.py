@@ -19,7 +19,7 @@ from rm.models.ladder import LADDER, check_spec, slug
 from rm.models.scorer import move_to_device
 from rm.policy.causal import CausalModel
 from rm.policy.causal import load_policy as load_model
-from rm.policy.policy_folder import MODEL_FOLDER, RESULT, finished_policy, model_of_policy
+from rm.policy.policy_folder import MODEL_FOLDER, finished_policy, model_of_policy
 from rm.policy.sample_file import (
     Samples,
     human_responses,
@@ -40,6 +40,7 @@ from rm.policy.show import show_policy
 from rm.policy.writer import WriterRun, run_writer, writer_id
 from rm.policy.writer_config import writer_config
 from rm.training.identity import model_digest, n_posts_read
+from rm.training.run_folder import RESULT
 from rm.training.settings import as_settings
 
 

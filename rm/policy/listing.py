@@ -10,8 +10,9 @@ from lurker.errors import CallError, LurkerError, nearest
 from lurker.files import read_object
 from lurker.listings import Listing
 from lurker.workspace import CACHE, Workspace
-from rm.policy.policy_folder import CONFIG, POLICIES, RESULT, policy_folder, policy_lock
+from rm.policy.policy_folder import POLICIES, policy_folder, policy_lock
 from rm.runs.delete import Deletion, remove_folders
+from rm.training.run_folder import CONFIG, RESULT
 
 Row = dict[str, Any]
 

@@ -13,8 +13,9 @@ from lurker.pair_sets import read_pair_set
 from lurker.report import ResultTable
 from lurker.schema import PAIRS
 from lurker.workspace import Workspace
-from rm.policy.policy_folder import CONFIG, POLICIES, RESULT, policy_folder
+from rm.policy.policy_folder import POLICIES, policy_folder
 from rm.policy.writer import SAMPLES_FILE
+from rm.training.run_folder import CONFIG, RESULT
 
 N_NEIGHBOURS = 3
 """Samples shown beside the training response that they resemble most."""

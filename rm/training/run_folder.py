@@ -11,12 +11,15 @@ import polars as pl
 from lurker.arguments import as_list
 from lurker.config import fingerprint, to_dict
 from lurker.errors import CallError, LurkerError, nearest
+from lurker.files import read_json
 from lurker.locks import holder, locked
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.workspace import Workspace
 from rm.pairs.subsets import content_digest, subset
 from rm.training.config import TrainConfig
 
+CONFIG = "config.json"
+"""All that determines a run or a policy, written when its training starts."""
 RESULT = "result.json"
 """Written last: a run folder that holds it is finished."""
 MAX_NAME = 100
@@ -178,6 +181,33 @@ def describe_run(config: RunConfig) -> dict[str, Any]:
     if not config.curve_points:
         del described["curve_points"]
     return described
+
+
+def require_same_config(folder: Path, described: dict[str, Any], what: str, option: str, *, resume: bool) -> None:
+    """Check that the folder of a run or a policy is new, or may be resumed and has the same config.
+
+    Args:
+        folder: of the run.
+        described: what its config.json would hold.
+        what: "Run" or "Policy".
+        option: that chooses another name.
+        resume: continue what was interrupted.
+
+    Raises:
+        CallError: neither is true.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        return
+    another = f"choose another name with `{option} ID`."
+    if not resume:
+        raise CallError(f"{what} {folder.name} exists already.", f"Continue it with `--resume`, or {another}")
+    before = read_json(path)
+    if changed := sorted(name for name in described if before.get(name) != described[name]):
+        raise CallError(
+            f"{what} {folder.name} was made with another {', '.join(changed)}.",
+            f"Repeat its original command, or {another}",
+        )
 
 
 def predictions_file(folder: Path, pairs: str, split: str, predictor: str = MODEL) -> Path:
