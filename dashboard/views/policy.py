@@ -135,12 +135,14 @@ def _drift(rows: pl.DataFrame | None, name: str) -> None:
 
 
 def _best_of_n(name: str, path: Path) -> None:
-    rows = policies.best_of_n(path)
-    if rows is None:
+    files = policies.judged_files(path)
+    if not files:
         command = f"lurker policy best-of-n {path} --judge RUN --held-out RUN"
         layout.show_missing(f"No judge has chosen the best of {name} yet.", [command])
         return
-    found = policies.document(path.with_name(f"{path.stem}.best-of-n.json"))
+    names = list(files)
+    judge = st.selectbox("Chosen by", names, key=f"best-by-{name}") if len(names) > 1 else names[0]
+    rows, found = policies.best_of_n(files[judge]), policies.document(files[judge].with_suffix(".json"))
     named = (found.get("judges") or {}).items()
     judges = ", ".join(what if what == judge else f"{what} {judge}" for what, judge in named)
     largest = int(look.largest(rows["n"]))

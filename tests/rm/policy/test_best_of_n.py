@@ -17,7 +17,7 @@ def pool(proxy, responses=None, **measures):
 
 
 def best_of_n(pools, sizes):
-    return estimators.best_of_n(best_of_n_points(pools, sizes))
+    return estimators.best_of_n_rows(best_of_n_points(pools, sizes))
 
 
 def by_all_subsets(proxy, value, n):
