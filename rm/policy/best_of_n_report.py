@@ -19,6 +19,8 @@ from rm.policy.over_optimisation import MIN_POINTS, OverOptimisation, RunPoints,
 from rm.runs.run import Run
 
 HELD_OUT = "held-out"
+BEST = ".best-of-n"
+"""End of the name of a file that tells what the best of n samples is worth, NAME.JUDGE.best-of-n.parquet."""
 N_SHOWN = 3
 SHOWN_CHARACTERS = 160
 
@@ -121,7 +123,7 @@ def best_of_n(
     frame, fits, texts = best_of_n_rows(points), _fits(points), _side_by_side(of_prompts)
     files = []
     if out is not None:
-        files = [out.with_name(f"{out.stem}.{judges[PROXY]}.best-of-n.{ending}") for ending in ("parquet", "json")]
+        files = [out.with_name(f"{out.stem}.{judges[PROXY]}{BEST}.{ending}") for ending in ("parquet", "json")]
         write_parquet(frame, files[0])
         report = [fit.report() for fit in fits]
         write_json({"judges": judges, "over_optimisation": report, "texts": texts}, files[1])
