@@ -43,8 +43,9 @@ LEARNED = (
     "Held-out losses are of well-received responses to posts that were never learned; intervals are at 95 % and "
     "clustered by post."
 )
-JUDGES_ARE_NO_PEOPLE = "A judge is a reward model: what it prefers is what it learned from votes, not what people would say "
-    "of these texts."
+JUDGES_ARE_NO_PEOPLE = (
+    "A judge is a reward model: what it prefers is what it learned from votes, not what people would say of them."
+)
 ALARMS = "Silence of the alarms proves nothing: read what the policy writes. No text is in this report."
 
 
@@ -146,7 +147,7 @@ def _best_of_n(name: str, judge: str, path: Path) -> tuple[list[Figure], ResultT
     shown: list[dict[str, Any]] = []
     for n in frame["n"].unique().sort():
         of_n = {row["measure"]: row for row in frame.filter(n=n).iter_rows(named=True)}
-        row: dict[str, Any] = {"n": n, "KL (nats)": round(of_n[PROXY]["kl"], 2)}
+        row: dict[str, Any] = {"n": n, "KL (nats)": round(of_n[PROXY]["kl"], 2) + 0.0}  # no minus before a zero
         shown.append(row | {measure: _interval(one) for measure, one in of_n.items()})
     note = "Gains over a single sample in standard deviations of samples to one prompt; length in words."
     return figures, ResultTable(f"Best of n by {judge}", shown, note)

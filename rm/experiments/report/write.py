@@ -59,7 +59,7 @@ class Report(Displayed):
         """One row per experiment: what it found, and what is missing."""
         rows = [
             {
-                "experiment": one.name,
+                "name": one.name,
                 "kind": one.kind or "–",
                 "figures": len(one.figures),
                 "tables": len(one.tables),
