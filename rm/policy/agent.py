@@ -31,10 +31,10 @@ from rm.policy.policy_folder import (
     MODEL_FOLDER,
     POLICY_PREFIX,
     RESULT,
+    WORDS,
     model_of_policy,
     policy_folder,
     policy_lock,
-    require_same_config,
 )
 from rm.policy.response_logits import ResponseLogits
 from rm.policy.sampling import require_same_tokens
@@ -45,7 +45,7 @@ from rm.training.distributed import current_processes, join_processes
 from rm.training.identity import model_digest, n_posts_read, write_seen
 from rm.training.loop import Trained, train
 from rm.training.objective import MetricNames
-from rm.training.run_folder import RUN_PREFIX, model_of_run
+from rm.training.run_folder import RUN_PREFIX, model_of_run, require_same_config
 from rm.training.trainable import make_trainable, merge_adapters
 
 SAMPLES_FOLDER = "samples"
@@ -110,7 +110,7 @@ def run_agent(workspace: Workspace, policy_id: str, config: AgentRun, *, resume:
         config = with_limits(workspace, config, policy)
         prompts = read_prompts(workspace, config)
         described = _described(workspace, config, prompts)
-        require_same_config(folder, described, resume=resume)
+        require_same_config(folder, described, WORDS, resume=resume)
         if (folder / RESULT).exists():
             say(f"Policy {policy_id} is already finished.")
             return dict(read_json(folder / RESULT))

@@ -20,7 +20,7 @@ from rm.pairs.tokens import layout
 from rm.policy.causal import CausalModel, build_causal
 from rm.policy.held_out import held_out_losses, loss_rows
 from rm.policy.memorisation import memorisation
-from rm.policy.policy_folder import CONFIG, MODEL_FOLDER, RESULT, policy_folder, policy_lock, require_same_config
+from rm.policy.policy_folder import CONFIG, MODEL_FOLDER, RESULT, WORDS, policy_folder, policy_lock
 from rm.policy.sampling import SamplingConfig, sample_prompts
 from rm.policy.writer_config import WriterConfig
 from rm.policy.writer_data import WriterTexts, read_writer_texts, without_long, writer_sequences
@@ -30,6 +30,7 @@ from rm.training.checkpoint import delete_checkpoint, trained_weights
 from rm.training.distributed import current_processes, is_sharded, join_processes
 from rm.training.identity import lineage, model_digest, unseen_tests, write_seen
 from rm.training.loop import Trained, train
+from rm.training.run_folder import require_same_config
 from rm.training.trainable import make_trainable, merge_adapters
 
 SAMPLES_FILE = "samples.parquet"
@@ -73,7 +74,7 @@ def run_writer(workspace: Workspace, policy_id: str, config: WriterRun, *, resum
         described = {"kind": "writer", **to_dict(config), "data_digest": texts.digest}
         if digest := model_digest(config.model):
             described["model_digest"] = digest
-        require_same_config(folder, described, resume=resume)
+        require_same_config(folder, described, WORDS, resume=resume)
         if (folder / RESULT).exists():
             say(f"Policy {policy_id} is already finished.")
             return dict(read_json(folder / RESULT))
