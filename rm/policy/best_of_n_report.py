@@ -59,8 +59,8 @@ class BestOfN(Displayed):
             gains.append(row | {_heading(name): _shown(one) for name, one in rows.items()})
             win = {name: _shown(one, "win_rate", "win_rate_low", "win_rate_high") for name, one in rows.items()}
             won = {name: value for name, value in win.items() if name != PROXY}
-            equal = {f"{name} at equal length": _shown(rows[name], *AT_EQUAL_LENGTH) for name in judged}
-            wins.append({"n": n} | won | equal)
+            equal: dict[str, Any] = {f"{name} at equal length": _shown(rows[name], *AT_EQUAL_LENGTH) for name in judged}
+            wins.append({"n": n, **won, **equal})
         n_prompts = self.frame["n_prompts"][0]
         note = (
             f"{n_prompts:,} prompts. Gains over a single sample in standard deviations of samples to one prompt, 95 % "

@@ -118,9 +118,7 @@ def _fit(x: Floats, outcome: Floats, weight: Floats) -> Floats:
     return theta
 
 
-def _clustered_error(
-    x: Floats, outcome: Floats, weight: Floats, theta: Floats, clusters: NDArray[np.int64]
-) -> float:
+def _clustered_error(x: Floats, outcome: Floats, weight: Floats, theta: Floats, clusters: NDArray[np.int64]) -> float:
     """Standard error of the intercept, clustered by prompt."""
     probability = expit(x @ theta)
     curvature = (x * (weight * probability * (1 - probability))[:, None]).T @ x

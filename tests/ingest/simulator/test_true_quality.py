@@ -87,7 +87,7 @@ def test_longer_texts_are_no_better():
 
 
 def test_going_on_after_the_longest_comment_is_worse():
-    """A drawn text followed by others like it: as good until the longest comment has ended, and worse with each word."""
+    """A drawn text followed by others like it: as good until the longest comment ends, and worse with each word."""
     config = SimulationConfig(n_posts=1_000, n_subreddits=1, max_words=30, **ALL_PARTS)
     bodies = drawn(config).filter(pl.col("n_words") >= 12)["body"].str.strip_chars(".").to_list()[:300]
     words = [" ".join(bodies[place : place + 5]).split() for place in range(300)]
