@@ -174,8 +174,8 @@ def verdicts(cells: dict[tuple[str, float], Cell]) -> list[str]:
             gain = interval(at_distance(balanced, share * furthest) - at_distance(naive, share * furthest))
             said.append(f"  at √KL {share * furthest:.2f} of both: {shown(gain)}.")
     for cell in cells.values():
-        share = ratio_interval(cell.at_kept(), cell.at_peak())
-        said.append(f"{cell.name}: kept by the held-out judge / peak {shown(share)}, steps {cell.kept}.")
+        kept = ratio_interval(cell.at_kept(), cell.at_peak())
+        said.append(f"{cell.name}: kept by the held-out judge / peak {shown(kept)}, steps {cell.kept}.")
     return said
 
 
@@ -186,8 +186,9 @@ def fits(cells: dict[tuple[str, float], Cell], measures: Sequence[str] = ("proxy
         for measure in measures:
             runs = [points for folder in cell.folders if (points := run_points(folder, measure)) is not None]
             fit = fit_over_optimisation(runs, measure, "agent")
-            alpha, beta = (shown(one) for one in (fit.alpha, fit.beta))
-            said.append(f"{cell.name}, {measure}: α {alpha}, β {beta}, residual {fit.residual:.2f}. {fit.sentence}")
+            said.append(
+                f"{cell.name}, {measure}: α {shown(fit.alpha)}, β {shown(fit.beta)}, residual {fit.residual:.2f}. {fit.sentence}"
+            )
     return said
 
 
