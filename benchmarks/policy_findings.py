@@ -186,9 +186,8 @@ def fits(cells: dict[tuple[str, float], Cell], measures: Sequence[str] = ("proxy
         for measure in measures:
             runs = [points for folder in cell.folders if (points := run_points(folder, measure)) is not None]
             fit = fit_over_optimisation(runs, measure, "agent")
-            said.append(
-                f"{cell.name}, {measure}: α {shown(fit.alpha)}, β {shown(fit.beta)}, residual {fit.residual:.2f}. {fit.sentence}"
-            )
+            left = f"residual {fit.residual:.2f}"
+            said.append(f"{cell.name}, {measure}: α {shown(fit.alpha)}, β {shown(fit.beta)}, {left}. {fit.sentence}")
     return said
 
 
