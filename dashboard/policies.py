@@ -91,10 +91,15 @@ def wins(rows: pl.DataFrame) -> pl.DataFrame:
     """How often the best of n beats another sample, as rows of a curve; by the truth, else by the held-out judge."""
     known = rows["measure"].unique().to_list()
     referee = next((name for name in ("truth", "held-out") if name in known), None)
-    won = rows.filter((pl.col("measure") == (referee or "")) & pl.col("win_rate").is_not_null())
-    return won.select(
-        "n", "kl", "label", measure=pl.lit(WIN_RATES[0]), value="win_rate", low="win_rate_low", high="win_rate_high"
-    )
+    columns = ("win_rate", "win_rate_at_equal_length")
+    judged = rows.filter(pl.col("measure") == (referee or ""))
+    won = [
+        judged.filter(pl.col(column).is_not_null()).select(
+            "n", "kl", "label", measure=pl.lit(name), value=column, low=f"{column}_low", high=f"{column}_high"
+        )
+        for name, column in zip(WIN_RATES, columns, strict=True)
+    ]
+    return pl.concat(won)
 
 
 def document(path: Path) -> dict[str, Any]:

@@ -100,7 +100,8 @@ def _curves(source: str, rows: pl.DataFrame, on: str, peaks: dict[str, list[floa
     rewards = rows.filter(pl.col("measure").is_in(REWARDS))
     won = rows.filter(pl.col("measure").is_in(WIN_RATES))
     left, right = st.columns(2, gap="medium")
-    bands = "Bands: 95 % intervals, clustered by prompt. 0 is the writer."
+    what = "Vertical lines" if "step" in rows.columns else "Bands"
+    bands = f"{what}: 95 % intervals, clustered by prompt. 0 is the writer."
     marked = " Dotted: the fitted peak, its interval below it." if peaks else ""
     with left:
         figure = charts.policy_curves(rewards, REWARD_AXIS, peaks=peaks)
@@ -110,7 +111,7 @@ def _curves(source: str, rows: pl.DataFrame, on: str, peaks: dict[str, list[floa
             st.info("No win rate was measured: it takes a held-out judge or the truth.")
         else:
             figure = charts.policy_curves(won, "share of the writer's responses beaten", zero=0.5)
-            note = "Bands: 95 % intervals, clustered by prompt. .5 is a coin."
+            note = f"{what}: 95 % intervals, clustered by prompt. .5 is a coin."
             show_figure(Figure("wins", source, "Win rate by distance", on, figure, note), "policy", won)
     for sentence in said:
         st.markdown(f"- {layout.escape(sentence)}")

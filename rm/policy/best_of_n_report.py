@@ -12,7 +12,7 @@ from lurker.errors import CallError
 from lurker.files import write_json, write_parquet
 from lurker.report import Displayed, ResultTable
 from lurker.workspace import AnyWorkspace, as_workspace
-from rm.policy.best_of_n import LENGTH, PROXY, Points, best_of_n_points, best_of_n_rows
+from rm.policy.best_of_n import AT_EQUAL_LENGTH, LENGTH, PROXY, Points, best_of_n_points, best_of_n_rows
 from rm.policy.judged_samples import REWARD, AnySamples, judged, pools, reward_column
 from rm.policy.judges import TRUTH
 from rm.policy.over_optimisation import MIN_POINTS, OverOptimisation, RunPoints, fit_over_optimisation
@@ -55,13 +55,16 @@ class BestOfN(Displayed):
     def tables(self) -> list[ResultTable]:
         """Gains by n, how often the best wins, over-optimisation, and texts side by side."""
         gains, wins = [], []
+        judged = [name for name in self.points.at_equal_length if name in self.points.gains]
         for n in self.points.sizes:
             rows = {row["measure"]: row for row in self.frame.filter(n=n).iter_rows(named=True)}
             any_row = rows[PROXY]
             row = {"n": n, "KL": _shown(any_row, "kl", "kl_low", "kl_high"), "bound": any_row["kl_bound"]}
             gains.append(row | {_heading(name): _shown(one) for name, one in rows.items()})
             win = {name: _shown(one, "win_rate", "win_rate_low", "win_rate_high") for name, one in rows.items()}
-            wins.append({"n": n} | {name: value for name, value in win.items() if name != PROXY})
+            won = {name: value for name, value in win.items() if name != PROXY}
+            equal: dict[str, Any] = {f"{name} at equal length": _shown(rows[name], *AT_EQUAL_LENGTH) for name in judged}
+            wins.append({"n": n, **won, **equal})
         n_prompts = self.frame["n_prompts"][0]
         note = (
             f"{n_prompts:,} prompts. Gains over a single sample in standard deviations of samples to one prompt, 95 % "

@@ -90,6 +90,10 @@ def make_best_of_n() -> pl.DataFrame:
         | {"high": slope * np.log(n) + 0.1, "win_rate": None if n == 4 else 0.5 + 0.1 * slope * np.log(n)}
         | {"win_rate_low": None if n == 4 else 0.4, "win_rate_high": None if n == 4 else 0.7}
         | {
+            f"win_rate_at_equal_length{end}": None if n == 4 or name != "held-out" else value
+            for end, value in (("", 0.45), ("_low", 0.4), ("_high", 0.5))
+        }
+        | {
             "kl_bound": np.log(n) - 1 + 1 / n,
             "kl": np.log(n) - 1 + 1 / n,
             "kl_low": 0.0,
