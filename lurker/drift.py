@@ -1,11 +1,11 @@
-"""Which alarms of a policy ring, by the table DRIFT."""
+"""Which alarms of a policy ring, by the table DRIFT, and what they say."""
 
 from typing import Any
 
 import polars as pl
 
 
-def ringing(rows: pl.DataFrame) -> list[dict[str, Any]]:
+def ringing_alarms(rows: pl.DataFrame) -> list[dict[str, Any]]:
     """The alarms that ring at the last step, each with the step since which it rings without a pause, as `since`.
 
     Args:
@@ -23,3 +23,8 @@ def ringing(rows: pl.DataFrame) -> list[dict[str, Any]]:
             since = step
         found.append(row | {"since": since})
     return found
+
+
+def ringing(rows: pl.DataFrame) -> list[str]:
+    """Sentences of the alarms that ring at the last step of DRIFT, each with the step since which it rings."""
+    return [f"{row['sentence']} Since step {row['since']:,}." for row in ringing_alarms(rows)]

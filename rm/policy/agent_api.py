@@ -17,10 +17,10 @@ from rm.policy.agent import AgentRun, run_agent
 from rm.policy.agent_config import Method, agent_config
 from rm.policy.agent_curve import CURVE_FILE
 from rm.policy.causal import load_policy
-from rm.policy.policy_folder import POLICY_PREFIX, policy_folder
+from rm.policy.policy_folder import CONFIG, POLICY_PREFIX, RESULT, policy_folder
 from rm.policy.rounds import train_rounds
 from rm.training.identity import model_digest
-from rm.training.run_folder import CONFIG, RESULT, RUN_PREFIX, finished_run
+from rm.training.run_folder import RUN_PREFIX, finished_run
 from rm.training.settings import as_settings
 
 MEASURES = ("proxy", "held-out", "truth", "win rate", "win rate at equal length", "length")

@@ -6,12 +6,17 @@ from pathlib import Path
 from lurker.errors import CallError, LurkerError, nearest
 from lurker.locks import locked
 from lurker.workspace import Workspace
-from rm.training.run_folder import RESULT
 
 POLICIES = "policies"
 """Folder of a workspace that holds one folder per policy."""
+CONFIG = "config.json"
+"""All that determines a policy, written when its training starts."""
+RESULT = "result.json"
+"""What it reached, written last: a folder that holds it is finished."""
 MODEL_FOLDER = "model"
 """Weights and tokenizer, as transformers loads them."""
+WORDS = ("Policy", "another id with `--id ID`")
+"""How errors name a policy, and how another one is named."""
 POLICY_PREFIX = "policy:"
 """A SPEC that starts with it names a policy in the same workspace."""
 

@@ -47,8 +47,8 @@ from rm.training.identity import (
 from rm.training.loop import Trained
 from rm.training.reward_step import reward_step, tokenise_for_model, train_rewards
 from rm.training.run_folder import (
-    CONFIG,
     RESULT,
+    WORDS,
     RunConfig,
     RunPairs,
     describe_run,
@@ -87,7 +87,7 @@ def train_run(
         described = {**describe_run(config), "data_digest": pairs.digest}
         if digest := model_digest(config.model):
             described["model_digest"] = digest
-        require_same_config(folder, described, "Run", "--run", resume=resume)
+        require_same_config(folder, described, WORDS, resume=resume)
         pairs = replace(pairs, test=unseen_tests(config.model, pairs.test))
         if (folder / RESULT).exists():
             say(f"Run {run_id} is already finished.")
@@ -111,7 +111,7 @@ def _train(
     processes.wait()  # until every process has checked the folder
     if processes.is_first:
         parents = lineage(config.model)  # written after loading: a model that does not load leaves no folder
-        write_json(described | ({"parents": parents} if parents else {}), folder / CONFIG)
+        write_json(described | ({"parents": parents} if parents else {}), folder / "config.json")
     device = move_to_device(reward_model.model, reward_model.n_parameters)
     dtype = training_dtype(config.train.precision, device, reward_model.n_parameters)
     device_name = describe_device(device, dtype)
