@@ -12,7 +12,7 @@ from dashboard import layout, pairs, queries
 from dashboard.pair_index import Rows, pair_index
 from dashboard.pairs import OUTCOMES, Outcome, PairFilter, PairOrder
 from dashboard.queries import FileVersion
-from dashboard.tables import NOTHING
+from dashboard.tables import show_table
 from lurker.charts import look
 from lurker.decimals import percent, signed
 from lurker.errors import LurkerError
@@ -168,19 +168,16 @@ def _list(selection: Selection, shown: tuple[int, ...], first: int, place: int) 
             st.session_state["step"] = first + chosen[0]
 
     st.session_state["list"] = {"selection": {"rows": [place]}}
-    st.dataframe(
+    show_table(
         pl.DataFrame(rows),
-        width="stretch",
-        height=min(LIST_PX, 38 + 35 * len(shown)),
-        hide_index=True,
-        key="list",
-        on_select=choose,
-        selection_mode="single-row",
-        placeholder=NOTHING,
-        column_config={
+        columns={
             "margin": st.column_config.TextColumn(alignment="right", help="Reward of the liked minus the other."),
             "gap": st.column_config.NumberColumn(format="localized", help="Difference of the scores."),
         },
+        height=min(LIST_PX, 38 + 35 * len(shown)),
+        key="list",
+        on_select=choose,
+        selection_mode="single-row",
     )
 
 
