@@ -1,7 +1,10 @@
 """Read page: pairs one at a time as people wrote them, the answer hidden until it is asked for."""
 
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -58,6 +61,7 @@ def render() -> None:
             st.info("No pair passes these filters. Remove one, or choose another set.")
             return
         st.fragment(_read)(selection)  # a step to the next pair leaves the filters alone
+        _prepare_search(selection.file)
     except LurkerError as error:
         layout.show_errors([error])
 
@@ -125,6 +129,17 @@ def _found(
         queries.pairs_with(file, shown.search, pair_index(file).split.size, advance)
         bar.empty()
     return pairs.find_pairs(file, shown, predictions, others)
+
+
+@lru_cache(maxsize=8)
+def _prepare_search(file: FileVersion) -> None:
+    """Read the texts of a set while its first pair is read, so that the first search finds them."""
+
+    def read() -> None:
+        with suppress(LurkerError):  # the search itself says so
+            queries.held_texts(file, pair_index(file).split.size)
+
+    threading.Thread(target=read, daemon=True).start()
 
 
 def _read(selection: Selection) -> None:
