@@ -107,8 +107,8 @@ def _send_at_once() -> None:
 
     bind = starlette_server._bind_socket
 
-    def bind_without_waiting(*args: Any) -> socket.socket:
-        bound = bind(*args)
+    def bind_without_waiting(address: str, port: int, backlog: int) -> socket.socket:
+        bound = bind(address, port, backlog)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return bound
 
