@@ -187,6 +187,24 @@ def show_pairs(ctx: typer.Context, name: str = NAME, as_json: bool = JSON_OPTION
         show(table)
 
 
+@app.command("delete")
+def delete_command(
+    ctx: typer.Context,
+    names: list[str] = typer.Argument(metavar="NAME...", help="Names of pair sets."),
+    force: bool = typer.Option(False, "--force", help="Also sets that something else is built on."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be deleted, and what uses it."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Delete pair sets, all or none; one that runs or policies were trained on is refused."""
+    from features.sets.delete import delete_pair_sets
+
+    deletion = delete_pair_sets(open_workspace(ctx.obj), names, force=force, is_dry=dry_run)
+    if as_json:
+        print_json(deletion.report())
+    else:
+        show(deletion.table())
+
+
 @app.command()
 def compare(
     ctx: typer.Context,

@@ -46,7 +46,7 @@ class Listing(Displayed):
 
 def list_pair_sets(workspace: Workspace) -> Listing:
     """The finished pair sets by name: recipe, size, audit, digest, and the runs trained on each."""
-    runs = runs_by_pair_set(workspace)
+    runs = trained_on(workspace, "runs")
     rows = []
     for name in pair_set_names(workspace):
         row: Row = {"name": name, "recipe": None, "subreddits": [], "pairs": None, "posts": None, "purged": None}
@@ -68,16 +68,21 @@ def list_runs(workspace: Workspace) -> Listing:
     return Listing(f"Runs in {workspace.root}", rows, _shown_run, hint)
 
 
-def runs_by_pair_set(workspace: Workspace) -> dict[str, list[str]]:
-    """Pair set -> runs trained on it, finished or not; runs that cannot be read are left out."""
-    runs: dict[str, list[str]] = {}
-    for name in workspace.names("runs", CONFIG):
+def trained_on(workspace: Workspace, folder: str) -> dict[str, list[str]]:
+    """Pair set -> runs (or policies) trained on it, finished or not; those that cannot be read are left out.
+
+    Args:
+        workspace: where they are.
+        folder: runs or policies.
+    """
+    trained: dict[str, list[str]] = {}
+    for name in workspace.names(folder, CONFIG):
         try:
-            pairs = read_object(workspace.folder("runs", name) / CONFIG).get("pairs")
+            pairs = read_object(workspace.folder(folder, name) / CONFIG).get("pairs")
         except LurkerError:
             continue
-        runs.setdefault(str(pairs), []).append(name)
-    return runs
+        trained.setdefault(str(pairs), []).append(name)
+    return trained
 
 
 def _filled(row: Row, read: Callable[[], Row]) -> Row:

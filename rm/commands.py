@@ -57,11 +57,11 @@ def show_command(
 def delete_command(
     ctx: typer.Context,
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids of runs, finished or not.")],
-    force: bool = typer.Option(False, "--force", help="Also runs that other runs or experiments are built on."),
+    force: bool = typer.Option(False, "--force", help="Also runs that something else is built on."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be deleted, and what uses it."),
     as_json: AsJson = False,
 ) -> None:
-    """Delete runs, all or none; one that other runs or experiments are built on is refused."""
+    """Delete runs, all or none; one that other runs, policies or experiments are built on is refused."""
     workspace = open_workspace(ctx.obj)
     from rm.runs.delete import delete_runs
 

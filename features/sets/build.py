@@ -23,7 +23,7 @@ from lurker.config import to_dict
 from lurker.engine import running
 from lurker.errors import CallError, LurkerError
 from lurker.files import read_object, write_json
-from lurker.listings import runs_by_pair_set
+from lurker.listings import trained_on
 from lurker.pair_sets import HARD_TEST, MANIFEST, pair_set_names, read_manifest
 from lurker.progress import advance, progress, say
 from lurker.schema import COMMENTS
@@ -110,7 +110,7 @@ def _require_same_recipe(workspace: Workspace, name: str, recipe: Recipe, subred
         changes.append(f"it was built from {', '.join(before) or 'no subreddits'}, now from {', '.join(subreddits)}")
     if changes:
         more = f" and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
-        n_runs = len(runs_by_pair_set(workspace).get(name, []))
+        n_runs = len(trained_on(workspace, "runs").get(name, []))
         trained = f" Runs trained on it, which could no longer be evaluated: {n_runs:,}." if n_runs else ""
         raise CallError(
             f"There is a pair set {name!r} by another recipe ({'; '.join(changes[:MOST_CHANGES])}{more}).{trained}",

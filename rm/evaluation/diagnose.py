@@ -23,7 +23,7 @@ from rm.pairs.tokenised import both_sides, with_delays
 from rm.pairs.tokens import Indices
 from rm.training.identity import unseen_by_ancestors
 from rm.training.reward_step import tokenise_for_model
-from rm.training.run_folder import finished_run, read_run_pairs, run_config
+from rm.training.run_folder import CONFIG, finished_run, read_run_pairs, run_config
 
 N_BINS = 10
 LENGTH_BINS = (
@@ -93,7 +93,7 @@ def diagnose_run(workspace: Workspace, run_id: str, pairs: str, split: str) -> D
         LurkerError: a post of the split was trained on, by the run or by a model it started from.
     """
     folder = finished_run(workspace, run_id)
-    config = run_config(read_json(folder / "config.json"))
+    config = run_config(read_json(folder / CONFIG))
     frame = split_of(read_pairs(workspace, pairs), pairs, split)
     require_disjoint(read_run_pairs(workspace, config).training, frame, pairs)
     frame = unseen_by_ancestors(folder / "model", config.model, frame, pairs)

@@ -27,6 +27,7 @@ from rm.training.head_only import head_margins
 from rm.training.identity import unseen_by_ancestors
 from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import (
+    CONFIG,
     MODEL,
     RESULT,
     RunConfig,
@@ -83,7 +84,7 @@ def evaluate_run(workspace: Workspace, run_id: str, pairs: str, split: str, base
         LurkerError: the pair sets the run used have changed, or an evaluated post was trained on.
     """
     folder = finished_run(workspace, run_id)
-    description = read_json(folder / "config.json")
+    description = read_json(folder / CONFIG)
     trained_on = read_run_pairs(workspace, run_config(description))
     if trained_on.digest != description["data_digest"]:
         raise LurkerError(f"The pair sets that run {run_id} used have been rebuilt since.", "Train a new run on them.")
@@ -152,7 +153,7 @@ def evaluate_baselines(
         split: the split that the test pairs are of.
     """
     folder = workspace.folder("runs", run_id)
-    described = read_json(folder / "config.json")
+    described = read_json(folder / CONFIG)
     cache = workspace.root / CACHE
     found = (
         baseline_margins(names, run_config(described), pairs, cache, described.get("model_digest"))

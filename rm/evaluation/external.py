@@ -19,7 +19,7 @@ from rm.evaluation.evaluate_run import model_margins_of_tests
 from rm.evaluation.metrics import ALL, SHORTER, Margins, evaluation_table, is_correct
 from rm.evaluation.trained_run import load_trained
 from rm.training.identity import is_unseen
-from rm.training.run_folder import MODEL, finished_run, read_run_pairs, run_config
+from rm.training.run_folder import CONFIG, MODEL, finished_run, read_run_pairs, run_config
 
 FOLDER = "external"
 """In a run's folder: one JSON file per file of judgements."""
@@ -78,7 +78,7 @@ def evaluate_external(workspace: Workspace, run_id: str, path: Path, baselines: 
         LurkerError: the file cannot be used, all its prompts were trained on, or the run's pair sets have changed.
     """
     folder = finished_run(workspace, run_id)
-    described = read_json(folder / "config.json")
+    described = read_json(folder / CONFIG)
     config = run_config(described)
     if config.train.with_delay:
         raise CallError(

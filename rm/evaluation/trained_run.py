@@ -7,7 +7,7 @@ from lurker.files import read_json
 from lurker.workspace import CACHE, Workspace
 from rm.models.ladder import RewardModel, load
 from rm.models.scorer import move_to_device
-from rm.training.run_folder import RunConfig, finished_run, run_config
+from rm.training.run_folder import CONFIG, RunConfig, finished_run, run_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +39,4 @@ def load_trained(workspace: Workspace, run_id: str) -> TrainedRun:
     folder = finished_run(workspace, run_id)
     reward_model = load(folder / "model")
     move_to_device(reward_model.model, reward_model.n_parameters)
-    return TrainedRun(workspace, run_id, run_config(read_json(folder / "config.json")), reward_model)
+    return TrainedRun(workspace, run_id, run_config(read_json(folder / CONFIG)), reward_model)

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lurker.arguments import as_list
+from lurker.deletion import folder_bytes, remove_folders
 from lurker.errors import CallError, nearest
 from lurker.files import read_json
 from lurker.report import ResultTable
 from lurker.workspace import CACHE, Workspace
 from rm.experiments.results import CELLS, MANIFEST
 from rm.experiments.stored import experiment_names
-from rm.runs.delete import remove_folders, run_users
+from rm.runs.delete import run_users
 from rm.training.run_folder import unwritten_runs
 
 
@@ -77,7 +77,7 @@ def delete_experiments(
         gone = sorted(going & set(cells[name]))
         folders = [workspace.folder("experiments", name), *(workspace.folder("runs", run) for run in gone)]
         kept = sorted(set(cells[name]) - going)
-        rows.append({"experiment": name, "bytes": sum(map(_size, folders)), "runs": gone, "kept": kept})
+        rows.append({"experiment": name, "bytes": sum(map(folder_bytes, folders)), "runs": gone, "kept": kept})
     if not is_dry:
         with unwritten_runs(workspace, sorted(own)):
             experiments = [workspace.folder("experiments", name) for name in wanted]
@@ -106,7 +106,3 @@ def _deletable(workspace: Workspace, runs: set[str], experiments: Sequence[str])
         if not staying:
             return going
         going -= staying
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

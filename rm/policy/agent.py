@@ -18,12 +18,12 @@ from lurker.workspace import Workspace
 from rm.models.ladder import save
 from rm.models.scorer import describe_device, move_to_device, training_dtype
 from rm.pairs.subsets import stable_hash
+from rm.policy.agent_alarms import AgentAlarms
 from rm.policy.agent_config import AgentConfig
 from rm.policy.agent_curve import CURVE_FILE, DRIFT_FILE, CurveRecorder, alarm_sentence, sentence
 from rm.policy.agent_evaluation import HELD_OUT, PROXY, TRUTH_MEASURE, Evaluator
 from rm.policy.agent_points import write_fits
 from rm.policy.agent_step import AgentStep, Prompts
-from rm.policy.alarms import Known
 from rm.policy.causal import CausalModel, load_policy, prompt_tokens, response_tokens
 from rm.policy.judges import TRUTH, Judge, describe_judge, open_judge, require_no_leak
 from rm.policy.policy_folder import (
@@ -31,14 +31,13 @@ from rm.policy.policy_folder import (
     MODEL_FOLDER,
     POLICY_PREFIX,
     RESULT,
+    WORDS,
     model_of_policy,
     policy_folder,
     policy_lock,
-    require_same_config,
 )
 from rm.policy.response_logits import ResponseLogits
 from rm.policy.sampling import require_same_tokens
-from rm.policy.text_traits import training_ngrams
 from rm.policy.writer_step import TokenLoss
 from rm.runs.run_facts import environment
 from rm.training.checkpoint import TrainingState, delete_checkpoint
@@ -46,7 +45,7 @@ from rm.training.distributed import current_processes, join_processes
 from rm.training.identity import model_digest, n_posts_read, write_seen
 from rm.training.loop import Trained, train
 from rm.training.objective import MetricNames
-from rm.training.run_folder import RUN_PREFIX, model_of_run
+from rm.training.run_folder import RUN_PREFIX, model_of_run, require_same_config
 from rm.training.trainable import make_trainable, merge_adapters
 
 SAMPLES_FOLDER = "samples"
@@ -111,7 +110,7 @@ def run_agent(workspace: Workspace, policy_id: str, config: AgentRun, *, resume:
         config = with_limits(workspace, config, policy)
         prompts = read_prompts(workspace, config)
         described = _described(workspace, config, prompts)
-        require_same_config(folder, described, resume=resume)
+        require_same_config(folder, described, WORDS, resume=resume)
         if (folder / RESULT).exists():
             say(f"Policy {policy_id} is already finished.")
             return dict(read_json(folder / RESULT))
@@ -156,8 +155,8 @@ def _train(
     evaluator = Evaluator(writer, writer_logits, evaluation, judges, config.train)
     trained_model = make_trainable(policy.model, config.start or config.writer, config.train, "CAUSAL_LM")
     network = ResponseLogits(trained_model, is_packed=is_packed, dtype=dtype)
-    known = Known(training=training_ngrams(prompts.human["response"].to_list()))
-    recorder = CurveRecorder(evaluator, network.model, folder, config.train, prompts.held_out_human, known)
+    alarms = AgentAlarms(evaluator, prompts.held_out_human, prompts.human["response"].to_list())
+    recorder = CurveRecorder(evaluator, network, folder, config.train, alarms)
     human = _human_tokens(prompts.human, policy, config.train)
     step = AgentStep(
         network,

@@ -1,17 +1,17 @@
 """The policies of a workspace, one row each, and their deletion."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from lurker.arguments import as_list
-from lurker.errors import CallError, LurkerError, nearest
+from lurker.deletion import Deletion, Kind, delete_named, folder_bytes
+from lurker.errors import LurkerError
 from lurker.files import read_object
 from lurker.listings import Listing
-from lurker.workspace import CACHE, Workspace
+from lurker.workspace import Workspace
 from rm.policy.policy_folder import CONFIG, POLICIES, RESULT, policy_folder, policy_lock
-from rm.runs.delete import Deletion, remove_folders
 
 Row = dict[str, Any]
 
@@ -26,7 +26,7 @@ def list_policies(workspace: Workspace) -> Listing:
 def _row(workspace: Workspace, policy_id: str) -> Row:
     folder = policy_folder(workspace, policy_id)
     row: Row = {"policy": policy_id, "kind": None, "model": None, "pairs": None, "state": "broken", "problem": None}
-    row |= {"validation_loss": None, "bytes": sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())}
+    row |= {"validation_loss": None, "bytes": folder_bytes(folder)}
     row["finished"] = None
     try:
         config = read_object(folder / CONFIG)
@@ -70,30 +70,28 @@ def delete_policies(
         CallError: there is no such policy, or another one was trained from it and `force` is not set.
         LurkerError: a policy is being written, or a folder cannot be moved.
     """
-    names = list(dict.fromkeys(as_list(policies, "policies")))
     existing = workspace.names(POLICIES, CONFIG)
-    for name in names:
-        if not policy_folder(workspace, name).is_dir():
-            what = f"There is no policy {name!r} in {workspace.root} (policies: {nearest(name, existing)})."
-            raise CallError(f"{what} Nothing was deleted.", "See `lurker policy list`.")
     users: dict[str, list[str]] = {}
     for other in existing:
         for parent in _parents(workspace, other) - {other}:
             users.setdefault(parent, []).append(f"policy {other}")
-    rows = []
-    for name in names:
-        files = [path for path in policy_folder(workspace, name).rglob("*") if path.is_file()]
-        others = [user for user in users.get(name, []) if user not in {f"policy {one}" for one in names}]
-        rows.append({"policy": name, "bytes": sum(path.stat().st_size for path in files), "users": others})
-    if not force and not is_dry and (used := [row for row in rows if row["users"]]):
-        what = "; ".join(f"{row['policy']} is used by {', '.join(row['users'])}" for row in used)
-        raise CallError(f"{what}. Nothing was deleted.", "Delete those policies too, or add `--force`.")
-    if not is_dry:
-        with ExitStack() as locks:
-            for name in names:
-                locks.enter_context(policy_lock(workspace, name))
-            remove_folders([policy_folder(workspace, name) for name in names], workspace.root / CACHE)
-    return Deletion(tuple(rows), is_dry, "policy")
+    kind = Kind(
+        "policy",
+        "policies",
+        "lurker policy list",
+        partial(policy_folder, workspace),
+        partial(_unwritten_policies, workspace),
+    )
+    return delete_named(workspace, kind, policies, users, existing=existing, force=force, is_dry=is_dry)
+
+
+@contextmanager
+def _unwritten_policies(workspace: Workspace, policies: Sequence[str]) -> Iterator[None]:
+    """Hold the folders of policies, none of which another process may be writing."""
+    with ExitStack() as locks:
+        for policy in policies:
+            locks.enter_context(policy_lock(workspace, policy))
+        yield
 
 
 def _parents(workspace: Workspace, policy_id: str) -> set[str]:

@@ -2,10 +2,8 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from lurker.errors import CallError, LurkerError, nearest
-from lurker.files import read_json
 from lurker.locks import locked
 from lurker.workspace import Workspace
 
@@ -17,6 +15,8 @@ RESULT = "result.json"
 """What it reached, written last: a folder that holds it is finished."""
 MODEL_FOLDER = "model"
 """Weights and tokenizer, as transformers loads them."""
+WORDS = ("Policy", "another id with `--id ID`")
+"""How errors name a policy, and how another one is named."""
 POLICY_PREFIX = "policy:"
 """A SPEC that starts with it names a policy in the same workspace."""
 
@@ -76,29 +76,3 @@ def policy_lock(workspace: Workspace, policy_id: str, *, waits: bool = False) ->
         f"Policy {policy_id} is being written by another process.", "Wait until it has finished, then repeat."
     )
     return locked(workspace.root / ".locks" / f"policy-{policy_id}", waits=waits, busy=busy)
-
-
-def require_same_config(folder: Path, described: dict[str, Any], *, resume: bool) -> None:
-    """Check that a policy's folder is new, or may be resumed and has the same config.
-
-    Args:
-        folder: of the policy.
-        described: what its config.json would hold.
-        resume: continue what was interrupted.
-
-    Raises:
-        CallError: neither is true.
-    """
-    path = folder / CONFIG
-    if not path.exists():
-        return
-    if not resume:
-        raise CallError(
-            f"Policy {folder.name} exists already.", "Continue it with `--resume`, or choose another id with `--id ID`."
-        )
-    before = read_json(path)
-    if changed := sorted(name for name in described if before.get(name) != described[name]):
-        raise CallError(
-            f"Policy {folder.name} was made with another {', '.join(changed)}.",
-            "Repeat its original command, or choose another id with `--id ID`.",
-        )

@@ -17,10 +17,10 @@ from lurker.workspace import Workspace
 from rm.models.ladder import LADDER, save
 from rm.models.scorer import describe_device, move_to_device, training_dtype
 from rm.pairs.tokens import layout
-from rm.policy.causal import CausalModel, build_causal
+from rm.policy.causal import CausalModel, build_causal, is_reward_model
 from rm.policy.held_out import held_out_losses, loss_rows
 from rm.policy.memorisation import memorisation
-from rm.policy.policy_folder import CONFIG, MODEL_FOLDER, RESULT, policy_folder, policy_lock, require_same_config
+from rm.policy.policy_folder import CONFIG, MODEL_FOLDER, RESULT, WORDS, policy_folder, policy_lock
 from rm.policy.sampling import SamplingConfig, sample_prompts
 from rm.policy.writer_config import WriterConfig
 from rm.policy.writer_data import WriterTexts, read_writer_texts, without_long, writer_sequences
@@ -30,6 +30,7 @@ from rm.training.checkpoint import delete_checkpoint, trained_weights
 from rm.training.distributed import current_processes, is_sharded, join_processes
 from rm.training.identity import lineage, model_digest, unseen_tests, write_seen
 from rm.training.loop import Trained, train
+from rm.training.run_folder import require_same_config
 from rm.training.trainable import make_trainable, merge_adapters
 
 SAMPLES_FILE = "samples.parquet"
@@ -73,7 +74,7 @@ def run_writer(workspace: Workspace, policy_id: str, config: WriterRun, *, resum
         described = {"kind": "writer", **to_dict(config), "data_digest": texts.digest}
         if digest := model_digest(config.model):
             described["model_digest"] = digest
-        require_same_config(folder, described, resume=resume)
+        require_same_config(folder, described, WORDS, resume=resume)
         if (folder / RESULT).exists():
             say(f"Policy {policy_id} is already finished.")
             return dict(read_json(folder / RESULT))
@@ -119,7 +120,8 @@ def _start(config: WriterRun, texts: WriterTexts) -> _Started:
 
 def _build(config: WriterRun, texts: WriterTexts) -> CausalModel:
     words = sorted({*texts.training["prompt"], *texts.training["response"]})
-    return build_causal(config.model, words, config.train.vocabulary_size, config.train.seed)
+    train = config.train
+    return build_causal(config.model, words, train.vocabulary_size, train.seed, can_be_reward_model=True)
 
 
 def _train(folder: Path, config: WriterRun, started: _Started) -> tuple[CausalModel, Trained, TokenLoss] | None:
@@ -165,7 +167,7 @@ def _conclude(
     own = {"policy": folder.name, "pairs": config.pairs}
     write_seen(folder / MODEL_FOLDER, own, config.model, [texts.training, texts.validation])
     losses = {"writer": held_out_losses(network, texts.test, causal.tokenizer, settings)}
-    if config.model in LADDER:
+    if config.model in LADDER or is_reward_model(config.model):
         losses["unigram"] = held_out_losses(None, texts.test, causal.tokenizer, settings, texts.training)
     else:
         backbone = _build(config, texts)

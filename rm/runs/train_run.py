@@ -46,7 +46,16 @@ from rm.training.identity import (
 )
 from rm.training.loop import Trained
 from rm.training.reward_step import reward_step, tokenise_for_model, train_rewards
-from rm.training.run_folder import RESULT, RunConfig, RunPairs, describe_run, read_run_pairs, run_lock
+from rm.training.run_folder import (
+    RESULT,
+    WORDS,
+    RunConfig,
+    RunPairs,
+    describe_run,
+    read_run_pairs,
+    require_same_config,
+    run_lock,
+)
 from rm.training.trainable import make_trainable, merge_adapters
 
 
@@ -78,7 +87,7 @@ def train_run(
         described = {**describe_run(config), "data_digest": pairs.digest}
         if digest := model_digest(config.model):
             described["model_digest"] = digest
-        _require_same_config(folder, run_id, described, resume)
+        require_same_config(folder, described, WORDS, resume=resume)
         pairs = replace(pairs, test=unseen_tests(config.model, pairs.test))
         if (folder / RESULT).exists():
             say(f"Run {run_id} is already finished.")
@@ -177,27 +186,6 @@ def lacks_baselines(folder: Path, baselines: Which) -> bool:
     """Whether a finished run was evaluated with fewer baselines than these; runs of earlier versions have all."""
     levels = get_args(Which)
     return levels.index(read_json(folder / RESULT).get("baselines", "all")) < levels.index(baselines)
-
-
-def _require_same_config(folder: Path, run_id: str, described: dict[str, Any], resume: bool) -> None:
-    """Check that the run's folder is new, or may be resumed and has the same config.
-
-    Raises:
-        CallError: Neither is true.
-    """
-    path = folder / "config.json"
-    if not path.exists():
-        return
-    if not resume:
-        raise CallError(
-            f"Run {run_id} exists already.", "Continue it with `--resume`, or choose another name with `--run ID`."
-        )
-    before = read_json(path)
-    if changed := sorted(name for name in described if before.get(name) != described[name]):
-        raise CallError(
-            f"Run {run_id} was made with another {', '.join(changed)}.",
-            "Repeat its original command, or choose another name with `--run ID`.",
-        )
 
 
 def _build(workspace: Workspace, config: RunConfig, training: pl.DataFrame) -> RewardModel:

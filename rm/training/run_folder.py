@@ -11,19 +11,24 @@ import polars as pl
 from lurker.arguments import as_list
 from lurker.config import fingerprint, to_dict
 from lurker.errors import CallError, LurkerError, nearest
+from lurker.files import read_json
 from lurker.locks import holder, locked
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.workspace import Workspace
-from rm.pairs.subsets import content_digest, subset
+from rm.pairs.subsets import content_digest, half_of_posts, subset
 from rm.training.config import TrainConfig
 
+CONFIG = "config.json"
+"""All that determines a run, written when its training starts."""
 RESULT = "result.json"
 """Written last: a run folder that holds it is finished."""
 MAX_NAME = 100
 """Characters of a run's name."""
+WORDS = ("Run", "another name with `--run ID`")
+"""How errors name a run, and how another one is named."""
 RUN_PREFIX = "run:"
 """A SPEC that starts with it names the model of a run in the same workspace."""
-ADDED_LATER = {"head_seed": None, "subset_of": "posts"}
+ADDED_LATER = {"half": "both", "head_seed": None, "subset_of": "posts"}
 """Fields of TrainConfig that earlier versions lack, and what they did."""
 LOCKS = ".locks"
 """Folder of a workspace for the locks of runs."""
@@ -128,6 +133,32 @@ def unwritten_runs(workspace: Workspace, run_ids: Sequence[str]) -> Iterator[Non
         yield
 
 
+def require_same_config(folder: Path, described: dict[str, Any], words: tuple[str, str], *, resume: bool) -> None:
+    """Check that the folder of a run or policy is new, or may be resumed and has the same config.
+
+    Args:
+        folder: of the run or policy.
+        described: what its config.json would hold.
+        words: how to name it, and how to choose another.
+        resume: continue what was interrupted.
+
+    Raises:
+        CallError: neither is true.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        return
+    what, other = words
+    if not resume:
+        raise CallError(f"{what} {folder.name} exists already.", f"Continue it with `--resume`, or choose {other}.")
+    before = read_json(path)
+    if changed := sorted(name for name in described if before.get(name) != described[name]):
+        raise CallError(
+            f"{what} {folder.name} was made with another {', '.join(changed)}.",
+            f"Repeat its original command, or choose {other}.",
+        )
+
+
 def run_writer(workspace: Workspace, run_id: str) -> str:
     """The process that writes a run now, in words; empty if none does."""
     return holder(_lock_file(workspace, run_id))
@@ -203,11 +234,10 @@ def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
         CallError: A pair set or community does not exist, or there are fewer pairs than max_pairs.
         LurkerError: A split is empty, or splits share a post.
     """
-    frame = read_pairs(workspace, config.pairs, config.subreddits)
-    training = subset(
-        split_of(frame, config.pairs, "train"), config.max_pairs, config.train.seed, of=config.train.subset_of
-    )
-    validation = _validation(workspace, config, frame)
+    frame, half = read_pairs(workspace, config.pairs, config.subreddits), config.train.half
+    training = half_of_posts(split_of(frame, config.pairs, "train"), half)
+    training = subset(training, config.max_pairs, config.train.seed, of=config.train.subset_of)
+    validation = half_of_posts(_validation(workspace, config, frame), half)
     require_disjoint(training, validation, config.validation_pairs or config.pairs)
     n_validation = min(config.train.max_validation_pairs, validation.height)
     of_validation = "communities" if config.train.subset_of == "communities" else "posts"

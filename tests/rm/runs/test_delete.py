@@ -80,3 +80,9 @@ def test_the_command_deletes_and_names_what_there_is(runs: Workspace, capsys: py
     assert run([*call, "mean", "nothing"]) == 2
     assert "no run 'nothing'" in capsys.readouterr().err and "mean" in left(runs)
     assert run([*call, "mean", "--json"]) == 0 and "mean" not in left(runs)
+
+
+def test_a_policy_uses_its_judges(runs: Workspace) -> None:
+    write_json({"judge": "a", "held_out": "c"}, runs.folder("policies", "agent") / "config.json")
+    users = run_users(runs)
+    assert "policy agent" in users["a"] and "policy agent" in users["c"]
