@@ -7,8 +7,9 @@ what every drawn text has, or repeat what no writer would repeat. Two rules cove
   ("a … yet … b"), the name of a subject.
 - Faulty words count for nothing and cost `COST_OF_FAULTS` times their share of the text. These are words that the
   community never uses, words said more often than even the keenest writer would say them, taste words or names beyond
-  what a text holds of them, and what a text lacks to the shortest comment. A long text of one liked word, said over and
-  over, is therefore worse than good natural texts. In a short one no count tells: of five taste words the keenest
+  what a text holds of them, what a text lacks to the shortest comment, and what it has beyond the longest one: a text
+  that goes on where every writer has stopped is not rewarded for it. A long text of one liked word, said over and over,
+  is therefore worse than good natural texts. In a short one no count tells: of five taste words the keenest
   writers of all do repeat one five times, once in millions of texts, and what they write is natural.
 """
 
@@ -62,6 +63,8 @@ class QualityRule:
     """share of a text's words that name a subject"""
     min_words: int
     """words of the shortest comment"""
+    max_words: int | None = None
+    """words of the longest comment; None, as in the rule of an earlier Lurker: words beyond it are no faults"""
     weights: list[list[float]]
     """how much each taste word is liked, [subreddits, taste words]"""
     mean_weight: list[float]
@@ -115,7 +118,7 @@ def true_quality(
         raise CallError(f"{len(names)} subreddits, {len(prompts)} prompts and {n} responses do not match.")
     community = _communities(rule, names)
     words, subject = _read(rule, responses), _subjects(rule, prompts)
-    is_fault = _is_fault(rule, words, community)
+    is_fault = _is_fault(rule, words, community) | _is_beyond(rule, words)
     n_missing = np.maximum(rule.min_words - words.n_words, 0)
     n_faults = np.bincount(words.text[is_fault], minlength=n) + n_missing
     quality = -COST_OF_FAULTS * n_faults / np.maximum(words.n_words, rule.min_words)
@@ -206,6 +209,12 @@ def _is_fault(rule: QualityRule, words: _Words, community: Ints) -> Bools:
     is_repeated = _occurrence(words.text, all_names) > limit
     is_list = is_taste & (_occurrence(words.text, is_taste.astype(np.int64)) > (MOST_TASTE * natural_taste)[words.text])
     return np.asarray(is_repeated | is_list)
+
+
+def _is_beyond(rule: QualityRule, words: _Words) -> Bools:
+    """Whether each word stands where the longest comment has ended, [words]."""
+    place = np.arange(len(words.text)) - (np.cumsum(words.n_words) - words.n_words)[words.text]
+    return np.asarray(place >= (np.inf if rule.max_words is None else rule.max_words))
 
 
 def _occurrence(text: Ints, token: Ints) -> Ints:

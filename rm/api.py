@@ -34,6 +34,9 @@ from rm.experiments.transfer import transfer
 from rm.models.ladder import check_spec, slug
 from rm.policy.agent_api import Agents, train_agent
 from rm.policy.api import Policy, load_policy, sample, train_writer
+from rm.policy.best_of_n_report import best_of_n
+from rm.policy.sample_file import Samples
+from rm.policy.teacher import teachers
 from rm.runs.average import average_runs
 from rm.runs.export import export_run
 from rm.runs.run import Run, require_run
@@ -54,7 +57,9 @@ __all__ = [
     "Agents",
     "Policy",
     "Run",
+    "Samples",
     "average",
+    "best_of_n",
     "ceiling",
     "compare",
     "diagnose",
@@ -68,6 +73,7 @@ __all__ = [
     "sample",
     "scaling",
     "search",
+    "teachers",
     "train",
     "train_agent",
     "train_writer",

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import layout, policies
 from dashboard.figures import show_figure
+from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts import look
 from lurker.charts.figure import Figure
@@ -100,7 +101,8 @@ def _curves(source: str, rows: pl.DataFrame, on: str, peaks: dict[str, list[floa
     rewards = rows.filter(pl.col("measure").is_in(REWARDS))
     won = rows.filter(pl.col("measure").is_in(WIN_RATES))
     left, right = st.columns(2, gap="medium")
-    bands = "Bands: 95 % intervals, clustered by prompt. 0 is the writer."
+    what = "Vertical lines" if "step" in rows.columns else "Bands"
+    bands = f"{what}: 95 % intervals, clustered by prompt. 0 is the writer."
     marked = " Dotted: the fitted peak, its interval below it." if peaks else ""
     with left:
         figure = charts.policy_curves(rewards, REWARD_AXIS, peaks=peaks)
@@ -110,7 +112,7 @@ def _curves(source: str, rows: pl.DataFrame, on: str, peaks: dict[str, list[floa
             st.info("No win rate was measured: it takes a held-out judge or the truth.")
         else:
             figure = charts.policy_curves(won, "share of the writer's responses beaten", zero=0.5)
-            note = "Bands: 95 % intervals, clustered by prompt. .5 is a coin."
+            note = f"{what}: 95 % intervals, clustered by prompt. .5 is a coin."
             show_figure(Figure("wins", source, "Win rate by distance", on, figure, note), "policy", won)
     for sentence in said:
         st.markdown(f"- {layout.escape(sentence)}")
@@ -131,16 +133,18 @@ def _drift(rows: pl.DataFrame | None, name: str) -> None:
         now = rows.filter(pl.col("step") == last).select(
             "alarm", "value", "low", "high", "reference", "threshold", rings="is_ringing"
         )
-        st.dataframe(now, width="stretch", hide_index=True, column_config={"reference": "people"})
+        show_table(now, {"reference": "people"})
 
 
 def _best_of_n(name: str, path: Path) -> None:
-    rows = policies.best_of_n(path)
-    if rows is None:
+    files = policies.judged_files(path)
+    if not files:
         command = f"lurker policy best-of-n {path} --judge RUN --held-out RUN"
         layout.show_missing(f"No judge has chosen the best of {name} yet.", [command])
         return
-    found = policies.document(path.with_name(f"{path.stem}.best-of-n.json"))
+    names = list(files)
+    judge = st.selectbox("Chosen by", names, key=f"best-by-{name}") if len(names) > 1 else names[0]
+    rows, found = policies.best_of_n(files[judge]), policies.document(files[judge].with_suffix(".json"))
     named = (found.get("judges") or {}).items()
     judges = ", ".join(what if what == judge else f"{what} {judge}" for what, judge in named)
     largest = int(look.largest(rows["n"]))
@@ -158,7 +162,7 @@ def _teachers(name: str, path: Path) -> None:
         return
     st.markdown(f"**Teachers of {layout.escape(name)}**  \n{layout.escape(str(report['sentence']))}")
     rows = [{name: _cell(row, column) for column, name in TEACHER_COLUMNS.items()} for row in report["teachers"]]
-    st.dataframe(rows, width="stretch", hide_index=True)
+    show_table(rows)
 
 
 def _texts(name: str, path: Path) -> None:

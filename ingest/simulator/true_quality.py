@@ -48,6 +48,7 @@ def quality_rule(world: World) -> QualityRule:
         taste_word_share=config.taste_word_share,
         subject_word_share=config.subject_word_share,
         min_words=config.min_words,
+        max_words=config.max_words,
         weights=world.weights.tolist(),
         mean_weight=world.mean_weight.tolist(),
         variance_between=world.variance_between.tolist(),

@@ -23,15 +23,17 @@ WIN_RATES = ("win rate", "win rate at equal length")
 def policy_curves(
     rows: pl.DataFrame, y_title: str, zero: float = 0.0, peaks: Mapping[str, Sequence[float]] | None = None
 ) -> alt.LayerChart:
-    """Measures by √KL, each a line with a band of its 95 % interval, points where it was measured, and its peak.
+    """Measures by √KL, each a line with its 95 % intervals, points where it was measured, and its peak.
 
     Args:
-        rows: kl (nats), measure, value, low, high, and label, which the tooltip shows (a step, or an n).
+        rows: kl (nats), measure, value, low, high, and label, which the tooltip shows (a step, or an n). With a column
+            step, lines join the points by it, for a policy can come nearer to its writer again.
         y_title: of the vertical axis.
         zero: value of the writer, drawn as a dashed line.
         peaks: measure -> √KL at its peak and the ends of its interval.
     """
-    frame = rows.with_columns(distance=pl.col("kl").clip(0).sqrt()).sort("measure", "distance")
+    order = "step" if "step" in rows.columns else "distance"
+    frame = rows.with_columns(distance=pl.col("kl").clip(0).sqrt()).sort("measure", order)
     shown = [name for name in MEASURES if name in frame["measure"].unique().to_list()]
     colour = alt.Color(
         "measure:N",
@@ -43,9 +45,10 @@ def policy_curves(
     y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=False), axis=axis)
     base = alt.Chart(frame)
     level = alt.Chart(pl.DataFrame({"value": [zero]})).mark_rule(color=TEXT, strokeDash=[5, 3], strokeWidth=1.2)
-    band = base.mark_area(opacity=0.16).encode(x=x, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=colour)
+    spread = base.mark_rule(opacity=0.45) if order == "step" else base.mark_area(opacity=0.16)
+    band = spread.encode(x=x, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=colour)
     line = base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=55, filled=True)).encode(
-        x=x, y=y, color=colour, order="distance:Q"
+        x=x, y=y, color=colour, order=f"{order}:Q"
     )
     points = base.mark_circle(size=220, opacity=0).encode(
         x=x,

@@ -35,6 +35,11 @@ BEST_OF_N = Table(
         ),
         "win_rate_low": Column(pl.Float64, "lower end of its 95 % interval", nullable=True),
         "win_rate_high": Column(pl.Float64, "upper end", nullable=True),
+        "win_rate_at_equal_length": Column(
+            pl.Float64, "the same read where both are equally long; null for the proxy and for length", nullable=True
+        ),
+        "win_rate_at_equal_length_low": Column(pl.Float64, "lower end of its 95 % interval", nullable=True),
+        "win_rate_at_equal_length_high": Column(pl.Float64, "upper end", nullable=True),
         "kl_bound": Column(pl.Float64, "log n − (n − 1)/n, nats: an upper bound"),
         "kl": Column(pl.Float64, "estimated divergence from a single sample, with repeated outputs counted, nats"),
         "kl_low": Column(pl.Float64, "lower end of its 95 % interval"),

@@ -1,6 +1,7 @@
 """Nested training subsets of whole posts, and a digest of their content."""
 
 import hashlib
+from typing import Literal
 
 import polars as pl
 
@@ -35,6 +36,21 @@ def subset(frame: pl.DataFrame, n_pairs: int | None, seed: int, *, of: str = "po
         turn = pl.int_range(pl.len()).over("subreddit")
         ordered = ordered.with_columns(_turn=turn).sort("_turn", "subreddit").drop("_turn")
     return ordered.head(n_pairs).drop("_rank").sort("pair_id")
+
+
+def half_of_posts(frame: pl.DataFrame, half: Literal["both", "first", "second"]) -> pl.DataFrame:
+    """The pairs of all posts, or of one half of them by the hash of their id, whatever the pair set.
+
+    Args:
+        frame: PAIRS.
+        half: which posts.
+    """
+    if half == "both":
+        return frame
+    posts = frame["post_id"].unique().sort()
+    is_first = [stable_hash(0, f"half {post}") % 2 == 0 for post in posts]
+    chosen = posts.filter(pl.Series(is_first, dtype=pl.Boolean) == (half == "first"))
+    return frame.filter(pl.col("post_id").is_in(chosen.implode()))
 
 
 def stable_hash(seed: int, text: str) -> int:

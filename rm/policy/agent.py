@@ -18,12 +18,12 @@ from lurker.workspace import Workspace
 from rm.models.ladder import save
 from rm.models.scorer import describe_device, move_to_device, training_dtype
 from rm.pairs.subsets import stable_hash
+from rm.policy.agent_alarms import AgentAlarms
 from rm.policy.agent_config import AgentConfig
 from rm.policy.agent_curve import CURVE_FILE, DRIFT_FILE, CurveRecorder, alarm_sentence, sentence
 from rm.policy.agent_evaluation import HELD_OUT, PROXY, TRUTH_MEASURE, Evaluator
 from rm.policy.agent_points import write_fits
 from rm.policy.agent_step import AgentStep, Prompts
-from rm.policy.alarms import Known
 from rm.policy.causal import CausalModel, load_policy, prompt_tokens, response_tokens
 from rm.policy.judges import TRUTH, Judge, describe_judge, open_judge, require_no_leak
 from rm.policy.policy_folder import (
@@ -38,7 +38,6 @@ from rm.policy.policy_folder import (
 )
 from rm.policy.response_logits import ResponseLogits
 from rm.policy.sampling import require_same_tokens
-from rm.policy.text_traits import training_ngrams
 from rm.policy.writer_step import TokenLoss
 from rm.runs.run_facts import environment
 from rm.training.checkpoint import TrainingState, delete_checkpoint
@@ -156,8 +155,8 @@ def _train(
     evaluator = Evaluator(writer, writer_logits, evaluation, judges, config.train)
     trained_model = make_trainable(policy.model, config.start or config.writer, config.train, "CAUSAL_LM")
     network = ResponseLogits(trained_model, is_packed=is_packed, dtype=dtype)
-    known = Known(training=training_ngrams(prompts.human["response"].to_list()))
-    recorder = CurveRecorder(evaluator, network.model, folder, config.train, prompts.held_out_human, known)
+    alarms = AgentAlarms(evaluator, prompts.held_out_human, prompts.human["response"].to_list())
+    recorder = CurveRecorder(evaluator, network, folder, config.train, alarms)
     human = _human_tokens(prompts.human, policy, config.train)
     step = AgentStep(
         network,

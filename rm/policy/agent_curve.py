@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from lurker.files import write_parquet
 from lurker.schema import CURVE, DRIFT, Table
+from rm.policy.agent_alarms import AgentAlarms
 from rm.policy.agent_config import AgentConfig
 from rm.policy.agent_evaluation import HELD_OUT, PROXY, TRUTH_MEASURE, WIN_RATE, Evaluated, Evaluator
 from rm.policy.agent_points import record_points
-from rm.policy.alarms import MIN_PROMPTS, Known, drift
+from rm.policy.response_logits import ResponseLogits
 from rm.training.config import LoopConfig
 from rm.training.distributed import current_processes
 from rm.training.loop import Trained
@@ -23,20 +23,19 @@ class CurveRecorder:
     """Evaluates an agent on the way and keeps `curve.parquet`; validation and curve share their samples."""
 
     def __init__(
-        self, evaluator: Evaluator, model: Any, folder: Path, config: AgentConfig, human: pl.DataFrame, known: Known
+        self, evaluator: Evaluator, network: ResponseLogits, folder: Path, config: AgentConfig, alarms: AgentAlarms
     ) -> None:
         """Record into an agent's folder the evaluations of its model.
 
         Args:
             evaluator: evaluates.
-            model: the agent's.
+            network: the agent's logits.
             folder: the agent's.
             config: how it is trained.
-            human: prompt_id, prompt and response of held-out responses that people wrote: what alarms compare with.
-            known: what some alarms need.
+            alarms: that ring at each evaluation.
         """
-        self.human, self.known = human, known
-        self.evaluator, self.model, self.folder, self.config = evaluator, model, folder, config
+        self.evaluator, self.network, self.folder, self.config = evaluator, network, folder, config
+        self.alarms = alarms
         self.selects = HELD_OUT if HELD_OUT in evaluator.judges else PROXY
         """whose mean reward selects the weights"""
         self.early = {2**power for power in range(1, 12) if 2**power <= config.evaluate_every / 2}
@@ -55,13 +54,13 @@ class CurveRecorder:
 
     def validate(self) -> tuple[float, float]:
         """Minus the mean reward by the held-out judge, or by the judge where there is none, and the win rate."""
-        self._last = self.evaluator.evaluate(self.model, -1)
+        self._last = self.evaluator.evaluate(self.network.model, -1)
         return -self._last.value(self.selects), self._last.value(WIN_RATE)
 
     def after_step(self, step: int, *, is_last: bool = False) -> None:
         """Add a step to the curve if it was validated, is one of the first, or the one that ends training."""
         if self._last is None and (step in self.early or is_last):
-            self._last = self.evaluator.evaluate(self.model, step)
+            self._last = self.evaluator.evaluate(self.network.model, step)
         if self._last is not None:
             self.kl = float(self._last.rows["kl"][0])
             self._write(self._last, step)
@@ -75,9 +74,8 @@ class CurveRecorder:
         prompts, answers = self.evaluator.prompts, evaluated.responses
         ids = [prompts.ids[one] for one in self.evaluator.code]
         record_points(self.folder, ids, answers.log_prob - answers.writer_log_prob, evaluated.rewards, step)
-        if min(self.human["prompt_id"].n_unique(), len(prompts.ids)) >= MIN_PROMPTS:
-            samples = pl.DataFrame({"prompt_id": ids, "prompt": self.evaluator.texts, "response": answers.texts})
-            _replace_from(self.folder / DRIFT_FILE, DRIFT, drift(samples, self.human, step, self.known))
+        if self.alarms.is_possible:
+            _replace_from(self.folder / DRIFT_FILE, DRIFT, self.alarms.ring(evaluated, self.network, step))
 
 
 def _replace_from(path: Path, table: Table, rows: pl.DataFrame) -> None:

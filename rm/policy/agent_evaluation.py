@@ -23,7 +23,7 @@ from rm.policy.causal import CausalModel, response_text
 from rm.policy.generate import generate
 from rm.policy.judges import Judge
 from rm.policy.length_control import win_rates
-from rm.policy.response_logits import ResponseLogits, read_sequences
+from rm.policy.response_logits import ResponseLogits, response_log_probs
 
 PROXY, HELD_OUT, TRUTH_MEASURE, WIN_RATE, LENGTH_MEASURE = "proxy", "held-out", "truth", "win rate", "length"
 AT_EQUAL_LENGTH = "win rate at equal length"
@@ -172,6 +172,10 @@ class Evaluator:
             for judge in {judge.name: judge for judge in self.judges.values()}.values()
         )
 
+    def as_given(self, measure: str, standardised: Floats) -> Floats:
+        """Standardised rewards of responses in the order of the prompts, as the judge gave them, log-odds, [n]."""
+        return np.asarray(standardised * self._spreads[measure] + self._means[measure])
+
     def _standardised(self, measure: str, texts: Sequence[str]) -> Floats:
         judge = self.judges[measure]
         if judge.rewards is not None:
@@ -218,14 +222,7 @@ class Evaluator:
             own if writes_itself else self._writer_log_prob(tokens),
         )
 
-    @torch.no_grad()
     def _writer_log_prob(self, tokens: Sequence[list[int]]) -> Floats:
         prompts = [self.prompts.tokens[one] for one in self.code]
-        sequences = read_sequences(prompts, tokens)
-        total = torch.zeros(len(tokens), dtype=torch.float64)
         pad = self.writer.tokenizer.pad_token_id
-        for batch in self.writer_logits.batches(sequences, pad, self.config.tokens_per_batch):
-            (logits,) = self.writer_logits([batch])
-            nats = -torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-            total.index_add_(0, batch.response.cpu(), nats.double().cpu())
-        return total.numpy()
+        return response_log_probs(self.writer_logits, prompts, tokens, pad, self.config.tokens_per_batch)

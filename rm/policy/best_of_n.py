@@ -6,7 +6,7 @@ equal rewards are as likely as each other, so each counts as their mean.
 Source: the unbiased estimator of Nakano et al. 2021, "WebGPT", appendix I, for all n at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from scipy.special import gammaln
 
 from lurker.errors import CallError
 from lurker.schema import BEST_OF_N
-from lurker.stats import mean_interval
+from lurker.stats import Estimate, mean_interval
+from rm.policy.best_of_n_lengths import wins_at_equal_length, wins_by_difference
 from rm.policy.kl import kl_bound, kl_of_output
 
 Floats = NDArray[np.float64]
@@ -25,6 +26,7 @@ Ints = NDArray[np.int64]
 PROXY, LENGTH = "proxy", "length"
 """Measures: the one by which the best is chosen, and words."""
 WIN_RATE = ("win_rate", "win_rate_low", "win_rate_high")
+AT_EQUAL_LENGTH = tuple(name.replace("win_rate", "win_rate_at_equal_length") for name in WIN_RATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Points:
     """measure -> gain over the mean of all samples to the prompt, [prompts, sizes]"""
     wins: dict[str, Floats]
     """measure -> how often it beats another sample; NaN for n = N, [prompts, sizes]"""
+    at_equal_length: dict[str, list[Estimate | None]]
+    """measure -> the same over all prompts, read at equal length; None where there is none, [sizes]"""
 
 
 def best_of_n_points(pools: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> Points:
@@ -58,6 +62,8 @@ def best_of_n_points(pools: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -
     values = {name: np.array([pool["measures"][name] for pool in pools], dtype=np.float64) for name in names}
     spreads = {name: 1.0 if name == LENGTH else within_prompt_spread(name, values[name]) for name in names}
     kl = np.empty((len(pools), len(sizes)))
+    judged = [name for name in names if name not in (PROXY, LENGTH)] if LENGTH in names else []
+    by_length: list[list[Floats]] = [[] for _ in sizes]
     gains, wins = ({name: np.empty(kl.shape) for name in names} for _ in range(2))
     for index, pool in enumerate(pools):
         order, groups = ranked(values[PROXY][index])
@@ -69,10 +75,15 @@ def best_of_n_points(pools: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -
             gain = (value - value.mean()) / spreads[name]
             gains[name][index] = weights.T @ _tie_mean(gain[:, None], groups)[:, 0]
             wins[name][index] = _win_rates(value, groups, weights, chances)
-    return Points(list(sizes), kl, gains, wins)
+        for place, pairs in enumerate(_chosen_pairs(order, groups, weights, chances) if judged else ()):
+            by_length[place].append(
+                wins_by_difference(values[LENGTH][index], [values[name][index] for name in judged], pairs)
+            )
+    equal = list(zip(*(wins_at_equal_length(parts) for parts in by_length), strict=True)) if judged else []
+    return Points(list(sizes), kl, gains, wins, dict(zip(judged, map(list, equal), strict=True)))
 
 
-def best_of_n(points: Points) -> pl.DataFrame:
+def best_of_n_rows(points: Points) -> pl.DataFrame:
     """BEST_OF_N: means of the points over prompts, with 95 % intervals clustered by prompt."""
     rows = []
     for place, n in enumerate(points.sizes):
@@ -80,6 +91,8 @@ def best_of_n(points: Points) -> pl.DataFrame:
         for name in points.gains:
             row: dict[str, Any] = {"n": n, "measure": name, "n_prompts": len(points.kl)}
             row |= _interval(points.gains[name][:, place], ("value", "low", "high"))
+            equal = points.at_equal_length[name][place] if name in points.at_equal_length else None
+            row |= dict.fromkeys(AT_EQUAL_LENGTH) if equal is None else _named(equal, AT_EQUAL_LENGTH)
             rows.append(row | kl | _interval(points.wins[name][:, place], WIN_RATE))
     return pl.DataFrame(rows, schema=BEST_OF_N.schema)
 
@@ -180,6 +193,31 @@ def _win_rates(value: Floats, groups: Ints, weights: Floats, chances: tuple[Floa
         return np.asarray((weights * (chances[0] * below + chances[1] * above)).sum(axis=0))
 
 
+def _chosen_pairs(order: Ints, groups: Ints, weights: Floats, chances: tuple[Floats, Floats]) -> Iterator[Floats]:
+    """Yields for each n the probability that sample i is the best and j another one, in the pool's order, [N, N].
+
+    Equal proxies share their probability. Nothing is another one where n = N.
+
+    Args:
+        order: of the samples, from the lowest proxy, [N].
+        groups: of equal proxies, in that order, [N].
+        weights: as returned by `best_weights`.
+        chances: as returned by `opponent_weights`.
+    """
+    n_samples, n_equal = len(order), np.bincount(groups)[groups]
+    below = np.tri(n_samples, k=-1)
+    among_equals = (groups[:, None] == groups[None, :]) * (n_equal / np.maximum(n_equal - 1, 1))
+    shared = np.where(among_equals > 0, among_equals * (1 - np.eye(n_samples)), 1.0)  # no sample meets itself
+    for place in range(weights.shape[1]):
+        pairs = np.zeros((n_samples, n_samples))
+        if np.isfinite(chances[1][:, place]).all():
+            lower, higher = (weights[:, place, None] * chance[:, place, None] for chance in chances)
+            pairs = _tie_mean(_tie_mean(lower * below + higher * below.T, groups).T, groups).T * shared
+        in_order = np.empty_like(pairs)
+        in_order[np.ix_(order, order)] = pairs
+        yield in_order
+
+
 def _tie_mean(values: Floats, groups: Ints) -> Floats:
     """The values [N, m], each the mean of its group's."""
     sums = np.zeros((int(groups.max()) + 1, values.shape[1]))
@@ -187,10 +225,13 @@ def _tie_mean(values: Floats, groups: Ints) -> Floats:
     return np.asarray((sums / np.bincount(groups)[:, None])[groups])
 
 
-def _interval(values: Floats, names: tuple[str, str, str]) -> dict[str, float | None]:
+def _interval(values: Floats, names: Sequence[str]) -> dict[str, float | None]:
     if not np.isfinite(values).all():
         return dict.fromkeys(names)
-    estimate = mean_interval(values, np.arange(len(values)))
+    return _named(mean_interval(values, np.arange(len(values))), names)
+
+
+def _named(estimate: Estimate, names: Sequence[str]) -> dict[str, float | None]:
     return dict(zip(names, (estimate.value, estimate.low, estimate.high), strict=True))
 
 

@@ -23,7 +23,8 @@ PolicyId = Annotated[str, typer.Argument(metavar="POLICY", help="Id of a policy.
 WriterModel = Annotated[
     str,
     typer.Option(
-        "--model", help="scratch-10k to scratch-16m, smollm2-135m, a Hugging Face id, a local folder, or policy:ID."
+        "--model",
+        help="scratch-10k to scratch-16m, smollm2-135m, a Hugging Face id, a local folder, policy:ID or run:ID.",
     ),
 ]
 WriterSettings = Annotated[

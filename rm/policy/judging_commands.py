@@ -29,13 +29,13 @@ def best_of_n_command(
 ) -> None:
     """Tell what the best of n samples is worth to its judge, to a held-out one and to the truth, for every n at once.
 
-    Written beside SAMPLES: the rewards into it, and NAME.best-of-n.parquet and .json, which the Policy page shows.
+    The rewards are written into SAMPLES, and what is found beside it as NAME.JUDGE.best-of-n.parquet and .json.
     """
     workspace = open_workspace(ctx.obj)
     sizes = _numbers(n)
-    from rm.policy.best_of_n_report import best_of_n_of_samples
+    from rm.policy.best_of_n_report import best_of_n
 
-    found = best_of_n_of_samples(workspace, samples, judge, held_out=held_out, with_truth=truth, sizes=sizes)
+    found = best_of_n(workspace, samples, judge, held_out=held_out, with_truth=truth, sizes=sizes)
     if as_json:
         print_json(found.report())
         return
@@ -56,7 +56,7 @@ def teachers_command(
     workspace = open_workspace(ctx.obj)
     from rm.policy.teacher import teachers
 
-    found = teachers(workspace, samples, judge, outcome, n)
+    found = teachers(workspace, samples, judge, outcome=outcome, n=n)
     if as_json:
         print_json(found.report())
     else:

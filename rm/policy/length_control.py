@@ -52,13 +52,16 @@ class WinRates:
         }
 
 
-def win_rates(wins: ArrayLike, length_differences: ArrayLike, prompts: ArrayLike) -> WinRates:
+def win_rates(
+    wins: ArrayLike, length_differences: ArrayLike, prompts: ArrayLike, weights: ArrayLike | None = None
+) -> WinRates:
     """Win rate as it is and at equal length, with intervals clustered by prompt.
 
     Args:
         wins: 1 where the policy wins, 0 where the other one does, 0.5 for a tie, or a probability; [n].
         length_differences: length of the policy's response minus that of the other's, [n].
         prompts: of each pair, any labels, [n].
+        weights: how many pairs each stands for, > 0, [n]; one by default.
 
     Raises:
         CallError: there are fewer than two prompts, or an outcome is not from 0 to 1.
@@ -66,26 +69,28 @@ def win_rates(wins: ArrayLike, length_differences: ArrayLike, prompts: ArrayLike
     outcome = np.asarray(wins, dtype=np.float64)
     difference = np.asarray(length_differences, dtype=np.float64)
     clusters = np.unique(np.asarray(prompts), return_inverse=True)[1]
+    weight = np.ones_like(outcome) if weights is None else np.asarray(weights, dtype=np.float64)
     if outcome.size == 0 or clusters.max() < 1:
         raise CallError("A win rate needs pairs of two prompts or more.", "Sample more prompts.")
     if not ((outcome >= 0) & (outcome <= 1)).all():
         raise CallError(f"An outcome is from 0 to 1, got {outcome.min():.3f} to {outcome.max():.3f}.")
-    raw = mean_interval(outcome, clusters)
-    spread = float(difference.std())
+    raw = mean_interval(outcome, clusters, weight)
+    mean = float(np.average(difference, weights=weight))
+    spread = float(np.sqrt(np.average((difference - mean) ** 2, weights=weight)))
     if spread == 0:  # nothing tells how length matters, and where all are equal nothing has to
         is_equal = bool(difference[0] == 0)
         return WinRates(_bounded(raw), _bounded(raw), 0.0, float(difference[0]), not is_equal)
     x = np.column_stack([np.ones_like(difference), np.tanh(difference / spread)])
-    theta = _fit(x, outcome)
-    error = _clustered_error(x, outcome, theta, clusters)
+    theta = _fit(x, outcome, weight)
+    error = _clustered_error(x, outcome, weight, theta, clusters)
     half = float(stdtrit(int(clusters.max()), 0.5 + LEVEL / 2)) * error
     value, low, high = (float(expit(theta[0] + shift)) for shift in (0.0, -half, half))
-    beyond = min(float(np.mean(difference <= 0)), float(np.mean(difference >= 0)))
+    beyond = min(float(np.average(is_there, weights=weight)) for is_there in (difference <= 0, difference >= 0))
     return WinRates(
         raw=_bounded(raw),
         at_equal_length=Estimate(value, low, high, raw.n, raw.n_clusters),
         length_slope=float(theta[1]),
-        mean_difference=float(difference.mean()),
+        mean_difference=mean,
         is_extrapolated=beyond < 1 / 40,
     )
 
@@ -95,12 +100,11 @@ def _bounded(estimate: Estimate) -> Estimate:
     return Estimate(estimate.value, max(estimate.low, 0.0), min(estimate.high, 1.0), estimate.n, estimate.n_clusters)
 
 
-def _fit(x: Floats, outcome: Floats) -> Floats:
+def _fit(x: Floats, outcome: Floats, weight: Floats) -> Floats:
     """Intercept and slope by Newton's method, with PRIOR_WEIGHT of a win and of a loss at equal length."""
     x = np.vstack([x, [[1.0, 0.0], [1.0, 0.0]]])
     outcome = np.concatenate([outcome, [1.0, 0.0]])
-    weight = np.ones(len(outcome))
-    weight[-2:] = PRIOR_WEIGHT
+    weight = np.concatenate([weight, [PRIOR_WEIGHT, PRIOR_WEIGHT]])
     ridge = np.diag([0.0, PRIOR_WEIGHT])
     theta = np.zeros(2)
     for _ in range(MAX_STEPS):
@@ -114,12 +118,13 @@ def _fit(x: Floats, outcome: Floats) -> Floats:
     return theta
 
 
-def _clustered_error(x: Floats, outcome: Floats, theta: Floats, clusters: NDArray[np.int64]) -> float:
+def _clustered_error(x: Floats, outcome: Floats, weight: Floats, theta: Floats, clusters: NDArray[np.int64]) -> float:
     """Standard error of the intercept, clustered by prompt."""
     probability = expit(x @ theta)
-    bread = np.linalg.inv((x * (probability * (1 - probability))[:, None]).T @ x + PRIOR_WEIGHT * np.eye(2))
+    curvature = (x * (weight * probability * (1 - probability))[:, None]).T @ x
+    bread = np.linalg.inv(curvature + PRIOR_WEIGHT * np.eye(2))
     scores = np.zeros((int(clusters.max()) + 1, 2))
-    np.add.at(scores, clusters, x * (outcome - probability)[:, None])
+    np.add.at(scores, clusters, x * (weight * (outcome - probability))[:, None])
     n = len(scores)
     # One success and one failure more than was seen, so that a policy that always wins has an interval too.
     meat = scores.T @ scores + 0.5 * PRIOR_WEIGHT * np.eye(2)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rm.models import shared_attention
@@ -92,6 +93,31 @@ def read_sequences(prompts: Sequence[Sequence[int]], responses: Sequence[Sequenc
     tokens = [np.array([*one, *two], dtype=np.int32) for one, two in zip(prompts, responses, strict=True)]
     code = np.array([codes.setdefault(tuple(prompt), len(codes)) for prompt in prompts], dtype=np.int64)
     return Sequences(tokens, code, np.array([len(prompt) - 1 for prompt in prompts], dtype=np.int64))
+
+
+@torch.no_grad()
+def response_log_probs(
+    network: ResponseLogits,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    pad_token_id: int,
+    tokens_per_batch: int,
+) -> NDArray[np.float64]:
+    """Log-probability of each response to its prompt, nats, [n].
+
+    Args:
+        network: of the model, in evaluation mode.
+        prompts: [n] token ids, at least one each.
+        responses: [n] token ids, at least one each.
+        pad_token_id: fills rows of unequal length.
+        tokens_per_batch: tokens computed together.
+    """
+    total = torch.zeros(len(responses), dtype=torch.float64)
+    for batch in network.batches(read_sequences(prompts, responses), pad_token_id, tokens_per_batch):
+        (logits,) = network([batch])
+        nats = -torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+        total.index_add_(0, batch.response.cpu(), nats.double().cpu())
+    return total.numpy()
 
 
 def _targets(sequences: Sequences, members: Indices, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -135,7 +135,8 @@ def writer_config(spec: str, seed: int, settings: Sequence[str]) -> WriterConfig
     """The config of a writer, with defaults that fit its model.
 
     Args:
-        spec: SPEC of the model that training starts from.
+        spec: SPEC of the model that training starts from; of a reward model, that which its run started from, as it
+            has to learn to write as its own rung does.
         seed: of the training.
         settings: `field=value` strings, as `--set` takes them.
 

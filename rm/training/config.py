@@ -98,6 +98,9 @@ class TrainConfig:
     subset_of: Literal["posts", "pairs", "communities"] = "posts"
     """what --max-pairs keeps: whole posts; pairs of all posts, as where few prompts have many pairs each; or whole
     posts, as many pairs of each community, so that large ones do not dominate"""
+    half: Literal["both", "first", "second"] = "both"
+    """posts that train and validate: all, or one half of them by the hash of their id, so that a judge and the one that
+    is held out share no post"""
     post_weight: Literal["root", "pair", "post"] = "root"
     """weight of each pair of a post with n pairs: root: 1/sqrt(n); pair: 1; post: 1/n"""
     labels: Literal["hard", "confidence"] = "hard"

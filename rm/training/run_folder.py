@@ -15,7 +15,7 @@ from lurker.files import read_json
 from lurker.locks import holder, locked
 from lurker.pair_sets import read_pairs, require_disjoint, split_of
 from lurker.workspace import Workspace
-from rm.pairs.subsets import content_digest, subset
+from rm.pairs.subsets import content_digest, half_of_posts, subset
 from rm.training.config import TrainConfig
 
 CONFIG = "config.json"
@@ -28,7 +28,7 @@ WORDS = ("Run", "another name with `--run ID`")
 """How errors name a run, and how another one is named."""
 RUN_PREFIX = "run:"
 """A SPEC that starts with it names the model of a run in the same workspace."""
-ADDED_LATER = {"head_seed": None, "subset_of": "posts"}
+ADDED_LATER = {"half": "both", "head_seed": None, "subset_of": "posts"}
 """Fields of TrainConfig that earlier versions lack, and what they did."""
 LOCKS = ".locks"
 """Folder of a workspace for the locks of runs."""
@@ -234,11 +234,10 @@ def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
         CallError: A pair set or community does not exist, or there are fewer pairs than max_pairs.
         LurkerError: A split is empty, or splits share a post.
     """
-    frame = read_pairs(workspace, config.pairs, config.subreddits)
-    training = subset(
-        split_of(frame, config.pairs, "train"), config.max_pairs, config.train.seed, of=config.train.subset_of
-    )
-    validation = _validation(workspace, config, frame)
+    frame, half = read_pairs(workspace, config.pairs, config.subreddits), config.train.half
+    training = half_of_posts(split_of(frame, config.pairs, "train"), half)
+    training = subset(training, config.max_pairs, config.train.seed, of=config.train.subset_of)
+    validation = half_of_posts(_validation(workspace, config, frame), half)
     require_disjoint(training, validation, config.validation_pairs or config.pairs)
     n_validation = min(config.train.max_validation_pairs, validation.height)
     of_validation = "communities" if config.train.subset_of == "communities" else "posts"

@@ -42,7 +42,7 @@ def test_a_writer_and_an_unfinished_agent_say_what_to_run(open_page: OpenPage, f
     root = copy_of(full_root, tmp_path)
     (root / "policies/agent/result.json").unlink()
     (root / "policies/agent/drift.parquet").unlink()
-    (root / "samples/writer.best-of-n.parquet").unlink()
+    (root / "samples/writer.naive.best-of-n.parquet").unlink()
     app = open_page(root, "policy")
     assert not app.exception
     assert "not finished" in texts(app)
@@ -68,8 +68,9 @@ def test_curves_mark_the_peak_and_keep_their_colours() -> None:
     rows = make_curve().with_columns(label=pl.lit("step"))
     spec = policy_curves(rows.filter(measure="truth"), "reward", peaks={"truth": (1.5, 1.2, 1.9)}).to_dict()
     assert len(spec["layer"]) == 6
-    assert [layer["mark"]["type"] for layer in spec["layer"]] == ["rule", "area", "line", "circle", "rule", "rule"]
+    assert [layer["mark"]["type"] for layer in spec["layer"]] == ["rule", "rule", "line", "circle", "rule", "rule"]
+    assert spec["layer"][2]["encoding"]["order"]["field"] == "step"  # a policy can come nearer to its writer again
     both = policy_curves(make_best_of_n().with_columns(label=pl.lit("n")), "reward").to_dict()
     scale = both["layer"][1]["encoding"]["color"]["scale"]
     assert scale["domain"] == ["proxy", "held-out", "length"]
-    assert len(both["layer"]) == 4
+    assert [layer["mark"]["type"] for layer in both["layer"]] == ["rule", "area", "line", "circle"]

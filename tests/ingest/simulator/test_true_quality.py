@@ -1,5 +1,7 @@
 """The quality of any text: that of TRUTH for drawn texts, and nothing for free for others."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from ingest.api import simulate as simulate_into
 from ingest.simulator.communities import make_world
 from ingest.simulator.config import SimulationConfig
-from ingest.simulator.true_quality import true_quality
+from ingest.simulator.true_quality import quality_rule, true_quality
 from ingest.simulator.words import TURN_WORD
 from ingest.simulator.world import simulate
 from lurker.errors import CallError, LurkerError
@@ -82,6 +84,23 @@ def test_longer_texts_are_no_better():
     assert abs(np.corrcoef(comments["n_words"], quality)[0, 1]) < 0.04
     assert of_halves.mean() == pytest.approx(quality.mean(), abs=0.05)
     assert of_halves.std() == pytest.approx(1, abs=0.08)
+
+
+def test_going_on_after_the_longest_comment_is_worse():
+    """A drawn text followed by others like it: as good until the longest comment ends, and worse with each word."""
+    config = SimulationConfig(n_posts=1_000, n_subreddits=1, max_words=30, **ALL_PARTS)
+    bodies = drawn(config).filter(pl.col("n_words") >= 12)["body"].str.strip_chars(".").to_list()[:300]
+    words = [" ".join(bodies[place : place + 5]).split() for place in range(300)]
+    quality = {
+        n: true_quality(config, "SimStories", [PROMPT] * 300, [" ".join(one[:n]) for one in words]).mean()
+        for n in (24, 30, 36, 45, 60)
+    }
+    assert abs(quality[24] - quality[30]) < 0.2
+    assert quality[30] - quality[36] > 1 and quality[36] - quality[45] > 1 and quality[45] - quality[60] > 1
+    rule = quality_rule(make_world(config))
+    unlimited = quality_by_rule(replace(rule, max_words=None), "SimStories", [PROMPT], [" ".join(words[0][:60])])
+    limited = quality_by_rule(rule, "SimStories", [PROMPT], [" ".join(words[0][:60])])
+    assert limited[0] < unlimited[0] - 1
 
 
 def test_a_phrase_read_backwards_has_the_opposite_value():

@@ -9,6 +9,7 @@ import pytest
 from lurker.errors import CallError
 from rm.policy import best_of_n as estimators
 from rm.policy.best_of_n import best_of_n_points, best_weights, ranked, share_of_pool
+from rm.policy.length_control import win_rates
 
 
 def pool(proxy, responses=None, **measures):
@@ -17,7 +18,7 @@ def pool(proxy, responses=None, **measures):
 
 
 def best_of_n(pools, sizes):
-    return estimators.best_of_n(best_of_n_points(pools, sizes))
+    return estimators.best_of_n_rows(best_of_n_points(pools, sizes))
 
 
 def by_all_subsets(proxy, value, n):
@@ -118,3 +119,52 @@ def test_impossible_pools_are_named():
         best_of_n([pool([1, 2]), pool([1, 2, 3])], [1])
     with pytest.raises(CallError, match="truth is the same for all samples"):
         best_of_n([pool([1, 2], truth=np.array([1.0, 1.0]))], [1])
+
+
+def by_all_pairs(proxy, value, n):
+    """Each pair of the best of a subset and a sample outside: which, and with which probability."""
+    found = np.zeros((len(proxy), len(proxy)))
+    subsets = list(combinations(range(len(proxy)), n))
+    for subset in subsets:
+        top = max(proxy[member] for member in subset)
+        chosen = [member for member in subset if proxy[member] == top]
+        for best in chosen:
+            for other in set(range(len(proxy))) - set(subset):
+                found[best, other] += 1 / len(chosen) / (len(proxy) - n) / len(subsets)
+    return found
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_pairs_at_equal_length_are_those_of_all_subsets(n):
+    rng = np.random.default_rng(n)
+    pools = []
+    for _ in range(6):
+        proxy = rng.permutation(7) if n != 2 else rng.integers(0, 3, 7)
+        pools.append(pool(proxy, truth=rng.standard_normal(7), length=rng.integers(3, 9, 7)))
+    found = best_of_n_points(pools, [n]).at_equal_length["truth"][0]
+    rows = []
+    for number, one in enumerate(pools):
+        weight = by_all_pairs(one["measures"]["proxy"], None, n)
+        truth, length = one["measures"]["truth"], one["measures"]["length"]
+        for best, other in zip(*np.nonzero(weight), strict=True):
+            won = float(truth[best] > truth[other])
+            rows.append((won, length[best] - length[other], number, weight[best, other]))
+    expected = win_rates(*np.array(rows).T).at_equal_length
+    assert found.value == pytest.approx(expected.value, abs=1e-6)
+
+
+def test_a_judge_of_length_wins_nothing_at_equal_length():
+    """The held-out judge likes length only; the truth does not, and what it prefers is kept."""
+    rng = np.random.default_rng(5)
+    pools = []
+    for _ in range(200):
+        length, truth = rng.integers(5, 40, 16), rng.standard_normal(16)
+        pools.append(pool(length + 6 * truth, truth=truth, liked=length + rng.normal(0, 4, 16), length=length))
+    found = best_of_n_points(pools, [1, 8, 16])
+    frame = estimators.best_of_n_rows(found)
+    liked, truth = (frame.filter(n=8, measure=name).row(0, named=True) for name in ("liked", "truth"))
+    assert liked["win_rate"] > 0.75
+    assert liked["win_rate_at_equal_length"] < 0.62
+    assert truth["win_rate_at_equal_length"] > truth["win_rate_at_equal_length_low"] > 0.7
+    assert frame.filter(n=16)["win_rate_at_equal_length"].null_count() == 4
+    assert frame.filter(n=1, measure="truth")["win_rate_at_equal_length"][0] == pytest.approx(0.5, abs=0.02)

@@ -5,6 +5,7 @@ import json
 import polars as pl
 import pytest
 
+import rm
 from ingest.api import simulate
 from lurker.cli import run
 from lurker.schema import BEST_OF_N, SAMPLES, check
@@ -50,7 +51,7 @@ def test_the_best_by_length_is_longer_and_no_better(root, capsys):
     assert last["length"]["value"] > 10
     assert last["truth"]["low"] < 0 < last["truth"]["high"] or abs(last["truth"]["value"]) < 0.4
     assert last["proxy"]["win_rate"] is None
-    stored = check(pl.read_parquet(root / "samples/w.best-of-n.parquet"), BEST_OF_N)
+    stored = check(pl.read_parquet(root / "samples/w.length.best-of-n.parquet"), BEST_OF_N)
     assert stored.equals(rows)
     first, best = found["texts"][:2]
     assert len(best["response"].split()) >= len(first["response"].split())
@@ -63,6 +64,22 @@ def test_rewards_are_added_once(root, capsys, monkeypatch):
     assert "reward:truth" in read_samples(root / "samples/w.jsonl").columns
     monkeypatch.setattr(judged_samples, "open_judge", None)  # a second call judges nothing
     assert call(root, capsys, "best-of-n", path, "--judge", "truth", "--n", "1,4") == first
+
+
+def test_drawn_samples_are_judged_without_a_file_and_two_judges_have_a_file_each(root):
+    workspace, rows = open_workspace(root), read_samples(root / "samples/w.parquet").select(list(SAMPLES.columns))
+    before = set((root / "samples").iterdir())
+    drawn = rm.best_of_n(workspace, rm.Samples(rows), "length", with_truth=True, sizes=[1, 4])
+    assert drawn.files == [] and "reward:length" not in rows.columns
+    assert set((root / "samples").iterdir()) == before
+    assert "Best of n" in str(drawn)
+    assert rm.teachers(workspace, rm.Samples(rows), "length", n=4).rows[0].judge == "length"
+    rows.write_parquet(root / "samples/both.parquet")
+    for judge in ("length", "truth"):
+        found = rm.best_of_n(workspace, root / "samples/both.parquet", judge, sizes=[1, 4])
+        assert [path.name for path in found.files] == [f"both.{judge}.best-of-n.{end}" for end in ("parquet", "json")]
+        if judge == "length":
+            assert found.frame.equals(drawn.frame.filter(pl.col("measure") != "truth"))
 
 
 def test_length_teaches_length_and_no_quality(root, capsys):

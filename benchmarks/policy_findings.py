@@ -1,0 +1,222 @@
+"""What the agents of `benchmarks/policy_experiment.py` show: peaks, falls, the held-out stop, and fitted curves.
+
+    python benchmarks/policy_findings.py WORKSPACE [--seeds 3]
+
+A peak that is looked for among noisy steps is too high. So the step of the peak is chosen on one half of the prompts
+and measured on the other, both ways. Effects are paired by prompt; intervals hold prompts and seeds.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from policy_experiment import CONTROLS, WEIGHTS, agent_id, agents, finished
+from scipy.stats import t as student
+
+from lurker.stats import mean_interval
+from rm.pairs.subsets import stable_hash
+from rm.policy.agent_points import POINTS_FILE, run_points
+from rm.policy.over_optimisation import fit_over_optimisation
+
+Floats = NDArray[np.float64]
+JUDGED = ("naive-a", "balanced-a")
+KEPT_SHARE = 0.9
+"""Share of the peak that stopping by the held-out judge should keep."""
+
+
+class Cell:
+    """The runs of one judge and one β: seeds that answered the same prompts at the same steps."""
+
+    def __init__(self, workspace: Path, judge: str, weight: float, seeds: Sequence[int]) -> None:
+        """Read the points of all seeds."""
+        self.name, self.judge, self.weight = f"{judge}, β {weight:g}", judge, weight
+        self.folders = [workspace / "policies" / agent_id(judge, weight, seed) for seed in seeds]
+        tables = [pl.read_parquet(folder / POINTS_FILE).sort("step", "prompt_id") for folder in self.folders]
+        shared = sorted(set.intersection(*(set(table["step"]) for table in tables)))
+        self.steps = shared
+        prompts = tables[0]["prompt_id"].unique().sort().to_list()
+        self.is_first = np.array([stable_hash(0, f"fold {one}") % 2 == 0 for one in prompts])
+        self.values = {
+            name: np.stack([_matrix(table, name, shared, len(prompts)) for table in tables])
+            for name in ("kl", "truth", "proxy", "held-out")
+        }
+        """measure -> [seeds, steps, prompts]"""
+        results = [json.loads((folder / "result.json").read_text()) for folder in self.folders]
+        self.kept = [int(result["best_step"]) for result in results]
+        self.curves = [pl.read_parquet(folder / "curve.parquet") for folder in self.folders]
+
+    def mean(self, measure: str) -> Floats:
+        """Over seeds and prompts, [steps]."""
+        return np.asarray(self.values[measure].mean(axis=(0, 2)))
+
+    def at_peak(self) -> Floats:
+        """The truth at the peak, chosen on the other half of the prompts, [seeds, prompts]."""
+        truth = self.values["truth"]
+        found = np.empty((truth.shape[0], truth.shape[2]))
+        for half in (self.is_first, ~self.is_first):
+            step = int(truth[:, :, ~half].mean(axis=(0, 2)).argmax())
+            found[:, half] = truth[:, step][:, half]
+        return found
+
+    def at_end(self) -> Floats:
+        """The truth at the last step, [seeds, prompts]."""
+        return np.asarray(self.values["truth"][:, -1])
+
+    def at_kept(self) -> Floats:
+        """The truth at the step that the held-out judge keeps, [seeds, prompts]."""
+        places = [self.steps.index(step) for step in self.kept]
+        return np.stack([self.values["truth"][seed, place] for seed, place in enumerate(places)])
+
+    def win_rates(self) -> dict[str, list[tuple[float, float]]]:
+        """Win rates at the truth's peak and at the end of each seed, by the held-out judge."""
+        peak, last = self.steps[int(self.mean("truth").argmax())], self.steps[-1]
+        found: dict[str, list[tuple[float, float]]] = {}
+        for name in ("win rate", "win rate at equal length"):
+            rows = [curve.filter(measure=name) for curve in self.curves]
+            found[name] = [(row.filter(step=peak)["value"][0], row.filter(step=last)["value"][0]) for row in rows]
+        return found
+
+
+def _matrix(table: pl.DataFrame, name: str, steps: Sequence[int], n_prompts: int) -> Floats:
+    """[steps, prompts]."""
+    rows = table.filter(pl.col("step").is_in(list(steps)))
+    return rows[name].to_numpy().reshape(len(steps), n_prompts)
+
+
+def interval(effect: Floats) -> tuple[float, float, float]:
+    """Mean of a paired effect with a 95 % interval that holds prompts and seeds.
+
+    Args:
+        effect: [seeds, prompts].
+    """
+    of_prompts = mean_interval(effect.mean(axis=0), np.arange(effect.shape[1]))
+    means = effect.mean(axis=1)
+    of_seeds = 0.0
+    if len(means) > 1:
+        of_seeds = float(student.ppf(0.975, len(means) - 1) * means.std(ddof=1) / math.sqrt(len(means)))
+    half = math.hypot((of_prompts.high - of_prompts.low) / 2, of_seeds)
+    return of_prompts.value, of_prompts.value - half, of_prompts.value + half
+
+
+def ratio_interval(top: Floats, bottom: Floats, seed: int = 0, n_draws: int = 2_000) -> tuple[float, float, float]:
+    """Ratio of two means with a 95 % interval from resampled seeds and prompts, [seeds, prompts] each."""
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in range(n_draws):
+        seeds = rng.integers(0, top.shape[0], top.shape[0])
+        prompts = rng.integers(0, top.shape[1], top.shape[1])
+        draws.append(top[seeds][:, prompts].mean() / bottom[seeds][:, prompts].mean())
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return float(top.mean() / bottom.mean()), float(low), float(high)
+
+
+def at_distance(cell: Cell, distance: float) -> Floats:
+    """The truth of each prompt at √KL, between the two steps around it on the way out, [seeds, prompts]."""
+    found = []
+    for kl, truth in zip(cell.values["kl"].mean(axis=2), cell.values["truth"], strict=True):
+        way = np.maximum.accumulate(np.sqrt(np.maximum(kl, 0.0)))
+        after = min(int(np.searchsorted(way, distance)), len(way) - 1)
+        before = max(after - 1, 0)
+        share = 0.0 if way[after] == way[before] else (distance - way[before]) / (way[after] - way[before])
+        found.append(truth[before] + min(share, 1.0) * (truth[after] - truth[before]))
+    return np.stack(found)
+
+
+def shown(found: tuple[float, float, float], digits: int = 2) -> str:
+    """Value and interval."""
+    return "{0:+.{3}f} [{1:+.{3}f}, {2:+.{3}f}]".format(*found, digits).replace("-", "−")
+
+
+def cell_row(cell: Cell) -> dict[str, Any]:
+    """Peak, end, fall and held-out stop of one cell."""
+    peak, end, kept = cell.at_peak(), cell.at_end(), cell.at_kept()
+    place = int(cell.mean("truth").argmax())
+    rates = cell.win_rates()
+    return {
+        "agents": cell.name,
+        "peak at step": cell.steps[place],
+        "√KL there": f"{math.sqrt(max(cell.mean('kl')[place], 0)):.2f}",
+        "√KL at the end": f"{math.sqrt(max(cell.mean('kl')[-1], 0)):.2f}",
+        "truth at the peak": shown(interval(peak)),
+        "at the end": shown(interval(end)),
+        "fall": shown(interval(peak - end)),
+        "kept by held-out": shown(interval(kept)),
+        "proxy at the end": f"{cell.mean('proxy')[-1]:+.2f}",
+        "held-out at the end": f"{cell.mean('held-out')[-1]:+.2f}",
+        "words won": " → ".join(f"{one:.2f}" for one in np.mean(rates["win rate"], axis=0)),
+        "at equal length": " → ".join(f"{one:.2f}" for one in np.mean(rates["win rate at equal length"], axis=0)),
+        "length": f"{np.mean([_length(curve, cell.steps[-1]) for curve in cell.curves]):.1f}",
+    }
+
+
+def _length(curve: pl.DataFrame, step: int) -> float:
+    return float(curve.filter(measure="length", step=step)["value"][0])
+
+
+def verdicts(cells: dict[tuple[str, float], Cell]) -> list[str]:
+    """What was asked of the experiment, answered."""
+    said = []
+    for weight in WEIGHTS:
+        naive, balanced = (cells.get((judge, weight)) for judge in JUDGED)
+        if naive is None or balanced is None:
+            continue
+        higher = interval(balanced.at_peak() - naive.at_peak())
+        ends = interval(balanced.at_end() - naive.at_end())
+        said.append(f"β {weight:g}: peak under balanced − under naive {shown(higher)}; at the end {shown(ends)}.")
+        furthest = min(float(np.sqrt(cell.values["kl"].mean(axis=2)).max(axis=1).min()) for cell in (naive, balanced))
+        for share in (0.25, 0.5, 0.75, 1.0):
+            gain = interval(at_distance(balanced, share * furthest) - at_distance(naive, share * furthest))
+            said.append(f"  at √KL {share * furthest:.2f} of both: {shown(gain)}.")
+    for cell in cells.values():
+        kept = ratio_interval(cell.at_kept(), cell.at_peak())
+        said.append(f"{cell.name}: kept by the held-out judge / peak {shown(kept)}, steps {cell.kept}.")
+    return said
+
+
+def fits(cells: dict[tuple[str, float], Cell], measures: Sequence[str] = ("proxy", "held-out", "truth")) -> list[str]:
+    """Fitted curves of all seeds of a cell together."""
+    said = []
+    for cell in cells.values():
+        for measure in measures:
+            runs = [points for folder in cell.folders if (points := run_points(folder, measure)) is not None]
+            fit = fit_over_optimisation(runs, measure, "agent")
+            left = f"residual {fit.residual:.2f}"
+            said.append(f"{cell.name}, {measure}: α {shown(fit.alpha)}, β {shown(fit.beta)}, {left}. {fit.sentence}")
+    return said
+
+
+def print_rows(rows: Sequence[dict[str, Any]], tell: Callable[[str], None]) -> None:
+    """A Markdown table."""
+    tell("| " + " | ".join(rows[0]) + " |")
+    tell("|" + "---|" * len(rows[0]))
+    for row in rows:
+        tell("| " + " | ".join(str(value) for value in row.values()) + " |")
+
+
+def main() -> None:
+    """Print tables and sentences."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    done = finished(options.workspace, agents(options.seeds))
+    tell: Callable[[str], None] = print
+    cells = {}
+    for judge in (*JUDGED, *CONTROLS):
+        for weight in WEIGHTS:
+            seeds = [seed for one, other, seed in done if (one, other) == (judge, weight)]
+            if seeds:
+                cells[judge, weight] = Cell(options.workspace, judge, weight, seeds)
+    print_rows([cell_row(cell) for cell in cells.values()], tell)
+    for line in (*verdicts(cells), *fits(cells)):
+        tell(line)
+
+
+if __name__ == "__main__":
+    main()
