@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import layout, policies
 from dashboard.figures import show_figure
+from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts import look
 from lurker.charts.figure import Figure
@@ -132,7 +133,7 @@ def _drift(rows: pl.DataFrame | None, name: str) -> None:
         now = rows.filter(pl.col("step") == last).select(
             "alarm", "value", "low", "high", "reference", "threshold", rings="is_ringing"
         )
-        st.dataframe(now, width="stretch", hide_index=True, column_config={"reference": "people"})
+        show_table(now, {"reference": "people"})
 
 
 def _best_of_n(name: str, path: Path) -> None:
@@ -161,7 +162,7 @@ def _teachers(name: str, path: Path) -> None:
         return
     st.markdown(f"**Teachers of {layout.escape(name)}**  \n{layout.escape(str(report['sentence']))}")
     rows = [{name: _cell(row, column) for column, name in TEACHER_COLUMNS.items()} for row in report["teachers"]]
-    st.dataframe(rows, width="stretch", hide_index=True)
+    show_table(rows)
 
 
 def _texts(name: str, path: Path) -> None:
