@@ -15,24 +15,20 @@ MARGIN = 0.35
 
 
 def community_map(found: Mapping[str, Any]) -> alt.HConcatChart:
-    """Rank correlations between models, alike communities next to each other, and the same as distances in a plane.
+    """Both charts side by side.
 
     Args:
-        found: as in findings.json: correlations (source, other, correlation, low, high), positions (community, x, y)
-            and shown, the share of the squared distances that the plane shows.
+        found: as in findings.json: correlations, positions and shown.
     """
-    both = (
-        community_correlations(found).properties(width=SIDE_PX, height=SIDE_PX),
-        _plane(found).properties(width=SIDE_PX, height=SIDE_PX),
-    )
-    return alt.hconcat(*both, spacing=50)
+    both = (community_correlations(found), community_plane(found))
+    return alt.hconcat(*(one.properties(width=SIDE_PX, height=SIDE_PX) for one in both), spacing=50)
 
 
 def community_correlations(found: Mapping[str, Any], *, is_narrow: bool = False) -> alt.LayerChart:
-    """Rank correlations between models as a heatmap.
+    """Rank correlations between models as a heatmap, alike communities next to each other.
 
     Args:
-        found: as for `community_map`.
+        found: as in findings.json: correlations (source, other, correlation, low, high) and positions (community, ...).
         is_narrow: turn the communities' names upright.
     """
     cells = pl.DataFrame(found["correlations"]).with_columns(
@@ -64,7 +60,13 @@ def community_correlations(found: Mapping[str, Any], *, is_narrow: bool = False)
     ).properties(title="Rank correlation of the models")
 
 
-def _plane(found: Mapping[str, Any]) -> alt.LayerChart:
+def community_plane(found: Mapping[str, Any]) -> alt.LayerChart:
+    """The rank correlations as distances in a plane.
+
+    Args:
+        found: as in findings.json: positions (community, x, y), and shown, the share of the squared distances that the
+            plane shows.
+    """
     points = pl.DataFrame(found["positions"])
     reach = max(0.01, *(abs(one[axis]) for one in found["positions"] for axis in ("x", "y"))) * (1 + MARGIN)
     scale = alt.Scale(domain=[-reach, reach], nice=False)
