@@ -42,7 +42,7 @@ WRITER = (
     "--set max_response_tokens=48 --set n_memorisation_prompts=0"
 )
 JUDGE = "--model scratch-200k --max-pairs 8000 --baselines none --set epochs=2 --set max_validation_pairs=500"
-AGENT = "learning_rate=5e-4 evaluate_every=10 patience=1000 evaluation_prompts=96 evaluation_samples=2"
+AGENT = "learning_rate=5e-4 kl_limit=1000 evaluate_every=10 patience=1000 evaluation_prompts=96 evaluation_samples=2"
 """Half the default rate, so that the peak takes more than a few steps; more prompts than by default, for narrow
 intervals; and no early end."""
 
