@@ -9,7 +9,7 @@ from policy_experiment import AGENT, WEIGHTS, agent_id, agents, finished, stages
 from policy_findings import Cell, at_distance, cell_row, fits, interval, ratio_interval, verdicts
 
 from lurker.files import write_json, write_parquet
-from lurker.schema import CURVE
+from lurker.schema import CURVE, DRIFT
 from rm.policy.agent_points import record_points
 
 STEPS = (0, 2, 5, 10, 20, 30, 40, 50, 60)
@@ -33,6 +33,14 @@ def plant(workspace: Path, judge: str, weight: float, seed: int, slope: float, b
     filled = [row | {"kl_low": row["kl"], "kl_high": row["kl"], "n_prompts": N_PROMPTS} for row in rows]
     write_parquet(pl.DataFrame(filled, schema=CURVE.schema), folder / "curve.parquet")
     write_json({"best_step": 20}, folder / "result.json")
+    alarm = {"low": 0.0, "high": 1.0, "reference": 0.0, "threshold": 1.0, "sentence": "."}
+    rung = [
+        alarm
+        | {"step": step, "alarm": name, "value": 2.0, "is_ringing": (name == "length" and step >= 30) or step == 2}
+        for step in STEPS
+        for name in ("length", "repetition")
+    ]
+    write_parquet(pl.DataFrame(rung, schema=DRIFT.schema), folder / "drift.parquet")
 
 
 def test_a_planted_peak_and_its_fall_are_found(tmp_path: Path) -> None:
@@ -48,6 +56,7 @@ def test_a_planted_peak_and_its_fall_are_found(tmp_path: Path) -> None:
     assert share == pytest.approx(1, abs=0.1) and least > 0.8
     said = fits({("naive-a", 0.0): found})
     assert any("Truth is highest at √KL 1.1" in line for line in said)
+    assert found.alarms() == "length 30/30/30"
     halfway = at_distance(found, 2.0).mean()
     assert halfway == pytest.approx(2 * (1 - 0.9 * np.log(2)), abs=0.15)
 
