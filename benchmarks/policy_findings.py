@@ -202,7 +202,7 @@ def verdicts(cells: dict[tuple[str, float], Cell]) -> list[str]:
         higher = interval(balanced.at_peak() - naive.at_peak())
         ends = interval(balanced.at_end() - naive.at_end())
         said.append(f"β {weight:g}: peak under balanced − under naive {shown(higher)}; at the end {shown(ends)}.")
-        furthest = min(float(np.sqrt(cell.values["kl"].mean(axis=2)).max(axis=1).min()) for cell in (naive, balanced))
+        furthest = math.sqrt(min(float(cell.values["kl"].mean(axis=2).max(axis=1).min()) for cell in (naive, balanced)))
         for share in (0.25, 0.5, 0.75, 1.0):
             gain = interval(at_distance(balanced, share * furthest) - at_distance(naive, share * furthest))
             said.append(f"  at √KL {share * furthest:.2f} of both: {shown(gain)}.")

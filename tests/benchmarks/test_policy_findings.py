@@ -34,11 +34,11 @@ def plant(workspace: Path, judge: str, weight: float, seed: int, slope: float, b
     write_parquet(pl.DataFrame(filled, schema=CURVE.schema), folder / "curve.parquet")
     write_json({"best_step": 20}, folder / "result.json")
     alarm = {"low": 0.0, "high": 1.0, "reference": 0.0, "threshold": 1.0, "sentence": "."}
+    rings = {"length": [2, *(step for step in STEPS if step >= 30)], "repetition": [2]}
     rung = [
-        alarm
-        | {"step": step, "alarm": name, "value": 2.0, "is_ringing": (name == "length" and step >= 30) or step == 2}
+        alarm | {"step": step, "alarm": name, "value": 2.0, "is_ringing": step in rings[name]}
         for step in STEPS
-        for name in ("length", "repetition")
+        for name in rings
     ]
     write_parquet(pl.DataFrame(rung, schema=DRIFT.schema), folder / "drift.parquet")
 
