@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from playwright.sync_api import Page, sync_playwright
+from polars.io.plugins import register_io_source
 
 from lurker.files import atomic_path, write_json, write_parquet
 from lurker.machine import processor
@@ -45,6 +46,7 @@ STEPS = 5
 """Steps to the next pair, of which the median counts."""
 FIRST_CHART = ".stVegaLiteChart canvas, .stVegaLiteChart svg"
 PAIR = ".stHtml div[dir]"
+PAIR_ID = pl.format("a{}-b{}", "place", "place").alias("pair_id")
 IDLE = "[data-testid='stApp'][data-test-script-state='notRunning']"
 
 
@@ -52,31 +54,37 @@ def write_workspace(root: Path, scale: float) -> Workspace:
     """Write two pair sets, and the runs of the first."""
     workspace = open_workspace(root, create=True)
     rng = np.random.default_rng(0)
-    n_runs = max(2, int(N_RUNS * scale))
-    tested = _set(workspace, rng, SET, int(N_PAIRS * scale)).head(int(N_PREDICTIONS * scale / n_runs))
+    n_runs, n_pairs = max(2, int(N_RUNS * scale)), int(N_PAIRS * scale)
+    _set(workspace, rng, SET, n_pairs)
     _set(workspace, rng, SMALL_SET, int(N_SMALL * min(1.0, scale * 10)))
+    tested = _tested(n_pairs).head(int(N_PREDICTIONS * scale / n_runs))
     for number in range(n_runs):
         _run(workspace, rng, number, tested)
     return workspace
 
 
-def _set(workspace: Workspace, rng: np.random.Generator, name: str, n_pairs: int) -> pl.Series:
-    """Write a pair set, a block at a time; the ids of its test pairs."""
-    folder = workspace.folder("pairs", name)
-    starts, pieces = range(0, n_pairs, BLOCK), _pieces(rng)
-    parts = [folder / f"part-{start}.parquet" for start in starts]
-    for start, part in zip(starts, parts, strict=True):
-        write_parquet(check(_pairs(rng, pieces, start, min(BLOCK, n_pairs - start)), PAIRS), part)
+def _set(workspace: Workspace, rng: np.random.Generator, name: str, n_pairs: int) -> None:
+    """Write a pair set in one pass, a block of pairs at a time."""
+    folder, pieces = workspace.folder("pairs", name), _pieces(rng)
+
+    def blocks(*_: object) -> Iterator[pl.DataFrame]:
+        for start in range(0, n_pairs, BLOCK):
+            yield check(_pairs(rng, pieces, start, min(BLOCK, n_pairs - start)), PAIRS)
+            say(f"{name}: {min(n_pairs, start + BLOCK):,} of {n_pairs:,} pairs written")
+
+    made = register_io_source(blocks, schema=PAIRS.schema)
     with atomic_path(folder / "pairs.parquet") as temporary:
-        pl.scan_parquet(parts).sink_parquet(temporary, compression="zstd", compression_level=3, row_group_size=128_000)
-    for part in parts:
-        part.unlink()
+        made.sink_parquet(temporary, compression="zstd", compression_level=3, row_group_size=128_000)
     numbers = {"n_pairs": n_pairs, "n_posts": -(-n_pairs // PAIRS_PER_POST), "pairs_sha256": "not computed"}
     ledger = {"pairs": {"input": 2 * n_pairs, "dropped": [{"reason": "scores equal", "n": n_pairs}], "kept": n_pairs}}
     manifest = {"name": name, "recipe": {"name": name}, "subreddits": ["alpha", "beta"], "ledger": ledger}
     write_json(manifest | numbers, folder / "manifest.json")
-    is_test = pl.scan_parquet(folder / "pairs.parquet").filter(pl.col("split") == "test")
-    return is_test.select("pair_id").collect()["pair_id"]
+
+
+def _tested(n_pairs: int) -> pl.Series:
+    """The ids of the test pairs, as `_pairs` makes them."""
+    place = pl.select(place=pl.int_range(n_pairs)).filter(pl.col("place") // PAIRS_PER_POST % 2 == 1)
+    return place.select(PAIR_ID)["pair_id"]
 
 
 def _pieces(rng: np.random.Generator) -> pl.Series:
@@ -87,34 +95,41 @@ def _pieces(rng: np.random.Generator) -> pl.Series:
 
 
 def _pairs(rng: np.random.Generator, pieces: pl.Series, start: int, n: int) -> pl.DataFrame:
-    place = np.arange(start, start + n)
+    is_test = pl.col("place") // PAIRS_PER_POST % 2 == 1
+    drawn = {
+        f"{text}_{part}": pieces.gather(rng.integers(0, N_PIECES, n))
+        for text in ("prompt", "chosen", "rejected")
+        for part in range(PIECES_PER_TEXT)
+    }
 
-    def texts() -> pl.Series:
-        parts = [pieces.gather(rng.integers(0, N_PIECES, n)) for _ in range(PIECES_PER_TEXT)]
-        return pl.select(pl.concat_str(parts, separator=" ")).to_series()
+    def text(name: str) -> pl.Expr:
+        return pl.concat_str([f"{name}_{part}" for part in range(PIECES_PER_TEXT)], separator=" ")
 
-    prompt = pl.select(
-        pl.when(pl.Series(place % 10_000 == 0)).then(texts() + f" {RARE}").otherwise(texts())
-    ).to_series()
-    return pl.DataFrame(
-        {
-            "pair_id": [f"a{number}-b{number}" for number in place],
-            "post_id": [f"p{number // PAIRS_PER_POST}" for number in place],
-            "subreddit": np.where(place // PAIRS_PER_POST % 2, "alpha", "beta"),
-            "split": np.where(place // PAIRS_PER_POST % 2, "test", "train"),
-            "prompt": prompt,
-            "chosen": texts(),
-            "rejected": texts(),
-            "chosen_id": [f"a{number}" for number in place],
-            "rejected_id": [f"b{number}" for number in place],
-            **{f"{side}_{name}": rng.integers(1, 900, n) for side in ("chosen", "rejected") for name in _NUMBERS},
-            "label_confidence": 0.9,
-            "weight": 1.0,
-            "confounder_log_odds": 0.0,
-            "recipe": SET,
-        },
-        schema_overrides={name: column.dtype for name, column in PAIRS.columns.items()},
-    ).select(list(PAIRS.columns))
+    rare = pl.when(pl.col("place") % 10_000 == 0).then(pl.lit(f" {RARE}")).otherwise(pl.lit(""))
+    return (
+        pl.DataFrame({"place": np.arange(start, start + n), **drawn})
+        .select(
+            PAIR_ID,
+            pl.format("p{}", pl.col("place") // PAIRS_PER_POST).alias("post_id"),
+            pl.when(is_test).then(pl.lit("alpha")).otherwise(pl.lit("beta")).alias("subreddit"),
+            pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")).alias("split"),
+            (text("prompt") + rare).alias("prompt"),
+            text("chosen").alias("chosen"),
+            text("rejected").alias("rejected"),
+            pl.format("a{}", "place").alias("chosen_id"),
+            pl.format("b{}", "place").alias("rejected_id"),
+            *(
+                pl.Series(f"{side}_{name}", rng.integers(1, 900, n))
+                for side in ("chosen", "rejected")
+                for name in _NUMBERS
+            ),
+            label_confidence=0.9,
+            weight=1.0,
+            confounder_log_odds=0.0,
+            recipe=pl.lit(SET),
+        )
+        .select(pl.col(name).cast(column.dtype) for name, column in PAIRS.columns.items())
+    )
 
 
 _NUMBERS = ("score", "delay_s", "chars")

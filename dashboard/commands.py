@@ -65,3 +65,5 @@ def _import_for_pages() -> None:
     """Import what the pages need while the browser is still opening, those of the first page first."""
     for module in ("like_for_like", "claims", "figures", "ingested", "tables", "pairs", "runs", "compare.recipes"):
         importlib.import_module(f"dashboard.{module}")
+    for module in ("pyarrow", "narwhals._polars.namespace", "PIL.Image"):  # for tables, charts and the page's icon
+        importlib.import_module(module)

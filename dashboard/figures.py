@@ -1,9 +1,11 @@
 """A chart on a page: what is measured, on what, the chart in the page's colours, and its files to download."""
 
+import io
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import altair as alt
 import polars as pl
 import streamlit as st
 
@@ -28,7 +30,7 @@ def show_figure(figure: Figure, source: str, rows: pl.DataFrame, opens: Opens | 
         opens: where a click on a mark leads; the chart has the selection `selects` for it.
     """
     st.markdown(f"**{layout.escape(figure.title)}**  \n:gray[{layout.escape(figure.subtitle)}]")
-    spec = on_page(figure.chart.to_dict(), is_dark=layout.is_dark())
+    spec = page_spec(figure.chart)
     look: dict[str, Any] = {"width": "stretch", "theme": None, "key": figure.stem(source)}
     if opens is None:
         st.vega_lite_chart(spec, **look)
@@ -55,6 +57,21 @@ def show_figure(figure: Figure, source: str, rows: pl.DataFrame, opens: Opens | 
         st.download_button(
             "CSV", rows.write_csv, f"{stem}.csv", "text/csv", key=f"{stem}.csv", type="tertiary", on_click="ignore"
         )
+
+
+def page_spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """The Vega-Lite specification of a chart in the page's colours, its rows as Arrow.
+
+    Streamlit would take rows through pandas, which takes 0.3 s to load.
+    """
+    spec = on_page(chart.to_dict(), is_dark=layout.is_dark())
+    return spec | {"datasets": {name: _arrow(rows) for name, rows in spec["datasets"].items()}}
+
+
+def _arrow(rows: list[dict[str, Any]]) -> bytes:
+    stream = io.BytesIO()
+    pl.DataFrame(rows, infer_schema_length=None).write_ipc_stream(stream, compat_level=pl.CompatLevel.oldest())
+    return stream.getvalue()
 
 
 def _picture(figure: Figure, ending: str) -> bytes:

@@ -17,6 +17,8 @@ from lurker.workspace import Workspace
 
 CURVE_FILE, DRIFT_FILE, FITS_FILE = "curve.parquet", "drift.parquet", "over_optimisation.json"
 """In a policy's folder."""
+BEST = ".best-of-n"
+"""End of the name of a file that tells what the best of n samples is worth, NAME.JUDGE.best-of-n.parquet."""
 HUMAN = "human"
 REWARD = "reward:"
 """A column of samples that starts with it holds the rewards of a judge."""
@@ -43,7 +45,7 @@ def sample_files(workspace: Workspace) -> dict[str, Path]:
         str(path.relative_to(folder).with_suffix("")): path
         for path in sorted([*folder.glob("*/samples.parquet"), *folder.glob("*/samples/*.parquet")])
     }
-    return {name: path for name, path in (own | of_policies).items() if not name.endswith(".best-of-n")}
+    return {name: path for name, path in (own | of_policies).items() if not name.endswith(BEST)}
 
 
 def curve(workspace: Workspace, name: str) -> pl.DataFrame | None:
@@ -68,14 +70,21 @@ def drift(workspace: Workspace, name: str) -> pl.DataFrame | None:
     return _table(workspace.folder("policies", name) / DRIFT_FILE, DRIFT)
 
 
-def best_of_n(samples: Path) -> pl.DataFrame | None:
-    """BEST_OF_N of a file of samples, with a label for each n; None if it was not judged.
+def judged_files(samples: Path) -> dict[str, Path]:
+    """Judge -> file of what the best by it is worth, for a file of samples."""
+    found = sorted(samples.parent.glob("*.parquet"))
+    start = f"{samples.stem}."
+    own = [path for path in found if path.stem.startswith(start) and path.stem.endswith(BEST)]
+    return {path.stem.removeprefix(start).removesuffix(BEST): path for path in own}
+
+
+def best_of_n(path: Path) -> pl.DataFrame:
+    """BEST_OF_N, with a label for each n.
 
     Raises:
         LurkerError: the file is damaged.
     """
-    rows = _table(samples.with_name(f"{samples.stem}.best-of-n.parquet"), BEST_OF_N)
-    return None if rows is None else rows.with_columns(label=pl.format("best of {}", "n"))
+    return read_table(version(path), BEST_OF_N).with_columns(label=pl.format("best of {}", "n"))
 
 
 def wins(rows: pl.DataFrame) -> pl.DataFrame:

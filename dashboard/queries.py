@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import duckdb
@@ -25,6 +26,10 @@ NO_SPLIT = 255
 """Place of a split that is none of SPLITS."""
 SEARCHED = 512_000
 """Pairs whose texts are searched at once: four parts of the file as it is written."""
+HELD_BYTES = 400_000_000
+"""Texts of a set that are held in memory once it is searched; those of a larger set are read at every search."""
+SAMPLED = 2_000
+"""Pairs of whose texts the mean length is taken."""
 _NUMBERED = "read_parquet($path, file_row_number => true)"
 _WINNER = "(hash(chosen_id) >> 32)::UINTEGER AS winner"
 _TESTED = """(SELECT NULL::VARCHAR AS chosen_id WHERE false
@@ -32,6 +37,7 @@ _TESTED = """(SELECT NULL::VARCHAR AS chosen_id WHERE false
 """Prediction files; older ones do not say which response was the winner when the pair was tested"""
 _TIMES = {"created_utc", "observed_utc"}
 
+_READING = Lock()
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -189,15 +195,45 @@ def _holding(file: FileVersion, search: str, first: int) -> NDArray[np.bool_]:
     return np.asarray(found, np.bool_)
 
 
-def pairs_with(
-    file: FileVersion, search: str, n_pairs: int, advance: Callable[[float], object] = lambda share: None
-) -> NDArray[np.bool_]:
-    """Whether the prompt or a response of each pair contains a text, in any case, [n_pairs]; every text is read.
+def held_texts(file: FileVersion, n_pairs: int) -> pl.DataFrame | None:
+    """The texts of all pairs in lower case, read once; None if they are too large to hold.
 
     Args:
         n_pairs: of the set.
-        advance: called with the share of the pairs that is searched.
     """
+    with _READING:  # who searches while they are read waits for them
+        return _lowered(file) if _mean_bytes(file) * n_pairs <= HELD_BYTES else None
+
+
+@lru_cache(maxsize=8)
+def _mean_bytes(file: FileVersion) -> float:
+    """Mean size of the texts of a pair, of the first SAMPLED."""
+    size = " + ".join(f"strlen({name})" for name in TEXTS)
+    sampled = "(SELECT * FROM read_parquet($path) LIMIT $n)"
+    found = _frame(f"SELECT coalesce(avg({size}), 0) AS size FROM {sampled}", file, n=SAMPLED)
+    return float(found["size"][0])
+
+
+@lru_cache(maxsize=1)
+def _lowered(file: FileVersion) -> pl.DataFrame:
+    return _frame(f"SELECT {', '.join(f'lower({name}) AS {name}' for name in TEXTS)} FROM read_parquet($path)", file)
+
+
+def pairs_with(
+    file: FileVersion, search: str, n_pairs: int, advance: Callable[[float], object] = lambda share: None
+) -> NDArray[np.bool_]:
+    """Whether the prompt or a response of each pair contains a text, in any case, [n_pairs].
+
+    Args:
+        n_pairs: of the set.
+        advance: called with the share of the pairs that is searched, if their texts have to be read.
+    """
+    texts = held_texts(file, n_pairs)
+    if texts is not None:
+        with duckdb.connect() as connection:  # lower case as DuckDB has it, on both sides
+            lowered = connection.execute("SELECT lower($search)", {"search": search}).fetchall()[0][0]
+        holds = pl.any_horizontal(pl.col(TEXTS).str.contains(lowered, literal=True).fill_null(False))
+        return texts.select(holds=holds)["holds"].to_numpy()
     parts = []
     for first in range(0, n_pairs, SEARCHED):
         advance(first / n_pairs)

@@ -63,7 +63,7 @@ def build(
         refreeze: replace the frozen hard test where the input has changed.
         replace: replace a set of this name that another recipe built.
         engine: local: threads of this process; ray: blocks of posts are tasks of a cluster.
-        memory_limit: of DuckDB, such as "2GB"; what does not fit is spilled to disk.
+        memory_limit: of DuckDB, such as "500MB", 2 GB by default; what does not fit is spilled to disk.
         fields: fields of the recipe to override, such as min_score_gap=5.
 
     Returns:

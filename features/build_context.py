@@ -18,6 +18,8 @@ from lurker.workspace import Workspace
 
 _TEMPORARY_NAME = re.compile(r"lurker-(?:blocks|spill)-(\d+)-")
 """Start of a temporary folder's name, with the id of the process that made it."""
+DEFAULT_MEMORY = 2_000_000_000
+"""Bytes for DuckDB unless told otherwise: what it may use it uses, and a build should fit beside other work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +29,7 @@ class BuildOptions:
     engine: Engine = "local"
     """local: threads of this process; ray: every block of posts is a task of a cluster."""
     memory_limit: str | None = None
-    """Memory of DuckDB, such as 500MB or 8GB; the rest is spilled to disk. None: four fifths of the machine's."""
+    """Memory of DuckDB, such as 500MB or 8GB; the rest is spilled to disk. None: 2 GB, or half of a small machine's."""
     temp_folder: Path | None = None
     """Parent of the temporary folders; None: the system's."""
 
@@ -39,6 +41,12 @@ class BuildOptions:
                 raise CallError(
                     f"memory_limit takes a size such as 500MB or 8GB, got {self.memory_limit!r}."
                 ) from error
+
+    @property
+    def database_memory(self) -> str:
+        """The memory limit as DuckDB reads it."""
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return self.memory_limit or f"{min(DEFAULT_MEMORY, machine // 2) // 1_000_000}MB"
 
     @property
     def temp_parent(self) -> Path:

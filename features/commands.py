@@ -41,8 +41,8 @@ def build(
     memory_limit: str | None = typer.Option(
         None,
         metavar="SIZE",
-        help="Memory for joining and sorting, such as 2GB; the rest is spilled to disk (TMPDIR). Everything else takes "
-        "about 1.3 GB more, whatever the size of the workspace.",
+        help="Memory for joining and sorting, 2GB by default; the rest is spilled to disk (TMPDIR). Everything else "
+        "takes about 1.3 GB more, whatever the size of the workspace.",
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:

@@ -56,7 +56,7 @@ def connect(options: "BuildOptions") -> Iterator[duckdb.DuckDBPyConnection]:
                 yield connection
             idle.append(database)  # not after an exception: a query may be under way
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-        memory, reason = options.memory_limit or "this machine's memory", str(error).splitlines()[0]
+        memory, reason = options.database_memory, str(error).splitlines()[0]
         raise LurkerError(
             f"The responses cannot be sorted within {memory} and the free space of {options.temp_parent}: {reason}.",
             "Give more with --memory-limit, or name a larger disk in TMPDIR.",
@@ -67,8 +67,10 @@ def connect(options: "BuildOptions") -> Iterator[duckdb.DuckDBPyConnection]:
 def _open(options: "BuildOptions") -> Iterator[duckdb.DuckDBPyConnection]:
     """A database with a folder to spill to, which is deleted at the end."""
     with tempfile.TemporaryDirectory(prefix=f"lurker-spill-{os.getpid()}-", dir=options.temp_parent) as spill:
-        config: dict[str, Any] = {"temp_directory": spill, "preserve_insertion_order": False}
-        if options.memory_limit is not None:
-            config["memory_limit"] = options.memory_limit
+        config: dict[str, Any] = {
+            "temp_directory": spill,
+            "preserve_insertion_order": False,
+            "memory_limit": options.database_memory,
+        }
         with duckdb.connect(config=config) as database:
             yield database

@@ -29,7 +29,8 @@ MOUNTED = {
     "pairs": ("features.commands:app", "Build, audit and compare preference pairs."),
     "rm": ("rm.commands:app", "Train, evaluate and apply reward models."),
     "policy": (
-        "rm.policy.commands:app + rm.policy.agent_commands:app + rm.policy.judging_commands:app",
+        "rm.policy.commands:app + rm.policy.agent_commands:app + rm.policy.judging_commands:app"
+        " + rm.experiments.finished_commands:policies_app",
         "Train language models that write responses, and let them learn from a judge.",
     ),
     "experiment": ("rm.experiments.commands:app", "Compare data sizes, model sizes, communities and recipes."),

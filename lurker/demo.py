@@ -1,19 +1,22 @@
 """`lurker demo`: every stage on a simulated Reddit, by the commands a user would type, each shown as it runs.
 
 The simulator knows what each community truly likes, so the closing tables compare shortcuts, reward models and the
-truth: does an accuracy come from taste, and how does it grow with data and with the model?
+truth: does an accuracy come from taste, how does it grow with data and with the model, and does the reward of what a
+writer wrote come true?
 """
 
 import contextlib
+import shlex
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import typer
 
 from lurker.cli import run
-from lurker.decimals import accuracy_text
+from lurker.decimals import accuracy_text, signed
 from lurker.errors import LurkerError
 from lurker.files import read_json
 from lurker.pair_sets import HARD_TEST
@@ -52,10 +55,21 @@ COMMUNITY_PAIRS = 1_200
 MODELS = "scratch-10k,scratch-200k"
 DATA = "800,1600,3200"
 """Models and numbers of training pairs that are compared."""
+WRITER, WRITER_MODEL = "demo-writer", "scratch-200k"
+WRITER_SETTINGS = (
+    "--set max_responses=6000 --set epochs=1 --set evaluations_per_epoch=1 --set max_held_out_responses=300 "
+    "--set n_memorisation_prompts=0"
+)
+"""A writer that is read by judges only: what it copies and how it learns is measured elsewhere."""
+N_SAMPLES, N_PROMPTS = 32, 100
+"""Samples of each of so many test posts, of which the best is taken."""
+JUDGES = ("naive", "balanced")
+"""Recipes whose reward models choose the best."""
 
 
-def plan(seed: int, n_posts: int) -> list[str]:
-    """The command lines of the demo, in order."""
+def plan(seed: int, n_posts: int, root: Path) -> list[str]:
+    """The command lines of the demo in a workspace, in order."""
+    samples = _samples(root)
     world = " ".join(f"--set {name}={value}" for name, value in WORLD.items())
     return [
         f"ingest simulate --seed {seed} --posts {n_posts} {world}",
@@ -69,6 +83,9 @@ def plan(seed: int, n_posts: int) -> list[str]:
         f"experiment recipes {' '.join(RECIPES)} --models tfidf --sizes {TFIDF_PAIRS} --seeds 1",
         f"experiment scaling balanced --models {MODELS} --sizes {DATA} --seeds 1 {SETTINGS}",
         f"experiment transfer balanced --model {MODEL} --max-pairs {COMMUNITY_PAIRS} {SETTINGS}",
+        f"policy train-writer balanced --model {WRITER_MODEL} --id {WRITER} --resume {WRITER_SETTINGS}",
+        f"policy sample {WRITER} --pairs balanced --prompts {N_PROMPTS} --n {N_SAMPLES}",
+        *(f"policy best-of-n {shlex.quote(str(samples))} --judge demo-{recipe} --truth" for recipe in JUDGES),
     ]
 
 
@@ -79,28 +96,31 @@ def demo(
     posts: int = typer.Option(N_POSTS, min=300, help="Posts to simulate."),
     as_json: bool = typer.Option(False, "--json", help="Print the closing tables as one JSON object on stdout."),
 ) -> None:
-    """Run every stage on a simulated Reddit: ingest, pairs, audits, reward models, recipes, scaling, transfer."""
+    """Run every stage on a simulated Reddit: from ingest and pairs to experiments and a writer's best of n."""
     started = time.monotonic()
-    commands = plan(seed, posts)
+    commands = plan(seed, posts, ctx.obj)
     for number, command in enumerate(commands, start=1):
         say(f"\n[bold cyan]({number}/{len(commands)}) lurker {command}[/]")
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-            code = run(["--workspace", str(ctx.obj), *command.split()])
+            code = run(["--workspace", str(ctx.obj), *shlex.split(command)])
         if code:
             raise LurkerError(f"The demo stopped at `lurker {command}` (exit code {code}).", "Fix it, then run again.")
     workspace = open_workspace(ctx.obj)
     rows = [closing_row(workspace, recipe, MODEL) for recipe in RECIPES]
-    learning = learning_rows(workspace)
+    learning, written = learning_rows(workspace), best_of_n_rows(workspace)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     if as_json:
         print_json(
-            {"workspace": str(ctx.obj), "seconds": minutes * 60 + seconds, "recipes": rows, "learning": learning}
+            {"workspace": str(ctx.obj), "seconds": minutes * 60 + seconds}
+            | {"recipes": rows, "learning": learning, "best_of_n": written}
         )
         return
     print_table("\nIs that accuracy taste, or a shortcut?", rows)
     print_table("\nDoes accuracy grow with data, and faster for a larger model?", learning)
+    print_table(f"\nDoes the reward of the best of n samples of {WRITER_MODEL} come true?", written)
     say("Shortcut columns: how often a probe that never reads the text predicts the winner of the recipe's own pairs.")
     say("Hard test: the same frozen pairs for every row of both tables, balanced in every shortcut.")
+    say("Best of n: gains over one sample in standard deviations, by the judge that chose and by the truth.")
     say("Intervals: 95 %, by post.")
     say("Truth: the simulator's quality; what it misses is luck. Most of it is in word order, unseen by TF-IDF.")
     say(f"\nDone in {minutes} min {seconds} s. Explore the results:  [bold]lurker --workspace {ctx.obj} dashboard[/]")
@@ -147,6 +167,25 @@ def learning_rows(workspace: Workspace) -> list[dict[str, Any]]:
         for (predictor,), part in known.group_by("predictor", maintain_order=True)
     ]
     return [*rows, {"predictor": "truth"} | {name: _interval(truth) for name in rows[0] if name != "predictor"}]
+
+
+def best_of_n_rows(workspace: Workspace) -> list[dict[str, Any]]:
+    """One row per n: what the best of n samples gains, by each judge that chose it and by the truth."""
+    samples = _samples(workspace.root)
+    rows: dict[int, dict[str, Any]] = {}
+    for recipe in JUDGES:
+        table = pl.read_parquet(samples.with_name(f"{WRITER}.demo-{recipe}.best-of-n.parquet"))
+        for one in table.filter(pl.col("n") > 1).sort("n").iter_rows(named=True):
+            row = rows.setdefault(one["n"], {"n": one["n"], "KL (nats)": round(one["kl"], 2)})
+            if one["measure"] in ("proxy", "truth"):
+                measure = "its reward" if one["measure"] == "proxy" else "truth"
+                ends = (signed(one[end], 2) for end in ("value", "low", "high"))
+                row[f"judge {recipe}: {measure}"] = "{} [{}, {}]".format(*ends)
+    return list(rows.values())
+
+
+def _samples(root: Path) -> Path:
+    return root / "samples" / f"{WRITER}.parquet"
 
 
 def _interval(row: dict[str, Any]) -> str:

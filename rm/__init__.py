@@ -1,10 +1,11 @@
 """Preference pairs -> reward models, their evaluation, experiments over many of them, and policies that write.
 
 import lurker, rm
+ws = lurker.open("workspace")
 run = rm.train(pairs, model="scratch-200k", epochs=1)
 run.evaluations, run.score(prompts, responses)
 rm.scaling(pairs, models=["scratch-50k", "scratch-200k"], sizes=[1000, 4000]).plot()
-rm.sample(rm.train_writer(pairs, "scratch-1m"), pairs, n=4).frame
+rm.best_of_n(ws, rm.sample(rm.train_writer(pairs, "scratch-1m"), pairs, n=64), judge=run)
 """
 
 from typing import TYPE_CHECKING, Any
@@ -30,13 +31,19 @@ if TYPE_CHECKING:
     from rm.policy.api import load_policy as load_policy
     from rm.policy.api import sample as sample
     from rm.policy.api import train_writer as train_writer
+    from rm.policy.best_of_n_report import best_of_n as best_of_n
+    from rm.policy.responses import responses as responses
+    from rm.policy.sample_file import Samples as Samples
+    from rm.policy.teacher import teachers as teachers
     from rm.runs.run import Run as Run
 
 __all__ = [
     "Agents",
     "Policy",
     "Run",
+    "Samples",
     "average",
+    "best_of_n",
     "ceiling",
     "compare",
     "diagnose",
@@ -47,9 +54,11 @@ __all__ = [
     "load_policy",
     "recipes",
     "report",
+    "responses",
     "sample",
     "scaling",
     "search",
+    "teachers",
     "train",
     "train_agent",
     "train_writer",

@@ -34,6 +34,10 @@ from rm.experiments.transfer import transfer
 from rm.models.ladder import check_spec, slug
 from rm.policy.agent_api import Agents, train_agent
 from rm.policy.api import Policy, load_policy, sample, train_writer
+from rm.policy.best_of_n_report import best_of_n
+from rm.policy.responses import responses
+from rm.policy.sample_file import Samples
+from rm.policy.teacher import teachers
 from rm.runs.average import average_runs
 from rm.runs.export import export_run
 from rm.runs.run import Run, require_run
@@ -54,7 +58,9 @@ __all__ = [
     "Agents",
     "Policy",
     "Run",
+    "Samples",
     "average",
+    "best_of_n",
     "ceiling",
     "compare",
     "diagnose",
@@ -65,9 +71,11 @@ __all__ = [
     "load_policy",
     "recipes",
     "report",
+    "responses",
     "sample",
     "scaling",
     "search",
+    "teachers",
     "train",
     "train_agent",
     "train_writer",

@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import documents, experiments, layout
 from dashboard.figures import show_figure
 from dashboard.queries import version
+from dashboard.tables import show_table
 from lurker import charts, decimals
 from lurker.charts.figure import Figure
 from lurker.errors import LurkerError
@@ -46,7 +47,7 @@ def show(report: Report, arena: Arena) -> None:
         | {"n": row["n"], "posts": row["n_posts"]}
         for row in report["agreement"]
     ]
-    st.dataframe(agreement, width="stretch", hide_index=True)
+    show_table(agreement)
     _votes(report)
 
 
@@ -94,7 +95,7 @@ def _sources(report: Report) -> None:
         for row in rows
     ]
     with st.expander("As a table"):
-        st.dataframe(shown, width="stretch", hide_index=True)
+        show_table(shown)
 
 
 def _groups(report: Report) -> None:
@@ -115,7 +116,7 @@ def _groups(report: Report) -> None:
         for row in rows
     ]
     with st.expander("As a table"):
-        st.dataframe(shown, width="stretch", hide_index=True)
+        show_table(shown)
 
 
 def _worth(arena: Arena) -> None:
@@ -171,7 +172,7 @@ def _raters(report: Report) -> None:
         height_px = 23 * len(with_gold)
         figure = Figure("raters", report["arena"], "Accuracy on gold, by rater", on, chart, note, height_px=height_px)
         show_figure(figure, "arena", pl.DataFrame(with_gold).drop("suspicious"))
-    st.dataframe([_rater(row) for row in report["raters"]], width="stretch", hide_index=True)
+    show_table([_rater(row) for row in report["raters"]])
 
 
 def _rater(row: dict[str, Any]) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def _votes(report: Report) -> None:
     st.subheader("Votes that count", anchor=False)
     ledger = [{"votes": "written", "number": report["ledger"]["input"]}]
     ledger += [{"votes": one["reason"], "number": -one["n"]} for one in report["ledger"]["dropped"]]
-    st.dataframe([*ledger, {"votes": "that count", "number": report["ledger"]["kept"]}], hide_index=True)
+    show_table([*ledger, {"votes": "that count", "number": report["ledger"]["kept"]}])
 
 
 def _shown(row: dict[str, Any], name: str, low: str = "", high: str = "") -> str:

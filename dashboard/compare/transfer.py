@@ -7,12 +7,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import documents, experiments, layout
-from dashboard.figures import show_figure
+from dashboard.figures import page_spec, show_figure
 from dashboard.queries import version
 from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
-from lurker.charts.look import on_page
 from lurker.errors import LurkerError
 from lurker.pair_sets import pair_set_names
 from lurker.workspace import Workspace
@@ -88,7 +87,7 @@ def _sources_and_targets(workspace: Workspace, name: str, columns: Sequence[Delt
         _heatmap(name, shown, is_difference=is_difference)
     if found is not None and found.get("map"):
         st.subheader("Map of communities")
-        spec = on_page(charts.community_map(found["map"]).to_dict(), is_dark=layout.is_dark())
+        spec = page_spec(charts.community_map(found["map"]))
         st.vega_lite_chart(spec, width="content", theme=None, key="community_map")
         st.caption(MAP_NOTE)
     _table(shown)

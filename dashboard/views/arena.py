@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import layout
 from dashboard.arena.page import render as render_ballots
 from dashboard.arena.results import show
+from dashboard.tables import show_table
 from lurker.cli import run
 from lurker.errors import LurkerError
 from lurker.files import read_object
@@ -73,7 +74,7 @@ def _results(workspace: Workspace, arena: Arena) -> None:
         show(report, arena)
     if (remarks := read_remarks(workspace, arena.name)).height:
         st.subheader("What raters told you", anchor=False)
-        st.dataframe(remarks.select("rater", "item_id", "text"), width="stretch", hide_index=True)
+        show_table(remarks.select("rater", "item_id", "text"))
 
 
 def _compute(workspace: Workspace, name: str) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import layout, policies
 from dashboard.figures import show_figure
+from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts import look
 from lurker.charts.figure import Figure
@@ -132,16 +133,18 @@ def _drift(rows: pl.DataFrame | None, name: str) -> None:
         now = rows.filter(pl.col("step") == last).select(
             "alarm", "value", "low", "high", "reference", "threshold", rings="is_ringing"
         )
-        st.dataframe(now, width="stretch", hide_index=True, column_config={"reference": "people"})
+        show_table(now, {"reference": "people"})
 
 
 def _best_of_n(name: str, path: Path) -> None:
-    rows = policies.best_of_n(path)
-    if rows is None:
+    files = policies.judged_files(path)
+    if not files:
         command = f"lurker policy best-of-n {path} --judge RUN --held-out RUN"
         layout.show_missing(f"No judge has chosen the best of {name} yet.", [command])
         return
-    found = policies.document(path.with_name(f"{path.stem}.best-of-n.json"))
+    names = list(files)
+    judge = st.selectbox("Chosen by", names, key=f"best-by-{name}") if len(names) > 1 else names[0]
+    rows, found = policies.best_of_n(files[judge]), policies.document(files[judge].with_suffix(".json"))
     named = (found.get("judges") or {}).items()
     judges = ", ".join(what if what == judge else f"{what} {judge}" for what, judge in named)
     largest = int(look.largest(rows["n"]))
@@ -159,7 +162,7 @@ def _teachers(name: str, path: Path) -> None:
         return
     st.markdown(f"**Teachers of {layout.escape(name)}**  \n{layout.escape(str(report['sentence']))}")
     rows = [{name: _cell(row, column) for column, name in TEACHER_COLUMNS.items()} for row in report["teachers"]]
-    st.dataframe(rows, width="stretch", hide_index=True)
+    show_table(rows)
 
 
 def _texts(name: str, path: Path) -> None:

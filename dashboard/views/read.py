@@ -1,7 +1,10 @@
 """Read page: pairs one at a time as people wrote them, the answer hidden until it is asked for."""
 
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -12,7 +15,7 @@ from dashboard import layout, pairs, queries
 from dashboard.pair_index import Rows, pair_index
 from dashboard.pairs import OUTCOMES, Outcome, PairFilter, PairOrder
 from dashboard.queries import FileVersion
-from dashboard.tables import NOTHING
+from dashboard.tables import show_table
 from lurker.charts import look
 from lurker.decimals import percent, signed
 from lurker.errors import LurkerError
@@ -58,6 +61,7 @@ def render() -> None:
             st.info("No pair passes these filters. Remove one, or choose another set.")
             return
         st.fragment(_read)(selection)  # a step to the next pair leaves the filters alone
+        _prepare_search(selection.file)
     except LurkerError as error:
         layout.show_errors([error])
 
@@ -127,6 +131,17 @@ def _found(
     return pairs.find_pairs(file, shown, predictions, others)
 
 
+@lru_cache(maxsize=8)
+def _prepare_search(file: FileVersion) -> None:
+    """Read the texts of a set while its first pair is read, so that the first search finds them."""
+
+    def read() -> None:
+        with suppress(LurkerError):  # the search itself says so
+            queries.held_texts(file, pair_index(file).split.size)
+
+    threading.Thread(target=read, daemon=True).start()
+
+
 def _read(selection: Selection) -> None:
     found = selection.found
     position = _position(selection)
@@ -168,19 +183,16 @@ def _list(selection: Selection, shown: tuple[int, ...], first: int, place: int) 
             st.session_state["step"] = first + chosen[0]
 
     st.session_state["list"] = {"selection": {"rows": [place]}}
-    st.dataframe(
+    show_table(
         pl.DataFrame(rows),
-        width="stretch",
-        height=min(LIST_PX, 38 + 35 * len(shown)),
-        hide_index=True,
-        key="list",
-        on_select=choose,
-        selection_mode="single-row",
-        placeholder=NOTHING,
-        column_config={
+        columns={
             "margin": st.column_config.TextColumn(alignment="right", help="Reward of the liked minus the other."),
             "gap": st.column_config.NumberColumn(format="localized", help="Difference of the scores."),
         },
+        height=min(LIST_PX, 38 + 35 * len(shown)),
+        key="list",
+        on_select=choose,
+        selection_mode="single-row",
     )
 
 

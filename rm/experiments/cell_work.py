@@ -22,11 +22,15 @@ TRAINING, VALIDATING, POINTS, TESTING, BASELINES = (
     "Baselines",
 )
 """Parts of a cell, as its progress names them."""
-READING = ("Embedding", "Frozen layers", "Probing", "Embeddings")
-"""Parts in which a frozen model reads texts that it has not read yet; counted together."""
+READING = ("Embedding", "Frozen layers", "Probing")
+"""Parts in which a frozen model reads texts of training and validation that it has not read yet; counted together."""
 FROZEN = "frozen pass"
+EMBEDDINGS = "Embeddings"
+"""Texts that the baseline on frozen embeddings reads itself: those of the tests, and whatever no frozen pass read."""
 REST = "the rest"
 """What no bar covers: loading the model, cutting texts into tokens, saving."""
+LOADING = "Loading libraries"
+"""What only the first cell of a worker does; no part of a plan."""
 AFFINE = (BASELINES, REST)
 """Parts that take a fixed time as well as time in proportion to the pairs."""
 
@@ -65,6 +69,8 @@ class CellWork:
     """nominal cost of one pair; compares kinds of which none has run yet"""
     amounts: dict[str, float]
     """part -> amount, in pairs or evaluations; 0 where an earlier cell does it"""
+    points: tuple[int, ...] = ()
+    """training pairs after which the model is tested on the way"""
 
 
 def cell_work(cells: Sequence[Planned]) -> list[CellWork]:
@@ -83,7 +89,7 @@ def cell_work(cells: Sequence[Planned]) -> list[CellWork]:
             amounts |= _of_training(run, pairs_read)
         if run.model not in (*LADDER, TFIDF):
             amounts |= _of_frozen_passes(read, cell)
-        works.append(CellWork(kind_of(run), nominal_parameters(run.model) + STEP_OVERHEAD, amounts))
+        works.append(CellWork(kind_of(run), nominal_parameters(run.model) + STEP_OVERHEAD, amounts, run.curve_points))
     return works
 
 
@@ -109,16 +115,16 @@ def _of_training(run: RunConfig, n_pairs: float) -> dict[str, float]:
 def _of_frozen_passes(read: dict[tuple[Any, ...], dict[int, float]], cell: Planned) -> dict[str, float]:
     """Pairs that a pretrained model reads with frozen weights, and tests that it evaluates.
 
-    A trained head and the baseline `embeddings` read a text once for all cells; frozen lower layers are computed for
-    the texts of each cell.
+    A trained head and the baseline `embeddings` read a text once for all cells, a head's pass for both; frozen lower
+    layers are computed for the texts of each cell.
     """
     train, n_pairs = cell.config.train, float(cell.n_train_pairs)
     new, is_first = _new_pairs(read, cell)
     new += train.max_validation_pairs if is_first else 0.0
     if train.trained == "head":
-        return {FROZEN: new, TESTING: float(is_first)}
-    shared = new if cell.baselines == "all" else 0.0
-    return {FROZEN: shared + (n_pairs + train.max_validation_pairs if train.train_layers is not None else 0.0)}
+        return {FROZEN: new, TESTING: float(is_first), EMBEDDINGS: float(is_first and cell.baselines == "all")}
+    below = n_pairs + train.max_validation_pairs if train.train_layers is not None else 0.0
+    return {FROZEN: below, EMBEDDINGS: new if cell.baselines == "all" else 0.0}
 
 
 def _new_pairs(read: dict[tuple[Any, ...], dict[int, float]], cell: Planned) -> tuple[float, bool]:

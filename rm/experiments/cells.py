@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from lurker.engine import Resources, gpus_available, run_tasks, running
 from lurker.errors import LurkerError
 from lurker.files import write_json
 from lurker.pair_sets import split_of
-from lurker.progress import progress, reported_in, reports, say
+from lurker.progress import progress, reported_in, reports, say, timed
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import Which
-from rm.experiments.cell_work import STEP_OVERHEAD, cell_work, in_order, nominal_parameters
+from rm.experiments.cell_work import LOADING, STEP_OVERHEAD, cell_work, in_order, nominal_parameters
 from rm.experiments.config import Experiment
 from rm.experiments.remaining import CellTime, CellTimes
 from rm.experiments.results import Failure, record_cells, require_finished
@@ -37,6 +38,8 @@ BASE_MEMORY_BYTES = 2**30
 """Memory of a cell besides its model: Python, torch and the pairs."""
 BYTES_PER_PARAMETER = 16
 """float32 weights, gradients and the two moments of AdamW."""
+LIBRARIES = ("transformers.models.llama.modeling_llama", "sklearn.feature_extraction.text", "sklearn.linear_model")
+"""What a run imports when it first needs it: seconds in a worker's first cell and none in the others, so apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,9 @@ def timed_cell(workspace: Workspace, run_id: str) -> Iterator[Callable[[], CellT
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with reported_in(folder / REPORT) as parts:
+            with timed(LOADING):
+                for library in LIBRARIES:
+                    import_module(library)
             yield lambda: CellTime(time.monotonic() - started, parts)
     finally:
         with suppress(OSError):  # nothing is left of a run that could not start

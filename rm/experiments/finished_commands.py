@@ -1,24 +1,29 @@
-"""`lurker experiment report` and `delete`: what is done with experiments that have run."""
+"""`lurker experiment report` and `delete`, and `lurker policy report`: what is done with what has run."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lurker.help import CommandGroup
 from lurker.report import print_json, show
 from lurker.workspace import open_workspace
 from rm.options import AsJson
 
-
-def report_command(
-    ctx: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Experiments, in the order of the page.")],
-    out: Path | None = typer.Option(
-        None,
+ReportOut = Annotated[
+    Path | None,
+    typer.Option(
         "--out",
         help="Folder of the page, its figures and tables, or a file that ends in .html for the page alone; "
         "reports/NAME in the workspace by default.",
     ),
+]
+
+
+def report_command(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Experiments, and policies as policy:ID.")],
+    out: ReportOut = None,
     as_json: AsJson = False,
 ) -> None:
     """Write experiments as one HTML page that stands alone, and as figures and tables for a paper."""
@@ -32,6 +37,25 @@ def report_command(
         show(written.table())
     if written.problems:
         raise typer.Exit(1)
+
+
+policies_app = typer.Typer(cls=CommandGroup, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@policies_app.callback()
+def group() -> None:
+    """Write policies as a report."""
+
+
+@policies_app.command("report")
+def policy_report_command(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="POLICY...", help="Policies, in the order of the page.")],
+    out: ReportOut = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write policies as one HTML page that stands alone, and as figures and tables for a paper; no text is in it."""
+    report_command(ctx, [f"policy:{name.removeprefix('policy:')}" for name in names], out, as_json)
 
 
 def delete_command(

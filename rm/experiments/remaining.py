@@ -7,7 +7,7 @@ schedule, not of the sum.
 
 import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from lurker.progress import reported_share
 from rm.experiments.cell_work import (
     AFFINE,
     BASELINES,
+    EMBEDDINGS,
     FROZEN,
+    POINTS,
     READING,
     REST,
     TESTING,
@@ -29,10 +31,14 @@ from rm.experiments.cell_work import (
 
 ASK_AGAIN_S = 1.0
 """How long an answer is kept: a bar asks several times a second."""
-IN_ORDER = (FROZEN, TRAINING, TESTING, BASELINES)
+IN_ORDER = (FROZEN, TRAINING, TESTING, EMBEDDINGS, BASELINES)
 """Parts that bars report, in the order of a cell; validation and tests on the way are within training's bar."""
+GUESSES = {BASELINES: (0.5, 5e-4), REST: (1.0, 3e-4)}
+"""Fixed seconds and seconds a pair of what no bar foretells, until one cell has shown it."""
 BACKWARD = 3.0
 """Cost of a pair in a training step over that of a pair that is only read: gradients take twice a forward pass."""
+BAR_TRUST = 2.0
+"""How fast a bar outweighs the plan of a kind that has run: at half of the bar it is all that counts."""
 MIN_SHARE_LEFT = 0.05
 """A running cell that has exceeded its predicted time is taken to need this share of it."""
 
@@ -50,9 +56,13 @@ class CellTime:
         """Seconds of every part; those of a frozen model's passes are one, and REST is what no bar covers."""
         found: dict[str, float] = {REST: max(self.seconds - sum(self.parts.values()), 0.0)}
         for name, seconds in self.parts.items():
-            part = FROZEN if name in READING else name
-            found[part] = found.get(part, 0.0) + seconds
+            found[_part(name)] = found.get(_part(name), 0.0) + seconds
         return found
+
+
+def _part(bar: str) -> str:
+    """The part that a bar shows."""
+    return FROZEN if bar in READING else bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,8 @@ class CellTimes:
         self.started: dict[int, float] = {}
         self.seconds: dict[int, float] = {}
         self.seen: list[_Seen] = []
+        self.reported: dict[int, dict[str, _Seen]] = {}
+        """of running cells: what their bars said last of each part"""
         self.most_at_once = 1
         self.told: tuple[float, float, float | None] = (-ASK_AGAIN_S, 0.0, None)
 
@@ -89,6 +101,7 @@ class CellTimes:
             took: how long each part took; None for a cell that failed, from which nothing is learned.
         """
         began = self.started.pop(index, time.monotonic())
+        self.reported.pop(index, None)
         self.seconds[index] = time.monotonic() - began if took is None else took.seconds
         if took is not None:
             self.seen += _seen(self.works[index], took.by_part())
@@ -99,7 +112,7 @@ class CellTimes:
         return self._told()[0]
 
     def left_s(self) -> float | None:
-        """Predicted seconds until the last cell finishes; None until one has."""
+        """Predicted seconds until the last cell finishes; None until cells have shown all that bars show."""
         return self._told()[1]
 
     def _told(self) -> tuple[float, float | None]:
@@ -107,7 +120,7 @@ class CellTimes:
         now = time.monotonic()
         if now - self.told[0] >= ASK_AGAIN_S:
             running = self._running(now)
-            left = self._left(running) if self.seen else None
+            left = self._left(running)
             done = sum(self.seconds.values()) + sum(running.values())
             share = 0.0 if left is None else done / max(done + sum(left), 1e-9)
             self.told = now, share, None if left is None else self._until_the_last(running, left)
@@ -130,47 +143,73 @@ class CellTimes:
         self.most_at_once = max(self.most_at_once, len(self.started))
         return {index: now - began for index, began in self.started.items()}
 
-    def _left(self, running: dict[int, float]) -> list[float]:
+    def _left(self, running: dict[int, float]) -> list[float] | None:
         """Seconds that each cell still needs; what running cells say counts for kinds of which none has ended."""
         ended = {one.kind for one in self.seen}
-        asked = (self._reported(index) for index in running if self.works[index].kind not in ended)
-        seen = [*self.seen, *(one for one in asked if one)]
-        rates = _Rates(self.works, seen)
+        known = _Rates(self.works, self.seen)
+        for index in running:
+            if self.works[index].kind not in ended:
+                self._hear(index, known)
+        told = [one for parts in self.reported.values() for one in parts.values() if one.kind not in ended]
+        if not ended and not self._is_enough(told):
+            return None
+        rates = _Rates(self.works, [*self.seen, *told])
         left = []
         for index, work in enumerate(self.works):
             whole = rates.seconds(work)
-            after = self._after_bar(index, rates) if index in running else None
+            after = self._after_bar(index, rates, work.kind in ended) if index in running else None
             if after is None:
                 after = whole - running.get(index, 0.0)
             left.append(0.0 if index in self.seconds else max(after, MIN_SHARE_LEFT * whole))
         return left
 
-    def _after_bar(self, index: int, rates: "_Rates") -> float | None:
+    def _after_bar(self, index: int, rates: "_Rates", is_planned: bool) -> float | None:
         """Seconds that a running cell still needs: what its bar says, and the parts that follow; None without a bar.
 
         The bar knows what no plan does: that other cells have read some of the texts, or that steps have become faster.
-        """
-        if (told := reported_share(self.reports[index])) is None:
-            return None
-        name, share, seconds = told
-        part, amounts = FROZEN if name in READING else name, self.works[index].amounts
-        if part not in IN_ORDER:
-            return None
-        following = {one: amounts[one] for one in IN_ORDER[IN_ORDER.index(part) + 1 :] if one in amounts}
-        kind, size = self.works[index].kind, self.works[index].size
-        return seconds * (1 - share) / share + rates.seconds(CellWork(kind, size, following))
+        It says little at its start, where a plan from cells of the kind counts for more.
 
-    def _reported(self, index: int) -> _Seen | None:
-        """What a running cell says of the part it is in."""
-        if (told := reported_share(self.reports[index])) is None:
+        Args:
+            index: of the cell.
+            rates: of all parts.
+            is_planned: whether a cell of the kind has ended.
+        """
+        if (told := reported_share(self.reports[index])) is None or _part(told[0]) not in IN_ORDER:
             return None
-        name, share, seconds = told
-        part, work = FROZEN if name in READING else name, self.works[index]
-        amount = share * work.amounts.get(part, 0.0)
-        if part == TRAINING:  # its bar also covers validation
-            steps, validation = BACKWARD * work.amounts[TRAINING], work.amounts[VALIDATING]
-            seconds *= steps / max(steps + validation, 1e-9)
-        return _Seen(work.kind, part, amount, seconds) if amount else None
+        part, share, seconds = _part(told[0]), told[1], told[2]
+        work = self.works[index]
+        done = rates.training_units(work, share) / rates.training_units(work, 1.0) if part == TRAINING else share
+        whole = seconds / done
+        if is_planned:
+            within = (TRAINING, VALIDATING, POINTS) if part == TRAINING else (part,)
+            trust = min(1.0, BAR_TRUST * share)
+            whole = trust * whole + (1 - trust) * rates.seconds(_only(work, within))
+        following = rates.seconds(_only(work, IN_ORDER[IN_ORDER.index(part) + 1 :]))
+        return max(whole - seconds, 0.0) + following
+
+    def _hear(self, index: int, rates: "_Rates") -> None:
+        """Keep what a running cell says of the part it is in; parts before it that said nothing took no time."""
+        if (told := reported_share(self.reports[index])) is None or _part(told[0]) not in IN_ORDER:
+            return
+        part, share, seconds = _part(told[0]), told[1], told[2]
+        work, heard = self.works[index], self.reported.setdefault(index, {})
+        for before in IN_ORDER[: IN_ORDER.index(part)]:
+            heard.setdefault(before, _Seen(work.kind, before, work.amounts.get(before, 0.0), 0.0))
+        if part == TRAINING:  # its bar also covers validation and tests on the way
+            of_all = rates.training_units(work, share)
+            seconds *= share * work.amounts[TRAINING] / of_all
+        heard[part] = _Seen(work.kind, part, share * work.amounts.get(part, 0.0), seconds)
+
+    def _is_enough(self, told: Sequence[_Seen]) -> bool:
+        """Whether running cells have shown every part that bars show and some cell has, before any cell has ended."""
+        shown = {one.part for one in told if one.amount}
+        parts = {part for work in self.works for part, amount in work.amounts.items() if amount}
+        return bool(told) and parts & set(IN_ORDER) - {EMBEDDINGS, BASELINES} <= shown
+
+
+def _only(work: CellWork, parts: Sequence[str]) -> CellWork:
+    """Some parts of a cell's work."""
+    return CellWork(work.kind, work.size, {part: work.amounts[part] for part in parts if part in work.amounts})
 
 
 def _seen(work: CellWork, seconds: dict[str, float]) -> list[_Seen]:
@@ -194,6 +233,14 @@ class _Rates:
         )
         return sum(parts)
 
+    def training_units(self, work: CellWork, share: float) -> float:
+        """What training's bar has covered at a share of its steps, in training pairs; tests on the way come early."""
+        pairs = share * work.amounts[TRAINING]
+        n_points = sum(point <= pairs for point in work.points)
+        step, point = self._rate(work.kind, TRAINING), self._rate(work.kind, POINTS)
+        points = n_points * point / step if step else 0.0
+        return pairs + share * work.amounts[VALIDATING] / BACKWARD + points
+
     def _rate(self, kind: str, part: str) -> float:
         """Seconds for an amount of 1; of a kind that has not run, those of the kind closest in size, scaled."""
         if (kind, part) not in self.known:
@@ -213,18 +260,28 @@ class _Rates:
         return 0.0 if kind == other else float(np.log(self.sizes[kind] / self.sizes[other]))
 
     def _affine(self, kind: str, part: str, amount: float) -> float:
-        """Seconds of a part with a fixed time, from cells of the kind if there are any.
-
-        From one amount alone the two cannot be told apart: then the time is taken to grow with the root.
-        """
+        """Seconds of a part with a fixed time: a line through all kinds, times how the kind's own cells lie to it."""
         known = [one for one in self.seen if one.part == part and one.amount]
-        own = [one for one in known if one.kind == kind] if part == REST else known
-        if not (known := own or known):
-            return 0.0
-        amounts = np.unique([one.amount for one in known])
-        means = [np.mean([one.seconds for one in known if one.amount == value]) for value in amounts]
-        if amounts.size == 1:
-            return float(means[0] * (amount / amounts[0]) ** 0.5)
-        scaled = amounts / amounts.max()
-        fixed, slope = nnls(np.stack([np.ones(amounts.size), scaled], axis=1), np.array(means))[0]
-        return float(fixed + slope * amount / amounts.max())
+        if not known:
+            fixed, slope = GUESSES[part]
+            return fixed + slope * amount
+        own = [one for one in known if one.kind == kind] if part == REST else []
+        if len({one.amount for one in own}) > 1:
+            known, own = own, []
+        line = _line(known)
+        if not own:
+            return line(amount)
+        return line(amount) * sum(one.seconds for one in own) / max(sum(line(one.amount) for one in own), 1e-9)
+
+
+def _line(seen: Sequence[_Seen]) -> Callable[[float], float]:
+    """Seconds by amount: a fixed time and a slope, neither below 0.
+
+    From one amount alone the two cannot be told apart: then the time is taken to grow with the root.
+    """
+    amounts = np.unique([one.amount for one in seen])
+    means = [float(np.mean([one.seconds for one in seen if one.amount == value])) for value in amounts]
+    if amounts.size == 1:
+        return lambda amount: means[0] * (amount / float(amounts[0])) ** 0.5
+    fixed, slope = nnls(np.stack([np.ones(amounts.size), amounts / amounts.max()], axis=1), np.array(means))[0]
+    return lambda amount: float(fixed + slope * amount / amounts.max())

@@ -6,7 +6,7 @@ packs get unique sequences, sorted by length, in padded batches. Rewards are the
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -142,13 +142,7 @@ class Scorer(nn.Module):
 
     def forward(self, sequences: Sequences, tokens_per_batch: int = TOKENS_PER_BATCH) -> Tensor:
         """Reward of each sequence, [n] float32 in the given order, on the model's device, with its graph."""
-        members, parts = zip(*self._batches(sequences, tokens_per_batch), strict=True)
-        order = torch.from_numpy(np.concatenate(members)).to(parts[0].device)
-        rewards = torch.empty(len(sequences), device=order.device)
-        rewards = rewards.index_put((order,), torch.cat(parts)[: order.numel()])
-        for repeated in (part for numbers, part in zip(members, parts, strict=True) if not numbers.size):
-            rewards = rewards + 0.0 * repeated.sum()  # keeps it in the graph, with gradient 0
-        return rewards
+        return in_place(self._batches(sequences, tokens_per_batch), len(sequences))
 
     def _batches(self, sequences: Sequences, tokens_per_batch: int) -> Iterator[tuple[Indices, Tensor]]:
         """Yields the indices of sequences computed together and their rewards; no indices for a repeated batch."""
@@ -220,6 +214,25 @@ class Scorer(nn.Module):
         mask = torch.from_numpy(is_token.astype(np.int64)).to(device)
         logits: Tensor = self.model(input_ids=torch.from_numpy(ids).to(device), attention_mask=mask).logits
         return logits[:, 0]
+
+
+def in_place(batches: Iterable[tuple[Indices, Tensor]], n: int) -> Tensor:
+    """The rows of batches in the order of their sequences, with their graph.
+
+    Args:
+        batches: indices of sequences and a row for each; no indices for a batch that only keeps processes in step.
+        n: sequences.
+
+    Returns:
+        [n, ...] on the batches' device.
+    """
+    members, parts = zip(*batches, strict=True)
+    own = torch.cat([part for numbers, part in zip(members, parts, strict=True) if numbers.size])
+    order = torch.from_numpy(np.concatenate(members)).to(own.device)
+    rows = torch.zeros(n, *own.shape[1:], dtype=own.dtype, device=own.device).index_copy(0, order, own)
+    for repeated in (part for numbers, part in zip(members, parts, strict=True) if not numbers.size):
+        rows = rows + 0.0 * repeated.sum()  # keeps it in the graph, with gradient 0
+    return rows
 
 
 def micro_batches(lengths: Indices, tokens_per_batch: int, *, equal_lengths: bool = False) -> list[Indices]:

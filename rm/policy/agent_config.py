@@ -8,7 +8,7 @@ from lurker.config import override
 from rm.policy.advantages import Advantages, LossPer
 from rm.policy.judges import Against
 from rm.policy.kl_control import KlEstimator
-from rm.training.config import LoopConfig
+from rm.training.config import LoopConfig, require_in_range
 
 Method = Literal["grpo-pairwise", "rloo", "online-dpo", "dpo"]
 PREFERENCES = ("online-dpo", "dpo")
@@ -137,12 +137,7 @@ class AgentConfig:
         return self.max_new_tokens
 
     def __post_init__(self) -> None:
-        for name in ABOVE_0:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in AT_LEAST_0:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        require_in_range(self, ABOVE_0, AT_LEAST_0)
         for name in ("group_size", "evaluation_samples"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
@@ -151,8 +146,6 @@ class AgentConfig:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.max_new_tokens is not None and self.max_new_tokens < 2:
             raise ValueError(f"max_new_tokens must be at least 2, got {self.max_new_tokens}")
-        if not 0 <= self.warmup_fraction < 1:
-            raise ValueError(f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
         if self.max_prompt_tokens is not None and self.max_prompt_tokens < 0:
             raise ValueError(f"max_prompt_tokens must be at least 0, got {self.max_prompt_tokens}")
         self._require_compatible_fields()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from lurker.drift import ringing_alarms
 from lurker.files import write_parquet
 from lurker.schema import CURVE, DRIFT, Table
 from rm.policy.agent_alarms import AgentAlarms
@@ -86,12 +87,7 @@ def _replace_from(path: Path, table: Table, rows: pl.DataFrame) -> None:
 
 def alarm_sentence(drifted: pl.DataFrame) -> str:
     """Which alarms ring at the last step, and since when."""
-    said = []
-    for (name,), part in drifted.sort("step").group_by("alarm", maintain_order=True):
-        quiet = part.filter(~pl.col("is_ringing"))["step"].max()
-        ringing = part.filter(pl.col("step") > (-1 if quiet is None else quiet))
-        if ringing.height:
-            said.append(f"{name} (since step {ringing['step'][0]})")
+    said = [f"{row['alarm']} (since step {row['since']:,})" for row in ringing_alarms(drifted)]
     return f"Alarms that ring at the end: {', '.join(said)}." if said else "No alarm rings at the end."
 
 

@@ -17,7 +17,7 @@ from lurker.report import Displayed, ResultTable
 from lurker.workspace import AnyWorkspace, Workspace, as_workspace
 from rm.models.ladder import LADDER, check_spec, slug
 from rm.models.scorer import move_to_device
-from rm.policy.causal import CausalModel
+from rm.policy.causal import CausalModel, is_reward_model
 from rm.policy.causal import load_policy as load_model
 from rm.policy.policy_folder import MODEL_FOLDER, RESULT, finished_policy, model_of_policy
 from rm.policy.sample_file import (
@@ -39,7 +39,8 @@ from rm.policy.sampling import (
 from rm.policy.show import show_policy
 from rm.policy.writer import WriterRun, run_writer, writer_id
 from rm.policy.writer_config import writer_config
-from rm.training.identity import model_digest, n_posts_read
+from rm.training.identity import lineage, model_digest, n_posts_read
+from rm.training.run_folder import RUN_PREFIX, model_of_run
 from rm.training.settings import as_settings
 
 
@@ -89,7 +90,7 @@ def train_writer(
         pairs: pair set of Reddit's votes, whose responses are ranked by score beyond what time, thread and length
             foretell.
         model: SPEC: "scratch-10k" to "scratch-16m", a Hugging Face id or local folder of a causal language model, or
-            "policy:ID".
+            "policy:ID", or "run:ID", whose layers are kept and whose words have to be learned.
         seed: of the initial weights and the order.
         subreddits: communities; all by default.
         policy_id: folder of the policy; made from the arguments by default.
@@ -101,13 +102,16 @@ def train_writer(
         LurkerError: too few responses are left, or a test post was trained on.
     """
     workspace = require_pair_set(pairs).workspace
-    name = slug(model.removeprefix("policy:")) if isinstance(model, str) else ""
+    name = slug(model.removeprefix("policy:").removeprefix(RUN_PREFIX)) if isinstance(model, str) else ""
     model = model_of_policy(workspace, model)
+    if str(model).startswith(RUN_PREFIX):
+        model = model_of_run(workspace, model)
     check_spec(model)
+    kind = lineage(model)[-1]["model"] if is_reward_model(model) and lineage(model) else model
     config = WriterRun(
         pairs=pairs.name,
         model=model,
-        train=writer_config(model, seed, as_settings(writer_fields)),
+        train=writer_config(kind, seed, as_settings(writer_fields)),
         subreddits=tuple(as_list(subreddits, "subreddits")),
     )
     policy_id = policy_id or writer_id(config, name)
@@ -144,7 +148,7 @@ def sample(
         policy: a policy, or the SPEC of a language model.
         prompts: a pair set, whose posts of `split` are answered; a frame with prompt and optionally prompt_id and
             subreddit; or texts.
-        split: of the pair set.
+        split: of the pair set, or "all".
         n_prompts: answer the first prompts only, by hash of their post in a pair set.
         out: file to write, .parquet or .jsonl; an interrupted call goes on from its parts. Nothing is written when
             None.

@@ -83,7 +83,7 @@ def best_of_n_points(pools: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -
     return Points(list(sizes), kl, gains, wins, dict(zip(judged, map(list, equal), strict=True)))
 
 
-def best_of_n(points: Points) -> pl.DataFrame:
+def best_of_n_rows(points: Points) -> pl.DataFrame:
     """BEST_OF_N: means of the points over prompts, with 95 % intervals clustered by prompt."""
     rows = []
     for place, n in enumerate(points.sizes):

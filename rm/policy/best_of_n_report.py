@@ -11,13 +11,16 @@ import polars as pl
 from lurker.errors import CallError
 from lurker.files import write_json, write_parquet
 from lurker.report import Displayed, ResultTable
-from lurker.workspace import Workspace
-from rm.policy.best_of_n import AT_EQUAL_LENGTH, LENGTH, PROXY, Points, best_of_n, best_of_n_points
-from rm.policy.judged_samples import REWARD, pools, reward_column, with_rewards
+from lurker.workspace import AnyWorkspace, as_workspace
+from rm.policy.best_of_n import AT_EQUAL_LENGTH, LENGTH, PROXY, Points, best_of_n_points, best_of_n_rows
+from rm.policy.judged_samples import REWARD, AnySamples, judged, pools, reward_column
 from rm.policy.judges import TRUTH
 from rm.policy.over_optimisation import MIN_POINTS, OverOptimisation, RunPoints, fit_over_optimisation
+from rm.runs.run import Run
 
 HELD_OUT = "held-out"
+BEST = ".best-of-n"
+"""End of the name of a file that tells what the best of n samples is worth, NAME.JUDGE.best-of-n.parquet."""
 N_SHOWN = 3
 SHOWN_CHARACTERS = 160
 
@@ -34,6 +37,7 @@ class BestOfN(Displayed):
     texts: list[dict[str, Any]]
     """prompt, first sample and best by the proxy of some prompts, with their rewards"""
     files: list[Path]
+    """that hold it; none of samples that no file holds"""
 
     def report(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -73,25 +77,31 @@ class BestOfN(Displayed):
             ResultTable("Best of n by the proxy", gains, note),
             ResultTable("How often it beats another sample, by", wins),
             *([ResultTable("Over-optimisation: d(α − β d), d = √KL", fitted, sentences)] if fitted else []),
-            ResultTable("First samples and the best", texts, f"Written to {', '.join(map(str, self.files))}."),
+            ResultTable("First samples and the best", texts, self._where()),
         ]
 
+    def _where(self) -> str:
+        return f"Written to {', '.join(map(str, self.files))}." if self.files else ""
 
-def best_of_n_of_samples(
-    workspace: Workspace,
-    path: Path,
-    judge: str,
+
+def best_of_n(
+    workspace: AnyWorkspace,
+    samples: AnySamples,
+    judge: Run | str,
     *,
-    held_out: str | None = None,
+    held_out: Run | str | None = None,
     with_truth: bool = False,
     sizes: Sequence[int] | None = None,
 ) -> BestOfN:
-    """Judge the samples of a file and tell what the best of n is worth; written beside the file.
+    """Judge the samples of one policy and tell what the best of n is worth.
+
+    Samples in a file get the rewards as columns, and what is found is written beside them, in files named after the
+    judge; nothing is written of samples that no file holds.
 
     Args:
         workspace: where the judges are.
-        path: samples of one policy, as `lurker policy sample` writes them.
-        judge: by which the best is chosen: run:ID or ID, truth, length.
+        samples: what `rm.sample` drew, or a file that `lurker policy sample` wrote.
+        judge: by which the best is chosen: a run, its id, truth or length.
         held_out: another judge, which the choice does not see.
         with_truth: also by the simulator's truth.
         sizes: the n; powers of 2 up to the number of samples by default.
@@ -100,24 +110,26 @@ def best_of_n_of_samples(
         CallError: the file holds no samples, an n is impossible, or the judges are one.
         LurkerError: a judge was trained on prompts of the samples.
     """
-    if held_out is not None and reward_column(held_out) == reward_column(judge):
-        raise CallError(
-            f"{judge} cannot be held out: the best is chosen by it.", "Name another run with `--held-out RUN`."
-        )
+    opened = as_workspace(workspace)
     measures = {PROXY: reward_column(judge)}
     measures |= {HELD_OUT: reward_column(held_out)} if held_out is not None else {}
     measures |= {TRUTH: reward_column(TRUTH)} if with_truth else {}
-    samples = with_rewards(workspace, path, [column.removeprefix(REWARD) for column in measures.values()])
-    of_prompts = pools(samples, measures)
+    judges = {name: column.removeprefix(REWARD) for name, column in measures.items()}
+    if held_out is not None and judges[HELD_OUT] == judges[PROXY]:
+        raise CallError(
+            f"{judges[PROXY]} cannot be held out: the best is chosen by it.", "Name another run with `--held-out RUN`."
+        )
+    rewarded, out = judged(opened, samples, [*judges.values()])
+    of_prompts = pools(rewarded, measures)
     n_samples = max(len(pool["responses"]) for pool in of_prompts)
     points = best_of_n_points(of_prompts, _sizes(sizes, n_samples))
-    frame, fits = best_of_n(points), _fits(points)
-    files = [path.with_name(f"{path.stem}.best-of-n.parquet"), path.with_name(f"{path.stem}.best-of-n.json")]
-    texts = _side_by_side(of_prompts)
-    write_parquet(frame, files[0])
-    judges = {name: column.partition(":")[2] for name, column in measures.items()}
-    found = {"judges": judges, "over_optimisation": [fit.report() for fit in fits], "texts": texts}
-    write_json(found, files[1])
+    frame, fits, texts = best_of_n_rows(points), _fits(points), _side_by_side(of_prompts)
+    files = []
+    if out is not None:
+        files = [out.with_name(f"{out.stem}.{judges[PROXY]}{BEST}.{ending}") for ending in ("parquet", "json")]
+        write_parquet(frame, files[0])
+        report = [fit.report() for fit in fits]
+        write_json({"judges": judges, "over_optimisation": report, "texts": texts}, files[1])
     return BestOfN(frame, points, fits, texts, files)
 
 

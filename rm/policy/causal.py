@@ -6,6 +6,7 @@ A policy reads `start · prompt · separator` and writes `response · end`, the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lurker.errors import CallError
+from lurker.files import read_json
 from lurker.workspace import Workspace
 from rm.models.ladder import LADDER, Rung, check_spec, known_models, llama_config
 from rm.models.layers import classifier_of
 from rm.models.loading import explained, pretrained_tokenizer
 from rm.models.pretrained import PACKAGED, locate
 from rm.pairs.tokens import ensure_pad_token, layout, token_ids, train_tokenizer
-from rm.policy.policy_folder import model_of_policy
+from rm.policy.policy_folder import CONFIG, model_of_policy
+from rm.training.run_folder import RUN_PREFIX
 
 N_CAUSAL_PROBE = 4
 """Tokens of the sequences that tell whether a model reads from left to right."""
@@ -54,7 +57,13 @@ class CausalModel:
 
 
 def build_causal(
-    spec: str, texts: Sequence[str], vocabulary_size: int, seed: int, tokenizer: Any = None
+    spec: str,
+    texts: Sequence[str],
+    vocabulary_size: int,
+    seed: int,
+    tokenizer: Any = None,
+    *,
+    can_be_reward_model: bool = False,
 ) -> CausalModel:
     """Build the language model that a policy starts from.
 
@@ -64,6 +73,8 @@ def build_causal(
         vocabulary_size: size of that tokenizer.
         seed: of the initial weights (ladder only).
         tokenizer: a trained tokenizer to share, in place of a new one (ladder only).
+        can_be_reward_model: take a reward model's layers too; its output layer for words is its token embeddings, and
+            has to be trained.
 
     Raises:
         CallError: the SPEC is neither on the ladder nor loads as a causal language model.
@@ -73,7 +84,15 @@ def build_causal(
         tokenizer = tokenizer or train_tokenizer(texts, vocabulary_size)
         torch.manual_seed(seed)
         return CausalModel(_from_scratch(LADDER[spec], tokenizer), tokenizer)
+    if is_reward_model(spec) and not can_be_reward_model:
+        raise _reads_only(spec)
     return _from_pretrained(str(locate(spec)) if spec in PACKAGED else spec)
+
+
+def is_reward_model(spec: str) -> bool:
+    """Whether a SPEC is the folder of a reward model, which has an output layer for a reward and none for words."""
+    config = Path(spec) / CONFIG
+    return config.exists() and any("ForSequenceClassification" in one for one in read_json(config)["architectures"])
 
 
 def load_policy(workspace: Workspace, spec: str) -> CausalModel:
@@ -91,6 +110,8 @@ def load_policy(workspace: Workspace, spec: str) -> CausalModel:
             f"{spec} has random weights and writes noise.",
             f"Train it: `lurker policy train-writer PAIRS --model {spec}`.",
         )
+    if spec.startswith(RUN_PREFIX):
+        raise _reads_only(spec)
     return build_causal(model_of_policy(workspace, spec), (), 0, 0)
 
 
@@ -164,9 +185,10 @@ def _from_pretrained(spec: str) -> CausalModel:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     tokenizer = pretrained_tokenizer(spec, known_models())
+    tied = {"tie_word_embeddings": True} if is_reward_model(spec) else {}
     with explained(spec, known_models()):
         model, info = AutoModelForCausalLM.from_pretrained(
-            spec, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+            spec, trust_remote_code=False, dtype=torch.float32, output_loading_info=True, **tied
         )
     if missing := sorted(info["missing_keys"]):
         raise CallError(f"{spec} is no causal language model: it has no weights for {missing[0]}.", _known_policies())
@@ -194,6 +216,13 @@ def _require_causal(model: Any, spec: str) -> None:
     first = model(input_ids=tokens).logits[:, 0]
     if not torch.allclose(first[0], first[1], atol=1e-3):
         raise CallError(f"{spec} is an encoder: it reads the words that it should predict.", _known_policies())
+
+
+def _reads_only(spec: str) -> CallError:
+    return CallError(
+        f"{spec} is a reward model: it has learned to read, and has no words to write.",
+        "Train a writer from it: `lurker policy train-writer PAIRS --model run:ID`.",
+    )
 
 
 def _known_policies() -> str:

@@ -6,14 +6,16 @@ from typing import Any
 
 import polars as pl
 
+from lurker.arguments import as_path
 from lurker.errors import CallError, LurkerError
-from lurker.files import atomic_path, write_parquet
 from lurker.progress import progress
 from lurker.schema import SAMPLES, column_faults
 from lurker.workspace import Workspace
 from rm.policy.best_of_n import LENGTH, PROXY
 from rm.policy.judges import TRUTH, open_judge, require_no_leak
+from rm.policy.sample_file import Samples, write_samples
 from rm.policy.text_traits import words
+from rm.runs.run import Run
 from rm.training.run_folder import RUN_PREFIX
 
 HUMAN = "human"
@@ -21,6 +23,8 @@ HUMAN = "human"
 REWARD = "reward:"
 """A column of samples that starts with it holds the rewards of the judge named after it."""
 ROWS_PER_STEP = 2_048
+AnySamples = Samples | Path | str
+"""What `rm.sample` drew, or a file that `lurker policy sample` wrote."""
 
 
 def read_samples(path: Path) -> pl.DataFrame:
@@ -44,29 +48,39 @@ def read_samples(path: Path) -> pl.DataFrame:
     return frame
 
 
-def judge_name(spec: str) -> str:
+def judge_name(judge: Run | str) -> str:
     """SPEC of a judge as judges are opened: a run may be given by its id alone."""
+    spec = judge.run_id if isinstance(judge, Run) else judge
     return spec if spec in (TRUTH, LENGTH) or spec.startswith(RUN_PREFIX) else f"{RUN_PREFIX}{spec}"
 
 
-def reward_column(spec: str) -> str:
+def reward_column(judge: Run | str) -> str:
     """Column of a judge's rewards."""
-    return f"{REWARD}{judge_name(spec).removeprefix(RUN_PREFIX)}"
+    return f"{REWARD}{judge_name(judge).removeprefix(RUN_PREFIX)}"
 
 
-def with_rewards(workspace: Workspace, path: Path, judges: Sequence[str]) -> pl.DataFrame:
-    """The samples of a file with a reward column of each judge; what is new is scored and written into the file.
+def judged(workspace: Workspace, samples: AnySamples, judges: Sequence[Run | str]) -> tuple[pl.DataFrame, Path | None]:
+    """Samples with a reward column of each judge, and the file that holds them; what is new is written into it.
 
     Args:
         workspace: where the judges are.
-        path: of the samples.
-        judges: run:ID or ID, truth, length.
+        samples: drawn ones, or their file.
+        judges: runs, run:ID or ID, truth, length.
 
     Raises:
         CallError: there is no such judge, or the file holds no samples.
         LurkerError: a judge was trained on prompts of the samples.
     """
-    samples = read_samples(path)
+    path = samples.out if isinstance(samples, Samples) else as_path(samples, "samples")
+    before = samples.frame if isinstance(samples, Samples) and path is None else read_samples(Path(str(path)))
+    rewarded = _with_rewards(workspace, before, judges)
+    if path is not None and rewarded.width > before.width:
+        write_samples(rewarded, path)
+    return rewarded, path
+
+
+def _with_rewards(workspace: Workspace, samples: pl.DataFrame, judges: Sequence[Run | str]) -> pl.DataFrame:
+    """Samples with a reward column of each judge; only what is new is scored."""
     new = [spec for spec in dict.fromkeys(map(judge_name, judges)) if reward_column(spec) not in samples.columns]
     if not new:
         return samples
@@ -80,11 +94,6 @@ def with_rewards(workspace: Workspace, path: Path, judges: Sequence[str]) -> pl.
                 found += judge.score(rows["prompt"].to_list(), rows["response"].to_list()).tolist()
                 advance(rows.height)
             samples = samples.with_columns(pl.Series(reward_column(spec), found, dtype=pl.Float64))
-    if path.suffix == ".parquet":
-        write_parquet(samples, path)
-    else:
-        with atomic_path(path) as temporary:
-            samples.write_ndjson(temporary)
     return samples
 
 

@@ -20,7 +20,7 @@ N_NEIGHBOURS = 3
 """Samples shown beside the training response that they resemble most."""
 MAX_CHARS = 240
 """Characters of a text that are shown."""
-NOT_FACTS = ("policy_id", "counts", "traits", "held_out", "memorisation", "subreddits")
+NOT_FACTS = ("policy_id", "counts", "traits", "memorisation", "subreddits")
 """Fields of a result that have tables of their own, or need none."""
 
 
@@ -46,7 +46,7 @@ class ShownPolicy:
         tables = [ResultTable(f"Policy {self.policy_id}", scalars)]
         if self.result.get("traits"):
             tables.append(self._chosen())
-        if self.result.get("held_out"):
+        if isinstance(self.result.get("held_out"), list):  # an agent's names a judge
             tables.append(self._held_out())
         if self.result.get("memorisation"):
             tables.append(self._novelty())
@@ -128,8 +128,8 @@ def _neighbours(workspace: Workspace, config: dict[str, Any], policy_id: str) ->
         frame = PAIRS.empty()
     rows = []
     for row in top.to_dicts():
-        found = "no longer in the workspace"
-        for side in ("chosen", "rejected"):
+        found = "no longer in the workspace" if row["nearest_id"] else "none"
+        for side in ("chosen", "rejected") if row["nearest_id"] else ():
             match = frame.filter(pl.col(f"{side}_id") == row["nearest_id"])
             if match.height:
                 found = match[side][0]

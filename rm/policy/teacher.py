@@ -8,7 +8,6 @@ Source: Razin et al. 2025, "What makes a reward model a good teacher?", 2503.154
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,19 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from lurker.arguments import as_list
 from lurker.decimals import signed
 from lurker.errors import CallError
 from lurker.files import read_json, write_json
 from lurker.predictions import predictions_on
 from lurker.report import Displayed, ResultTable
 from lurker.stats import mean_interval
-from lurker.workspace import Workspace
+from lurker.workspace import AnyWorkspace, Workspace, as_workspace
 from rm.evaluation.diagnose import calibration
 from rm.policy.best_of_n import PROXY, best_of_n_points
-from rm.policy.judged_samples import judge_name, pools, reward_column, with_rewards
+from rm.policy.judged_samples import AnySamples, judge_name, judged, pools, reward_column
 from rm.policy.judges import TRUTH
+from rm.runs.run import Run
 from rm.training.run_folder import RESULT, RUN_PREFIX
 
 Floats = NDArray[np.float64]
@@ -125,30 +126,39 @@ class Teachers(Displayed):
         return ResultTable(f"Teachers, by the best of {self.n}", rows, self.sentence)
 
 
-def teachers(workspace: Workspace, path: Path, judges: Sequence[str], outcome: str = TRUTH, n: int = 16) -> Teachers:
-    """Compare judges as teachers of the writer whose samples a file holds; written beside the file.
+def teachers(
+    workspace: AnyWorkspace,
+    samples: AnySamples,
+    judges: Sequence[Run | str] | Run | str,
+    *,
+    outcome: Run | str = TRUTH,
+    n: int = 16,
+) -> Teachers:
+    """Compare judges as teachers of the writer of some samples; written beside the file that holds them, if one does.
 
     Args:
         workspace: where the judges are.
-        path: samples of one policy.
-        judges: run:ID or ID, truth, length.
+        samples: what `rm.sample` drew from one policy, or a file that `lurker policy sample` wrote.
+        judges: runs, their ids, truth, length.
         outcome: by which the taught are measured: the truth, or a judge that is not among them.
         n: the best of which is taken.
 
     Raises:
         CallError: a judge is named twice or is the outcome, or n is impossible.
     """
-    names = [judge_name(spec) for spec in judges]
-    if len(set(names)) < len(names) or judge_name(outcome) in names:
+    opened, measured = as_workspace(workspace), judge_name(outcome)
+    names = [judge_name(one) for one in as_list(judges, "judges")]
+    if len(set(names)) < len(names) or measured in names:
         raise CallError(
-            f"Judges and outcome must differ, got {', '.join(names)} and {judge_name(outcome)}.",
+            f"Judges and outcome must differ, got {', '.join(names)} and {measured}.",
             "Name the outcome with `--outcome truth` or `--outcome RUN`.",
         )
-    samples = with_rewards(workspace, path, [*names, outcome])
-    rows = [_teacher(workspace, samples, name, outcome, n) for name in names]
+    rewarded, out = judged(opened, samples, [*names, measured])
+    rows = [_teacher(opened, rewarded, name, measured.removeprefix(RUN_PREFIX), n) for name in names]
     rows.sort(key=lambda row: -row.gain)
-    found = Teachers(rows, outcome, n, foretold(rows))
-    write_json(found.report(), path.with_name(f"{path.stem}.teachers.json"))
+    found = Teachers(rows, measured.removeprefix(RUN_PREFIX), n, foretold(rows))
+    if out is not None:
+        write_json(found.report(), out.with_name(f"{out.stem}.teachers.json"))
     return found
 
 

@@ -17,7 +17,7 @@ from lurker.workspace import Workspace
 from rm.models.ladder import LADDER, save
 from rm.models.scorer import describe_device, move_to_device, training_dtype
 from rm.pairs.tokens import layout
-from rm.policy.causal import CausalModel, build_causal
+from rm.policy.causal import CausalModel, build_causal, is_reward_model
 from rm.policy.held_out import held_out_losses, loss_rows
 from rm.policy.memorisation import memorisation
 from rm.policy.policy_folder import CONFIG, MODEL_FOLDER, RESULT, WORDS, policy_folder, policy_lock
@@ -120,7 +120,8 @@ def _start(config: WriterRun, texts: WriterTexts) -> _Started:
 
 def _build(config: WriterRun, texts: WriterTexts) -> CausalModel:
     words = sorted({*texts.training["prompt"], *texts.training["response"]})
-    return build_causal(config.model, words, config.train.vocabulary_size, config.train.seed)
+    train = config.train
+    return build_causal(config.model, words, train.vocabulary_size, train.seed, can_be_reward_model=True)
 
 
 def _train(folder: Path, config: WriterRun, started: _Started) -> tuple[CausalModel, Trained, TokenLoss] | None:
@@ -166,7 +167,7 @@ def _conclude(
     own = {"policy": folder.name, "pairs": config.pairs}
     write_seen(folder / MODEL_FOLDER, own, config.model, [texts.training, texts.validation])
     losses = {"writer": held_out_losses(network, texts.test, causal.tokenizer, settings)}
-    if config.model in LADDER:
+    if config.model in LADDER or is_reward_model(config.model):
         losses["unigram"] = held_out_losses(None, texts.test, causal.tokenizer, settings, texts.training)
     else:
         backbone = _build(config, texts)

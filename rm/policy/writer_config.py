@@ -6,7 +6,7 @@ from typing import Literal
 
 from lurker.config import override
 from rm.models.ladder import LADDER
-from rm.training.config import LoopConfig
+from rm.training.config import LoopConfig, require_in_range
 from rm.training.trainable import LORA_RATE_FACTOR
 
 ABOVE_0 = (
@@ -113,16 +113,9 @@ class WriterConfig:
         return LoopConfig(**{field.name: getattr(self, field.name) for field in fields(LoopConfig)})
 
     def __post_init__(self) -> None:
-        for name in ABOVE_0:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in AT_LEAST_0:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        require_in_range(self, ABOVE_0, AT_LEAST_0)
         if not 0 < self.top_share <= 1:
             raise ValueError(f"top_share must be above 0 and at most 1, got {self.top_share}")
-        if not 0 <= self.warmup_fraction < 1:
-            raise ValueError(f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
         if self.max_response_tokens < 2:
             raise ValueError(f"max_response_tokens must be at least 2, got {self.max_response_tokens}")
         if self.vocabulary_size < 300:
@@ -135,7 +128,8 @@ def writer_config(spec: str, seed: int, settings: Sequence[str]) -> WriterConfig
     """The config of a writer, with defaults that fit its model.
 
     Args:
-        spec: SPEC of the model that training starts from.
+        spec: SPEC of the model that training starts from; of a reward model, that which its run started from, as it
+            has to learn to write as its own rung does.
         seed: of the training.
         settings: `field=value` strings, as `--set` takes them.
 

@@ -16,12 +16,11 @@ from torch.nn.functional import cross_entropy
 from rm.models import shared_attention
 from rm.models.layers import classifier_of, layers_of
 from rm.models.packing import Pack, pack_sequences
-from rm.models.scorer import micro_batches
+from rm.models.scorer import NO_SEQUENCES, in_place, micro_batches
 from rm.pairs.tokens import Indices, Sequences
 from rm.policy.writer_config import WriterConfig
 from rm.training.distributed import current_processes
 
-NO_SEQUENCES = np.empty(0, dtype=np.int64)
 PACKING_TOLERANCE = 1e-3
 """Largest difference of a response's log-probability in a pack and alone, nats."""
 CUDA_PACKING_TOLERANCE = 0.5
@@ -62,13 +61,7 @@ class TokenLoss(nn.Module):
             [n, 3] float32 with its graph: log-probability of the prompt's tokens after the first one (0 unless
             learns_prompt) and of the response's and end token, nats; and how many of the latter were the likeliest.
         """
-        members, parts = zip(*self._batches(sequences, tokens_per_batch), strict=True)
-        order = torch.from_numpy(np.concatenate(members)).to(parts[0].device)
-        sums = torch.zeros(len(sequences), 3, device=order.device)
-        sums = sums.index_copy(0, order, torch.cat([p for m, p in zip(members, parts, strict=True) if m.size]))
-        for repeated in (part for numbers, part in zip(members, parts, strict=True) if not numbers.size):
-            sums = sums + 0.0 * repeated.sum()  # keeps it in the graph, with gradient 0
-        return sums
+        return in_place(self._batches(sequences, tokens_per_batch), len(sequences))
 
     def _batches(self, sequences: Sequences, tokens_per_batch: int) -> Iterator[tuple[Indices, Tensor]]:
         """Yields the indices of sequences computed together and their sums; no indices for a repeated batch."""

@@ -1,7 +1,8 @@
 """How a reward model is trained: every choice that changes a figure is a field here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 ABOVE_0 = (
     "learning_rate",
@@ -159,14 +160,7 @@ class TrainConfig:
         return LoopConfig(**{field.name: getattr(self, field.name) for field in fields(LoopConfig)})
 
     def __post_init__(self) -> None:
-        for name in ABOVE_0:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in AT_LEAST_0:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not 0 <= self.warmup_fraction < 1:
-            raise ValueError(f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
+        require_in_range(self, ABOVE_0, AT_LEAST_0)
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
         if self.head_seed is not None and self.head_seed < 0:
@@ -192,3 +186,19 @@ class TrainConfig:
             raise ValueError("adjusted and has_nuisance_head solve the same problem: set only one of them")
         if self.margin_per_log_gap and (self.labels != "hard" or self.label_smoothing):
             raise ValueError("margin_per_log_gap needs labels=hard and label_smoothing=0")
+
+
+def require_in_range(config: Any, above_0: Sequence[str], at_least_0: Sequence[str]) -> None:
+    """Check the numbers that all trainings share: these fields, and `warmup_fraction`.
+
+    Raises:
+        ValueError: one is out of its range.
+    """
+    for name in above_0:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name} must be above 0, got {getattr(config, name)}")
+    for name in at_least_0:
+        if not getattr(config, name) >= 0:
+            raise ValueError(f"{name} must be at least 0, got {getattr(config, name)}")
+    if not 0 <= config.warmup_fraction < 1:
+        raise ValueError(f"warmup_fraction must be in [0, 1), got {config.warmup_fraction}")

@@ -23,10 +23,12 @@ def write_policies(workspace: Workspace, hostile: str) -> None:
     write_json({"sentence": "Training stopped after step 64 of 64, as planned."}, agent / "result.json")
     samples = workspace.root / "samples" / "writer.parquet"
     write_parquet(make_samples(hostile), samples)
-    write_parquet(make_best_of_n(), samples.with_name("writer.best-of-n.parquet"))
+    write_parquet(make_best_of_n(), samples.with_name("writer.naive.best-of-n.parquet"))
     fits = [{"measure": "truth", "peak_distance": None, "sentence": "Truth still rises at the largest distance."}]
     judges = {"proxy": "naive-rm", "held-out": "balanced-rm"}
-    write_json({"judges": judges, "over_optimisation": fits, "texts": []}, samples.with_name("writer.best-of-n.json"))
+    write_json(
+        {"judges": judges, "over_optimisation": fits, "texts": []}, samples.with_name("writer.naive.best-of-n.json")
+    )
     teachers = [
         {"judge": "run:naive-rm", "accuracy": 0.6, "gain": 0.3},
         {"judge": "length", "accuracy": None, "gain": 0.1},
@@ -107,5 +109,5 @@ def make_best_of_n() -> pl.DataFrame:
 def damage(root: Path) -> None:
     """Cut the curve and the best of n; the rest of the page is still drawn."""
     (root / "policies/agent/curve.parquet").write_bytes(b"PAR1 cut")
-    (root / "samples/writer.best-of-n.parquet").write_bytes(b"PAR1 cut")
+    (root / "samples/writer.naive.best-of-n.parquet").write_bytes(b"PAR1 cut")
     (root / "samples/writer.teachers.json").write_text("{", encoding="utf-8")

@@ -4,7 +4,9 @@ import socket
 from pathlib import Path
 
 import pytest
+from streamlit.web.server.starlette import starlette_server
 
+from dashboard import server
 from dashboard.server import ADDRESS, require_free_port
 from lurker.cli import run
 from lurker.errors import CallError
@@ -44,3 +46,13 @@ def test_an_export_needs_experiments_and_the_name_of_a_page(
     assert "ends in .html" in capsys.readouterr().err
     assert run(["--workspace", str(empty_root), "dashboard", "--export", str(page)]) == 2
     assert "no experiment" in capsys.readouterr().err
+
+
+def test_connections_of_the_server_send_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starlette_server, "_bind_socket", starlette_server._bind_socket)  # put back afterwards
+    server._send_at_once()
+    listening = starlette_server._bind_socket(ADDRESS, 0, 1)
+    with listening, socket.create_connection(listening.getsockname()):
+        listening.setblocking(True)
+        with listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

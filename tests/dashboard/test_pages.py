@@ -40,7 +40,7 @@ def test_a_page_without_a_workspace_shows_what_to_run(open_page: OpenPage, tmp_p
         ("scaling", {}, ("ladder/scaling.parquet",)),
         ("compare", {}, ("taught/differences.parquet",)),
         ("compare", {"part": "transfer"}, ("across/transfer.parquet",)),
-        ("policy", {}, ("agent/curve.parquet", "writer.best-of-n.parquet", "writer.teachers.json")),
+        ("policy", {}, ("agent/curve.parquet", "writer.naive.best-of-n.parquet", "writer.teachers.json")),
         ("read", {}, ("hard-test/manifest.json",)),
         ("data", {}, ("naive/audit.json", "hard-test/manifest.json", "posts/advice")),
     ],

@@ -42,7 +42,7 @@ def test_a_writer_and_an_unfinished_agent_say_what_to_run(open_page: OpenPage, f
     root = copy_of(full_root, tmp_path)
     (root / "policies/agent/result.json").unlink()
     (root / "policies/agent/drift.parquet").unlink()
-    (root / "samples/writer.best-of-n.parquet").unlink()
+    (root / "samples/writer.naive.best-of-n.parquet").unlink()
     app = open_page(root, "policy")
     assert not app.exception
     assert "not finished" in texts(app)

@@ -48,9 +48,22 @@ def test_a_search_through_parts_of_the_file_tells_how_far_it_is(
     file: FileVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = queries.pairs_with(file, "QUESTION 1", 60)
+    monkeypatch.setattr(queries, "HELD_BYTES", 0)
     monkeypatch.setattr(queries, "SEARCHED", 25)
     queries._holding.cache_clear()
     seen: list[float] = []
     assert queries.pairs_with(file, "QUESTION 1", 60, seen.append).tolist() == whole.tolist()
     assert whole.sum() == 11 and seen == [0.0, 25 / 60, 50 / 60]
     queries._holding.cache_clear()
+
+
+@pytest.mark.parametrize("search", ["QUESTION 1", "straße", "İ", "%", "no text holds this"])
+def test_a_search_finds_the_same_in_held_texts_as_in_the_file(
+    file: FileVersion, monkeypatch: pytest.MonkeyPatch, search: str
+) -> None:
+    n_pairs = pl.read_parquet(file.path).height
+    assert queries.held_texts(file, n_pairs) is not None
+    held = queries.pairs_with(file, search, n_pairs)
+    monkeypatch.setattr(queries, "HELD_BYTES", 0)
+    assert queries.held_texts(file, n_pairs) is None
+    assert queries.pairs_with(file, search, n_pairs).tolist() == held.tolist()

@@ -104,8 +104,7 @@ def _section(section: Section, pictures: Mapping[tuple[str, str], bytes]) -> str
         items = "".join(f"<li>{_text(one)}</li>" for one in section.limits)
         parts.append(f'<h3>Limits</h3><ul class="limits">{items}</ul>')
     if section.command:
-        again = f"{section.command}\nlurker experiment report {section.name}"
-        parts.append(f"<h3>Commands</h3><pre>{_text(again)}</pre>")
+        parts.append(f"<h3>Commands</h3><pre>{_text(section.command)}</pre>")
     if section.background:
         parts.append("<h3>Data, runs and machines</h3>")
         parts += [_table(table, section.name, is_folded=len(table) >= MANY_ROWS) for table in section.background]

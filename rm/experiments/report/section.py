@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -26,7 +26,7 @@ ENVIRONMENT = ("processor", "device", "platform", "python", "torch", "transforme
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Everything that a report says about one experiment."""
+    """Everything that a report says about one experiment or policy."""
 
     name: str
     kind: str
@@ -45,6 +45,7 @@ class Section:
     command: str = ""
     background: Sequence[ResultTable] = ()
     """pair sets, runs and machines"""
+    of: Literal["experiment", "policy"] = "experiment"
 
 
 def read_section(workspace: Workspace, name: str) -> Section:
@@ -71,7 +72,7 @@ def make_section(stored: Stored) -> Section:
         tables.append(failure_table(stored.failures))
     finished = [cell for cell in stored.cells if cell not in stored.waiting]
     runs = [run for cell in finished if (run := _run(workspace, cell))]
-    background = [_pair_sets(workspace, _sets(stored)), _runs(runs), _machines(runs)]
+    background = [pair_sets(workspace, _sets(stored)), _runs(runs), machines(runs)]
     return Section(
         name=stored.name,
         kind=stored.kind,
@@ -83,7 +84,7 @@ def make_section(stored: Stored) -> Section:
         data=result.frame if result else None,
         method=method(stored),
         limits=limits(stored),
-        command=command(stored),
+        command=f"{called}\nlurker experiment report {stored.name}" if (called := command(stored)) else "",
         background=[table for table in background if table.rows],
     )
 
@@ -96,7 +97,8 @@ def _sets(stored: Stored) -> set[str]:
     return {one for name in names if name for one in ([name] if isinstance(name, str) else name)}
 
 
-def _pair_sets(workspace: Workspace, names: set[str]) -> ResultTable:
+def pair_sets(workspace: Workspace, names: set[str]) -> ResultTable:
+    """One row per pair set of these names that the workspace still has."""
     rows = [
         {
             "pair set": row["name"],
@@ -136,8 +138,8 @@ def _runs(runs: Sequence[dict[str, Any]]) -> ResultTable:
     return ResultTable("Runs", rows)
 
 
-def _machines(runs: Sequence[dict[str, Any]]) -> ResultTable:
-    """One row per machine and software that runs were trained with."""
+def machines(runs: Sequence[dict[str, Any]]) -> ResultTable:
+    """One row per machine and software of runs, each with its `environment`."""
     kinds = Counter(tuple(str(run["environment"].get(name, "–")) for name in ENVIRONMENT) for run in runs)
     rows = [{"runs": n, **dict(zip(ENVIRONMENT, values, strict=True))} for values, n in kinds.most_common()]
     return ResultTable("Machines", rows)

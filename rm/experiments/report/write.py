@@ -1,4 +1,4 @@
-"""`lurker experiment report`: experiments as one HTML file, and their figures and tables as files for a paper."""
+"""`lurker experiment report` and `policy report`: results as one HTML file, and as files for a paper."""
 
 import shutil
 import uuid
@@ -19,8 +19,11 @@ from lurker.report import Displayed, ResultTable
 from lurker.table_formats import to_csv, to_latex, to_markdown
 from lurker.workspace import AnyWorkspace, as_workspace
 from rm.experiments.report.page import page, slug
+from rm.experiments.report.policy_section import read_policy_section
 from rm.experiments.report.section import Section, read_section
 from rm.experiments.results import ExperimentResult
+from rm.policy.api import Policy
+from rm.policy.policy_folder import POLICY_PREFIX
 from rm.training.run_folder import short_name
 
 PAGE = "report.html"
@@ -56,7 +59,7 @@ class Report(Displayed):
         """One row per experiment: what it found, and what is missing."""
         rows = [
             {
-                "experiment": one.name,
+                "name": one.name,
                 "kind": one.kind or "–",
                 "figures": len(one.figures),
                 "tables": len(one.tables),
@@ -85,10 +88,10 @@ class Report(Displayed):
 
 def report(
     workspace: AnyWorkspace,
-    experiments: Sequence[ExperimentResult | str] | ExperimentResult | str,
+    experiments: Sequence[ExperimentResult | Policy | str] | ExperimentResult | Policy | str,
     out: str | Path | None = None,
 ) -> Report:
-    """Write finished experiments as one HTML file that loads nothing, and as files for a paper.
+    """Write finished experiments and policies as one HTML file that loads nothing, and as files for a paper.
 
     The folder has report.html, figures/ (PDF, SVG and PNG, 3.3 and 6.8 inches wide) and tables/ (CSV, LaTeX and
     Markdown). No text of a response and no author's name is in it. An experiment that cannot be read has its reason in
@@ -96,7 +99,7 @@ def report(
 
     Args:
         workspace: where the experiments are.
-        experiments: names or results.
+        experiments: names or results of experiments; policies, or "policy:ID".
         out: a folder, or a file that ends in .html for the page alone; `reports/NAME` in the workspace by default. A
             report that is there is replaced.
 
@@ -105,18 +108,27 @@ def report(
         LurkerError: no experiment could be read, or the report cannot be written.
     """
     opened = as_workspace(workspace)
-    names = [one if isinstance(one, str) else one.experiment.name for one in as_list(experiments, "experiments")]
-    names = list(dict.fromkeys(names))
+    names = list(dict.fromkeys(map(_name, as_list(experiments, "experiments"))))
     if not names:
         raise CallError("A report needs an experiment, got none.", "Name one: `lurker experiment report NAME`.")
-    target = opened.folder(REPORTS, short_name("-".join(names))) if out is None else as_path(out, "out")
+    plain = [name.removeprefix(POLICY_PREFIX) for name in names]
+    target = opened.folder(REPORTS, short_name("-".join(plain))) if out is None else as_path(out, "out")
     _require_replaceable(target)
     require_vl_convert()
-    sections = [read_section(opened, name) for name in names]
+    sections = [
+        read_policy_section(opened, bare) if name.startswith(POLICY_PREFIX) else read_section(opened, name)
+        for name, bare in zip(names, plain, strict=True)
+    ]
     if all(section.problem for section in sections):
         raise LurkerError("No experiment could be read.", "\n".join(section.problem for section in sections))
     files = _write_page(target, sections) if _is_page(target) else _write_folder(target, sections)
     return Report(target, sections, files)
+
+
+def _name(item: ExperimentResult | Policy | str) -> str:
+    if isinstance(item, Policy):
+        return f"{POLICY_PREFIX}{item.policy_id}"
+    return item if isinstance(item, str) else item.experiment.name
 
 
 def _is_page(target: Path) -> bool:
@@ -216,6 +228,8 @@ def _write_tables(folder: Path, sections: Sequence[Section]) -> None:
 
 def _page(sections: Sequence[Section], pictures: Pictures) -> str:
     names = ", ".join(section.name for section in sections)
-    title = f"Experiment {names}" if len(sections) == 1 else f"{len(sections)} experiments"
+    kinds = {section.of for section in sections}
+    many = {"experiment": "experiments", "policy": "policies"}[kinds.pop()] if len(kinds) == 1 else "results"
+    title = f"{sections[0].of.capitalize()} {names}" if len(sections) == 1 else f"{len(sections)} {many}"
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return page(title, sections, pictures, f"Written by Lurker {__version__} on {now} ({processor()}).")

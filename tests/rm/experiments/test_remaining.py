@@ -10,6 +10,7 @@ import pytest
 import rm.experiments.remaining
 from rm.experiments.cell_work import (
     BASELINES,
+    LOADING,
     POINTS,
     REST,
     TRAINING,
@@ -124,11 +125,40 @@ def test_nothing_is_told_before_a_cell_has_finished_nor_learned_from_one_that_fa
     assert times.left_s() is None and times.share() == 0
     times.finish(0, None)
     assert times.left_s() is None
-    times.finish(1, CellTime(10.0, {"Training": 6.0}))
+    times.finish(1, CellTime(10.0, {"Training": 6.0, "Baselines": 2.0}))
     assert times.left_s() == pytest.approx(10 * (len(waiting) - 2), rel=0.05)
     for index in range(2, len(waiting)):
-        times.finish(index, CellTime(10.0, {"Training": 6.0}))
+        times.finish(index, CellTime(10.0, {"Training": 6.0, "Baselines": 2.0}))
     assert times.left_s() == 0 and times.share() == 1
+
+
+def test_what_only_the_first_cell_of_a_worker_does_is_not_expected_of_the_others(tmp_path: Path) -> None:
+    waiting = in_order(GRIDS["transfer"])
+    times = CellTimes(cell_work(waiting), [tmp_path / cell.run_id for cell in waiting])
+    times.finish(0, CellTime(13.0, {LOADING: 3.0, "Training": 6.0, "Baselines": 2.0}))
+    assert times.left_s() == pytest.approx(10 * (len(waiting) - 1), rel=0.01)
+
+
+def test_long_first_cells_tell_before_they_end(tmp_path: Path) -> None:
+    """Reading the tests takes most of the first cell: its bar and the other cell's are enough for an answer."""
+    waiting = in_order(GRIDS["frozen"])
+    files = [tmp_path / cell.run_id for cell in waiting]
+    times = CellTimes(cell_work(waiting), files)
+    files[1].write_text("Embedding: 50% of 9 tokens, 40 s left")
+    assert times.left_s() is None  # the tests are not known yet
+    files[0].write_text("Evaluating: 50% of 9 tokens, 30 s left")
+    times.told = (-10.0, 0.0, None)
+    read = [work.amounts["frozen pass"] for work in times.works]
+    expected = (30 + 40 + 80 * sum(read[2:]) / read[1]) / 2  # two places; plus fits and the rest, as guessed
+    assert expected < (times.left_s() or 0) < expected + 2.5 * len(waiting)
+
+
+def test_tests_on_the_way_come_early_in_training(tmp_path: Path) -> None:
+    work = CellWork("m", 1.0, {TRAINING: 1_000.0, VALIDATING: 0.0, POINTS: 2.0}, (100, 200))
+    times = CellTimes([work, work, work], [tmp_path / str(n) for n in range(3)])
+    times.finish(0, CellTime(20.0, {TRAINING: 10.0, POINTS: 10.0}))
+    (tmp_path / "1").write_text("Training: 50% of 9 steps, 15 s left")  # both tests are over: 5 s are left
+    assert times.left_s() == pytest.approx(5 + 20)
 
 
 def test_shared_work_counts_for_the_first_cell_that_does_it() -> None:

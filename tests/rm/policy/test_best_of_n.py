@@ -18,7 +18,7 @@ def pool(proxy, responses=None, **measures):
 
 
 def best_of_n(pools, sizes):
-    return estimators.best_of_n(best_of_n_points(pools, sizes))
+    return estimators.best_of_n_rows(best_of_n_points(pools, sizes))
 
 
 def by_all_subsets(proxy, value, n):
@@ -161,7 +161,7 @@ def test_a_judge_of_length_wins_nothing_at_equal_length():
         length, truth = rng.integers(5, 40, 16), rng.standard_normal(16)
         pools.append(pool(length + 6 * truth, truth=truth, liked=length + rng.normal(0, 4, 16), length=length))
     found = best_of_n_points(pools, [1, 8, 16])
-    frame = estimators.best_of_n(found)
+    frame = estimators.best_of_n_rows(found)
     liked, truth = (frame.filter(n=8, measure=name).row(0, named=True) for name in ("liked", "truth"))
     assert liked["win_rate"] > 0.75
     assert liked["win_rate_at_equal_length"] < 0.62

@@ -84,8 +84,10 @@ def test_a_saved_policy_loads_with_the_same_probabilities(
 
 
 def test_what_is_no_language_model_is_refused(workspace: Workspace, pretrained: Path, tmp_path: Path) -> None:
-    with pytest.raises(CallError, match="no weights for lm_head"):
-        load_policy(workspace, str(pretrained))  # a reward model
+    for spec in (str(pretrained), "run:any"):
+        with pytest.raises(CallError, match="is a reward model: it has learned to read") as error:
+            load_policy(workspace, spec)
+        assert "--model run:ID" in error.value.next_step
     with pytest.raises(CallError, match="random weights") as error:
         load_policy(workspace, "scratch-1m")
     assert "train-writer" in error.value.next_step

@@ -5,8 +5,10 @@ import json
 import polars as pl
 import pytest
 
+import rm
 from ingest.api import simulate
 from lurker.cli import run
+from lurker.errors import CallError, LurkerError
 from lurker.schema import BEST_OF_N, SAMPLES, check
 from lurker.workspace import open_workspace
 from rm.policy import judged_samples
@@ -50,7 +52,7 @@ def test_the_best_by_length_is_longer_and_no_better(root, capsys):
     assert last["length"]["value"] > 10
     assert last["truth"]["low"] < 0 < last["truth"]["high"] or abs(last["truth"]["value"]) < 0.4
     assert last["proxy"]["win_rate"] is None
-    stored = check(pl.read_parquet(root / "samples/w.best-of-n.parquet"), BEST_OF_N)
+    stored = check(pl.read_parquet(root / "samples/w.length.best-of-n.parquet"), BEST_OF_N)
     assert stored.equals(rows)
     first, best = found["texts"][:2]
     assert len(best["response"].split()) >= len(first["response"].split())
@@ -63,6 +65,22 @@ def test_rewards_are_added_once(root, capsys, monkeypatch):
     assert "reward:truth" in read_samples(root / "samples/w.jsonl").columns
     monkeypatch.setattr(judged_samples, "open_judge", None)  # a second call judges nothing
     assert call(root, capsys, "best-of-n", path, "--judge", "truth", "--n", "1,4") == first
+
+
+def test_drawn_samples_are_judged_without_a_file_and_two_judges_have_a_file_each(root):
+    workspace, rows = open_workspace(root), read_samples(root / "samples/w.parquet").select(list(SAMPLES.columns))
+    before = set((root / "samples").iterdir())
+    drawn = rm.best_of_n(workspace, rm.Samples(rows), "length", with_truth=True, sizes=[1, 4])
+    assert drawn.files == [] and "reward:length" not in rows.columns
+    assert set((root / "samples").iterdir()) == before
+    assert "Best of n" in str(drawn)
+    assert rm.teachers(workspace, rm.Samples(rows), "length", n=4).rows[0].judge == "length"
+    rows.write_parquet(root / "samples/both.parquet")
+    for judge in ("length", "truth"):
+        found = rm.best_of_n(workspace, root / "samples/both.parquet", judge, sizes=[1, 4])
+        assert [path.name for path in found.files] == [f"both.{judge}.best-of-n.{end}" for end in ("parquet", "json")]
+        if judge == "length":
+            assert found.frame.equals(drawn.frame.filter(pl.col("measure") != "truth"))
 
 
 def test_length_teaches_length_and_no_quality(root, capsys):
@@ -108,3 +126,38 @@ def test_samples_of_two_policies_are_refused(root, capsys):
         ["--workspace", str(root), "policy", "best-of-n", str(root / "samples/two.parquet"), "--judge", "length"]
     )
     assert "has those of other, writer" in " ".join(capsys.readouterr().err.split())
+
+
+def test_responses_of_all_sources_stand_side_by_side(root, capsys, tmp_path):
+    rows = read_samples(root / "samples/w.parquet").select(list(SAMPLES.columns))
+    rows = rows.with_columns(response=pl.when(prompt_id="p0", sample=0).then(pl.lit("")).otherwise("response"))
+    rows.write_parquet(tmp_path / "w.parquet")
+    other = rows.filter(pl.col("source") != "human").with_columns(source=pl.lit("agent"))
+    other.write_parquet(tmp_path / "a.parquet")
+    files = [str(tmp_path / name) for name in ("w.parquet", "a.parquet")]
+    out = str(tmp_path / "all.jsonl")
+    found = call(
+        root, capsys, "responses", *files, "--judge", "length", "--best-of", "4", "--prompts", "9", "--out", out
+    )
+    names = ["writer", "human", "writer, best of 4", "agent", "agent, best of 4"]
+    assert sorted(row["source"] for row in found["sources"]) == sorted(names)
+    both = pl.read_ndjson(out)
+    assert both.columns == ["prompt_id", "prompt", "topic", "source", "response", "reward"]
+    assert both["prompt_id"].n_unique() == 9 and both.select("prompt_id", "source").is_unique().all()
+    assert (both["response"] != "").all()
+    of_writer = {row["source"]: row for row in both.filter(prompt_id="p1").iter_rows(named=True)}
+    first_four = rows.filter(pl.col("sample") < 4, prompt_id="p1", source="writer")["response"].to_list()
+    assert of_writer["writer"]["response"] == first_four[0]
+    assert of_writer["writer, best of 4"]["response"] == max(first_four, key=lambda text: len(text.split()))
+    assert run(["--workspace", str(root), "arena", "serve", "sides", "--responses", out, "--dry-run"]) == 0
+
+
+def test_responses_that_cannot_be_compared_are_refused(root):
+    workspace, samples = open_workspace(root), root / "samples/w.parquet"
+    with pytest.raises(CallError, match="needs a judge"):
+        rm.responses(workspace, samples, best_of=4)
+    with pytest.raises(CallError, match=f"best of {2 * N} needs as many samples, got {N}"):
+        rm.responses(workspace, samples, judge="length", best_of=2 * N)
+    alone = rm.Samples(read_samples(samples).filter(pl.col("source") != "human"))
+    with pytest.raises(LurkerError, match="No prompt is answered by two sources"):
+        rm.responses(workspace, alone)

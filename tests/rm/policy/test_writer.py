@@ -12,6 +12,7 @@ from lurker.errors import CallError, LurkerError
 from lurker.files import read_json, write_json
 from lurker.pair_sets import read_pair_set
 from lurker.workspace import Workspace
+from rm.api import train
 from rm.policy.api import Policy, train_writer
 from rm.policy.api import load_policy as open_policy
 from rm.policy.causal import load_policy as load_model
@@ -187,3 +188,19 @@ def test_judgements_without_votes_are_refused(workspace: Workspace) -> None:
     folder = workspace.folder("pairs", "planted")
     write_json(read_json(folder / "manifest.json") | {"recipe": {"name": "external"}}, folder / "manifest.json")
     assert call(workspace, "train-writer", "planted", "--model", "scratch-10k") == 2
+
+
+def test_a_reward_model_learns_to_write(workspace: Workspace) -> None:
+    """Its words start from nothing, so it has the settings of its rung, and the unigram model beside it."""
+    pairs = read_pair_set(workspace, "planted")
+    run_id = train(pairs, "scratch-10k", epochs=1, vocabulary_size=400, baselines="none").run_id
+    settings = {"min_steps": 12, "epochs": 1, "learning_rate": 0.0133, "n_memorisation_prompts": 0}
+    writer = train_writer(pairs, f"run:{run_id}", policy_id="from-run", **settings)
+    config = read_json(writer.folder / "config.json")
+    assert config["parents"][0]["run"] == run_id
+    assert config["train"]["max_response_tokens"] == writer_config("scratch-10k", 0, []).max_response_tokens
+    nats = {(row["predictor"], row["unit"]): row["nats"] for row in writer.result["held_out"]}
+    assert nats["writer", "token"] < nats["unigram", "token"]
+    assert load_model(workspace, "policy:from-run").model.config.tie_word_embeddings
+    with pytest.raises(CallError, match="no finished run 'none'"):
+        train_writer(pairs, "run:none")
