@@ -186,9 +186,10 @@ def part_row(workspace: Path, name: str, files: Sequence[Path]) -> dict[str, Any
     rule = read_quality_rule(open_workspace(workspace))
     parts = quality_parts(rule, *(rows[column].to_list() for column in rows.columns))
     words = rows["response"].str.split(" ")
+    n_words = words.list.len().to_numpy().mean()
     shown_parts = {part: f"{values.mean():+.2f}".replace("-", "−") for part, values in parts.items()}
-    turns = words.list.eval(pl.element().str.strip_chars(".,") == rule.turn).list.sum()
-    row = {"responses": name, **shown_parts, "words each": f"{words.list.len().mean():.1f}"}
+    turns = words.list.eval(pl.element().str.strip_chars(".,") == rule.turn).list.sum().to_numpy()
+    row = {"responses": name, **shown_parts, "words each": f"{n_words:.1f}"}
     return row | {f"with “{rule.turn}”": f"{(turns > 0).mean():.0%}".replace("%", " %")}
 
 
