@@ -1,6 +1,6 @@
 """What deconfounding buys downstream, in a simulated Reddit whose truth is known: 18 agents and 6 controls.
 
-    python benchmarks/policy_experiment.py WORKSPACE [--workers 2] [--seeds 3] [--steps 60]
+    python benchmarks/policy_experiment.py WORKSPACE [--workers 2] [--seeds 3] [--steps 48]
 
 A writer of 1 M parameters learns by GRPO from a judge of `naive` or of `balanced` pairs (both of one half of the
 posts), held back by β = 0, 0.02 or 0.1. A third judge, of the other half, never rewards: it selects the weights. Two
@@ -41,8 +41,8 @@ WRITER = (
     "--model scratch-1m --set selected_by=all --set top_share=1 --set max_responses=16000 --set max_prompt_tokens=48 "
     "--set max_response_tokens=48 --set n_memorisation_prompts=0"
 )
-JUDGE = "--model scratch-200k --max-pairs 8000 --baselines none --set epochs=2 --set max_validation_pairs=500"
-AGENT = "learning_rate=5e-4 evaluate_every=10 patience=1000 evaluation_prompts=96 evaluation_samples=2"
+JUDGE = "--model scratch-200k --max-pairs 12000 --baselines none --set epochs=3 --set max_validation_pairs=500"
+AGENT = "learning_rate=4e-4 kl_limit=1000 evaluate_every=12 patience=1000 evaluation_prompts=96 evaluation_samples=2"
 """Half the default rate, so that the peak takes more than a few steps; more prompts than by default, for narrow
 intervals; and no early end."""
 
@@ -51,7 +51,7 @@ def main() -> None:
     """Run what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
-    for name, default in (("workers", 2), ("seeds", 3), ("steps", 60)):
+    for name, default in (("workers", 2), ("seeds", 3), ("steps", 48)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # each worker has a core of its own

@@ -20,6 +20,8 @@ from policy_experiment import CONTROLS, WEIGHTS, agent_id, agents, finished
 from scipy.stats import t as student
 
 from lurker.stats import mean_interval
+from lurker.true_quality import quality_parts, read_quality_rule
+from lurker.workspace import open_workspace
 from rm.pairs.subsets import stable_hash
 from rm.policy.agent_points import POINTS_FILE, run_points
 from rm.policy.over_optimisation import fit_over_optimisation
@@ -81,6 +83,19 @@ class Cell:
             rows = [curve.filter(measure=name) for curve in self.curves]
             found[name] = [(row.filter(step=peak)["value"][0], row.filter(step=last)["value"][0]) for row in rows]
         return found
+
+    def alarms(self) -> str:
+        """Alarms that ring at the end of most seeds, with the step since which each seed's rings without a pause."""
+        since: dict[str, list[int]] = {}
+        for folder in self.folders:
+            rows = pl.read_parquet(folder / "drift.parquet").sort("step")
+            for (name,), part in rows.group_by("alarm", maintain_order=True):
+                quiet = part.filter(~pl.col("is_ringing"))["step"].max()
+                ringing = part.filter(pl.col("step") > (-1 if quiet is None else quiet))["step"]
+                if ringing.len():
+                    since.setdefault(str(name), []).append(int(ringing[0]))
+        most = {name: steps for name, steps in since.items() if 2 * len(steps) > len(self.folders)}
+        return ", ".join(f"{name} {'/'.join(map(str, steps))}" for name, steps in most.items()) or "none"
 
 
 def _matrix(table: pl.DataFrame, name: str, steps: Sequence[int], n_prompts: int) -> Floats:
@@ -159,6 +174,25 @@ def _length(curve: pl.DataFrame, step: int) -> float:
     return float(curve.filter(measure="length", step=step)["value"][0])
 
 
+def part_row(workspace: Path, name: str, files: Sequence[Path]) -> dict[str, Any]:
+    """What the quality of responses is the sum of, in standard deviations of the community's comments.
+
+    Args:
+        workspace: of the simulated Reddit.
+        name: of the row.
+        files: samples.
+    """
+    rows = pl.concat([pl.read_parquet(path).select("subreddit", "prompt", "response") for path in files])
+    rule = read_quality_rule(open_workspace(workspace))
+    parts = quality_parts(rule, *(rows[column].to_list() for column in rows.columns))
+    words = rows["response"].str.split(" ")
+    n_words = words.list.len().to_numpy().mean()
+    shown_parts = {part: f"{values.mean():+.2f}".replace("-", "−") for part, values in parts.items()}
+    turns = words.list.eval(pl.element().str.strip_chars(".,") == rule.turn).list.sum().to_numpy()
+    row = {"responses": name, **shown_parts, "words each": f"{n_words:.1f}"}
+    return row | {f"with “{rule.turn}”": f"{(turns > 0).mean():.0%}".replace("%", " %")}
+
+
 def verdicts(cells: dict[tuple[str, float], Cell]) -> list[str]:
     """What was asked of the experiment, answered."""
     said = []
@@ -169,13 +203,18 @@ def verdicts(cells: dict[tuple[str, float], Cell]) -> list[str]:
         higher = interval(balanced.at_peak() - naive.at_peak())
         ends = interval(balanced.at_end() - naive.at_end())
         said.append(f"β {weight:g}: peak under balanced − under naive {shown(higher)}; at the end {shown(ends)}.")
-        furthest = min(float(np.sqrt(cell.values["kl"].mean(axis=2)).max(axis=1).min()) for cell in (naive, balanced))
+        furthest = math.sqrt(min(float(cell.values["kl"].mean(axis=2).max(axis=1).min()) for cell in (naive, balanced)))
         for share in (0.25, 0.5, 0.75, 1.0):
             gain = interval(at_distance(balanced, share * furthest) - at_distance(naive, share * furthest))
             said.append(f"  at √KL {share * furthest:.2f} of both: {shown(gain)}.")
     for cell in cells.values():
-        kept = ratio_interval(cell.at_kept(), cell.at_peak())
-        said.append(f"{cell.name}: kept by the held-out judge / peak {shown(kept)}, steps {cell.kept}.")
+        peak, kept = cell.at_peak(), cell.at_kept()
+        said.append(
+            f"{cell.name}: peak − kept by the held-out judge {shown(interval(peak - kept))}, steps {cell.kept}."
+        )
+        if interval(peak)[1] > 0:  # a share of what may be nothing says nothing
+            said.append(f"  kept / peak {shown(ratio_interval(kept, peak))}, of {KEPT_SHARE} that was hoped for.")
+        said.append(f"  alarms, first steps: {cell.alarms()}.")
     return said
 
 
@@ -214,6 +253,9 @@ def main() -> None:
             if seeds:
                 cells[judge, weight] = Cell(options.workspace, judge, weight, seeds)
     print_rows([cell_row(cell) for cell in cells.values()], tell)
+    writer = next(iter(cells.values())).folders[0] / "samples" / "writer.parquet"
+    kept = {cell.name: [folder / "samples" / "agent.parquet" for folder in cell.folders] for cell in cells.values()}
+    print_rows([part_row(options.workspace, *one) for one in {"the writer": [writer], **kept}.items()], tell)
     for line in (*verdicts(cells), *fits(cells)):
         tell(line)
 
