@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from policy_experiment import CONTROLS, WEIGHTS, agent_id, agents, finished
+from policy_experiment import CONTROLS, LONG, WEIGHTS, agent_id, agents, finished
 from scipy.stats import t as student
 
 from lurker.stats import mean_interval
@@ -35,10 +35,10 @@ KEPT_SHARE = 0.9
 class Cell:
     """The runs of one judge and one β: seeds that answered the same prompts at the same steps."""
 
-    def __init__(self, workspace: Path, judge: str, weight: float, seeds: Sequence[int]) -> None:
+    def __init__(self, workspace: Path, judge: str, weight: float, seeds: Sequence[int], suffix: str = "") -> None:
         """Read the points of all seeds."""
-        self.name, self.judge, self.weight = f"{judge}, β {weight:g}", judge, weight
-        self.folders = [workspace / "policies" / agent_id(judge, weight, seed) for seed in seeds]
+        self.name = f"{judge}, β {weight:g}" + suffix.replace("-", ", ")
+        self.folders = [workspace / "policies" / agent_id(judge, weight, seed, suffix) for seed in seeds]
         tables = [pl.read_parquet(folder / POINTS_FILE).sort("step", "prompt_id") for folder in self.folders]
         shared = sorted(set.intersection(*(set(table["step"]) for table in tables)))
         self.steps = shared
@@ -252,6 +252,10 @@ def main() -> None:
             seeds = [seed for one, other, seed in done if (one, other) == (judge, weight)]
             if seeds:
                 cells[judge, weight] = Cell(options.workspace, judge, weight, seeds)
+    for judge, weight in LONG:
+        planned = [(judge, weight, seed) for seed in range(options.seeds)]
+        if done := finished(options.workspace, planned, "-long"):
+            cells[f"{judge} long", weight] = Cell(options.workspace, judge, weight, [one[2] for one in done], "-long")
     print_rows([cell_row(cell) for cell in cells.values()], tell)
     writer = next(iter(cells.values())).folders[0] / "samples" / "writer.parquet"
     kept = {cell.name: [folder / "samples" / "agent.parquet" for folder in cell.folders] for cell in cells.values()}

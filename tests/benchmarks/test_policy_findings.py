@@ -91,8 +91,8 @@ def test_intervals_hold_seeds_that_differ() -> None:
 
 def test_the_plan_names_every_agent_once(tmp_path: Path) -> None:
     commands = stages(tmp_path, 3, 60)
-    assert [len(stage) for stage in commands] == [1, 1, 1, 4, 24]
-    assert len(set(commands[-1])) == 24 and all("--resume" in one for one in commands[-1])
+    assert [len(stage) for stage in commands] == [1, 1, 1, 4, 30]
+    assert len(set(commands[-1])) == 30 and all("--resume" in one for one in commands[-1])
     assert sum(f"kl_weight={weight:g} " in commands[-1][0] for weight in WEIGHTS) == 1
     assert "patience=1000" in AGENT
     (tmp_path / "truth").mkdir()
