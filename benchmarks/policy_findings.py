@@ -196,17 +196,17 @@ def part_row(workspace: Path, name: str, files: Sequence[Path]) -> dict[str, Any
 def verdicts(cells: dict[tuple[str, float], Cell]) -> list[str]:
     """What was asked of the experiment, answered."""
     said = []
-    for weight in WEIGHTS:
-        naive, balanced = (cells.get((judge, weight)) for judge in JUDGED)
-        if naive is None or balanced is None:
-            continue
-        higher = interval(balanced.at_peak() - naive.at_peak())
-        ends = interval(balanced.at_end() - naive.at_end())
-        said.append(f"β {weight:g}: peak under balanced − under naive {shown(higher)}; at the end {shown(ends)}.")
+    compared = [(("naive-a", weight), ("balanced-a", weight)) for weight in WEIGHTS]
+    compared += [(("naive-a", 0.0), ("balanced-a long", 0.0)), (("naive-a long", 0.02), ("balanced-a long", 0.0))]
+    for naive, balanced in [(cells[one], cells[two]) for one, two in compared if one in cells and two in cells]:
+        n_seeds = min(len(naive.folders), len(balanced.folders))
+        peaks = interval(balanced.at_peak()[:n_seeds] - naive.at_peak()[:n_seeds])
+        ends = interval(balanced.at_end()[:n_seeds] - naive.at_end()[:n_seeds])
+        said.append(f"({balanced.name}) − ({naive.name}): peak {shown(peaks)}; at the end {shown(ends)}.")
         furthest = math.sqrt(min(float(cell.values["kl"].mean(axis=2).max(axis=1).min()) for cell in (naive, balanced)))
         for share in (0.25, 0.5, 0.75, 1.0):
-            gain = interval(at_distance(balanced, share * furthest) - at_distance(naive, share * furthest))
-            said.append(f"  at √KL {share * furthest:.2f} of both: {shown(gain)}.")
+            gains = [at_distance(cell, share * furthest)[:n_seeds] for cell in (balanced, naive)]
+            said.append(f"  at √KL {share * furthest:.2f} of both: {shown(interval(gains[0] - gains[1]))}.")
     for cell in cells.values():
         peak, kept = cell.at_peak(), cell.at_kept()
         said.append(
