@@ -78,7 +78,7 @@ def test_two_judges_are_compared_on_the_same_prompts(tmp_path: Path) -> None:
         plant(tmp_path, "balanced-a", 0.02, seed, 1.5, 0.9)
     cells = {(judge, 0.02): Cell(tmp_path, judge, 0.02, range(3)) for judge in ("naive-a", "balanced-a")}
     lines = verdicts(cells)
-    assert lines[0].startswith("(balanced-a, β 0.02) − (naive-a, β 0.02): peak +0.")
+    assert lines[0].startswith("(balanced-a, β 0.02) − (naive-a, β 0.02), 3 seeds: peak +0.")
     assert sum("at √KL" in line for line in lines) == 4
     assert finished(tmp_path, agents(3)) == [(j, 0.02, s) for s in range(3) for j in ("naive-a", "balanced-a")]
 
