@@ -30,7 +30,7 @@ def show_figure(figure: Figure, source: str, rows: pl.DataFrame, opens: Opens | 
         opens: where a click on a mark leads; the chart has the selection `selects` for it.
     """
     st.markdown(f"**{layout.escape(figure.title)}**  \n:gray[{layout.escape(figure.subtitle)}]")
-    spec = page_spec(figure.chart)
+    spec = _page_spec(figure.chart)
     look: dict[str, Any] = {"width": "stretch", "theme": None, "key": figure.stem(source)}
     if opens is None:
         st.vega_lite_chart(spec, **look)
@@ -59,7 +59,7 @@ def show_figure(figure: Figure, source: str, rows: pl.DataFrame, opens: Opens | 
         )
 
 
-def page_spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
+def _page_spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
     """The Vega-Lite specification of a chart in the page's colours, its rows as Arrow.
 
     Streamlit would take rows through pandas, which takes 0.3 s to load.

@@ -63,8 +63,7 @@ def map_blocks(
     function: Callable[..., tuple[pl.DataFrame, Any]],
     blocks: Blocks,
     context: BuildContext,
-    *,
-    description: str = "",
+    description: str,
     **arguments: Any,
 ) -> tuple[Blocks, list[Any]]:
     """Apply a function to every block.
@@ -72,7 +71,7 @@ def map_blocks(
     Args:
         function: called as `function(block, **arguments)`; returns the new block and a summary of it.
         context: its folder is created and holds the new blocks.
-        description: label of a progress bar that counts blocks; no bar when empty.
+        description: label of the progress bar, which counts blocks.
 
     Returns:
         The new blocks, and the summary of each.
@@ -82,7 +81,7 @@ def map_blocks(
     shared = {"function": function} | arguments
     files: list[Path] = []
     summaries = []
-    with progress(description, len(blocks.files), "blocks of posts", is_quiet=not description) as advance:
+    with progress(description, len(blocks.files), "blocks of posts") as advance:
         for content, summary in map_in_order(_map_file, tasks, engine=context.options.engine, shared=shared):
             files.append(context.folder / f"{len(files):06}.parquet")
             files[-1].write_bytes(content)

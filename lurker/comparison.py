@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
-from lurker.decimals import decimal, difference, interval, signed
+from lurker.decimals import difference, interval, p_value, signed
 from lurker.report import Displayed, ResultTable
 from lurker.stats import ACCURACY_GAIN, mean_interval
 
@@ -66,7 +66,7 @@ class Comparison(Displayed):
         rows = [{"predictor": name, "accuracy": value, "only this one is right": n} for name, value, n in sides]
         counts = f"{self.n_pairs:,} pairs of {self.n_posts:,} posts"
         ends = f"{signed(self.bootstrap_low)}, {signed(self.bootstrap_high)}"
-        tests = f"Bootstrap over posts [{ends}]; McNemar's p {decimal(self.mcnemar_p)}."
+        tests = f"Bootstrap over posts [{ends}]; McNemar's p {p_value(self.mcnemar_p)}."
         title = f"{self.first} against {self.second} on {self.pairs} ({self.split}): {counts}"
         return ResultTable(title, rows, f"{self.sentence}\n{tests}")
 

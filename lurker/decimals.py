@@ -12,6 +12,11 @@ def decimal(value: float, digits: int = 3) -> str:
     return f"{MINUS}{shown}" if value < 0 and float(f"{value:.{digits}f}") else shown
 
 
+def p_value(value: float) -> str:
+    """A p of a test: 0.042, or <0.001 where three digits would show nothing."""
+    return "<0.001" if value < 0.0005 else decimal(value)
+
+
 def signed(value: float, digits: int = 3) -> str:
     """A difference with its sign: +0.012, −0.012, 0.000."""
     shown = decimal(value, digits)

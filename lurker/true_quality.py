@@ -112,6 +112,17 @@ def true_quality(
     Raises:
         CallError: the numbers of prompts and responses differ, or the simulation has no such community.
     """
+    parts = quality_parts(rule, subreddit, prompts, responses)
+    return np.asarray(sum(parts.values(), np.zeros(len(responses))), dtype=np.float64)
+
+
+def quality_parts(
+    rule: QualityRule, subreddit: str | Sequence[str], prompts: Sequence[str], responses: Sequence[str]
+) -> dict[str, Floats]:
+    """What the quality of each response is the sum of: words, phrases, uptake, and faults, which are never above 0.
+
+    Arguments and errors are those of `true_quality`; each part is [n].
+    """
     n = len(responses)
     names = [subreddit] * n if isinstance(subreddit, str) else list(subreddit)
     if not len(names) == len(prompts) == n:
@@ -121,11 +132,14 @@ def true_quality(
     is_fault = _is_fault(rule, words, community) | _is_beyond(rule, words)
     n_missing = np.maximum(rule.min_words - words.n_words, 0)
     n_faults = np.bincount(words.text[is_fault], minlength=n) + n_missing
-    quality = -COST_OF_FAULTS * n_faults / np.maximum(words.n_words, rule.min_words)
     sound = _Words(words.text[~is_fault], words.token[~is_fault], words.n_words)
     liked, phrases = _taste_parts(rule, sound, community)
-    quality += np.sqrt(rule.word_share) * liked + np.sqrt(rule.phrase_share) * phrases
-    return np.asarray(quality + np.sqrt(rule.uptake_share) * _uptake(rule, sound, subject), dtype=np.float64)
+    return {
+        "words": np.sqrt(rule.word_share) * liked,
+        "phrases": np.sqrt(rule.phrase_share) * phrases,
+        "uptake": np.sqrt(rule.uptake_share) * _uptake(rule, sound, subject),
+        "faults": -COST_OF_FAULTS * n_faults / np.maximum(words.n_words, rule.min_words),
+    }
 
 
 def write_quality_rule(rule: QualityRule, simulation: dict[str, Any], workspace: Workspace) -> None:

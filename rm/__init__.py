@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rm.policy.api import sample as sample
     from rm.policy.api import train_writer as train_writer
     from rm.policy.best_of_n_report import best_of_n as best_of_n
+    from rm.policy.responses import responses as responses
     from rm.policy.sample_file import Samples as Samples
     from rm.policy.teacher import teachers as teachers
     from rm.runs.run import Run as Run
@@ -53,6 +54,7 @@ __all__ = [
     "load_policy",
     "recipes",
     "report",
+    "responses",
     "sample",
     "scaling",
     "search",

@@ -35,6 +35,7 @@ from rm.models.ladder import check_spec, slug
 from rm.policy.agent_api import Agents, train_agent
 from rm.policy.api import Policy, load_policy, sample, train_writer
 from rm.policy.best_of_n_report import best_of_n
+from rm.policy.responses import responses
 from rm.policy.sample_file import Samples
 from rm.policy.teacher import teachers
 from rm.runs.average import average_runs
@@ -70,6 +71,7 @@ __all__ = [
     "load_policy",
     "recipes",
     "report",
+    "responses",
     "sample",
     "scaling",
     "search",

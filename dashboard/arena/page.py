@@ -6,6 +6,7 @@ nothing of the pair, and so that the second half of a double click finds its but
 
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -27,10 +28,10 @@ from dashboard.arena.serving import Served, served
 from lurker.errors import LurkerError
 from lurker.progress import say
 from lurker.votes.arenas import Arena, address_hash
-from lurker.votes.store import Choice, append_remark, mark_rater
+from lurker.votes.store import MAX_REMARK_CHARS, MAX_REMARKS, Choice, append_remark, mark_rater
 from lurker.workspace import Workspace
 
-MAX_REMARK = 2_000
+TOO_MANY_REMARKS = f"Not sent: you have sent {MAX_REMARKS} comments, the most that one person may."
 QUESTIONS = {"better": "Which response is better?", "reddit": "Which response did Reddit's readers prefer?"}
 ENDINGS = {
     "revoked": "This invitation was withdrawn. Your earlier votes are kept; write to whoever invited you.",
@@ -65,6 +66,8 @@ def _render(root: Path, name: str, *, is_behind_proxy: bool) -> None:
     ready = served(root, name)
     arena, address = ready.arena, client_address(ready.arena.workspace, is_behind_proxy=is_behind_proxy)
     now = position(arena, ready.pool, ready.texts, st.query_params.get("rater"), address)
+    if st.session_state.pop("is_lost", False):
+        st.warning("Your last click could not be stored. Please try again.")
     if shown := st.session_state.get("after"):
         (_feedback if shown[0].draw.phase == "qualify" else _reveal)(ready, *shown)
     elif now.stage == "stranger":
@@ -80,6 +83,15 @@ def _render(root: Path, name: str, *, is_behind_proxy: bool) -> None:
         _vote(ready, now, now.ballot, address)
 
 
+def _store(act: Callable[..., object], *args: object) -> None:
+    """Write what a click said; if that cannot be stored, the page says so and the terminal why."""
+    try:
+        act(*args)
+    except LurkerError as error:
+        say(str(error))
+        st.session_state["is_lost"] = True
+
+
 def _stranger(arena: Arena, address: str | None) -> None:
     def start() -> None:
         token = join(arena, address)
@@ -93,7 +105,7 @@ def _stranger(arena: Arena, address: str | None) -> None:
         st.write("Too many people joined from your network today. Come back tomorrow.")
     elif arena.config.raters == "open":
         st.write("You see two responses at a time and say which you prefer. Keep this page's address to come back.")
-        st.button("Start", on_click=start, key="start")
+        st.button("Start", on_click=_store, args=(start,), key="start")
     else:
         st.write("This page needs the whole link of your invitation. Ask whoever invited you.")
 
@@ -102,7 +114,8 @@ def _consent(arena: Arena, now: Position) -> None:
     assert now.rater is not None, "only a rater is asked"
     st.subheader("Before you start")
     st.markdown(cards.without_images(arena.consent))
-    st.button("I agree", on_click=mark_rater, args=(arena.workspace, now.rater.rater, "consented"), key="agree")
+    args = (mark_rater, arena.workspace, now.rater.rater, "consented")
+    st.button("I agree", on_click=_store, args=args, key="agree")
 
 
 def _instructions(ready: Served, now: Position) -> None:
@@ -119,7 +132,8 @@ def _instructions(ready: Served, now: Position) -> None:
     n_first = min(arena.config.n_qualifying, len(ready.pool.qualify))
     if n_first:
         st.write(f"First come {n_first} pairs to practise on: you see after each whether you are right.")
-    st.button("Begin", on_click=mark_rater, args=(arena.workspace, rater.rater, "instructed"), key="begin")
+    args = (mark_rater, arena.workspace, rater.rater, "instructed")
+    st.button("Begin", on_click=_store, args=args, key="begin")
 
 
 def _vote(ready: Served, now: Position, ballot: Ballot, address: str | None) -> None:
@@ -133,18 +147,11 @@ def _vote(ready: Served, now: Position, ballot: Ballot, address: str | None) -> 
         dwell_ms = int((time.monotonic() - shown[1]) * 1000)
         if dwell_ms < MIN_DWELL_MS:
             return
-        try:
-            cast(arena, rater.rater, ballot, choice, dwell_ms, address)
-        except LurkerError as error:
-            say(str(error))
-            st.session_state["is_lost"] = True
-            return
+        cast(arena, rater.rater, ballot, choice, dwell_ms, address)
         is_revealed = arena.config.reveal != "nothing" and choice != "skip"
         if ballot.draw.phase == "qualify" or is_revealed:
             st.session_state["after"] = (ballot, choice)
 
-    if st.session_state.pop("is_lost", False):
-        st.warning("Your last vote could not be stored. Please vote again.")
     progress = "Practice" if now.stage == "qualifying" else f"{now.n_cast:,} of {_how_many(ready)} votes"
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{QUESTIONS[arena.config.mode]}**", width="content")
@@ -160,13 +167,13 @@ def _vote(ready: Served, now: Position, ballot: Ballot, address: str | None) -> 
     )
     for column, (label, key, choice) in zip(row, buttons, strict=True):
         name = f"{key}-{ballot.vote_id}"
-        column.button(label, shortcut=key, key=name, on_click=choose, args=(choice,), width="stretch")
+        column.button(label, shortcut=key, key=name, on_click=_store, args=(choose, choice), width="stretch")
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Skip", shortcut="s", key=f"s-{ballot.vote_id}", on_click=choose, args=("skip",))
+        st.button("Skip", shortcut="s", key=f"s-{ballot.vote_id}", on_click=_store, args=(choose, "skip"))
         if arena.config.reveal == "nothing":
             can = may_take_back(arena, now)
             undo = f"z-{ballot.vote_id}"
-            st.button("Undo", shortcut="z", key=undo, on_click=take_back, args=(arena, now), disabled=not can)
+            st.button("Undo", shortcut="z", key=undo, on_click=_store, args=(take_back, arena, now), disabled=not can)
         _remark(arena, rater.rater, ballot)
 
 
@@ -187,20 +194,22 @@ def _remark(arena: Arena, rater: str, ballot: Ballot) -> None:
     """A box for what the rater wants to tell about the pair."""
 
     def send() -> None:
-        text = str(st.session_state.get(field, "")).strip()[:MAX_REMARK]
+        text = str(st.session_state.get(field, "")).strip()
         if text:
-            append_remark(arena.workspace, uuid.uuid4().hex, arena.name, rater, ballot.item_id, text)
-            st.session_state["is_sent"] = True
+            remark_id = uuid.uuid4().hex
+            is_sent = append_remark(arena.workspace, remark_id, arena.name, rater, ballot.item_id, text)
+            st.session_state["remark_said"] = "Sent to the researcher." if is_sent else TOO_MANY_REMARKS
 
     field = f"remark-{ballot.vote_id}"
     with (
         st.popover("Tell the researcher", key=f"tell-{ballot.vote_id}"),
         st.form(f"form-{ballot.vote_id}", clear_on_submit=True, border=False),
     ):
-        st.text_area("About this pair", key=field, max_chars=MAX_REMARK, height=80)
-        st.form_submit_button("Send", on_click=send)
-    if st.session_state.pop("is_sent", False):
-        st.caption("Sent to the researcher.", width="content")
+        st.text_area("About this pair", key=field, max_chars=MAX_REMARK_CHARS, height=80)
+        st.caption(f"At most {MAX_REMARK_CHARS:,} characters, and {MAX_REMARKS} comments in all.")
+        st.form_submit_button("Send", on_click=_store, args=(send,))
+    if said := st.session_state.pop("remark_said", ""):
+        st.caption(said, width="content")
 
 
 def _feedback(ready: Served, ballot: Ballot, choice: Choice) -> None:

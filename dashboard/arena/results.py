@@ -197,9 +197,12 @@ def _votes(report: Report) -> None:
             Figure("votes", report["arena"], "Votes over time", on, chart), "arena", pl.DataFrame(report["timeline"])
         )
     st.subheader("Votes that count", anchor=False)
-    ledger = [{"votes": "written", "number": report["ledger"]["input"]}]
-    ledger += [{"votes": one["reason"], "number": -one["n"]} for one in report["ledger"]["dropped"]]
-    show_table([*ledger, {"votes": "that count", "number": report["ledger"]["kept"]}])
+    ledger = [{"votes": "written", "number": f"{report['ledger']['input']:,}"}]
+    ledger += [{"votes": one["reason"], "number": f"−{one['n']:,}"} for one in report["ledger"]["dropped"]]
+    number = st.column_config.TextColumn("number", alignment="right")
+    show_table(
+        [*ledger, {"votes": "that count", "number": f"{report['ledger']['kept']:,}"}], columns={"number": number}
+    )
 
 
 def _shown(row: dict[str, Any], name: str, low: str = "", high: str = "") -> str:

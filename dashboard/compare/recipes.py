@@ -1,5 +1,7 @@
 """The same model trained on each pair set and tested on the same pairs and, if known, the truth."""
 
+from typing import Any
+
 import polars as pl
 import streamlit as st
 
@@ -10,6 +12,7 @@ from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.comparison import told_apart
+from lurker.decimals import p_value
 from lurker.errors import LurkerError
 from lurker.seeds import seeds_in_words
 from lurker.workspace import Workspace
@@ -17,6 +20,7 @@ from lurker.workspace import Workspace
 HOW_TO = "lurker experiment recipes naive matched balanced --models tfidf"
 BUILD = ("lurker pairs build naive --recipe naive", "lurker pairs build balanced --recipe balanced")
 ALL = "all"
+CLICK_NOTE = "Click a dot to open the audit of its training pairs."
 
 
 def has_any(workspace: Workspace) -> bool:
@@ -80,6 +84,11 @@ def _charts(name: str, shown: pl.DataFrame, predictor: str, test: str) -> None:
     counts = models.select("pairs", "n_train_pairs").unique(maintain_order=True).iter_rows()
     trained = ", ".join(f"{pairs} {n:,}" for pairs, n in counts)
     seeds = seeds_in_words(models["n_seeds"])
+    sets = models["pairs"].unique().to_list()
+
+    def opens(picked: dict[str, Any]) -> tuple[str, dict[str, str]] | None:
+        return ("views/data.py", {"set": picked["row"]}) if picked["row"] in sets else None
+
     on_test = shown.filter((pl.col("measured_on") == test) & (pl.col("measure") == "accuracy"))
     show_figure(
         Figure(
@@ -88,10 +97,11 @@ def _charts(name: str, shown: pl.DataFrame, predictor: str, test: str) -> None:
             f"Accuracy on {test}",
             f"{predictor}; training pairs: {trained}; {seeds}",
             charts.recipe_accuracy(shown, test),
-            layout.INTERVAL_NOTE,
+            f"{layout.INTERVAL_NOTE} {CLICK_NOTE}",
         ),
         name,
         on_test,
+        opens,
     )
     if (models["measure"] == "accuracy").all():
         st.info("The true quality of these responses is unknown, as on any real Reddit: only the tests can decide.")
@@ -103,10 +113,12 @@ def _charts(name: str, shown: pl.DataFrame, predictor: str, test: str) -> None:
             "What the reward follows, within posts",
             f"Spearman correlation of {predictor}'s reward",
             charts.recipe_correlations(shown),
-            "A reward that correlates with length or delay among responses of equal quality uses a shortcut.",
+            "A reward that correlates with length or delay among responses of equal quality uses a shortcut. "
+            + CLICK_NOTE,
         ),
         name,
         models.filter(pl.col("measure") != "accuracy"),
+        opens,
     )
 
 
@@ -115,9 +127,11 @@ def _differences(differences: pl.DataFrame) -> None:
         return
     st.subheader(f"{layout.escape(differences['reference'][0])} minus the others, on the same pairs")
     show_table(
-        differences.drop("reference", "predictor", "max_pairs"),
-        {"pairs": "compared with", "measured_on": "tested on", "mcnemar_p": "McNemar p"},
-        {"mcnemar_p": st.column_config.NumberColumn("McNemar p", format="%.3g")},
+        differences.drop("reference", "predictor", "max_pairs").with_columns(
+            pl.col("mcnemar_p").map_elements(p_value, return_dtype=pl.String)
+        ),
+        {"pairs": "compared with", "measured_on": "tested on"},
+        {"mcnemar_p": st.column_config.TextColumn("McNemar p", alignment="right")},
     )
     st.caption("For length and delay, differences of absolute values: below 0 is better.")
 

@@ -1,13 +1,14 @@
 """How well a model trained on one community works in another, and what it is worth in target pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import documents, experiments, layout
-from dashboard.figures import page_spec, show_figure
+from dashboard.figures import show_figure
 from dashboard.queries import version
 from dashboard.tables import show_table
 from lurker import charts
@@ -23,6 +24,8 @@ MAP_NOTE = (
     "margins. Communities stand in the order of a hierarchical clustering; distances in the plane are near "
     "√(2 − 2 correlation)."
 )
+CLICK_NOTE = " Click a cell to read the pairs that it was tested on."
+MAP_PX = 400
 FEW_SHOT_NOTE = (
     "Bars are 95 % intervals over test posts, and over seeds if there are several. All starts are tested on the same "
     "pairs. “nothing” is the model without any earlier training; validation pairs choose the best step and are bought "
@@ -86,10 +89,7 @@ def _sources_and_targets(workspace: Workspace, name: str, columns: Sequence[Delt
     else:
         _heatmap(name, shown, is_difference=is_difference)
     if found is not None and found.get("map"):
-        st.subheader("Map of communities")
-        spec = page_spec(charts.community_map(found["map"]))
-        st.vega_lite_chart(spec, width="content", theme=None, key="community_map")
-        st.caption(MAP_NOTE)
+        _map(name, shown["test_pairs"][0], found["map"])
     _table(shown)
 
 
@@ -105,7 +105,30 @@ def _heatmap(name: str, shown: pl.DataFrame, *, is_difference: bool) -> None:
         note = f"A cell: the mean accuracy over seeds with its 95 % interval. {layout.INTERVAL_NOTE}"
     chart = charts.transfer_heatmap(shown, difference=is_difference)
     stem = "transfer-difference" if is_difference else "transfer"
-    show_figure(Figure(stem, tested, title, on, chart, note, height_px=42 * shown["source"].n_unique()), name, shown)
+    figure = Figure(stem, tested, title, on, chart, note + CLICK_NOTE, height_px=42 * shown["source"].n_unique())
+
+    def opens(picked: dict[str, Any]) -> tuple[str, dict[str, str]]:
+        return "views/read.py", {"pairs": tested, "subreddit": picked["target"]}
+
+    show_figure(figure, name, shown, opens)
+
+
+def _map(name: str, tested: str, found: Mapping[str, Any]) -> None:
+    """How alike the communities' models rank, as a heatmap and as distances."""
+    st.subheader("Map of communities", anchor=False)
+    on = f"Models of {len(found['positions'])} communities on {tested}"
+    with st.container(key="map"):
+        left, right = st.columns(2, gap="medium")
+    with left:
+        chart = charts.community_correlations(found).properties(height=MAP_PX)
+        cells = pl.DataFrame(found["correlations"])
+        show_figure(Figure("community-map", tested, "Rank correlation of the models", on, chart), name, cells)
+    with right:
+        chart = charts.community_plane(found).properties(height=MAP_PX)
+        far = f"{100 * found['shown']:.0f} % of squared distances shown"
+        figure = Figure("community-plane", tested, "Near: models that rank alike", far, chart)
+        show_figure(figure, name, pl.DataFrame(found["positions"]))
+    st.caption(layout.escape(MAP_NOTE))
 
 
 def _few_shot(workspace: Workspace, name: str) -> None:

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import layout, pairs
 from dashboard.paired import compare_predictions
 from lurker.comparison import Comparison
-from lurker.decimals import decimal, difference
+from lurker.decimals import decimal, difference, p_value
 from lurker.errors import LurkerError
 from lurker.pair_sets import HARD_TEST, SPLITS, pair_set_names
 from lurker.workspace import Workspace
@@ -67,7 +67,7 @@ def _figures(compared: Comparison) -> list[tuple[str, str, str]]:
         ("Difference", *_headline(compared)),
         ("First run", decimal(compared.first_accuracy), compared.first),
         ("Second run", decimal(compared.second_accuracy), compared.second),
-        ("McNemar's p", f"{compared.mcnemar_p:.2g}", f"{compared.n_pairs:,} pairs of {compared.n_posts:,} posts"),
+        ("McNemar's p", p_value(compared.mcnemar_p), f"{compared.n_pairs:,} pairs of {compared.n_posts:,} posts"),
     ]
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 
+import polars as pl
 import streamlit as st
 
 from dashboard import layout
@@ -17,6 +18,8 @@ from lurker.votes.store import read_raters, read_remarks, read_votes
 from lurker.workspace import Workspace
 
 RESULTS, VOTE = "Results", "Vote"
+REMARK_PX = 84
+"""Height of a remark in the table: three lines."""
 
 
 def render() -> None:
@@ -74,7 +77,12 @@ def _results(workspace: Workspace, arena: Arena) -> None:
         show(report, arena)
     if (remarks := read_remarks(workspace, arena.name)).height:
         st.subheader("What raters told you", anchor=False)
-        show_table(remarks.select("rater", "item_id", "text"))
+        shown = remarks.select(
+            pl.col("rater").str.slice(0, 8),
+            "item_id",
+            pl.col("text").map_elements(layout.visible, return_dtype=pl.String),
+        )
+        show_table(shown, columns={"text": st.column_config.TextColumn("text", width="large")}, row_height=REMARK_PX)
 
 
 def _compute(workspace: Workspace, name: str) -> None:

@@ -25,7 +25,7 @@ TRAIN_AGENT = "lurker policy train-agent policy:writer --judge run:A --held-out 
 SAMPLE = "lurker policy sample writer --pairs balanced --n 64 --human"
 SUBTITLE = "What it gains as it leaves its writer, and what it loses"
 REWARDS = ("proxy", "held-out", "truth")
-REWARD_AXIS = "reward, standard deviations of the writer"
+REWARD_AXIS = "reward (sd of the writer)"
 TEACHER_COLUMNS = {
     "judge": "judge",
     "accuracy": "accuracy",
@@ -112,7 +112,7 @@ def _curves(source: str, rows: pl.DataFrame, on: str, peaks: dict[str, list[floa
             st.info("No win rate was measured: it takes a held-out judge or the truth.")
         else:
             figure = charts.policy_curves(won, "share of the writer's responses beaten", zero=0.5)
-            note = f"{what}: 95 % intervals, clustered by prompt. .5 is a coin."
+            note = f"{what}: 95 % intervals, clustered by prompt. 0.5 is a coin."
             show_figure(Figure("wins", source, "Win rate by distance", on, figure, note), "policy", won)
     for sentence in said:
         st.markdown(f"- {layout.escape(sentence)}")

@@ -93,7 +93,7 @@ def balance_pairs(
     config = config or PropensityConfig()
     propensity = _learn(pool, config, salted("propensity-fold", recipe.seed), wider_pool)
     thinned = context.subfolder("thinned")
-    pairs, counts = map_blocks(_thin_and_cap, pool, thinned, propensity=propensity, recipe=recipe)
+    pairs, counts = map_blocks(_thin_and_cap, pool, thinned, "Thinning pairs", propensity=propensity, recipe=recipe)
     ledger = ledger.drop_counted(counts, (NO_OVERLAP, *CAPS_ON_EXPECTED, THINNED, *CAPS))
     rounds: list[dict[str, Any]] = []
     for number in range(1, recipe.n_balance_rounds + 1):
@@ -109,10 +109,11 @@ def balance_pairs(
             break
         salt = salted(f"thin-{number}", recipe.seed)
         thinned = context.subfolder(f"thinned-{number}")
-        pairs, counts = map_blocks(_thin_again, pairs, thinned, propensity=propensity, salt=salt)
+        pairs, counts = map_blocks(_thin_again, pairs, thinned, "Thinning again", propensity=propensity, salt=salt)
         ledger = ledger.drop_counted(counts, (THINNED,))
     if rounds and recipe.weighting != "none":
-        pairs, _ = map_blocks(_add_weights, pairs, context.subfolder("weighted"), propensity=propensity)
+        weighted = context.subfolder("weighted")
+        pairs, _ = map_blocks(_add_weights, pairs, weighted, "Weighting pairs", propensity=propensity)
     return pairs, ledger, rounds
 
 
@@ -138,7 +139,7 @@ def adjust_pairs(pool: Blocks, context: BuildContext, config: PropensityConfig |
     """
     config = config or PropensityConfig()
     propensity = _learn(pool, config, "propensity-fold")
-    return map_blocks(_add_log_odds, pool, context, propensity=propensity)[0]
+    return map_blocks(_add_log_odds, pool, context, "Adjusting pairs", propensity=propensity)[0]
 
 
 def _thin_and_cap(block: pl.DataFrame, propensity: Propensity, recipe: Recipe) -> tuple[pl.DataFrame, Counter[str]]:

@@ -57,7 +57,7 @@ def match_pairs(
         match_block,
         responses,
         context.subfolder("matched"),
-        description="Pairing responses",
+        "Pairing responses",
         recipe=recipe,
         vote_models=vote_models,
     )
@@ -95,7 +95,14 @@ def balance_by_mirror(
     """The pairs that a mirror and the rules after it keep, and how many each dropped in every block."""
     limits = mirror_limits(mirror, pairs, context.subfolder("marks"))
     kept, counts = map_blocks(
-        _thin_block, pairs, context.subfolder("kept"), mirror=mirror, limits=limits, rules=rules, recipe=recipe
+        _thin_block,
+        pairs,
+        context.subfolder("kept"),
+        "Balancing",
+        mirror=mirror,
+        limits=limits,
+        rules=rules,
+        recipe=recipe,
     )
     pairs.remove()
     return kept, counts

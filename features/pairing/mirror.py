@@ -31,7 +31,7 @@ def mirror_limits(mirror: Mirror, pairs: Blocks, context: BuildContext) -> pl.Da
     Returns:
         group, side, last_hash, last_id; no row for a side that keeps no pair.
     """
-    marks, _ = map_blocks(_marks, pairs, context, mirror=mirror)
+    marks, _ = map_blocks(_marks, pairs, context, "Balancing", mirror=mirror)
     with connect(context.options) as connection:
         limits: pl.DataFrame = connection.sql(
             f"WITH marks AS (SELECT * FROM {marks.sql()} WHERE side <> 0), "

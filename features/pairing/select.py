@@ -45,6 +45,8 @@ Match = Callable[[Recipe, BuildContext], tuple[Blocks, Ledger]]
 LEAST_WEIGHT = 0.01
 """Weight of a pair whose label says nothing, with weight_by_confidence."""
 NOT_A_TEST_POST = "not a test post"
+SPLITTING = "Keeping splits"
+"""Label of the progress bar."""
 MAX_EXPOSURE_RESPONSES = 500_000
 """About how many responses of a subreddit fitted exposure is learned from at most."""
 
@@ -80,6 +82,7 @@ def select_pairs(
         _select_responses,
         measured,
         context.subfolder("responses"),
+        "Selecting responses",
         recipe=recipe,
         exclusions=exclusions,
         own_records=own_records,
@@ -93,7 +96,7 @@ def select_pairs(
     selected = _deconfounded(recipe, match, response_ledger, context)
     if not recipe.weight_by_confidence:
         return selected
-    weighed, _ = map_blocks(_weigh_by_confidence, selected.pairs, context.subfolder("weighed"))
+    weighed, _ = map_blocks(_weigh_by_confidence, selected.pairs, context.subfolder("weighed"), "Weighting pairs")
     return dataclasses.replace(selected, pairs=weighed)
 
 
@@ -103,7 +106,7 @@ def _deconfounded(recipe: Recipe, match: Match, response_ledger: Ledger, context
     if recipe.deconfound == "none" or pool.n_rows == 0:
         return SelectedPairs(pairs=pool, ledgers={"responses": response_ledger, "pairs": ledger})
     if recipe.test_posts_only and not any((block["split"] == "test").any() for block in pool):
-        pairs, n_dropped = map_blocks(_keep_splits, pool, context.subfolder("test"), splits=("test",))
+        pairs, n_dropped = map_blocks(_keep_splits, pool, context.subfolder("test"), SPLITTING, splits=("test",))
         ledgers = {"responses": response_ledger, "pairs": ledger.drop(NOT_A_TEST_POST, sum(n_dropped))}
         return SelectedPairs(pairs=pairs, ledgers=ledgers)
     with single_threaded():
@@ -186,7 +189,7 @@ def _balanced(
     wider_pool = _wider_pool(pool, recipe, match, context.subfolder("wider-pool"))
     pairs, ledger, rounds = balance_pairs(pool, ledger, recipe, context, wider_pool=wider_pool)
     if recipe.test_posts_only:
-        pairs, n_dropped = map_blocks(_keep_splits, pairs, context.subfolder("test"), splits=("test",))
+        pairs, n_dropped = map_blocks(_keep_splits, pairs, context.subfolder("test"), SPLITTING, splits=("test",))
         ledger = ledger.drop(NOT_A_TEST_POST, sum(n_dropped))
     if recipe.balance_signs:
         mirror = signs_mirror(recipe)
@@ -212,14 +215,14 @@ def _adjusted(
     pool: Blocks, ledger: Ledger, recipe: Recipe, match: Match, context: BuildContext
 ) -> tuple[Blocks, dict[str, Ledger], list[dict[str, Any]]]:
     """Training pairs with their log-odds; the held-out pairs are those of `balanced`."""
-    train, n_held_out = map_blocks(_keep_splits, pool, context.subfolder("train"), splits=("train",))
+    train, n_held_out = map_blocks(_keep_splits, pool, context.subfolder("train"), SPLITTING, splits=("train",))
     ledger = ledger.drop("held out: replaced by balanced pairs", sum(n_held_out))
     shared = {name: getattr(recipe, name) for name in ("validation_fraction", "test_fraction", "exposure", "vote_fuzz")}
     rules = dataclasses.replace(balanced(), **shared)
     held_pool, held_ledger = match(rules, context.subfolder("held-pool"))
     held, held_ledger, rounds = _balanced(held_pool, held_ledger, rules, match, context.subfolder("held"))
     held_out_splits = ("validation", "test")
-    held_out, n_train = map_blocks(_keep_splits, held, context.subfolder("held-out"), splits=held_out_splits)
+    held_out, n_train = map_blocks(_keep_splits, held, context.subfolder("held-out"), SPLITTING, splits=held_out_splits)
     held_ledger = held_ledger.drop("train: replaced by adjusted pairs", sum(n_train))
     trained = adjust_pairs(train, context.subfolder("adjusted"))
     folder = context.subfolder("together").folder

@@ -18,7 +18,7 @@ from features.votes.mistakes import fit_mistakes
 from lurker.config import to_dict
 from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
-from lurker.pair_sets import HARD_TEST, SPLITS, VOTES_RECIPE
+from lurker.pair_sets import HARD_TEST, PAIRS_FILE, SPLITS, VOTES_RECIPE, pair_set_names
 from lurker.schema import PAIRS, check
 from lurker.votes.arenas import arena_names, open_arena
 from lurker.workspace import Workspace
@@ -39,9 +39,9 @@ class VotePairsConfig:
     min_votes: int = 1
     """Votes that an item needs."""
     validation_fraction: float = 0.1
-    """Fraction of posts in validation, 0-1, where the items come from responses and have no split."""
+    """Fraction of posts in validation, 0-1, of those that come from responses and are in no other pair set."""
     test_fraction: float = 0.2
-    """Fraction of posts in test, 0-1, where the items come from responses and have no split."""
+    """Fraction of posts in test, 0-1, of those that come from responses and are in no other pair set."""
     seed: int = 0
     """Draws which posts are held out, where the items come from responses."""
 
@@ -60,8 +60,8 @@ def build_from_votes(
     """Write the pair set `name` from the votes of an arena, and `name`-held-out if held-out raters voted on test posts.
 
     Each item is one pair. label_confidence is P(chosen is better | all votes of these raters) by the mistake model, and
-    weight is twice its distance from one half, at least 0.01. Posts stay in the split of the pair set that the arena
-    asked about, so that no run sees a test post.
+    weight is twice its distance from one half, at least 0.01. Posts stay in the split that the pair sets of the
+    workspace give them, so that no run sees a test post.
 
     Returns:
         The manifest of `name`.
@@ -75,7 +75,7 @@ def build_from_votes(
         if one == HARD_TEST or (workspace.folder("pairs", one).exists() and not replace):
             raise CallError(f"There is a pair set {one!r} already.", "Choose another name, or add --replace.")
     evidence = read_evidence(arena)
-    splits = _splits(evidence.items, arena.origin.get("pairs") is not None, config)
+    splits = _splits(workspace, evidence.items, arena.origin.get("pairs") is not None, config)
     manifests = {}
     with workspace.lock("pairs build"):
         for one, is_held_out in ((name, False), (f"{name}{HELD_OUT}", True)):
@@ -144,15 +144,18 @@ def _pairs(
     return check(pairs, PAIRS).sort("pair_id"), ledger, int(kept["n_votes"].sum())
 
 
-def _splits(items: pl.DataFrame, has_splits: bool, config: VotePairsConfig) -> pl.DataFrame:
-    """post_id and split: as in the pair set that was asked about, or by hash of the post."""
+def _splits(workspace: Workspace, items: pl.DataFrame, has_splits: bool, config: VotePairsConfig) -> pl.DataFrame:
+    """post_id and split: as in the pair set that was asked about, else in any set of the workspace, else by hash."""
     if has_splits:
-        rank = pl.col("split").replace_strict(
-            {split: index for index, split in enumerate(SPLITS)}, return_dtype=pl.Int64
-        )
-        most_held_out = items.sort(rank).unique("post_id", keep="last", maintain_order=True)
-        return most_held_out.select("post_id", "split")
+        return _most_held_out(items)
     posts = items["post_id"].unique().sort()
+    files = [workspace.folder("pairs", name) / PAIRS_FILE for name in pair_set_names(workspace)]
+    known = [
+        pl.scan_parquet(file).select("post_id", "split").filter(pl.col("post_id").is_in(posts.implode())).unique()
+        for file in files
+    ]
+    found = _most_held_out(pl.concat(known).collect() if known else items.select("post_id", "split").clear())
+    posts = posts.filter(~posts.is_in(found["post_id"].implode()))
     place = pl.Series(hash_ids(posts, salted(SALT, config.seed)) / SPAN)
     held_out = config.test_fraction + config.validation_fraction
     split = (
@@ -162,7 +165,14 @@ def _splits(items: pl.DataFrame, has_splits: bool, config: VotePairsConfig) -> p
         .then(pl.lit("validation"))
         .otherwise(pl.lit("train"))
     )
-    return pl.DataFrame({"post_id": posts, "place": place}).select("post_id", split=split)
+    drawn = pl.DataFrame({"post_id": posts, "place": place}).select("post_id", split=split)
+    return pl.concat([found, drawn]).sort("post_id")
+
+
+def _most_held_out(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row per post, of post_id and split: test before validation before train."""
+    rank = pl.col("split").replace_strict({split: index for index, split in enumerate(SPLITS)}, return_dtype=pl.Int64)
+    return rows.select("post_id", "split").sort(rank).unique("post_id", keep="last", maintain_order=True)
 
 
 def _only_arena(workspace: Workspace) -> str:

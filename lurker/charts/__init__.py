@@ -7,7 +7,7 @@ from lurker.charts.arena import judges_by_group, raters_on_gold, source_ratings,
 from lurker.charts.audit import ledger_bars, love_plot, probe_intervals
 from lurker.charts.calibration import calibration_curve, reliability
 from lurker.charts.ceiling import Ceiling, ceiling_intervals
-from lurker.charts.community_map import community_correlations, community_map
+from lurker.charts.community_map import community_correlations, community_map, community_plane
 from lurker.charts.few_shot import few_shot_curves
 from lurker.charts.findings import leaks, learned
 from lurker.charts.learning import learning_accuracy, learning_losses
@@ -27,6 +27,7 @@ __all__ = [
     "ceiling_intervals",
     "community_correlations",
     "community_map",
+    "community_plane",
     "few_shot_curves",
     "judges_by_group",
     "leaks",

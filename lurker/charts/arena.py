@@ -23,7 +23,7 @@ from lurker.charts.look import (
     smallest,
 )
 
-ROW_PX, AXIS_PX = 46, 44
+ROW_PX, AXIS_PX, LEGEND_PX = 46, 44, 30
 AS_VOTED, AT_EQUAL_LENGTH = "as voted", "at equal length"
 GROUP_NAMES = {"in_group": "raters trained on", "held_out": "held-out raters"}
 NOT_DOUBTED, DOUBTED = "nothing suspicious", "suspicious"
@@ -138,7 +138,7 @@ def raters_on_gold(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     return layered(
         marker(0.5, axis),
         *_dots(frame, "rater", frame["rater"].to_list(), "state", colours, axis, "accuracy", tooltips),
-    ).properties(height=AXIS_PX + ROW_PX // 2 * frame.height)
+    ).properties(height=AXIS_PX + LEGEND_PX + ROW_PX // 2 * frame.height)
 
 
 def _dots(

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import TASTE, layered
+from lurker.charts.look import GRID, INK, TASTE, TEXT, layered
 from lurker.charts.transfer import DARK_INK, LIGHT_INK
 
 SIDE_PX = 380
@@ -15,24 +15,20 @@ MARGIN = 0.35
 
 
 def community_map(found: Mapping[str, Any]) -> alt.HConcatChart:
-    """Rank correlations between models, alike communities next to each other, and the same as distances in a plane.
+    """Both charts side by side.
 
     Args:
-        found: as in findings.json: correlations (source, other, correlation, low, high), positions (community, x, y)
-            and shown, the share of the squared distances that the plane shows.
+        found: as in findings.json: correlations, positions and shown.
     """
-    both = (
-        community_correlations(found).properties(width=SIDE_PX, height=SIDE_PX),
-        _plane(found).properties(width=SIDE_PX, height=SIDE_PX),
-    )
-    return alt.hconcat(*both, spacing=50)
+    both = (community_correlations(found), community_plane(found))
+    return alt.hconcat(*(one.properties(width=SIDE_PX, height=SIDE_PX) for one in both), spacing=50)
 
 
 def community_correlations(found: Mapping[str, Any], *, is_narrow: bool = False) -> alt.LayerChart:
-    """Rank correlations between models as a heatmap.
+    """Rank correlations between models as a heatmap, alike communities next to each other.
 
     Args:
-        found: as for `community_map`.
+        found: as in findings.json: correlations (source, other, correlation, low, high) and positions (community, ...).
         is_narrow: turn the communities' names upright.
     """
     cells = pl.DataFrame(found["correlations"]).with_columns(
@@ -56,15 +52,23 @@ def community_correlations(found: Mapping[str, Any], *, is_narrow: bool = False)
         alt.Tooltip("low:Q", title="95 % from", format=".3f"),
         alt.Tooltip("high:Q", title="to", format=".3f"),
     ]
-    ink = alt.condition(f"datum.correlation < {low + 0.55 * (high - low)}", alt.value(LIGHT_INK), alt.value(DARK_INK))
+    is_dark = f"datum.correlation < {low + 0.55 * (high - low)}"
+    ink = alt.when("datum.is_self").then(alt.value(TEXT)).when(is_dark).then(alt.value(LIGHT_INK))
     colour = alt.Color("correlation:Q", scale=scale, title="rank correlation", legend=None)
+    of_cell = alt.when("datum.is_self").then(alt.value(GRID)).otherwise(colour)  # a model and itself say nothing
     return layered(
-        base.mark_rect(cornerRadius=4).encode(color=colour, tooltip=tooltips),
-        base.mark_text(fontSize=13, fontWeight=600).encode(text="figure:N", color=ink),
+        base.mark_rect(cornerRadius=4).encode(color=of_cell, tooltip=tooltips),
+        base.mark_text(fontSize=13, fontWeight=600).encode(text="figure:N", color=ink.otherwise(alt.value(DARK_INK))),
     ).properties(title="Rank correlation of the models")
 
 
-def _plane(found: Mapping[str, Any]) -> alt.LayerChart:
+def community_plane(found: Mapping[str, Any]) -> alt.LayerChart:
+    """The rank correlations as distances in a plane.
+
+    Args:
+        found: as in findings.json: positions (community, x, y), and shown, the share of the squared distances that the
+            plane shows.
+    """
     points = pl.DataFrame(found["positions"])
     reach = max(0.01, *(abs(one[axis]) for one in found["positions"] for axis in ("x", "y"))) * (1 + MARGIN)
     scale = alt.Scale(domain=[-reach, reach], nice=False)
@@ -75,5 +79,5 @@ def _plane(found: Mapping[str, Any]) -> alt.LayerChart:
     title = f"Near: models that rank alike ({100 * found['shown']:.0f} % of squared distances shown)"
     return layered(
         base.mark_circle(size=90, color=TASTE, opacity=1).encode(tooltip=["community:N"]),
-        base.mark_text(dy=-13, fontSize=12).encode(text="community:N"),
+        base.mark_text(dy=-13, fontSize=12, color=INK).encode(text="community:N"),
     ).properties(title=title)

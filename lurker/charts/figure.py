@@ -29,6 +29,8 @@ POINT_AREA_PX = 38
 LINE_PX = 1.6
 CHARACTER_WIDTH = 0.49
 """Mean width of a character, as a share of the text's size; the bold title takes a tenth more."""
+LEGEND_SHARE, SYMBOL_PX = 0.82, 24
+"""Share of the width that a legend may take, right of the axis; the symbol of an entry and the gap to the next."""
 ASPECT = 0.75
 """Height over width of a chart with a vertical axis."""
 FULL_HEIGHT_IN = 3.2
@@ -72,7 +74,8 @@ def paper_spec(figure: Figure, width_in: float) -> dict[str, Any]:
     chart = figure.narrow if figure.narrow is not None and width_in <= COLUMN_IN else figure.chart
     drawn = chart.to_dict()
     kept = {name: value for name, value in drawn.items() if name not in ("config", "title", "datasets")}
-    spec: dict[str, Any] = _for_paper(kept) | {"datasets": drawn.get("datasets", {})}
+    fitted = _with_fitting_legends(_for_paper(kept), width_px)
+    spec: dict[str, Any] = fitted | {"datasets": drawn.get("datasets", {})}
     height_px = figure.height_px or min(ASPECT * width_px, FULL_HEIGHT_IN * PX_PER_IN)
     return spec | {
         "height": round(height_px),
@@ -150,6 +153,23 @@ def _for_paper(part: Any) -> Any:
         kept["size"] = POINT_AREA_PX
     if isinstance(kept.get("strokeWidth"), int | float):
         kept["strokeWidth"] = min(kept["strokeWidth"], LINE_PX)
+    return kept
+
+
+def _with_fitting_legends(part: Any, width_px: float) -> Any:
+    """A part of a specification whose legends on top have as many columns as their names leave room for."""
+    if isinstance(part, list):
+        return [_with_fitting_legends(one, width_px) for one in part]
+    if not isinstance(part, dict):
+        return part
+    kept = {name: _with_fitting_legends(value, width_px) for name, value in part.items()}
+    legend, scale = kept.get("legend"), kept.get("scale")
+    names = scale.get("domain") if isinstance(scale, dict) else None
+    if isinstance(legend, dict) and legend.get("orient") == "top" and isinstance(names, list) and names:
+        room_px = LEGEND_SHARE * width_px
+        entry_px = CHARACTER_WIDTH * TEXT_PX * max(len(str(name)) for name in names) + SYMBOL_PX
+        columns = min(max(1, int(room_px / entry_px)), legend.get("columns", len(names)))
+        kept["legend"] = legend | {"columns": columns, "labelLimit": room_px}
     return kept
 
 

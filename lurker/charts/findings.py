@@ -74,12 +74,12 @@ def learned(rows: pl.DataFrame, order: list[str], ceiling: Ceiling | None = None
     ]
     layers = [
         marker(CHANCE, axis),
-        base.mark_tick(color=BASELINE, thickness=3, height=20).encode(x=axis("tfidf")),
+        base.mark_tick(color=BASELINE, thickness=3, height=16).encode(x=axis("tfidf")),
         base.mark_rule(strokeWidth=RULE_PX, color=TASTE).encode(x=axis("accuracy_low"), x2="accuracy_high:Q"),
         base.mark_point(filled=True, size=POINT_AREA_PX, color=TASTE, opacity=1, cursor="pointer")
         .encode(x=axis("accuracy"), tooltip=tooltips)
         .add_params(selects("pairs")),
-        base.mark_text(dy=-13, color=TASTE, fontSize=13, fontWeight=600).encode(x=axis("accuracy"), text="label:N"),
+        base.mark_text(dy=-16, color=TASTE, fontSize=13, fontWeight=600).encode(x=axis("accuracy"), text="label:N"),
     ]
     if ceiling is not None:
         place = {"value": [ceiling.accuracy], "low": [ceiling.low], "high": [ceiling.high], "label": [ceiling.label]}

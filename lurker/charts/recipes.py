@@ -13,6 +13,7 @@ from lurker.charts.look import (
     largest,
     layered,
     marker,
+    selects,
     shapes,
     share_axis,
     smallest,
@@ -117,7 +118,9 @@ def _forest(shown: pl.DataFrame, axis: HorizontalAxis, zero: float, legend: str)
     return layered(
         marker(zero, axis),
         base.mark_rule(strokeWidth=RULE_PX).encode(x=axis("low"), x2="high:Q"),
-        base.mark_point(filled=True, size=85, opacity=1).encode(x=axis("value"), shape=shape, tooltip=tooltips),
+        base.mark_point(filled=True, size=85, opacity=1, cursor="pointer")
+        .encode(x=axis("value"), shape=shape, tooltip=tooltips)
+        .add_params(selects("row")),
         base.mark_text(align="left", dx=8, fontSize=11, color=TEXT).encode(
             x=axis("high"), text="label:N", color=alt.value(TEXT)
         ),

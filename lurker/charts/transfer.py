@@ -5,14 +5,15 @@ from collections.abc import Callable
 import altair as alt
 import polars as pl
 
-from lurker.charts.look import accuracy_tooltips, largest, layered, smallest
+from lurker.charts.look import accuracy_tooltips, largest, layered, selects, smallest
 from lurker.decimals import decimal, signed
 
 CELL_HEIGHT_PX = 78
 MOST_LEVEL = 5
 """Communities whose names fit above their columns without being turned."""
 ITSELF = "the target itself"
-DARK_INK, LIGHT_INK = "#15202B", "#FFFFFF"
+DARK_INK, LIGHT_INK = "#15202B", "#FEFEFE"
+"""On a cell, whose colours are the same on the light and the dark page: none of those that `on_page` changes."""
 
 
 def transfer_matrix(cells: pl.DataFrame, differences: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -92,7 +93,9 @@ def transfer_heatmap(matrix: pl.DataFrame, *, difference: bool = False, is_narro
     colour = alt.Color(f"{column}:Q", title=column, scale=scale, legend=None)
     with_interval = has_interval and not is_narrow
     layers = [
-        base.mark_rect(cornerRadius=4).encode(color=colour, tooltip=tooltips),
+        base.mark_rect(cornerRadius=4, cursor="pointer")
+        .encode(color=colour, tooltip=tooltips)
+        .add_params(selects("target")),
         base.mark_text(fontSize=11 if is_narrow else 17, fontWeight=600, dy=-8 if with_interval else 0).encode(
             text="figure:N", color=ink
         ),

@@ -29,6 +29,8 @@ from lurker.workspace import Workspace
 
 FILE = "votes.sqlite"
 BUSY_S = 30.0
+MAX_REMARK_CHARS, MAX_REMARKS = 2_000, 50
+"""Length of a remark, and how many one rater of an arena may send: the page is open to strangers."""
 """How long a writer waits for the others."""
 Choice = Literal["a", "b", "level", "both_bad", "skip"]
 CHOICES: tuple[Choice, ...] = ("a", "b", "level", "both_bad", "skip")
@@ -146,9 +148,10 @@ def mark_rater(workspace: Workspace, rater: str, event: Event) -> None:
 
 
 def append_remark(workspace: Workspace, remark_id: str, arena: str, rater: str, item_id: str, text: str) -> bool:
-    """Write down what a rater tells the researcher about an item."""
-    values = (remark_id, arena, rater, item_id, text, _now())
-    return _write(workspace, "INSERT OR IGNORE INTO remarks VALUES (?, ?, ?, ?, ?, ?)", values)
+    """Write down what a rater tells the researcher about an item; False if the rater has sent MAX_REMARKS already."""
+    values = (remark_id, arena, rater, item_id, text[:MAX_REMARK_CHARS], _now(), arena, rater, MAX_REMARKS)
+    is_allowed = "(SELECT count(*) FROM remarks WHERE arena = ? AND rater = ?) < ?"
+    return _write(workspace, f"INSERT OR IGNORE INTO remarks SELECT ?, ?, ?, ?, ?, ? WHERE {is_allowed}", values)
 
 
 def votes_of(workspace: Workspace, arena: str, rater: str) -> list[Vote]:

@@ -17,7 +17,7 @@ STAYS_SHORT = ("intermediate",)
 
 def classifier_of(model: Any) -> Any:
     """The sequence classifier inside a PEFT wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def backbone_of(classifier: Any) -> Any:

@@ -153,6 +153,7 @@ def _train(
     is_packed = all(TokenLoss(one.model, one.tokenizer.pad_token_id, n_separator).is_packed for one in (policy, writer))
     writer_logits = ResponseLogits(writer.model, is_packed=is_packed, dtype=dtype)
     evaluator = Evaluator(writer, writer_logits, evaluation, judges, config.train)
+    n_parameters = policy.n_parameters  # before adapters join the model
     trained_model = make_trainable(policy.model, config.start or config.writer, config.train, "CAUSAL_LM")
     network = ResponseLogits(trained_model, is_packed=is_packed, dtype=dtype)
     alarms = AgentAlarms(evaluator, prompts.held_out_human, prompts.human["response"].to_list())
@@ -170,7 +171,7 @@ def _train(
         recorder.validate,
     )
     say(
-        f"{config.train.method} of {policy.n_parameters:,} parameters on {len(training.texts):,} prompts, judged by "
+        f"{config.train.method} of {n_parameters:,} parameters on {len(training.texts):,} prompts, judged by "
         f"{config.judge}, on {describe_device(device, dtype)}."
     )
 
@@ -195,7 +196,7 @@ def _train(
         final = evaluator.evaluate(model, trained.best_step)
         write_parquet(evaluator.samples(None, "writer", subreddits), folder / SAMPLES_FOLDER / "writer.parquet")
         write_parquet(evaluator.samples(final, policy_id, subreddits), folder / SAMPLES_FOLDER / "agent.parquet")
-    result = agent_result(policy_id, config, trained, pl.read_parquet(folder / CURVE_FILE), policy)
+    result = agent_result(policy_id, config, trained, pl.read_parquet(folder / CURVE_FILE), n_parameters)
     if (folder / DRIFT_FILE).exists():
         result["alarms"] = alarm_sentence(pl.read_parquet(folder / DRIFT_FILE))
         result["sentence"] += " " + result["alarms"]
@@ -203,7 +204,7 @@ def _train(
 
 
 def agent_result(
-    policy_id: str, config: AgentRun, trained: Trained, curve: pl.DataFrame, policy: CausalModel
+    policy_id: str, config: AgentRun, trained: Trained, curve: pl.DataFrame, n_parameters: int
 ) -> dict[str, Any]:
     """What training reached, and the sentence on it."""
     kept = curve.filter(step=trained.best_step)
@@ -218,7 +219,7 @@ def agent_result(
         "judge": config.judge,
         "held_out": config.held_out,
         "pairs": config.pairs,
-        "n_parameters": policy.n_parameters,
+        "n_parameters": n_parameters,
         "seed": config.train.seed,
         "steps": trained.n_steps,
         "best_step": trained.best_step,

@@ -18,7 +18,7 @@ from rm.training.run_folder import read_run_pairs
 Floats = NDArray[np.float64]
 MOST_TEXTS = 64
 """Plain texts whose loss is taken at each evaluation."""
-MOST_PAIRS = 1_000
+MOST_PAIRS = 500
 """Training pairs of the judge whose rewards make its range."""
 
 
@@ -33,18 +33,19 @@ class AgentAlarms:
             human: prompt_id, prompt and response of held-out responses that people wrote.
             training_texts: people's responses to training posts.
         """
-        self.evaluator, self.human = evaluator, human
+        self.evaluator = evaluator
         self.is_possible = min(human["prompt_id"].n_unique(), len(evaluator.prompts.ids)) >= MIN_PROMPTS
         """whether there are enough prompts for alarms"""
         if not self.is_possible:
             return
+        self.human = one_per_prompt(human, "people's responses")
+        self.plain = self.human.head(MOST_TEXTS)
         judge = evaluator.judges[PROXY]
         self.range = reward_range(judge)
         if self.range is not None and judge.rewards is not None:
-            rewards = judge.rewards(human["prompt"].to_list(), human["response"].to_list())
-            self.human = human.with_columns(reward=rewards)
+            rewards = judge.rewards(self.human["prompt"].to_list(), self.human["response"].to_list())
+            self.human = self.human.with_columns(reward=rewards)
         self.ngrams = training_ngrams(training_texts)
-        self.plain = one_per_prompt(human, "people's responses").head(MOST_TEXTS)
         self.before = self._nats(evaluator.writer_logits)
 
     def ring(self, evaluated: Evaluated, network: ResponseLogits, step: int) -> pl.DataFrame:

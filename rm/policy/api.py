@@ -148,7 +148,7 @@ def sample(
         policy: a policy, or the SPEC of a language model.
         prompts: a pair set, whose posts of `split` are answered; a frame with prompt and optionally prompt_id and
             subreddit; or texts.
-        split: of the pair set.
+        split: of the pair set, or "all".
         n_prompts: answer the first prompts only, by hash of their post in a pair set.
         out: file to write, .parquet or .jsonl; an interrupted call goes on from its parts. Nothing is written when
             None.

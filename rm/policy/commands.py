@@ -137,7 +137,7 @@ def sample_command(
         typer.Argument(metavar="[PROMPTS]", help="JSONL or Parquet of prompt, and optionally prompt_id and subreddit."),
     ] = None,
     pairs: str | None = typer.Option(None, "--pairs", help="Answer the posts of this pair set, in place of PROMPTS."),
-    split: str = typer.Option("test", "--split", help="Its split: train | validation | test."),
+    split: str = typer.Option("test", "--split", help="Its split: train | validation | test | all."),
     n_prompts: int | None = typer.Option(None, "--prompts", min=1, help="Number of prompts; all by default."),
     n: int = typer.Option(1, "--n", min=1, help="Samples of each prompt."),
     out: Path | None = typer.Option(

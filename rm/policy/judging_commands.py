@@ -1,4 +1,4 @@
-"""`lurker policy best-of-n` and `teachers`: what judges make of a policy's samples."""
+"""`lurker policy best-of-n`, `teachers` and `responses`: what judges, and people, make of a policy's samples."""
 
 from pathlib import Path
 from typing import Annotated
@@ -61,6 +61,28 @@ def teachers_command(
         print_json(found.report())
     else:
         show(found.table())
+
+
+@app.command("responses")
+def responses_command(
+    ctx: typer.Context,
+    samples: Annotated[list[Path], typer.Argument(metavar="SAMPLES...", help="Files of `lurker policy sample`.")],
+    out: Path = typer.Option(..., "--out", help="File to write, .parquet or .jsonl, for `arena serve --responses`."),
+    judge: str | None = typer.Option(None, "--judge", help="Add the rewards of a run, truth or length."),
+    best_of: int | None = typer.Option(None, "--best-of", min=2, help="Add the best of so many samples by the judge."),
+    n_prompts: int | None = typer.Option(None, "--prompts", min=1, help="Number of prompts; all by default."),
+    as_json: AsJson = False,
+) -> None:
+    """Put one response of each source to each prompt side by side, for people to compare blind in an arena."""
+    workspace = open_workspace(ctx.obj)
+    from rm.policy.responses import responses
+
+    found = responses(workspace, samples, judge=judge, best_of=best_of, n_prompts=n_prompts, out=out)
+    table = found.table()
+    if as_json:
+        print_json({"out": str(out), "sources": list(table.rows)})
+    else:
+        show(table)
 
 
 def _numbers(text: str) -> list[int]:

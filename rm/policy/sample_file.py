@@ -20,6 +20,8 @@ from rm.policy.sampling import HUMAN, SamplingConfig, describe_samples
 
 SAMPLES_PER_PART = 4096
 """Samples drawn between two writes: what a kill loses at most."""
+ALL = "all"
+"""In place of a split: the posts of all."""
 SUFFIXES = (".parquet", ".jsonl")
 
 
@@ -51,10 +53,11 @@ def prompts_of_pairs(pairs: PairSet, split: str, n_prompts: int | None = None) -
 
     Args:
         pairs: a pair set.
-        split: train | validation | test.
+        split: train | validation | test, or all of them.
         n_prompts: the first ones only; all when None.
     """
-    rows = split_of(pairs.frame, pairs.name, require_split(split)).select("prompt", "subreddit", prompt_id="post_id")
+    frame = pairs.frame if split == ALL else split_of(pairs.frame, pairs.name, require_split(split))
+    rows = frame.select("prompt", "subreddit", prompt_id="post_id")
     posts = rows.unique("prompt_id", keep="first", maintain_order=True)
     order = pl.Series("_order", [stable_hash(0, one) for one in posts["prompt_id"]], dtype=pl.Int64)
     return posts.with_columns(order).sort("_order", "prompt_id").drop("_order").head(n_prompts or posts.height)

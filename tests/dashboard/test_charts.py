@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import polars as pl
 import pytest
 from hypothesis import given
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from dashboard import documents, experiments
 from dashboard.queries import version
 from lurker import charts
+from lurker.charts import look
+from lurker.charts.figure import WIDTHS_IN, Figure, paper_spec
 from lurker.charts.look import LEAK, OPEN, TASTE, spread
-from lurker.charts.transfer import communities
+from lurker.charts.transfer import DARK_INK, LIGHT_INK, communities
 from lurker.decimals import decimal
 from lurker.workspace import Workspace
 
@@ -227,3 +230,18 @@ def test_correlations_of_a_reward_have_one_scale_around_zero(figures: pl.DataFra
     rows = rows_of(spec, points)
     assert {row["series"] for row in rows} == {"true quality", "length, at fixed quality", "delay, at fixed quality"}
     assert not any(row["is_baseline"] for row in rows)
+
+
+def test_text_on_cells_is_the_same_on_the_light_and_the_dark_page() -> None:
+    assert not {LIGHT_INK, DARK_INK} & {*look.DARK, *look.DARK.values()}
+
+
+def test_legends_of_a_narrow_figure_have_as_many_columns_as_there_is_room_for() -> None:
+    frame = pl.DataFrame({"x": [1, 2, 3], "name": ["a", "b", "run:balanced-scaling-scratch-200k"]})
+    scale, legend = look.colours(frame["name"].to_list()), alt.Legend(orient="top", columns=2)
+    chart = look.layered(
+        alt.Chart(frame).mark_point().encode(x="x:Q", color=alt.Color("name:N", scale=scale, legend=legend))
+    )
+    figure = Figure("a", "b", "title", "subtitle", chart)
+    found = [paper_spec(figure, width)["layer"][0]["encoding"]["color"]["legend"]["columns"] for width in WIDTHS_IN]
+    assert found == [1, 2]

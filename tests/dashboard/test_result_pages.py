@@ -91,7 +91,7 @@ def test_transfer_shows_what_an_experiment_found_in_its_own_words(
         {"sentence": "Training elsewhere loses *nothing*.", "map": drawn}, root / "experiments/across/findings.json"
     )
     app = open_page(root, "compare", part="transfer")
-    assert "Training elsewhere loses" in texts(app) and charts_on(app) == 2
+    assert "Training elsewhere loses" in texts(app) and charts_on(app) == 3
     tuned = root / "experiments/tuned"
     row = {"start": "nothing", "is_baseline": False, "n_target_pairs": 100, "n_validation_pairs": 25}
     row |= {"n_source_pairs": None, "n_seeds": 1, "n_test_pairs": 50, "n_test_posts": 9}

@@ -14,7 +14,7 @@ from ingest.simulator.words import TURN_WORD
 from ingest.simulator.world import simulate
 from lurker.errors import CallError, LurkerError
 from lurker.schema import TRUTH
-from lurker.true_quality import read_quality_rule
+from lurker.true_quality import quality_parts, read_quality_rule
 from lurker.true_quality import true_quality as quality_by_rule
 from lurker.workspace import open_workspace
 
@@ -56,6 +56,18 @@ def test_it_is_the_truth_for_every_drawn_text(shares):
     config = SimulationConfig(n_posts=1_000, **shares)
     comments = drawn(config)
     assert quality_of(config, comments) == pytest.approx(comments["quality"].to_numpy(), abs=1e-6)
+
+
+def test_its_parts_sum_to_it_and_have_their_shares():
+    config = SimulationConfig(n_posts=1_000, n_subreddits=1, **ALL_PARTS)
+    comments = drawn(config)
+    texts = (comments["prompt"].to_list(), comments["body"].to_list())
+    parts = quality_parts(quality_rule(make_world(config)), "SimStories", *texts)
+    assert sum(parts.values()) == pytest.approx(comments["quality"].to_numpy(), abs=1e-6)
+    for part, name in (("words", "word_share"), ("phrases", "phrase_share"), ("uptake", "uptake_share")):
+        assert parts[part].var() == pytest.approx(ALL_PARTS[name], abs=0.05)
+    assert not parts["faults"].any()
+    assert quality_parts(quality_rule(make_world(config)), "SimStories", ["", ""], ["qwx", ""])["faults"].max() < -8
 
 
 def test_it_is_found_from_the_workspace(tmp_path):

@@ -12,6 +12,8 @@ import pytest
 
 from lurker.errors import LurkerError
 from lurker.votes.store import (
+    MAX_REMARK_CHARS,
+    MAX_REMARKS,
     Rater,
     Vote,
     add_rater,
@@ -68,6 +70,10 @@ def test_raters_reach_what_was_marked(workspace: Workspace) -> None:
     assert rater.qualified_utc is None
     append_remark(workspace, "m1", "tea", "r1", "i1", "both are jokes 🙂")
     assert read_remarks(workspace, "tea")["text"].to_list() == ["both are jokes 🙂"]
+    sent = [append_remark(workspace, f"n{n}", "tea", "r1", "i1", "x" * 5_000) for n in range(MAX_REMARKS)]
+    assert sent == [True] * (MAX_REMARKS - 1) + [False]
+    assert append_remark(workspace, "m2", "tea", "r2", "i1", "another rater may")
+    assert max(map(len, read_remarks(workspace, "tea")["text"])) == MAX_REMARK_CHARS
     assert read_raters(workspace, "tea")["name"].to_list() == ["Ada'); DROP TABLE votes; --"]
 
 

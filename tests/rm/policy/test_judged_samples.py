@@ -8,6 +8,7 @@ import pytest
 import rm
 from ingest.api import simulate
 from lurker.cli import run
+from lurker.errors import CallError, LurkerError
 from lurker.schema import BEST_OF_N, SAMPLES, check
 from lurker.workspace import open_workspace
 from rm.policy import judged_samples
@@ -125,3 +126,38 @@ def test_samples_of_two_policies_are_refused(root, capsys):
         ["--workspace", str(root), "policy", "best-of-n", str(root / "samples/two.parquet"), "--judge", "length"]
     )
     assert "has those of other, writer" in " ".join(capsys.readouterr().err.split())
+
+
+def test_responses_of_all_sources_stand_side_by_side(root, capsys, tmp_path):
+    rows = read_samples(root / "samples/w.parquet").select(list(SAMPLES.columns))
+    rows = rows.with_columns(response=pl.when(prompt_id="p0", sample=0).then(pl.lit("")).otherwise("response"))
+    rows.write_parquet(tmp_path / "w.parquet")
+    other = rows.filter(pl.col("source") != "human").with_columns(source=pl.lit("agent"))
+    other.write_parquet(tmp_path / "a.parquet")
+    files = [str(tmp_path / name) for name in ("w.parquet", "a.parquet")]
+    out = str(tmp_path / "all.jsonl")
+    found = call(
+        root, capsys, "responses", *files, "--judge", "length", "--best-of", "4", "--prompts", "9", "--out", out
+    )
+    names = ["writer", "human", "writer, best of 4", "agent", "agent, best of 4"]
+    assert sorted(row["source"] for row in found["sources"]) == sorted(names)
+    both = pl.read_ndjson(out)
+    assert both.columns == ["prompt_id", "prompt", "topic", "source", "response", "reward"]
+    assert both["prompt_id"].n_unique() == 9 and both.select("prompt_id", "source").is_unique().all()
+    assert (both["response"] != "").all()
+    of_writer = {row["source"]: row for row in both.filter(prompt_id="p1").iter_rows(named=True)}
+    first_four = rows.filter(pl.col("sample") < 4, prompt_id="p1", source="writer")["response"].to_list()
+    assert of_writer["writer"]["response"] == first_four[0]
+    assert of_writer["writer, best of 4"]["response"] == max(first_four, key=lambda text: len(text.split()))
+    assert run(["--workspace", str(root), "arena", "serve", "sides", "--responses", out, "--dry-run"]) == 0
+
+
+def test_responses_that_cannot_be_compared_are_refused(root):
+    workspace, samples = open_workspace(root), root / "samples/w.parquet"
+    with pytest.raises(CallError, match="needs a judge"):
+        rm.responses(workspace, samples, best_of=4)
+    with pytest.raises(CallError, match=f"best of {2 * N} needs as many samples, got {N}"):
+        rm.responses(workspace, samples, judge="length", best_of=2 * N)
+    alone = rm.Samples(read_samples(samples).filter(pl.col("source") != "human"))
+    with pytest.raises(LurkerError, match="No prompt is answered by two sources"):
+        rm.responses(workspace, alone)

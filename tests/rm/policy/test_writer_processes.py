@@ -12,10 +12,14 @@ from lurker.workspace import Workspace
 from tests.rm.policy.conftest import QUICK
 
 
-def start(workspace: Workspace, policy_id: str, n_processes: int, *arguments: str) -> list[subprocess.Popen[bytes]]:
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+        return str(free.getsockname()[1])
+
+
+def start(workspace: Workspace, policy_id: str, n_processes: int, *arguments: str) -> list[subprocess.Popen[bytes]]:
+    port = free_port()
     call = [sys.executable, "-m", "lurker", "--workspace", str(workspace.root), "policy", "train-writer", "planted"]
     call += ["--model", "scratch-10k", "--id", policy_id, *QUICK, *arguments]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
