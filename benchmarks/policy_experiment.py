@@ -1,11 +1,12 @@
-"""What deconfounding buys downstream, in a simulated Reddit whose truth is known: 18 agents and 6 controls.
+"""What deconfounding buys downstream, in a simulated Reddit whose truth is known: 18 agents, 6 controls, 6 long runs.
 
     python benchmarks/policy_experiment.py WORKSPACE [--workers 2] [--seeds 3] [--steps 48]
 
 A writer of 1 M parameters learns by GRPO from a judge of `naive` or of `balanced` pairs (both of one half of the
 posts), held back by β = 0, 0.02 or 0.1. A third judge, of the other half, never rewards: it selects the weights. Two
 controls at β = 0 are rewarded by the truth, which must not fall, and by length. Agents run to their last step, so that
-a fall is seen. Every command is printed; what is finished is not done again. Results: `benchmarks/policy_findings.py`.
+a fall is seen; those of LONG are trained again for more steps, to see what a larger distance brings. Every command is
+printed; what is finished is not done again. Results: `benchmarks/policy_findings.py`.
 """
 
 import argparse
@@ -37,6 +38,8 @@ HELD_OUT = "balanced-b"
 JUDGES = {"naive-a": ("naive", "first"), "balanced-a": ("balanced", "first"), HELD_OUT: ("balanced", "second")}
 """Run -> pair set, and half of its posts."""
 CONTROLS = ("truth", "length")
+LONG = {("balanced-a", 0.0): 120, ("naive-a", 0.02): 120}
+"""Judge and β -> steps of the long runs: those that stay near their writer or gain most."""
 WRITER = (
     "--model scratch-1m --set selected_by=all --set top_share=1 --set max_responses=16000 --set max_prompt_tokens=48 "
     "--set max_response_tokens=48 --set n_memorisation_prompts=0"
@@ -85,7 +88,12 @@ def stages(workspace: Path, n_seeds: int, n_steps: int) -> list[list[str]]:
                 for run, (pairs, half) in JUDGES.items()
             ),
         ],
-        [agent_command(*one, n_steps) for one in agents(n_seeds)],
+        [agent_command(*one, n_steps) for one in agents(n_seeds)]
+        + [
+            agent_command(judge, weight, seed, steps, "-long")
+            for seed in range(n_seeds)
+            for (judge, weight), steps in LONG.items()
+        ],
     ]
 
 
@@ -96,18 +104,18 @@ def agents(n_seeds: int) -> list[tuple[str, float, int]]:
     return [(judge, weight, seed) for seed in range(n_seeds) for judge, weight in planned]
 
 
-def agent_id(judge: str, weight: float, seed: int) -> str:
-    """Folder of an agent."""
-    return f"{judge}-beta{weight:g}-seed{seed}"
+def agent_id(judge: str, weight: float, seed: int, suffix: str = "") -> str:
+    """Folder of an agent; suffix: "-long" for a long run."""
+    return f"{judge}-beta{weight:g}-seed{seed}{suffix}"
 
 
-def agent_command(judge: str, weight: float, seed: int, n_steps: int) -> str:
+def agent_command(judge: str, weight: float, seed: int, n_steps: int, suffix: str = "") -> str:
     """The command that trains an agent."""
     spec = judge if judge in CONTROLS else f"run:{judge}"
     settings = " ".join(f"--set {one}" for one in f"steps={n_steps} kl_weight={weight:g} {AGENT}".split())
     return (
         f"policy train-agent policy:writer --judge {spec} --held-out run:{HELD_OUT} --pairs balanced --seed {seed} "
-        f"--id {agent_id(judge, weight, seed)} {settings} --resume"
+        f"--id {agent_id(judge, weight, seed, suffix)} {settings} --resume"
     )
 
 
@@ -125,9 +133,11 @@ def run_command(workspace: Path, command: str) -> tuple[float, float]:
     return time.perf_counter() - started, time.process_time() - cpu_started
 
 
-def finished(workspace: Path, chosen: Sequence[tuple[str, float, int]]) -> list[tuple[str, float, int]]:
+def finished(
+    workspace: Path, chosen: Sequence[tuple[str, float, int]], suffix: str = ""
+) -> list[tuple[str, float, int]]:
     """Those of the agents that have a result."""
-    return [one for one in chosen if (workspace / "policies" / agent_id(*one) / "result.json").exists()]
+    return [one for one in chosen if (workspace / "policies" / agent_id(*one, suffix) / "result.json").exists()]
 
 
 if __name__ == "__main__":

@@ -10,17 +10,18 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from policy_experiment import CONTROLS, WEIGHTS, agent_id, agents, finished
+from policy_experiment import CONTROLS, LONG, WEIGHTS, agent_id, agents, finished
 from scipy.stats import t as student
 
 from lurker.stats import mean_interval
-from lurker.true_quality import quality_parts, read_quality_rule
+from lurker.true_quality import quality_parts, read_quality_rule, true_quality
 from lurker.workspace import open_workspace
 from rm.pairs.subsets import stable_hash
 from rm.policy.agent_points import POINTS_FILE, run_points
@@ -35,10 +36,11 @@ KEPT_SHARE = 0.9
 class Cell:
     """The runs of one judge and one β: seeds that answered the same prompts at the same steps."""
 
-    def __init__(self, workspace: Path, judge: str, weight: float, seeds: Sequence[int]) -> None:
+    def __init__(self, workspace: Path, judge: str, weight: float, seeds: Sequence[int], suffix: str = "") -> None:
         """Read the points of all seeds."""
-        self.name, self.judge, self.weight = f"{judge}, β {weight:g}", judge, weight
-        self.folders = [workspace / "policies" / agent_id(judge, weight, seed) for seed in seeds]
+        self.seeds = list(seeds)
+        self.name = f"{judge}, β {weight:g}" + suffix.replace("-", ", ")
+        self.folders = [workspace / "policies" / agent_id(judge, weight, seed, suffix) for seed in seeds]
         tables = [pl.read_parquet(folder / POINTS_FILE).sort("step", "prompt_id") for folder in self.folders]
         shared = sorted(set.intersection(*(set(table["step"]) for table in tables)))
         self.steps = shared
@@ -193,20 +195,41 @@ def part_row(workspace: Path, name: str, files: Sequence[Path]) -> dict[str, Any
     return row | {f"with “{rule.turn}”": f"{(turns > 0).mean():.0%}".replace("%", " %")}
 
 
+def without_limit(workspace: Path, cell: Cell) -> tuple[float, float, float]:
+    """Gain of the kept agents in a truth that charges no words beyond the longest comment, in standard deviations."""
+    rule = replace(read_quality_rule(open_workspace(workspace)), max_words=None)
+    gains = []
+    for folder in cell.folders:
+        of_source = []
+        for name in ("writer", "agent"):
+            rows = pl.read_parquet(folder / "samples" / f"{name}.parquet").sort("prompt_id", "sample")
+            columns = (rows[column].to_list() for column in ("subreddit", "prompt", "response"))
+            of_source.append(true_quality(rule, *columns).reshape(rows["prompt_id"].n_unique(), -1))
+        spread = float(np.sqrt(of_source[0].var(axis=1, ddof=1).mean()))
+        gains.append((of_source[1].mean(axis=1) - of_source[0].mean(axis=1)) / spread)
+    return interval(np.stack(gains))
+
+
 def verdicts(cells: dict[tuple[str, float], Cell]) -> list[str]:
     """What was asked of the experiment, answered."""
     said = []
-    for weight in WEIGHTS:
-        naive, balanced = (cells.get((judge, weight)) for judge in JUDGED)
-        if naive is None or balanced is None:
+    compared = [(("naive-a", weight), ("balanced-a", weight)) for weight in WEIGHTS]
+    compared += [(("naive-a", 0.0), ("balanced-a long", 0.0)), (("naive-a long", 0.02), ("balanced-a long", 0.0))]
+    for naive, balanced in [(cells[one], cells[two]) for one, two in compared if one in cells and two in cells]:
+        shared = sorted({*naive.seeds} & {*balanced.seeds})
+        if not shared:
             continue
-        higher = interval(balanced.at_peak() - naive.at_peak())
-        ends = interval(balanced.at_end() - naive.at_end())
-        said.append(f"β {weight:g}: peak under balanced − under naive {shown(higher)}; at the end {shown(ends)}.")
+        own = [[cell.seeds.index(seed) for seed in shared] for cell in (balanced, naive)]
+        peaks = interval(balanced.at_peak()[own[0]] - naive.at_peak()[own[1]])
+        ends = interval(balanced.at_end()[own[0]] - naive.at_end()[own[1]])
+        what = f"({balanced.name}) − ({naive.name}), {len(shared)} seeds"
+        said.append(f"{what}: peak {shown(peaks)}; at the end {shown(ends)}.")
         furthest = math.sqrt(min(float(cell.values["kl"].mean(axis=2).max(axis=1).min()) for cell in (naive, balanced)))
         for share in (0.25, 0.5, 0.75, 1.0):
-            gain = interval(at_distance(balanced, share * furthest) - at_distance(naive, share * furthest))
-            said.append(f"  at √KL {share * furthest:.2f} of both: {shown(gain)}.")
+            gains = [
+                at_distance(cell, share * furthest)[rows] for cell, rows in zip((balanced, naive), own, strict=True)
+            ]
+            said.append(f"  at √KL {share * furthest:.2f} of both: {shown(interval(gains[0] - gains[1]))}.")
     for cell in cells.values():
         peak, kept = cell.at_peak(), cell.at_kept()
         said.append(
@@ -252,10 +275,18 @@ def main() -> None:
             seeds = [seed for one, other, seed in done if (one, other) == (judge, weight)]
             if seeds:
                 cells[judge, weight] = Cell(options.workspace, judge, weight, seeds)
+    for judge, weight in LONG:
+        planned = [(judge, weight, seed) for seed in range(options.seeds)]
+        if done := finished(options.workspace, planned, "-long"):
+            cells[f"{judge} long", weight] = Cell(options.workspace, judge, weight, [one[2] for one in done], "-long")
     print_rows([cell_row(cell) for cell in cells.values()], tell)
     writer = next(iter(cells.values())).folders[0] / "samples" / "writer.parquet"
     kept = {cell.name: [folder / "samples" / "agent.parquet" for folder in cell.folders] for cell in cells.values()}
     print_rows([part_row(options.workspace, *one) for one in {"the writer": [writer], **kept}.items()], tell)
+    for cell in cells.values():
+        tell(
+            f"{cell.name}: kept, in a truth without a longest comment, {shown(without_limit(options.workspace, cell))}"
+        )
     for line in (*verdicts(cells), *fits(cells)):
         tell(line)
 

@@ -173,7 +173,8 @@ def _fit(distances: Floats, values: Floats, method: Method) -> tuple[float, floa
 
 
 def _curve(distances: Floats | float, alpha: float, beta: float, method: Method) -> Floats:
-    return np.asarray(_features(distances, method) @ np.array([alpha, beta]))
+    with np.errstate(invalid="ignore"):  # a draw that never falls peaks at infinity
+        return np.asarray(_features(distances, method) @ np.array([alpha, beta]))
 
 
 def _peak(alpha: float, beta: float, method: Method) -> float:

@@ -78,7 +78,7 @@ def test_two_judges_are_compared_on_the_same_prompts(tmp_path: Path) -> None:
         plant(tmp_path, "balanced-a", 0.02, seed, 1.5, 0.9)
     cells = {(judge, 0.02): Cell(tmp_path, judge, 0.02, range(3)) for judge in ("naive-a", "balanced-a")}
     lines = verdicts(cells)
-    assert lines[0].startswith("β 0.02: peak under balanced − under naive +0.")
+    assert lines[0].startswith("(balanced-a, β 0.02) − (naive-a, β 0.02), 3 seeds: peak +0.")
     assert sum("at √KL" in line for line in lines) == 4
     assert finished(tmp_path, agents(3)) == [(j, 0.02, s) for s in range(3) for j in ("naive-a", "balanced-a")]
 
@@ -91,8 +91,8 @@ def test_intervals_hold_seeds_that_differ() -> None:
 
 def test_the_plan_names_every_agent_once(tmp_path: Path) -> None:
     commands = stages(tmp_path, 3, 60)
-    assert [len(stage) for stage in commands] == [1, 1, 1, 4, 24]
-    assert len(set(commands[-1])) == 24 and all("--resume" in one for one in commands[-1])
+    assert [len(stage) for stage in commands] == [1, 1, 1, 4, 30]
+    assert len(set(commands[-1])) == 30 and all("--resume" in one for one in commands[-1])
     assert sum(f"kl_weight={weight:g} " in commands[-1][0] for weight in WEIGHTS) == 1
     assert "patience=1000" in AGENT
     (tmp_path / "truth").mkdir()
