@@ -39,7 +39,7 @@ def show_figure(figure: Figure, source: str, rows: pl.DataFrame, opens: Opens | 
         marks = picked["selection"].get(OPEN) or []
         if marks and (target := opens(marks[0])) is not None:
             page, query = target
-            st.switch_page(page, query_params=query)
+            layout.leave_for(page, query)
     if figure.note:
         st.caption(layout.escape(figure.note))
     stem = figure.stem(source)

@@ -11,9 +11,10 @@ from dashboard.queries import version
 from dashboard.tables import show_table
 from lurker import charts, decimals
 from lurker.charts.figure import Figure
+from lurker.decimals import counted
 from lurker.errors import LurkerError
 from lurker.pair_sets import VOTES_RECIPE, read_manifest
-from lurker.votes.arenas import Arena
+from lurker.votes.arenas import OTHERS, Arena
 
 Report = dict[str, Any]
 MOST_RATERS = 40
@@ -56,7 +57,7 @@ def _key_figures(report: Report) -> list[tuple[str, str, str]]:
     alpha, without = report["alpha"], report["alpha_without_suspicious"]
     n_doubted = sum(bool(row["suspicious"]) for row in report["raters"])
     cards = [
-        ("votes that count", f"{report['n_votes']:,}", f"on {report['n_items']:,} items"),
+        ("votes that count", f"{report['n_votes']:,}", f"on {counted(report['n_items'], 'item')}"),
         ("Krippendorff's alpha", *_alpha(alpha, "all raters")),
         ("alpha without suspicious raters", *_alpha(without or alpha, f"{n_doubted} suspicious")),
     ]
@@ -77,7 +78,7 @@ def _alpha(alpha: dict[str, float] | None, line: str) -> tuple[str, str]:
 
 def _sources(report: Report) -> None:
     rows = report["ratings"]
-    on = f"{report['n_votes']:,} votes on {report['n_items']:,} items, {len(rows)} sources"
+    on = f"{counted(report['n_votes'], 'vote')} on {counted(report['n_items'], 'item')}, {len(rows)} sources"
     chart = charts.source_ratings(rows)
     figure = Figure(
         "sources", report["arena"], "What raters prefer, by source", on, chart, SOURCES_NOTE, height_px=46 * len(rows)
@@ -190,7 +191,7 @@ def _rater(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _votes(report: Report) -> None:
-    if report.get("timeline"):
+    if len(report.get("timeline") or ()) > 1:  # one hour is a block that says nothing
         on = f"{sum(row['votes'] for row in report['timeline']):,} votes that raters did not take back, by hour"
         chart = charts.votes_over_time(report["timeline"])
         show_figure(
@@ -199,10 +200,10 @@ def _votes(report: Report) -> None:
     st.subheader("Votes that count", anchor=False)
     ledger = [{"votes": "written", "number": f"{report['ledger']['input']:,}"}]
     ledger += [{"votes": one["reason"], "number": f"−{one['n']:,}"} for one in report["ledger"]["dropped"]]
-    number = st.column_config.TextColumn("number", alignment="right")
-    show_table(
-        [*ledger, {"votes": "that count", "number": f"{report['ledger']['kept']:,}"}], columns={"number": number}
-    )
+    n_others = report["ledger"]["kept"] - report["n_votes"]
+    ledger += [{"votes": OTHERS, "number": f"−{n_others:,}"}] if n_others else []
+    ledger.append({"votes": "that count", "number": f"{report['n_votes']:,}"})
+    show_table(ledger, columns={"number": st.column_config.TextColumn("number", alignment="right")})
 
 
 def _shown(row: dict[str, Any], name: str, low: str = "", high: str = "") -> str:
