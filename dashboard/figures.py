@@ -31,7 +31,11 @@ def show_figure(figure: Figure, source: str, rows: pl.DataFrame, opens: Opens | 
     """
     st.markdown(f"**{layout.escape(figure.title)}**  \n:gray[{layout.escape(figure.subtitle)}]")
     spec = _page_spec(figure.chart)
-    look: dict[str, Any] = {"width": "stretch", "theme": None, "key": figure.stem(source)}
+    look: dict[str, Any] = {
+        "width": "content" if "width" in spec else "stretch",
+        "theme": None,
+        "key": figure.stem(source),
+    }
     if opens is None:
         st.vega_lite_chart(spec, **look)
     else:

@@ -66,7 +66,8 @@ def select_in_url(column: DeltaGenerator, label: str, names: list[str], paramete
     A widget's own binding leaves its default out of the URL, and the first name may change.
     """
     requested = st.query_params.get(parameter)
-    index = names.index(requested) if requested in names else 0
+    is_first = parameter not in st.session_state  # later the session's value counts, and Streamlit takes no default
+    index = names.index(requested) if is_first and requested in names else 0
     name = column.selectbox(label, names, index=index, key=parameter)
     st.query_params[parameter] = name
     return name

@@ -32,6 +32,11 @@ GROUPS_NOTE = (
     "people. Intervals are 95 %, clustered by post; 0.5 is a coin."
 )
 
+RATERS_NOTE = (
+    "Brackets are 95 % intervals. Agrees with self: the same choice when a pair came again with its sides swapped. "
+    "Slope: how strongly a rater's votes follow the quality that all votes speak for; at 0 they do not."
+)
+
 
 def show(report: Report, arena: Arena) -> None:
     """Draw the report: key figures, sources, groups of raters, worth of votes, raters, agreement, votes over time."""
@@ -64,7 +69,8 @@ def _key_figures(report: Report) -> list[tuple[str, str, str]]:
     if (mistakes := report["mistakes"]) is not None:
         gain = mistakes["gain_log_loss"]
         words = "told apart" if gain["low"] > 0 or gain["high"] < 0 else "not told apart"
-        line = f"nats a vote over the majority; {words}"
+        _, _, ends = decimals.difference(gain["value"], gain["low"], gain["high"]).partition(" ")
+        line = f"{ends} nats a vote over the majority; {words}"
         cards.append(("mistake model", decimals.signed(gain["value"]), line))
     return cards
 
@@ -174,6 +180,7 @@ def _raters(report: Report) -> None:
         figure = Figure("raters", report["arena"], "Accuracy on gold, by rater", on, chart, note, height_px=height_px)
         show_figure(figure, "arena", pl.DataFrame(with_gold).drop("suspicious"))
     show_table([_rater(row) for row in report["raters"]])
+    st.caption(RATERS_NOTE)
 
 
 def _rater(row: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +191,7 @@ def _rater(row: dict[str, Any]) -> dict[str, Any]:
         "chose A": _shown(row, "side_a"),
         "agrees with self": _shown(row, "self_agreement"),
         "slope": _shown(row, "slope"),
-        "seconds": f"{row['dwell_ms'] / 1000:.1f}",
+        "seconds a vote": f"{row['dwell_ms'] / 1000:.1f}",
         "held out": "yes" if row["is_held_out"] else "",
         "suspicious": ", ".join(row["suspicious"]),
     }

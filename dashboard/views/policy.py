@@ -74,12 +74,14 @@ def render() -> None:
 
 
 def _follow(policy: str, files: list[str]) -> None:
-    """When the reader turns to another policy, show its own samples below, if it has any."""
+    """Show the policy's own samples below, if it has any, until the reader chooses others."""
     before = st.session_state.get(_POLICY_BEFORE)
     st.session_state[_POLICY_BEFORE] = policy
     own = [file for file in files if file.startswith(f"{policy}/")]
-    if own and before not in (None, policy):
-        st.session_state["samples"] = st.query_params["samples"] = own[0]
+    if own and ((before is None and "samples" not in st.query_params) or before not in (None, policy)):
+        st.query_params["samples"] = own[0]
+        if before is not None:
+            st.session_state["samples"] = own[0]
 
 
 def _policy(workspace: Workspace, name: str) -> None:

@@ -7,7 +7,7 @@ from lurker.charts.look import GREEN, TASTE, layered, share_axis
 from lurker.learning_curves import LearningCurve
 
 HEIGHT_PX = 260
-STEPS = alt.X("step:Q", title="optimiser step", axis=alt.Axis(grid=False, tickCount=6, tickMinStep=1, format=","))
+STEPS = alt.X("step:Q", title="optimiser step", axis=alt.Axis(grid=False, tickCount=6, tickMinStep=1, format=",d"))
 LINES = {"training": TASTE, "validation": GREEN}
 
 
