@@ -22,7 +22,7 @@ from rm.models.ladder import LADDER, build
 from rm.models.layers import classifier_of, layers_of
 from rm.models.scorer import Scorer, move_to_device, training_dtype
 from rm.pairs.tokenised import TokenisedPairs
-from rm.pairs.tokens import Sequences
+from rm.pairs.tokens import Indices, Sequences
 from rm.training.config import TrainConfig
 from rm.training.head_only import MeansFolder
 from rm.training.identity import embedding_folder, lineage
@@ -45,10 +45,14 @@ class Embedder:
 
     def __call__(self, frame: pl.DataFrame) -> NDArray[np.float64]:
         """[n_pairs, width], each embedding scaled to a mean square of 1."""
+        rows, chosen, rejected = self.responses(frame)
+        scaled = to_unit_square(rows.astype(np.float64))
+        return np.asarray(scaled[chosen] - scaled[rejected])
+
+    def responses(self, frame: pl.DataFrame) -> tuple[Vectors, Indices, Indices]:
+        """The embedding of each response, [n, width], and the rows of each pair's chosen and rejected, [n_pairs]."""
         pairs = self._tokenise(frame)
-        rows = self._embed([pairs])[0].astype(np.float64)
-        scaled = rows * rows.shape[1] ** 0.5 / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9)
-        return np.asarray(scaled[pairs.chosen] - scaled[pairs.rejected])
+        return self._embed([pairs])[0], pairs.chosen, pairs.rejected
 
     def prepare(self, frames: Sequence[pl.DataFrame]) -> None:
         """Embed all of these pairs at once, so that the progress bar covers them."""
@@ -101,6 +105,11 @@ class Embedder:
             self._tokenizer = reward_model.tokenizer
             self._scorer = Scorer(reward_model.model, self._tokenizer.pad_token_id, self.train.max_tokens, dtype)
         return self._scorer
+
+
+def to_unit_square(rows: Vectors) -> Vectors:
+    """The embeddings scaled to a mean square of 1, [n, width]."""
+    return np.asarray(rows * rows.shape[1] ** 0.5 / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9))
 
 
 def means_folder(scorer: Scorer, config: RunConfig, cache: Path) -> MeansFolder | None:
