@@ -3,11 +3,13 @@
 import html
 import os
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 
+import polars as pl
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.errors import StreamlitAPIException
 
 from dashboard.documents import PairSetSummary
 from dashboard.style import COPY_LINK
@@ -19,6 +21,9 @@ WORKSPACE_VARIABLE = "LURKER_WORKSPACE"
 BUILD_PAIRS = "lurker pairs build balanced --recipe balanced"
 AUDIT_PAIRS = "lurker pairs audit balanced"
 INTERVAL_NOTE = "Intervals are 95 %, clustered by post; 0.5 is a coin."
+
+DAMAGE = (KeyError, TypeError, ValueError, IndexError, AttributeError, pl.exceptions.PolarsError, StreamlitAPIException)
+"""What reading a file raises that holds something else than it should."""
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&])")
 _INTERVAL = re.compile(r"\[[−+\d.]+, [−+\d.]+\]")
@@ -79,6 +84,21 @@ def show_errors(errors: Iterable[LurkerError]) -> None:
     for error in errors:
         step = error.next_step or "Run the command that wrote it again."
         st.warning(f"{escape(error.message)} {escape_with_code(step)}", icon=":material/broken_image:")
+
+
+def guarded(what: str, part: Callable[..., object], *arguments: object) -> None:
+    """Draw a part of a page; a file that is damaged in any way costs that part only.
+
+    Args:
+        what: whose files are read, for the message.
+    """
+    try:
+        part(*arguments)
+    except LurkerError as error:
+        show_errors([error])
+    except DAMAGE as error:
+        reason = str(error).strip().partition("\n")[0]
+        show_errors([LurkerError(f"A file of {what} is damaged ({type(error).__name__}: {reason}).")])
 
 
 def show_unaudited(sets: Mapping[str, PairSetSummary], audited: Container[str]) -> None:

@@ -55,7 +55,8 @@ def run_rows(workspace: Workspace) -> tuple[pl.DataFrame, list[str]]:
                 "settings": _settings(folder),
             }
         )
-    frame = pl.DataFrame([{name: row[name] for name in ROWS} for row in rows], schema=ROWS)
+    columns = [pl.Series(name, [row[name] for row in rows], dtype, strict=False) for name, dtype in ROWS.items()]
+    frame = pl.DataFrame(columns)  # what has another type in a damaged file is null
     return frame.sort("changed", descending=True), problems
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,17 +84,20 @@ def validation_losses(folder: Path) -> list[float]:
     losses = []
     for line in lines:
         if b"validation_log_loss" in line:
-            with contextlib.suppress(json.JSONDecodeError):  # a torn last line
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # a torn last line, or a damaged one
                 losses.append(float(json.loads(line)["validation_log_loss"]))
     return losses
 
 
 def read_learning_curve(folder: Path) -> LearningCurve:
-    """The learning curve in a run's folder, as far as it is written; a torn last line is left out."""
+    """The learning curve in a run's folder, up to the first line that is torn or damaged."""
     path, steps = folder / METRICS, []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
-            steps.append(json.loads(line))
-        except json.JSONDecodeError:
+            one = json.loads(line)
+            if not all(math.isfinite(one[name]) for name in ("step", "train_log_loss")):
+                break
+        except (ValueError, TypeError, KeyError):
             break
+        steps.append(one)
     return LearningCurve(folder.name, tuple(steps))

@@ -39,7 +39,7 @@ def render() -> None:
         if view == VOTE:
             _vote(arena)
         else:
-            _results(workspace, arena)
+            layout.guarded(f"the arena {name}", _results, workspace, arena)
     except LurkerError as error:
         layout.show_errors([error])
 

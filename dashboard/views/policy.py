@@ -15,7 +15,6 @@ from lurker.charts.figure import Figure
 from lurker.charts.policy import MEASURES, WIN_RATES
 from lurker.decimals import signed
 from lurker.drift import ringing
-from lurker.errors import LurkerError
 from lurker.listings import RESULT
 from lurker.report import true_minus
 from lurker.workspace import Workspace
@@ -55,7 +54,7 @@ def render() -> None:
     layout.header("What a judge makes of a writer", SUBTITLE)
     if names:
         name = layout.select_in_url(st.container().columns(2)[0], "Policy", names, "policy")
-        _guarded(_policy, workspace, name)
+        layout.guarded(name, _policy, workspace, name)
     else:
         layout.show_missing("There is no policy in this workspace, only samples.", [TRAIN_WRITER])
     st.divider()
@@ -64,17 +63,7 @@ def render() -> None:
         return
     chosen = layout.select_in_url(st.container().columns(2)[0], "Samples", list(files), "samples")
     for part in (_best_of_n, _teachers, _texts):
-        _guarded(part, chosen, files[chosen])
-
-
-def _guarded(part: Any, *arguments: Any) -> None:
-    """Draw a part; a damaged file costs that part only."""
-    try:
-        part(*arguments)
-    except LurkerError as error:
-        layout.show_errors([error])
-    except (KeyError, TypeError, ValueError) as error:
-        layout.show_errors([LurkerError(f"A file of {arguments[0]} is damaged ({error}).")])
+        layout.guarded(chosen, part, chosen, files[chosen])
 
 
 def _policy(workspace: Workspace, name: str) -> None:

@@ -22,7 +22,6 @@ from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.decimals import decimal
-from lurker.errors import LurkerError
 from lurker.learning_curves import LearningCurve, read_learning_curve
 from lurker.listings import RESULT
 from lurker.workspace import Workspace
@@ -52,10 +51,7 @@ def render() -> None:
     other = right.selectbox("Its configuration against", [NOTHING, *(run for run in names if run != name)], key="other")
     is_finished = (workspace.folder("runs", name) / RESULT).exists()
     st.fragment(_curve, run_every=None if is_finished else REDRAW_S)(workspace, name)
-    try:
-        _facts(workspace, name, str(other))
-    except LurkerError as error:
-        layout.show_errors([error])
+    layout.guarded(name, _facts, workspace, name, str(other))
 
 
 def _table(rows: pl.DataFrame) -> None:

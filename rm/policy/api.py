@@ -39,7 +39,7 @@ from rm.policy.sampling import (
 from rm.policy.show import show_policy
 from rm.policy.writer import WriterRun, run_writer, writer_id
 from rm.policy.writer_config import writer_config
-from rm.training.identity import lineage, model_digest, n_posts_read
+from rm.training.identity import model_digest, n_posts_read, origin
 from rm.training.run_folder import RUN_PREFIX, model_of_run
 from rm.training.settings import as_settings
 
@@ -107,7 +107,7 @@ def train_writer(
     if str(model).startswith(RUN_PREFIX):
         model = model_of_run(workspace, model)
     check_spec(model)
-    kind = lineage(model)[-1]["model"] if is_reward_model(model) and lineage(model) else model
+    kind = origin(model) if is_reward_model(model) else model
     config = WriterRun(
         pairs=pairs.name,
         model=model,

@@ -158,6 +158,12 @@ def lineage(spec: str) -> list[dict[str, str]]:
     return [own, *lineage(described["model"])]
 
 
+def origin(spec: str) -> str:
+    """SPEC of the model that a run, and the runs before it, started from; the SPEC itself if no run made it."""
+    runs = lineage(spec)
+    return runs[-1]["model"] if runs else spec
+
+
 def _described(model: Path) -> dict[str, Any]:
     """The config.json of the run whose model this is; empty if it is no run's."""
     path = model.resolve().parent / "config.json"

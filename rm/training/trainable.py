@@ -9,6 +9,7 @@ from lurker.errors import CallError
 from rm.models.ladder import LADDER, disable_dropout, learning_rate, reward_head
 from rm.models.layers import layers_of
 from rm.training.config import TrainConfig
+from rm.training.identity import origin
 
 LORA_RATE_FACTOR = 10.0
 """Best learning rate of LoRA relative to full fine-tuning. Source: Schulman et al. 2025, "LoRA without regret"."""
@@ -28,7 +29,7 @@ def train_config(spec: str, seed: int, settings: Sequence[str]) -> TrainConfig:
     Raises:
         CallError: A setting names an unknown field or an invalid value.
     """
-    config = override(TrainConfig(learning_rate=learning_rate(spec)), [f"seed={seed}", *settings])
+    config = override(TrainConfig(learning_rate=learning_rate(origin(spec))), [f"seed={seed}", *settings])
     if any(setting.partition("=")[0].strip() == "learning_rate" for setting in settings) or config.trained == "all":
         return config
     rate = config.learning_rate * LORA_RATE_FACTOR if config.trained == "lora" else HEAD_LEARNING_RATE

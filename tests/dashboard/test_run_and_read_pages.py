@@ -129,3 +129,20 @@ def test_a_huge_text_is_cut_with_a_note(open_page: OpenPage, full_root: Path) ->
     app = open_page(full_root, "read", pairs="matched", pair="c001-r001", split="any")
     assert "The first 20,000 of 300,000 characters." in texts(app)
     assert max(len(str(box.proto.body)) for box in app.get("html")) < 30_000
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("runs/scratch-1m-4000-0/config.json", '{"pairs": "matched", "model": 3, "train": {"seed": "x"}}'),
+        ("runs/scratch-1m-4000-0/metrics.jsonl", "[]\n{}"),
+        ("runs/scratch-1m-4000-0/metrics.jsonl", '{"step": NaN, "train_log_loss": 0.6, "validation_log_loss": null}'),
+    ],
+)
+def test_a_run_whose_files_hold_something_else_is_still_listed(
+    open_page: OpenPage, full_root: Path, tmp_path: Path, file: str, content: str
+) -> None:
+    root = copy_of(full_root, tmp_path)
+    (root / file).write_text(content, encoding="utf-8")
+    app = open_page(root, "runs", run="scratch-1m-4000-0")
+    assert not app.exception and "2 finished" in texts(app)

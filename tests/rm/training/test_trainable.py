@@ -8,12 +8,14 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from lurker.errors import CallError, LurkerError
+from lurker.files import write_json
 from lurker.workspace import Workspace
 from rm.models.ladder import RewardModel, build
 from rm.models.scorer import Scorer
 from rm.pairs.tokenised import tokenise
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
+from rm.training.identity import SEEN
 from rm.training.reward_step import train_rewards
 from rm.training.run_folder import RunConfig
 from rm.training.trainable import make_trainable, merge_adapters, train_config
@@ -24,6 +26,16 @@ def test_the_default_learning_rate_fits_the_trained_weights() -> None:
     assert train_config("minilm", 0, ["trained=lora"]).learning_rate == pytest.approx(2e-4)
     assert train_config("minilm", 0, ["trained=head"]).learning_rate == 1e-3
     assert train_config("minilm", 0, ["trained=lora", "learning_rate=3e-5"]).learning_rate == 3e-5
+
+
+def test_a_run_continues_at_the_rate_of_the_model_it_started_from(tmp_path: Path) -> None:
+    first, second = (
+        {"run": run, "pairs": "naive", "model": model} for run, model in (("a", "scratch-50k"), ("b", "x"))
+    )
+    write_json({"lineage": [second, first]}, tmp_path / SEEN)
+    assert train_config(str(tmp_path), 0, []).learning_rate == train_config("scratch-50k", 0, []).learning_rate
+    write_json({"lineage": [first | {"model": "minilm"}]}, tmp_path / SEEN)
+    assert train_config(str(tmp_path), 0, []).learning_rate == 2e-5
 
 
 def test_lora_trains_adapters_only_and_merges_into_a_plain_model(
