@@ -178,5 +178,7 @@ def _print_error(message: str, next_step: str) -> None:
 
 
 def _interrupted() -> int:
-    sys.stderr.write("Interrupted. Finished work is kept; run the same command to resume.\n")
+    sys.stderr.write(
+        "Interrupted. Finished work is kept; the same command goes on, with `--resume` if it has that option.\n"
+    )
     return INTERRUPTED

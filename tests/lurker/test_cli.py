@@ -10,6 +10,7 @@ import pytest
 from lurker.cli import MOUNTED, run
 from lurker.errors import LurkerError
 from lurker.files import write_json
+from lurker.locks import locked
 from lurker.workspace import open_workspace
 
 HEAVY = ("torch", "streamlit", "polars", "duckdb", "sklearn", "transformers", "numpy", "rich", "pydantic")
@@ -87,8 +88,13 @@ def test_a_folder_without_access_is_one_sentence(
 
 def test_a_file_in_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LurkerError, match="Cannot write .*: Not a directory"):
+    with pytest.raises(LurkerError, match=r"Cannot write .*: Not a directory"):
         write_json({}, tmp_path / "file" / "a" / "b.json")
+    with (
+        pytest.raises(LurkerError, match=r"Cannot write .*: Not a directory"),
+        locked(tmp_path / "file" / "a", waits=True),
+    ):
+        pass
 
 
 def test_a_terminal_of_ascii_shows_the_tables(tmp_path: Path) -> None:
