@@ -179,6 +179,6 @@ def _print_error(message: str, next_step: str) -> None:
 
 def _interrupted() -> int:
     sys.stderr.write(
-        "Interrupted. Finished work is kept; the same command goes on, with `--resume` if it has that option.\n"
+        "Interrupted. Finished work is kept; run the same command to resume, with `--resume` if it has that option.\n"
     )
     return INTERRUPTED

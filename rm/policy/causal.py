@@ -212,12 +212,18 @@ def _require_causal(model: Any, spec: str) -> None:
     """Refuse an encoder, whose first token sees the last.
 
     Raises:
-        CallError: a change of the last token changes what is predicted after the first.
+        CallError: a prediction is no finite number, or a change of the last token changes what is predicted after the
+            first.
     """
     model.eval()
     tokens = torch.arange(1, N_CAUSAL_PROBE + 1).repeat(2, 1)
     tokens[1, -1] += 1
     first = model(input_ids=tokens).logits[:, 0]
+    if not torch.isfinite(first).all():
+        raise CallError(
+            f"{spec} predicts nothing: its weights are damaged, or its training diverged.",
+            "Train it again with a lower learning rate, or name another model.",
+        )
     if not torch.allclose(first[0], first[1], atol=1e-3):
         raise CallError(f"{spec} is an encoder: it reads the words that it should predict.", _known_policies())
 

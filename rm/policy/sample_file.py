@@ -202,7 +202,7 @@ def sample_to_file(
         files = [parts / f"{start:09}.parquet" for start in range(0, prompts.height, per_part)]
         with progress("Sampling", prompts.height, "prompts") as advance:
             for file, rows in zip(files, prompts.iter_slices(per_part), strict=True):
-                if file.exists():
+                if _is_whole(file, rows.height * config.n):
                     advance(rows.height)
                 else:
                     write_parquet(draw(rows), file)
@@ -212,6 +212,14 @@ def sample_to_file(
         for sentence in describe_samples(samples.filter(pl.col("source") != HUMAN)):
             say(sentence)
         return Samples(samples, out)
+
+
+def _is_whole(file: Path, n_samples: int) -> bool:
+    """Whether a part is there and can be read: a crash of the machine may leave a cut one."""
+    try:
+        return file.exists() and pl.read_parquet(file).height == n_samples
+    except (OSError, pl.exceptions.PolarsError):
+        return False
 
 
 def write_samples(samples: pl.DataFrame, out: Path) -> None:

@@ -88,12 +88,9 @@ def test_a_folder_without_access_is_one_sentence(
 
 def test_a_file_in_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LurkerError, match=r"Cannot write .*: Not a directory"):
+    with pytest.raises(LurkerError, match="Cannot write "):
         write_json({}, tmp_path / "file" / "a" / "b.json")
-    with (
-        pytest.raises(LurkerError, match=r"Cannot write .*: Not a directory"),
-        locked(tmp_path / "file" / "a", waits=True),
-    ):
+    with pytest.raises(LurkerError, match="Cannot write "), locked(tmp_path / "file" / "a", waits=True):
         pass
 
 

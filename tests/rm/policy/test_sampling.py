@@ -69,9 +69,11 @@ def test_an_interrupted_command_goes_on_with_the_same_samples(
 
     monkeypatch.setattr(sample_file, "write_parquet", stop_at_third)
     assert call(workspace, *command, str(tmp_path / "parts.jsonl")) == 130
-    assert len(list((tmp_path / ".parts.jsonl.parts").glob("*.parquet"))) == 2
+    parts = sorted((tmp_path / ".parts.jsonl.parts").glob("*.parquet"))
+    assert len(parts) == 2
+    parts[0].write_bytes(b"PAR1 cut")
     assert call(workspace, *command, str(tmp_path / "parts.jsonl")) == 0
-    assert len(names) == len({*names}) + 1  # only the part that was lost is drawn again
+    assert len(names) == len({*names}) + 2  # only the parts that were lost or cut are drawn again
     again = pl.read_ndjson(tmp_path / "parts.jsonl", schema=SAMPLES.schema)
     assert again.drop("log_prob").equals(whole.drop("log_prob"))
     assert not list(tmp_path.glob(".*"))
