@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from lurker.errors import CallError
 from lurker.files import read_json
 from lurker.workspace import Workspace
-from rm.models.ladder import LADDER, Rung, check_spec, known_models, llama_config
+from rm.models.ladder import LADDER, Rung, check_spec, llama_config
 from rm.models.layers import classifier_of
 from rm.models.loading import explained, pretrained_tokenizer
 from rm.models.pretrained import PACKAGED, locate
@@ -86,7 +86,7 @@ def build_causal(
         return CausalModel(_from_scratch(LADDER[spec], tokenizer), tokenizer)
     if is_reward_model(spec) and not can_be_reward_model:
         raise _reads_only(spec)
-    return _from_pretrained(str(locate(spec)) if spec in PACKAGED else spec)
+    return _from_pretrained(str(locate(spec)) if spec in PACKAGED else spec, spec)
 
 
 def is_reward_model(spec: str) -> bool:
@@ -173,8 +173,12 @@ def _from_scratch(rung: Rung, tokenizer: Any) -> Any:
     return LlamaForCausalLM(llama_config(rung, tokenizer, tie_word_embeddings=True))
 
 
-def _from_pretrained(spec: str) -> CausalModel:
+def _from_pretrained(path: str, spec: str) -> CausalModel:
     """A pretrained language model in float32, and its tokenizer.
+
+    Args:
+        path: where it is: a Hugging Face id or a folder.
+        spec: what the user named, for errors.
 
     Raises:
         CallError: it does not load, is no causal language model, or its tokenizer has no end token.
@@ -184,11 +188,11 @@ def _from_pretrained(spec: str) -> CausalModel:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    tokenizer = pretrained_tokenizer(spec, known_models())
-    tied = {"tie_word_embeddings": True} if is_reward_model(spec) else {}
-    with explained(spec, known_models()):
+    tokenizer = pretrained_tokenizer(path, _known_policies())
+    tied = {"tie_word_embeddings": True} if is_reward_model(path) else {}
+    with explained(spec, _known_policies()):
         model, info = AutoModelForCausalLM.from_pretrained(
-            spec, trust_remote_code=False, dtype=torch.float32, output_loading_info=True, **tied
+            path, trust_remote_code=False, dtype=torch.float32, output_loading_info=True, **tied
         )
     if missing := sorted(info["missing_keys"]):
         raise CallError(f"{spec} is no causal language model: it has no weights for {missing[0]}.", _known_policies())
@@ -208,12 +212,18 @@ def _require_causal(model: Any, spec: str) -> None:
     """Refuse an encoder, whose first token sees the last.
 
     Raises:
-        CallError: a change of the last token changes what is predicted after the first.
+        CallError: a prediction is no finite number, or a change of the last token changes what is predicted after the
+            first.
     """
     model.eval()
     tokens = torch.arange(1, N_CAUSAL_PROBE + 1).repeat(2, 1)
     tokens[1, -1] += 1
     first = model(input_ids=tokens).logits[:, 0]
+    if not torch.isfinite(first).all():
+        raise CallError(
+            f"{spec} predicts nothing: its weights are damaged, or its training diverged.",
+            "Train it again with a lower learning rate, or name another model.",
+        )
     if not torch.allclose(first[0], first[1], atol=1e-3):
         raise CallError(f"{spec} is an encoder: it reads the words that it should predict.", _known_policies())
 
@@ -226,7 +236,7 @@ def _reads_only(spec: str) -> CallError:
 
 
 def _known_policies() -> str:
-    packaged = [name for name in PACKAGED if name != "minilm"]
+    packaged = [name for name in PACKAGED if not name.startswith("minilm")]
     return (
         f"Choose {', '.join((*LADDER, *packaged))}, a Hugging Face id or a local folder of a causal language model, or "
         "policy:ID (see `lurker policy list`)."
