@@ -130,7 +130,7 @@ def _require_known(workspace: Workspace, spec: str) -> None:
     if not isinstance(try_to_load_from_cache(spec, "config.json"), str):
         existing = nearest(spec, workspace.names(POLICIES, RESULT))
         raise CallError(
-            f"{spec!r} is no policy in {workspace.root} (finished policies: {existing}), no folder and no packaged model.",
+            f"{spec!r} is no policy in {workspace.root} (finished policies: {existing}), folder or packaged model.",
             "See `lurker policy list`; a model of a hub is named with its owner, such as openai-community/gpt2.",
         )
 
