@@ -23,6 +23,7 @@ from lurker.help import CommandGroup
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
+NO_ACCESS = "Make it readable and writable (`ls -ld`), or name another folder with `--workspace` or `--out`."
 MOUNTED = {
     "demo": ("lurker.demo:app", "Run every stage on a simulated Reddit, in minutes."),
     "ingest": ("ingest.commands:app", "Read Reddit dumps, live Reddit or a simulated one into tables."),
@@ -121,6 +122,9 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            _print_error(f"No access to {error.filename or 'a file'}: {error.strerror}.", NO_ACCESS)
+            return 1
         if error.errno != errno.ENOSPC:
             raise
         return _no_space(error)
@@ -174,5 +178,7 @@ def _print_error(message: str, next_step: str) -> None:
 
 
 def _interrupted() -> int:
-    sys.stderr.write("Interrupted. Finished work is kept; run the same command to resume.\n")
+    sys.stderr.write(
+        "Interrupted. Finished work is kept; run the same command to resume, with `--resume` if it has that option.\n"
+    )
     return INTERRUPTED

@@ -4,7 +4,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +23,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         LurkerError: the file cannot be written, such as on a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -35,7 +35,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             f"Cannot write {path}: {error.strerror or error}.", "Free some space, or choose another path."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be no folder, or read-only
+            temporary.unlink()
 
 
 def require_file_name(path: Path) -> None:

@@ -20,10 +20,15 @@ def locked(path: Path, *, waits: bool, busy: LurkerError | None = None) -> Itera
         busy: what to raise when another process holds the lock and `waits` is False.
 
     Raises:
-        LurkerError: `busy`.
+        LurkerError: `busy`, or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _acquire(path, waits=waits)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _acquire(path, waits=waits)
+    except OSError as error:
+        raise LurkerError(
+            f"Cannot write {path}: {error.strerror or error}.", "Make its folder writable, or choose another one."
+        ) from error
     if descriptor is None:
         raise busy or LurkerError(f"{path} is locked by another process.", "Wait until it has finished.")
     try:

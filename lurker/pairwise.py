@@ -44,15 +44,27 @@ def fit_tfidf(
     Source:
         The nuisance head of Chen et al. 2024 (ODIN), section 4, with a known feature instead of a learned one.
     """
+    vectors = tfidf_vectors(training)
+    if vectors is None:
+        return None
+    return fit_vectors(training, validation, vectors, PENALTIES, is_adjusted=is_adjusted, advance=advance)
+
+
+def tfidf_vectors(pairs: pl.DataFrame) -> Callable[[Sequence[str]], Any] | None:
+    """TF-IDF of unigrams and bigrams, texts -> sparse [n, width]; None if no word occurs twice in the pairs' texts.
+
+    Args:
+        pairs: PAIRS whose texts give the vocabulary and the frequencies.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectoriser = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2), dtype=np.float64)
     try:
-        vectoriser.fit(_texts(training))
+        vectoriser.fit(_texts(pairs))
     except ValueError:  # how scikit-learn reports that no word occurs twice
         return None
-
-    return fit_vectors(training, validation, vectoriser.transform, PENALTIES, is_adjusted=is_adjusted, advance=advance)
+    transform: Callable[[Sequence[str]], Any] = vectoriser.transform
+    return transform
 
 
 def fit_vectors(

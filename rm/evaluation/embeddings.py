@@ -15,14 +15,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lurker.errors import LurkerError
-from lurker.progress import progress
-from rm.models.embedding_cache import Keys, Vectors, add_vectors, find_vectors, sequence_keys, shards
+from lurker.progress import advance, progress
+from rm.models.embedding_cache import Keys, Vectors, add_vectors, find_vectors, sequence_keys, unknown_shards
 from rm.models.frozen_pass import Wanted, collect, frozen_batches
 from rm.models.ladder import LADDER, build
 from rm.models.layers import classifier_of, layers_of
 from rm.models.scorer import Scorer, move_to_device, training_dtype
 from rm.pairs.tokenised import TokenisedPairs
-from rm.pairs.tokens import Sequences
+from rm.pairs.tokens import Indices, Sequences
 from rm.training.config import TrainConfig
 from rm.training.head_only import MeansFolder
 from rm.training.identity import embedding_folder, lineage
@@ -45,10 +45,14 @@ class Embedder:
 
     def __call__(self, frame: pl.DataFrame) -> NDArray[np.float64]:
         """[n_pairs, width], each embedding scaled to a mean square of 1."""
+        rows, chosen, rejected = self.responses(frame)
+        scaled = to_unit_square(rows.astype(np.float64))
+        return np.asarray(scaled[chosen] - scaled[rejected])
+
+    def responses(self, frame: pl.DataFrame) -> tuple[Vectors, Indices, Indices]:
+        """The embedding of each response, [n, width], and the rows of each pair's chosen and rejected, [n_pairs]."""
         pairs = self._tokenise(frame)
-        rows = self._embed([pairs])[0].astype(np.float64)
-        scaled = rows * rows.shape[1] ** 0.5 / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9)
-        return np.asarray(scaled[pairs.chosen] - scaled[pairs.rejected])
+        return self._embed([pairs])[0], pairs.chosen, pairs.rejected
 
     def prepare(self, frames: Sequence[pl.DataFrame]) -> None:
         """Embed all of these pairs at once, so that the progress bar covers them."""
@@ -65,32 +69,37 @@ class Embedder:
         folder = embedding_folder(self.cache, self.spec, str(scorer.dtype), frozen_layers(scorer, self.train))
         keys = [sequence_keys(pairs.sequences) for pairs in sets]
         found = [find_vectors(folder, of_set) for of_set in keys]
-        missing: list[Sequences] = []
-        seen = np.empty(0, dtype=np.uint64)
-        for pairs, of_set, (known, _) in zip(sets, keys, found, strict=True):
-            first = np.unique(of_set, return_index=True)[1]
-            rows = np.sort(first[~known[first] & ~np.isin(of_set[first], seen)])
-            missing += [pairs.sequences.take(rows)] if rows.size else []
-            seen = np.concatenate([seen, of_set])
-        with progress("Embeddings", sum(int(part.n_tokens.sum()) for part in missing), "tokens", is_quiet=not missing):
-            computed = [self._compute(folder, part) for part in missing]
+        computed: list[tuple[Keys, Vectors]] = []
+        n_missing = _missing_tokens(sets, keys, [known for known, _ in found])
+        with progress("Embeddings", n_missing, "tokens", is_quiet=not n_missing):
+            for pairs, of_set, (known, _) in zip(sets, keys, found, strict=True):
+                for rows in unknown_shards(folder, pairs.sequences, of_set, known):
+                    seen = np.concatenate([np.empty(0, dtype=np.uint64), *(part for part, _ in computed)])
+                    first = rows[np.sort(np.unique(of_set[rows], return_index=True)[1])]
+                    new = first[~np.isin(of_set[first], seen)]
+                    computed += [self._of_shard(folder, pairs.sequences.take(new))] if new.size else []
         return [_filled(of_set, vectors, computed) for of_set, (_, vectors) in zip(keys, found, strict=True)]
 
-    def _compute(self, folder: Path, sequences: Sequences) -> tuple[Keys, Vectors]:
-        """Keys, sorted, and embeddings of sequences; each shard is kept as soon as it is computed."""
-        scorer, keys, vectors = self._load(), [], []
-        n_frozen = frozen_layers(scorer, self.train)
-        for shard in shards(sequences):
-            part, wanted = sequences.take(shard), Wanted(has_means=True)
-            batches = frozen_batches(scorer, part, self.train.tokens_per_batch, wanted, n_layers=n_frozen)
-            _, means = collect(batches, len(part))
+    def _of_shard(self, folder: Path, sequences: Sequences) -> tuple[Keys, Vectors]:
+        """Keys, sorted, and embeddings of sequences; computed and kept unless another process has just done it."""
+        scorer, keys = self._load(), sequence_keys(sequences)
+        known, vectors = find_vectors(folder, keys)
+        advance(float(sequences.n_tokens[known].sum()))
+        missing = np.flatnonzero(~known)
+        if missing.size:
+            part, n_frozen = sequences.take(missing), frozen_layers(scorer, self.train)
+            batches = frozen_batches(
+                scorer, part, self.train.tokens_per_batch, Wanted(has_means=True), n_layers=n_frozen
+            )
+            _, means = collect(batches, missing.size)
             if means is None:
                 raise LurkerError(f"{self.spec} has no state for each token.")
-            keys.append(sequence_keys(part))
-            vectors.append(means)
-            add_vectors(folder, keys[-1], means)
-        order = np.argsort(np.concatenate(keys))
-        return np.concatenate(keys)[order], np.concatenate(vectors)[order]
+            add_vectors(folder, keys[missing], means)
+            if not vectors.shape[1]:
+                vectors = np.empty((keys.size, means.shape[1]), dtype=means.dtype)
+            vectors[missing] = means
+        order = np.argsort(keys)
+        return keys[order], vectors[order]
 
     def _load(self) -> Scorer:
         """The frozen model, loaded when it is first needed."""
@@ -103,6 +112,11 @@ class Embedder:
         return self._scorer
 
 
+def to_unit_square(rows: Vectors) -> Vectors:
+    """The embeddings scaled to a mean square of 1, [n, width]."""
+    return np.asarray(rows * rows.shape[1] ** 0.5 / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9))
+
+
 def means_folder(scorer: Scorer, config: RunConfig, cache: Path) -> MeansFolder | None:
     """Where the baseline's embeddings are kept; None where it does not read what a run's model reads."""
     if config.model in LADDER or config.train.reads == "both" or config.train.with_delay:
@@ -112,6 +126,15 @@ def means_folder(scorer: Scorer, config: RunConfig, cache: Path) -> MeansFolder 
         return None  # its layers may include an earlier run's pooling, which the baseline would count otherwise
     n_frozen = frozen_layers(scorer, config.train, has_pooling_layer=is_mean)
     return MeansFolder(embedding_folder(cache, config.model, str(scorer.dtype), n_frozen), is_mean)
+
+
+def _missing_tokens(sets: Sequence[TokenisedPairs], keys: Sequence[Keys], known: Sequence[NDArray[np.bool_]]) -> int:
+    """Tokens of the sequences of all sets that are not known, each counted once."""
+    of_all = np.concatenate([of_set[~is_known] for of_set, is_known in zip(keys, known, strict=True)])
+    n_tokens = np.concatenate(
+        [pairs.sequences.n_tokens[~is_known] for pairs, is_known in zip(sets, known, strict=True)]
+    )
+    return int(n_tokens[np.unique(of_all, return_index=True)[1]].sum())
 
 
 def _filled(keys: Keys, vectors: Vectors, computed: Sequence[tuple[Keys, Vectors]]) -> Vectors:

@@ -78,6 +78,30 @@ def alone_with(folder: Path, keys: Keys, *, waits: bool) -> Iterator[None]:
         yield
 
 
+def unknown_shards(folder: Path, sequences: Sequences, keys: Keys, known: NDArray[np.bool_]) -> Iterator[Indices]:
+    """Rows of each shard whose vectors are not known, each while no other process computes that shard.
+
+    First come the shards that are free, then those that others computed meanwhile: look for their vectors again.
+
+    Args:
+        folder: the cache.
+        sequences: all that is read, known or not, so that all processes that read these cut them alike.
+        keys: of the sequences, [n].
+        known: whether their vectors are, [n].
+    """
+    waiting = sorted(shards(sequences), key=lambda shard: shard_name(keys[shard]))
+    waiting = [shard for shard in waiting if not known[shard].all()]
+    for waits in (False, True):
+        busy = []
+        for shard in waiting:
+            try:
+                with alone_with(folder, keys[shard], waits=waits):
+                    yield shard[~known[shard]]
+            except BusyError:
+                busy.append(shard)
+        waiting = busy
+
+
 def find_vectors(folder: Path, keys: Keys) -> tuple[NDArray[np.bool_], Vectors]:
     """Which keys the folder has, [n], and their vectors, [n, width]; rows of other keys are undefined."""
     known = np.zeros(keys.size, dtype=bool)

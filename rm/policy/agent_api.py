@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,7 +18,8 @@ from rm.policy.agent import AgentRun, run_agent
 from rm.policy.agent_config import Method, agent_config
 from rm.policy.agent_curve import CURVE_FILE
 from rm.policy.causal import load_policy
-from rm.policy.policy_folder import CONFIG, POLICY_PREFIX, RESULT, policy_folder
+from rm.policy.judges import judge_name
+from rm.policy.policy_folder import CONFIG, POLICIES, RESULT, model_of_policy, policy_folder
 from rm.policy.rounds import train_rounds
 from rm.training.identity import model_digest
 from rm.training.run_folder import RUN_PREFIX, finished_run
@@ -83,7 +85,7 @@ def train_agent(
     Args:
         workspace: where policies, runs and pair sets are.
         writer: SPEC of the policy to start from: "policy:ID", a Hugging Face id or a local folder.
-        judge: "run:ID", "truth" (a simulated Reddit) or "length"; with rounds also one for each round.
+        judge: "run:ID" or its ID, "truth" (a simulated Reddit) or "length"; with rounds also one for each round.
         method: "grpo-pairwise", "rloo", "online-dpo" or "dpo".
         held_out: judge that selects the weights and stops training.
         pairs: pair set whose posts are the prompts; that of the judge's run, or of the writer, when absent.
@@ -99,14 +101,18 @@ def train_agent(
         LurkerError: a judge knows the evaluation prompts or gives no signal, or training diverges.
     """
     opened = as_workspace(workspace)
-    judges = as_list(judge, "judge")
+    judges = [judge_name(one) for one in as_list(judge, "judge")]
     if len(judges) > 1 and len(judges) != rounds:
-        raise CallError(f"{len(judges)} judges are named for {rounds or 1} rounds.", "Name one, or one for each round.")
+        asked = "without rounds" if rounds is None else f"for {rounds:,} rounds"
+        raise CallError(
+            f"{len(judges)} judges are named {asked}.",
+            f"Name one, or one for each round: `--rounds {len(judges)}`.",
+        )
     train = agent_config(load_policy(opened, writer).n_parameters, as_settings(agent_fields), method, seed)
     config = AgentRun(
         writer=writer,
         judge=judges[0],
-        held_out=held_out,
+        held_out=None if held_out is None else judge_name(held_out),
         pairs=pairs or _pairs_of(opened, judges[0], writer),
         train=train,
         subreddits=tuple(as_list(subreddits, "subreddits")),
@@ -128,8 +134,8 @@ def _pairs_of(workspace: Workspace, judge: str, writer: str) -> str:
     """
     if judge.startswith(RUN_PREFIX):
         return str(read_json(finished_run(workspace, judge.removeprefix(RUN_PREFIX).strip()) / CONFIG)["pairs"])
-    folder = policy_folder(workspace, writer.removeprefix(POLICY_PREFIX)) if writer.startswith(POLICY_PREFIX) else None
-    if folder is None or not (folder / CONFIG).exists():
+    folder = Path(model_of_policy(workspace, writer)).parent
+    if folder.parent != workspace.root / POLICIES or not (folder / CONFIG).exists():
         raise CallError("No pair set is named whose posts could be prompts.", "Name one: `--pairs NAME`.")
     return str(read_json(folder / CONFIG)["pairs"])
 

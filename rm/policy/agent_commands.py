@@ -26,11 +26,11 @@ def group() -> None:
 def train_agent_command(
     ctx: typer.Context,
     writer: Annotated[
-        str, typer.Argument(metavar="WRITER", help="policy:ID, a Hugging Face id or a folder of a language model.")
+        str, typer.Argument(metavar="WRITER", help="Id of a policy, a Hugging Face id or a folder of a language model.")
     ],
     judge: Annotated[
         list[str],
-        typer.Option("--judge", help="run:ID, truth (simulated Reddit) or length. Repeat it for one per round."),
+        typer.Option("--judge", help="A run, truth (simulated Reddit) or length. Repeat it for one per round."),
     ],
     method: Annotated[Method, typer.Option("--method", help="How it learns.")] = "grpo-pairwise",
     held_out: str | None = typer.Option(

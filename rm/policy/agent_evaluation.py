@@ -82,9 +82,10 @@ class Evaluator:
             config: how many samples, and of what length.
 
         Raises:
-            LurkerError: a judge gives all responses to each prompt one reward, so it cannot tell them apart.
+            LurkerError: a judge that rewards or selects gives all responses to each prompt one reward, so it cannot
+                tell them apart. A truth that only looks on is left out then.
         """
-        self.writer, self.writer_logits, self.prompts, self.judges = writer, writer_logits, prompts, judges
+        self.writer, self.writer_logits, self.prompts, self.judges = writer, writer_logits, prompts, dict(judges)
         self.config = config
         n = config.evaluation_samples
         self.texts = [text for text in prompts.texts for _ in range(n)]
@@ -97,6 +98,9 @@ class Evaluator:
         for measure, judge in judges.items():
             scores = judge.score(self.texts, self.base.texts).reshape(-1, n)
             spread = float(np.sqrt(scores.var(axis=1, ddof=1).mean()))
+            if spread == 0 and measure == TRUTH_MEASURE:
+                self.judges.pop(measure)  # it only looks on; as the judge it is the proxy, too
+                continue
             if spread == 0:
                 raise LurkerError(
                     f"{judge.name} rates the writer's {n} responses to each prompt alike: it gives no signal to learn "

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lurker.errors import CallError
+from lurker.errors import CallError, nearest
 from lurker.files import read_json
 from lurker.workspace import Workspace
-from rm.models.ladder import LADDER, Rung, check_spec, known_models, llama_config
+from rm.models.ladder import LADDER, Rung, check_spec, llama_config
 from rm.models.layers import classifier_of
 from rm.models.loading import explained, pretrained_tokenizer
 from rm.models.pretrained import PACKAGED, locate
 from rm.pairs.tokens import ensure_pad_token, layout, token_ids, train_tokenizer
-from rm.policy.policy_folder import CONFIG, model_of_policy
+from rm.policy.policy_folder import CONFIG, POLICIES, RESULT, model_of_policy
 from rm.training.run_folder import RUN_PREFIX
 
 N_CAUSAL_PROBE = 4
@@ -86,7 +86,7 @@ def build_causal(
         return CausalModel(_from_scratch(LADDER[spec], tokenizer), tokenizer)
     if is_reward_model(spec) and not can_be_reward_model:
         raise _reads_only(spec)
-    return _from_pretrained(str(locate(spec)) if spec in PACKAGED else spec)
+    return _from_pretrained(str(locate(spec)) if spec in PACKAGED else spec, spec)
 
 
 def is_reward_model(spec: str) -> bool:
@@ -112,7 +112,27 @@ def load_policy(workspace: Workspace, spec: str) -> CausalModel:
         )
     if spec.startswith(RUN_PREFIX):
         raise _reads_only(spec)
-    return build_causal(model_of_policy(workspace, spec), (), 0, 0)
+    found = model_of_policy(workspace, spec)
+    _require_known(workspace, found)
+    return build_causal(found, (), 0, 0)
+
+
+def _require_known(workspace: Workspace, spec: str) -> None:
+    """Refuse a mistyped policy before a hub is asked for it: models of a hub are named with their owner.
+
+    Raises:
+        CallError: the SPEC has no slash, and is no folder, packaged model or model in the cache of a hub.
+    """
+    if not isinstance(spec, str) or not spec.strip() or "/" in spec or spec in PACKAGED or Path(spec).exists():
+        return
+    from huggingface_hub import try_to_load_from_cache
+
+    if not isinstance(try_to_load_from_cache(spec, "config.json"), str):
+        existing = nearest(spec, workspace.names(POLICIES, RESULT))
+        raise CallError(
+            f"{spec!r} is no policy in {workspace.root} (finished policies: {existing}), folder or packaged model.",
+            "See `lurker policy list`; a model of a hub is named with its owner, such as openai-community/gpt2.",
+        )
 
 
 def prompt_tokens(model: CausalModel, prompt: str, max_prompt_tokens: int | None) -> list[int]:
@@ -173,8 +193,12 @@ def _from_scratch(rung: Rung, tokenizer: Any) -> Any:
     return LlamaForCausalLM(llama_config(rung, tokenizer, tie_word_embeddings=True))
 
 
-def _from_pretrained(spec: str) -> CausalModel:
+def _from_pretrained(path: str, spec: str) -> CausalModel:
     """A pretrained language model in float32, and its tokenizer.
+
+    Args:
+        path: where it is: a Hugging Face id or a folder.
+        spec: what the user named, for errors.
 
     Raises:
         CallError: it does not load, is no causal language model, or its tokenizer has no end token.
@@ -184,11 +208,11 @@ def _from_pretrained(spec: str) -> CausalModel:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    tokenizer = pretrained_tokenizer(spec, known_models())
-    tied = {"tie_word_embeddings": True} if is_reward_model(spec) else {}
-    with explained(spec, known_models()):
+    tokenizer = pretrained_tokenizer(path, _known_policies())
+    tied = {"tie_word_embeddings": True} if is_reward_model(path) else {}
+    with explained(spec, _known_policies()):
         model, info = AutoModelForCausalLM.from_pretrained(
-            spec, trust_remote_code=False, dtype=torch.float32, output_loading_info=True, **tied
+            path, trust_remote_code=False, dtype=torch.float32, output_loading_info=True, **tied
         )
     if missing := sorted(info["missing_keys"]):
         raise CallError(f"{spec} is no causal language model: it has no weights for {missing[0]}.", _known_policies())
@@ -208,12 +232,18 @@ def _require_causal(model: Any, spec: str) -> None:
     """Refuse an encoder, whose first token sees the last.
 
     Raises:
-        CallError: a change of the last token changes what is predicted after the first.
+        CallError: a prediction is no finite number, or a change of the last token changes what is predicted after the
+            first.
     """
     model.eval()
     tokens = torch.arange(1, N_CAUSAL_PROBE + 1).repeat(2, 1)
     tokens[1, -1] += 1
     first = model(input_ids=tokens).logits[:, 0]
+    if not torch.isfinite(first).all():
+        raise CallError(
+            f"{spec} predicts nothing: its weights are damaged, or its training diverged.",
+            "Train it again with a lower learning rate, or name another model.",
+        )
     if not torch.allclose(first[0], first[1], atol=1e-3):
         raise CallError(f"{spec} is an encoder: it reads the words that it should predict.", _known_policies())
 
@@ -226,7 +256,7 @@ def _reads_only(spec: str) -> CallError:
 
 
 def _known_policies() -> str:
-    packaged = [name for name in PACKAGED if name != "minilm"]
+    packaged = [name for name in PACKAGED if not name.startswith("minilm")]
     return (
         f"Choose {', '.join((*LADDER, *packaged))}, a Hugging Face id or a local folder of a causal language model, or "
         "policy:ID (see `lurker policy list`)."

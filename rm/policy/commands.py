@@ -134,7 +134,7 @@ def sample_command(
     ],
     prompts: Annotated[
         Path | None,
-        typer.Argument(metavar="[PROMPTS]", help="JSONL or Parquet of prompt, and optionally prompt_id and subreddit."),
+        typer.Argument(metavar="PROMPTS", help="JSONL or Parquet of prompt, and optionally prompt_id and subreddit."),
     ] = None,
     pairs: str | None = typer.Option(None, "--pairs", help="Answer the posts of this pair set, in place of PROMPTS."),
     split: str = typer.Option("test", "--split", help="Its split: train | validation | test | all."),
@@ -164,11 +164,13 @@ def sample_command(
     """Sample responses to prompts into a file; the same command again goes on where an interrupted one was."""
     workspace = open_workspace(ctx.obj)
     from rm.policy.api import sample
-    from rm.policy.sample_file import read_prompts
+    from rm.policy.sample_file import read_prompts, require_sample_file
 
     if (prompts is None) == (pairs is None):
         given = "neither" if pairs is None else "both"
         raise CallError(f"One of PROMPTS and --pairs is needed, got {given}.", "Name a file or a pair set.")
+    if prompts is not None and out is not None:
+        require_sample_file(out, [prompts])
     lengths: dict[str, Any] = {"max_new_tokens": max_new_tokens, "max_prompt_tokens": max_prompt_tokens}
     samples = sample(
         policy,

@@ -12,8 +12,8 @@ from lurker.progress import progress
 from lurker.schema import SAMPLES, column_faults
 from lurker.workspace import Workspace
 from rm.policy.best_of_n import LENGTH, PROXY
-from rm.policy.judges import TRUTH, open_judge, require_no_leak
-from rm.policy.sample_file import Samples, write_samples
+from rm.policy.judges import judge_name, open_judge, require_no_leak
+from rm.policy.sample_file import Samples, read_rows, write_samples
 from rm.policy.text_traits import words
 from rm.runs.run import Run
 from rm.training.run_folder import RUN_PREFIX
@@ -33,30 +33,31 @@ def read_samples(path: Path) -> pl.DataFrame:
     Raises:
         CallError: it cannot be read, or holds no samples.
     """
-    try:
-        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path, infer_schema_length=None)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CallError(f"Cannot read samples from {path}: {reason}.", _HOW_TO_SAMPLE) from error
+    frame = read_rows(path, "samples", _HOW_TO_SAMPLE)
     missing = [name for name in SAMPLES.columns if name not in frame.columns]
     if missing or frame.is_empty():
         what = f"has no column {missing[0]}" if missing else "is empty"
         raise CallError(f"{path} {what}, so it is no file of samples.", _HOW_TO_SAMPLE)
-    frame = frame.with_columns(pl.col(name).cast(column.dtype) for name, column in SAMPLES.columns.items())
+    for name, column in SAMPLES.columns.items():
+        try:
+            frame = frame.with_columns(pl.col(name).cast(column.dtype))
+        except pl.exceptions.PolarsError as error:
+            raise CallError(
+                f"{path}: column {name} holds {frame.schema[name]}, and {column.dtype} is needed.", _HOW_TO_SAMPLE
+            ) from error
     if faults := column_faults(frame, SAMPLES.columns):
         raise CallError(f"{path}: {faults[0]}.", _HOW_TO_SAMPLE)
     return frame
 
 
-def judge_name(judge: Run | str) -> str:
-    """SPEC of a judge as judges are opened: a run may be given by its id alone."""
-    spec = judge.run_id if isinstance(judge, Run) else judge
-    return spec if spec in (TRUTH, LENGTH) or spec.startswith(RUN_PREFIX) else f"{RUN_PREFIX}{spec}"
-
-
 def reward_column(judge: Run | str) -> str:
     """Column of a judge's rewards."""
-    return f"{REWARD}{judge_name(judge).removeprefix(RUN_PREFIX)}"
+    return f"{REWARD}{spec_of(judge).removeprefix(RUN_PREFIX)}"
+
+
+def spec_of(judge: Run | str) -> str:
+    """SPEC of a judge: a run, its id, truth or length."""
+    return judge_name(judge.run_id if isinstance(judge, Run) else judge)
 
 
 def judged(workspace: Workspace, samples: AnySamples, judges: Sequence[Run | str]) -> tuple[pl.DataFrame, Path | None]:
@@ -74,14 +75,14 @@ def judged(workspace: Workspace, samples: AnySamples, judges: Sequence[Run | str
     path = samples.out if isinstance(samples, Samples) else as_path(samples, "samples")
     before = samples.frame if isinstance(samples, Samples) and path is None else read_samples(Path(str(path)))
     rewarded = _with_rewards(workspace, before, judges)
-    if path is not None and rewarded.width > before.width:
+    if path is not None and rewarded is not before:
         write_samples(rewarded, path)
     return rewarded, path
 
 
 def _with_rewards(workspace: Workspace, samples: pl.DataFrame, judges: Sequence[Run | str]) -> pl.DataFrame:
-    """Samples with a reward column of each judge; only what is new is scored."""
-    new = [spec for spec in dict.fromkeys(map(judge_name, judges)) if reward_column(spec) not in samples.columns]
+    """Samples with a reward column of each judge; only what is new, or no finite number, is scored."""
+    new = [spec for spec in dict.fromkeys(map(spec_of, judges)) if not _has_rewards(samples, reward_column(spec))]
     if not new:
         return samples
     prompts = samples.select("prompt", "subreddit", post_id="prompt_id").unique(maintain_order=True)
@@ -95,6 +96,11 @@ def _with_rewards(workspace: Workspace, samples: pl.DataFrame, judges: Sequence[
                 advance(rows.height)
             samples = samples.with_columns(pl.Series(reward_column(spec), found, dtype=pl.Float64))
     return samples
+
+
+def _has_rewards(samples: pl.DataFrame, column: str) -> bool:
+    """Whether a column holds a finite reward of every sample: a hand or a cut file may have changed it."""
+    return bool(samples.schema.get(column) == pl.Float64 and samples[column].is_finite().fill_null(False).all())
 
 
 def pools(samples: pl.DataFrame, measures: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -123,6 +123,11 @@ class Judge:
         return self.log_odds(*texts)
 
 
+def judge_name(judge: str) -> str:
+    """SPEC of a judge as judges are opened: a run may be given by its id alone."""
+    return judge if judge in (TRUTH, LENGTH) or judge.startswith(RUN_PREFIX) else f"{RUN_PREFIX}{judge}"
+
+
 def open_judge(workspace: Workspace, spec: str, prompts: pl.DataFrame) -> Judge:
     """Open a judge for some prompts.
 
@@ -253,7 +258,10 @@ def _pair_reader(run: TrainedRun) -> Callable[[Sequence[str], Sequence[str], Seq
 
 def _finite(name: str, values: Floats) -> Floats:
     if not np.isfinite(values).all():
-        raise LurkerError(f"{name} gave {int((~np.isfinite(values)).sum()):,} rewards that are not finite.")
+        raise LurkerError(
+            f"{name} gave {int((~np.isfinite(values)).sum()):,} of {values.size:,} rewards that are not finite.",
+            "Its weights are damaged, or its training diverged: train it again, or name another judge.",
+        )
     return values
 
 

@@ -16,7 +16,7 @@ from lurker.errors import CallError, LurkerError
 from lurker.report import Displayed, ResultTable
 from lurker.workspace import AnyWorkspace, as_workspace
 from rm.policy.judged_samples import HUMAN, AnySamples, judged, reward_column
-from rm.policy.sample_file import require_sample_file, write_samples
+from rm.policy.sample_file import Samples, require_sample_file, write_samples
 from rm.runs.run import Run
 
 COLUMNS = ("prompt_id", "prompt", "topic", "source", "response", "reward")
@@ -71,8 +71,10 @@ def responses(
     opened = as_workspace(workspace)
     if best_of is not None and judge is None:
         raise CallError("The best of several samples needs a judge.", "Name a run with `--judge RUN`.")
-    path = None if out is None else require_sample_file(as_path(out, "out"))
-    parts = [_of_file(opened, one, judge, best_of) for one in as_list(samples, "samples")]
+    asked = as_list(samples, "samples")
+    read = [found for one in asked if (found := one.out if isinstance(one, Samples) else as_path(one, "samples"))]
+    path = None if out is None else require_sample_file(as_path(out, "out"), read)
+    parts = [_of_file(opened, one, judge, best_of) for one in asked]
     rows = pl.concat(parts).unique(["prompt_id", "source"], keep="first", maintain_order=True)
     is_shared = pl.col("source").n_unique().over("prompt_id") > 1
     rows = rows.filter(is_shared)

@@ -1,5 +1,6 @@
 """Samples of many prompts as a file, in parts: an interrupted command goes on where it was, with the same samples."""
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import polars as pl
 from lurker.config import fingerprint, to_dict
 from lurker.errors import CallError, LurkerError
 from lurker.files import atomic_path, read_json, require_file_name, write_json, write_parquet
-from lurker.pair_sets import PairSet, require_split, split_of
+from lurker.locks import locked
+from lurker.pair_sets import SPLITS, PairSet, split_of
 from lurker.progress import progress, say
 from lurker.report import Displayed, ResultTable
 from lurker.schema import SAMPLES
@@ -55,8 +57,13 @@ def prompts_of_pairs(pairs: PairSet, split: str, n_prompts: int | None = None) -
         pairs: a pair set.
         split: train | validation | test, or all of them.
         n_prompts: the first ones only; all when None.
+
+    Raises:
+        CallError: there is no such split.
     """
-    frame = pairs.frame if split == ALL else split_of(pairs.frame, pairs.name, require_split(split))
+    if split not in (*SPLITS, ALL):
+        raise CallError(f"The split is one of {', '.join((*SPLITS, ALL))}, got {split!r}.")
+    frame = pairs.frame if split == ALL else split_of(pairs.frame, pairs.name, split)
     rows = frame.select("prompt", "subreddit", prompt_id="post_id")
     posts = rows.unique("prompt_id", keep="first", maintain_order=True)
     order = pl.Series("_order", [stable_hash(0, one) for one in posts["prompt_id"]], dtype=pl.Int64)
@@ -86,17 +93,48 @@ def human_responses(pairs: PairSet, prompts: pl.DataFrame, n: int) -> pl.DataFra
     ).select(list(SAMPLES.columns))
 
 
+def read_rows(path: Path, what: str, next_step: str) -> pl.DataFrame:
+    """The rows of a Parquet or JSONL file.
+
+    Args:
+        path: the file; Parquet if its name says so.
+        what: what the rows are, for the error.
+        next_step: what the error advises.
+
+    Raises:
+        CallError: it cannot be read; of JSONL the error names the first line that is wrong.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        return pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path, infer_schema_length=None)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if path.suffix != ".parquet" and path.is_file():
+            reason = _wrong_line(path) or reason
+        raise CallError(f"Cannot read {what} from {path}: {reason.rstrip('.')}.", next_step) from error
+
+
+def _wrong_line(path: Path) -> str:
+    """The first line of a file that is no JSON object, in words; empty when all are."""
+    number = 0
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            is_object = not line.strip() or isinstance(json.loads(line), dict)
+        except ValueError:
+            is_object = False
+        if not is_object:
+            return f"line {number:,} is no JSON object: {line[:40].decode(errors='replace')!r}"
+    return "" if number else "it is empty"
+
+
 def read_prompts(path: Path) -> pl.DataFrame:
     """Prompts in a JSONL or Parquet file with a column prompt; prompt_id and subreddit are taken where it has them.
 
     Raises:
         CallError: it cannot be read, has no text in `prompt`, or names a prompt twice.
     """
-    try:
-        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path, infer_schema_length=None)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CallError(f"Cannot read prompts from {path}: {reason}.", "Name a JSONL or Parquet file.") from error
+    frame = read_rows(path, "prompts", "Name a JSONL or Parquet file.")
     if frame.schema.get("prompt") != pl.String or frame["prompt"].null_count() or frame.is_empty():
         raise CallError(
             f"{path} has no text in the column prompt of every row (columns: {', '.join(frame.columns) or 'none'}).",
@@ -111,15 +149,21 @@ def read_prompts(path: Path) -> pl.DataFrame:
     return named
 
 
-def require_sample_file(path: Path) -> Path:
+def require_sample_file(path: Path, sources: Sequence[Path] = ()) -> Path:
     """The path, if samples can be written there.
 
+    Args:
+        path: the file to write.
+        sources: files that the same call reads, which would be lost.
+
     Raises:
-        CallError: it ends in neither .parquet nor .jsonl, or its name is too long.
+        CallError: it ends in neither .parquet nor .jsonl, its name is too long, or it is a file that is read.
     """
     if path.suffix not in SUFFIXES:
         raise CallError(f"Samples are written as {' or '.join(SUFFIXES)}, got {path.name!r}.", "Change `--out`.")
     require_file_name(path)
+    if any(path.resolve() == one.resolve() for one in sources):
+        raise CallError(f"{path} is read, and would be overwritten.", "Name another file with `--out`.")
     return path
 
 
@@ -144,28 +188,38 @@ def sample_to_file(
         others: SAMPLES of other sources that the file holds, too.
 
     Raises:
-        LurkerError: the file cannot be written.
+        LurkerError: the file cannot be written, or another process writes it.
     """
-    parts = out.with_name(f".{out.name}.parts")
-    key = {"samples": fingerprint(to_dict(config), prompts.rows(), *described)}
-    if parts.exists() and (not (parts / "key.json").exists() or read_json(parts / "key.json") != key):
-        say("An interrupted call with other arguments is discarded.")
-        shutil.rmtree(parts)
-    write_json(key, parts / "key.json")
-    per_part = max(1, SAMPLES_PER_PART // config.n)
-    files = [parts / f"{start:09}.parquet" for start in range(0, prompts.height, per_part)]
-    with progress("Sampling", prompts.height, "prompts") as advance:
-        for file, rows in zip(files, prompts.iter_slices(per_part), strict=True):
-            if file.exists():
-                advance(rows.height)
-            else:
-                write_parquet(draw(rows), file)
-    samples = pl.concat([pl.read_parquet(file) for file in files] + ([] if others is None else [others]))
-    write_samples(samples, out)
-    shutil.rmtree(parts, ignore_errors=True)
-    for sentence in describe_samples(samples):
-        say(sentence)
-    return Samples(samples, out)
+    busy = LurkerError(f"{out} is being written by another process.", "Wait until it has finished, or change `--out`.")
+    with locked(out.with_name(f".{out.name}.lock"), waits=False, busy=busy):
+        parts = out.with_name(f".{out.name}.parts")
+        key = {"samples": fingerprint(to_dict(config), prompts.rows(), *described)}
+        if parts.exists() and (not (parts / "key.json").exists() or read_json(parts / "key.json") != key):
+            say("An interrupted call with other arguments is discarded.")
+            shutil.rmtree(parts)
+        write_json(key, parts / "key.json")
+        per_part = max(1, SAMPLES_PER_PART // config.n)
+        files = [parts / f"{start:09}.parquet" for start in range(0, prompts.height, per_part)]
+        with progress("Sampling", prompts.height, "prompts") as advance:
+            for file, rows in zip(files, prompts.iter_slices(per_part), strict=True):
+                if _is_whole(file, rows.height * config.n):
+                    advance(rows.height)
+                else:
+                    write_parquet(draw(rows), file)
+        samples = pl.concat([pl.read_parquet(file) for file in files] + ([] if others is None else [others]))
+        write_samples(samples, out)
+        shutil.rmtree(parts, ignore_errors=True)
+        for sentence in describe_samples(samples.filter(pl.col("source") != HUMAN)):
+            say(sentence)
+        return Samples(samples, out)
+
+
+def _is_whole(file: Path, n_samples: int) -> bool:
+    """Whether a part is there and can be read: a crash of the machine may leave a cut one."""
+    try:
+        return file.exists() and pl.read_parquet(file).height == n_samples
+    except (OSError, pl.exceptions.PolarsError):
+        return False
 
 
 def write_samples(samples: pl.DataFrame, out: Path) -> None:
@@ -179,22 +233,3 @@ def write_samples(samples: pl.DataFrame, out: Path) -> None:
         return
     with atomic_path(out) as temporary:
         samples.write_ndjson(temporary)
-
-
-def read_samples(path: Path) -> pl.DataFrame:
-    """SAMPLES, and columns added to them, of a file.
-
-    Raises:
-        CallError: it cannot be read.
-        LurkerError: it has no prompts and responses.
-    """
-    try:
-        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path, infer_schema_length=None)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CallError(f"Cannot read samples from {path}: {reason}.", "See `lurker policy sample --help`.") from error
-    if missing := [name for name in ("prompt_id", "prompt", "response") if name not in frame.columns]:
-        raise LurkerError(
-            f"{path} lacks the column {', '.join(missing)}.", "Write it with `lurker policy sample POLICY --out FILE`."
-        )
-    return frame

@@ -25,7 +25,7 @@ from lurker.stats import mean_interval
 from lurker.workspace import AnyWorkspace, Workspace, as_workspace
 from rm.evaluation.diagnose import calibration
 from rm.policy.best_of_n import PROXY, best_of_n_points
-from rm.policy.judged_samples import AnySamples, judge_name, judged, pools, reward_column
+from rm.policy.judged_samples import AnySamples, judged, pools, reward_column, spec_of
 from rm.policy.judges import TRUTH
 from rm.runs.run import Run
 from rm.training.run_folder import RESULT, RUN_PREFIX
@@ -146,8 +146,8 @@ def teachers(
     Raises:
         CallError: a judge is named twice or is the outcome, or n is impossible.
     """
-    opened, measured = as_workspace(workspace), judge_name(outcome)
-    names = [judge_name(one) for one in as_list(judges, "judges")]
+    opened, measured = as_workspace(workspace), spec_of(outcome)
+    names = [spec_of(one) for one in as_list(judges, "judges")]
     if len(set(names)) < len(names) or measured in names:
         raise CallError(
             f"Judges and outcome must differ, got {', '.join(names)} and {measured}.",

@@ -16,16 +16,7 @@ from torch import Tensor, nn
 
 from lurker.pairwise import EMBEDDING_PENALTIES, fit_chosen
 from lurker.progress import advance, progress
-from rm.models.embedding_cache import (
-    BusyError,
-    Keys,
-    add_vectors,
-    alone_with,
-    find_vectors,
-    sequence_keys,
-    shard_name,
-    shards,
-)
+from rm.models.embedding_cache import Keys, add_vectors, find_vectors, sequence_keys, unknown_shards
 from rm.models.frozen_pass import Outputs, Wanted, collect, frozen_batches
 from rm.models.ladder import reward_head
 from rm.models.layer_cache import weights_digest
@@ -178,22 +169,11 @@ def _features(
     known, vectors = find_vectors(folder, keys)
     advance(float(sequences.n_tokens[known].sum()))
     device = next(scorer.model.parameters()).device
-    waiting = sorted(shards(sequences), key=lambda shard: shard_name(keys[shard]))
-    waiting = [shard for shard in waiting if not known[shard].all()]
-    for waits in (False, True):  # first what no other process computes at the moment, then what others did
-        busy = []
-        for shard in waiting:
-            try:
-                with alone_with(folder, keys[shard], waits=waits):
-                    new = shard[~known[shard]]
-                    part = _of_shard(scorer, head, sequences.take(new), tokens_per_batch, cache, means)
-            except BusyError:
-                busy.append(shard)
-                continue
-            if not vectors.shape[1]:
-                vectors = np.empty((len(sequences), part.shape[1]), dtype=np.float32)
-            vectors[new] = part
-        waiting = busy
+    for new in unknown_shards(folder, sequences, keys, known):
+        part = _of_shard(scorer, head, sequences.take(new), tokens_per_batch, cache, means)
+        if not vectors.shape[1]:
+            vectors = np.empty((len(sequences), part.shape[1]), dtype=np.float32)
+        vectors[new] = part
     return torch.from_numpy(vectors).to(device)
 
 

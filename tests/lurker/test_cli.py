@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from lurker.cli import MOUNTED, run
+from lurker.errors import LurkerError
+from lurker.files import write_json
+from lurker.locks import locked
 from lurker.workspace import open_workspace
 
 HEAVY = ("torch", "streamlit", "polars", "duckdb", "sklearn", "transformers", "numpy", "rich", "pydantic")
@@ -69,6 +73,25 @@ def test_an_output_without_room_is_one_sentence(tmp_path: Path) -> None:
     done = _status(tmp_path, Path("/dev/full"))
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, b"error: No space left: where the output goes.")
     assert b"Traceback" not in done.stderr
+
+
+def test_a_folder_without_access_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "ws/.locks")
+
+    monkeypatch.setattr("lurker.cli.app", refuse)
+    assert run(["status"]) == 1
+    assert capsys.readouterr().err.startswith("error: No access to ws/.locks: Read-only file system.\n  next: ")
+
+
+def test_a_file_in_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LurkerError, match="Cannot write "):
+        write_json({}, tmp_path / "file" / "a" / "b.json")
+    with pytest.raises(LurkerError, match="Cannot write "), locked(tmp_path / "file" / "a", waits=True):
+        pass
 
 
 def test_a_terminal_of_ascii_shows_the_tables(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Frozen embeddings depend on a response and its prompt alone and are computed once; a baseline learns from them."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rm.pairs.subsets import texts
 from rm.pairs.tokens import encode, train_tokenizer
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
+from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import RunConfig
 
 TRAIN = TrainConfig(learning_rate=1e-3, max_tokens=64, max_prompt_tokens=0)
@@ -111,3 +113,39 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(
     n_texts = len({*frame["chosen"], *frame["rejected"]})
     (total,) = {sum(np.load(file).size for file in (tmp_path / name).glob("*/*-keys.npy")) for name in ("cut", "whole")}
     assert 0 < kept < total == n_texts
+
+
+def test_a_shard_that_another_process_embeds_is_waited_for(
+    spec: str, planted: Callable[..., pl.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = planted(30)
+    monkeypatch.setattr(embedding_cache, "SHARD_TOKENS", 300)
+    whole = Embedder(spec, TRAIN, tmp_path / "whole")(frame)
+    (folder,) = (tmp_path / "whole").iterdir()
+    shared = tmp_path / "shared" / folder.name
+    sequences = tokenise_for_model(frame, AutoTokenizer.from_pretrained(spec), TRAIN).sequences
+    first = embedding_cache.shards(sequences)[0]
+    keys = embedding_cache.sequence_keys(sequences)[first]
+    held, others_done, read = threading.Event(), threading.Event(), [0.0]
+    n_other = int(sequences.n_tokens.sum() - sequences.n_tokens[first].sum())
+
+    def advance(n_tokens: float) -> None:
+        read[0] += n_tokens
+        if read[0] == n_other:
+            others_done.set()
+
+    def other() -> None:
+        with embedding_cache.alone_with(shared, keys, waits=False):
+            held.set()
+            others_done.wait(30)
+            known, vectors = embedding_cache.find_vectors(folder, keys)
+            assert known.all()
+            embedding_cache.add_vectors(shared, keys, vectors)
+
+    monkeypatch.setattr(frozen_pass, "advance", advance)
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert held.wait(30)
+    assert Embedder(spec, TRAIN, tmp_path / "shared")(frame) == pytest.approx(whole, abs=0.01)  # kept in float16
+    thread.join()
+    assert read[0] == n_other and not list(shared.glob("*.lock"))

@@ -106,3 +106,14 @@ def test_what_is_no_language_model_is_refused(workspace: Workspace, pretrained: 
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(CallError, match="is an encoder"):
         load_policy(workspace, str(tmp_path))
+
+
+@torch.no_grad()
+def test_weights_that_are_no_numbers_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    damaged = build_causal("scratch-10k", TEXTS, 400, seed=0)
+    for weight in damaged.model.parameters():
+        weight.fill_(float("nan"))
+    damaged.model.save_pretrained(tmp_path)
+    damaged.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(CallError, match="its weights are damaged"):
+        load_policy(workspace, str(tmp_path))

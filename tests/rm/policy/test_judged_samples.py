@@ -67,6 +67,32 @@ def test_rewards_are_added_once(root, capsys, monkeypatch):
     assert call(root, capsys, "best-of-n", path, "--judge", "truth", "--n", "1,4") == first
 
 
+@pytest.mark.parametrize("damaged", [float("nan"), "high", None])
+def test_rewards_that_are_no_numbers_are_given_again(root, tmp_path, damaged):
+    workspace, rows = open_workspace(root), read_samples(root / "samples/w.parquet").select(list(SAMPLES.columns))
+    rows.with_columns(pl.lit(damaged).alias("reward:length")).write_parquet(tmp_path / "w.parquet")
+    found = rm.best_of_n(workspace, tmp_path / "w.parquet", "length", sizes=[1, 4]).frame
+    assert found.equals(rm.best_of_n(workspace, rm.Samples(rows), "length", sizes=[1, 4]).frame)
+    assert read_samples(tmp_path / "w.parquet")["reward:length"].is_finite().all()
+
+
+def test_a_column_of_another_type_is_named(root, tmp_path):
+    rows = read_samples(root / "samples/w.parquet").with_columns(sample=pl.lit("first"))
+    rows.write_parquet(tmp_path / "w.parquet")
+    with pytest.raises(CallError, match="column sample holds String, and Int64 is needed"):
+        read_samples(tmp_path / "w.parquet")
+    with pytest.raises(CallError, match="it is a folder"):
+        read_samples(tmp_path)
+
+
+def test_responses_do_not_replace_the_samples(root):
+    path = root / "samples/w.parquet"
+    before = path.read_bytes()
+    with pytest.raises(CallError, match="would be overwritten"):
+        rm.responses(open_workspace(root), path, out=path)
+    assert path.read_bytes() == before
+
+
 def test_drawn_samples_are_judged_without_a_file_and_two_judges_have_a_file_each(root):
     workspace, rows = open_workspace(root), read_samples(root / "samples/w.parquet").select(list(SAMPLES.columns))
     before = set((root / "samples").iterdir())
@@ -100,7 +126,7 @@ def test_length_teaches_length_and_no_quality(root, capsys):
     [
         (["best-of-n", "samples/w.parquet", "--judge", "nobody"], "nobody"),
         (["best-of-n", "samples/none.parquet", "--judge", "length"], "Cannot read samples from"),
-        (["best-of-n", "lurker.json", "--judge", "length"], "lurker.json: Syntax"),
+        (["best-of-n", "lurker.json", "--judge", "length"], "lurker.json: line 1 is no JSON object"),
         (["best-of-n", "simulated/none.jsonl", "--judge", "length"], "has no column prompt_id"),
         (
             ["best-of-n", "samples/w.parquet", "--judge", "length", "--n", "1,x"],

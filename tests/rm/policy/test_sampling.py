@@ -10,6 +10,7 @@ import pytest
 
 from lurker.cli import run
 from lurker.errors import CallError
+from lurker.locks import locked
 from lurker.pair_sets import read_pair_set
 from lurker.schema import SAMPLES, check
 from lurker.workspace import Workspace, open_workspace
@@ -68,12 +69,24 @@ def test_an_interrupted_command_goes_on_with_the_same_samples(
 
     monkeypatch.setattr(sample_file, "write_parquet", stop_at_third)
     assert call(workspace, *command, str(tmp_path / "parts.jsonl")) == 130
-    assert len(list((tmp_path / ".parts.jsonl.parts").glob("*.parquet"))) == 2
+    parts = sorted((tmp_path / ".parts.jsonl.parts").glob("*.parquet"))
+    assert len(parts) == 2
+    parts[0].write_bytes(b"PAR1 cut")
     assert call(workspace, *command, str(tmp_path / "parts.jsonl")) == 0
-    assert len(names) == len({*names}) + 1  # only the part that was lost is drawn again
+    assert len(names) == len({*names}) + 2  # only the parts that were lost or cut are drawn again
     again = pl.read_ndjson(tmp_path / "parts.jsonl", schema=SAMPLES.schema)
     assert again.drop("log_prob").equals(whole.drop("log_prob"))
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_has_one_writer(workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sample", "first", "--pairs", "planted", "--prompts", "2", "--out", str(tmp_path / "a.parquet")]
+    with locked(tmp_path / ".a.parquet.lock", waits=False):
+        assert call(workspace, *command) == 1
+    assert "is being written by another process" in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+    assert call(workspace, *command) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_prompts_from_a_file_are_cut_and_counted(
@@ -113,14 +126,19 @@ def test_empty_samples_are_counted() -> None:
     [
         ("first", "got neither"),
         ("first prompts.jsonl --pairs planted", "got both"),
-        ("none --pairs planted", "none"),
+        ("none --pairs planted", "'none' is no policy in"),
+        ("none --pairs planted", "lurker policy list"),
+        ("first --pairs planted --reference none", "'none' is no policy in"),
         ("policy:none --pairs planted", "finished policies: first"),
         ("scratch-10k --pairs planted", "random weights"),
-        ("first --pairs planted --split dev", "train, validation, test"),
+        ("first --pairs planted --split dev", "train, validation, test, all, got 'dev'"),
         ("first --pairs planted --out a.csv", ".parquet or .jsonl"),
         ("first --pairs planted --top-p 0", "top_p must be above 0"),
         ("first --pairs planted --max-new-tokens 5000", "reads at most 4,096 tokens"),
         ("first missing.jsonl", "Cannot read prompts"),
+        ("first cut.jsonl", """line 2 is no JSON object: '{"prompt": "b'."""),
+        ("first empty.jsonl", "it is empty"),
+        ("first good.jsonl --out ./good.jsonl", "would be overwritten"),
         ("first bad.jsonl", "no text in the column prompt"),
         ("first twice.jsonl", "names a prompt twice"),
         ("first good.jsonl --human", "for the posts of a pair set only"),
@@ -137,11 +155,14 @@ def test_wrong_arguments_give_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "cut.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b')
+    (tmp_path / "empty.jsonl").touch()
     (tmp_path / "good.jsonl").write_text('{"prompt": "a"}\n')
     (tmp_path / "twice.jsonl").write_text('{"prompt": "a", "prompt_id": 1}\n{"prompt": "b", "prompt_id": 1}\n')
     assert call(workspace, "sample", *arguments.split()) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert complaint in error and "Traceback" not in error
+    assert (tmp_path / "good.jsonl").read_text() == '{"prompt": "a"}\n'
 
 
 def test_vllm_is_asked_for_the_same_prompts(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
