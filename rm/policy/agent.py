@@ -121,9 +121,7 @@ def run_agent(workspace: Workspace, policy_id: str, config: AgentRun, *, resume:
             say(f"{n_read:,} of the {prompts.evaluation.height:,} prompts of the evaluation trained the writer.")
         judges = _open_judges(workspace, config, prompts, writer)
         current_processes().wait()  # until every process has checked the folder
-        if is_first:
-            write_json(described, folder / CONFIG)
-        result = _train(workspace, policy_id, config, prompts, judges, writer, policy)
+        result = _train(workspace, policy_id, config, described, prompts, judges, writer, policy)
         if is_first:
             write_json(result, folder / RESULT)
             delete_checkpoint(folder)
@@ -134,18 +132,17 @@ def _train(
     workspace: Workspace,
     policy_id: str,
     config: AgentRun,
+    described: Mapping[str, Any],
     prompts: PromptSplits,
     judges: Mapping[str, Judge],
     writer: CausalModel,
     policy: CausalModel,
 ) -> dict[str, Any]:
-    """Train, save the best weights, and report; the content of result.json."""
+    """Train, save the best weights, and report; the content of result.json. What cannot be trained leaves no folder."""
     folder, processes = policy_folder(workspace, policy_id), current_processes()
     device = move_to_device(policy.model, policy.n_parameters)
     writer.model.to(device).eval().requires_grad_(False)
     dtype = training_dtype(config.train.precision, device, policy.n_parameters)
-    if processes.is_first:
-        write_json(environment(describe_device(device, dtype)) | {"n_processes": processes.count}, folder / "env.json")
     training, evaluation = (
         as_prompts(frame, policy, config.train.max_prompt_tokens) for frame in (prompts.training, prompts.evaluation)
     )
@@ -157,6 +154,9 @@ def _train(
     trained_model = make_trainable(policy.model, config.start or config.writer, config.train, "CAUSAL_LM")
     network = ResponseLogits(trained_model, is_packed=is_packed, dtype=dtype)
     alarms = AgentAlarms(evaluator, prompts.held_out_human, prompts.human["response"].to_list())
+    if processes.is_first:  # the judges have a signal, so that training starts
+        write_json(described, folder / CONFIG)
+        write_json(environment(describe_device(device, dtype)) | {"n_processes": processes.count}, folder / "env.json")
     recorder = CurveRecorder(evaluator, network, folder, config.train, alarms)
     human = _human_tokens(prompts.human, policy, config.train)
     step = AgentStep(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lurker.errors import CallError
+from lurker.errors import CallError, nearest
 from lurker.files import read_json
 from lurker.workspace import Workspace
 from rm.models.ladder import LADDER, Rung, check_spec, llama_config
@@ -21,7 +21,7 @@ from rm.models.layers import classifier_of
 from rm.models.loading import explained, pretrained_tokenizer
 from rm.models.pretrained import PACKAGED, locate
 from rm.pairs.tokens import ensure_pad_token, layout, token_ids, train_tokenizer
-from rm.policy.policy_folder import CONFIG, model_of_policy
+from rm.policy.policy_folder import CONFIG, POLICIES, RESULT, model_of_policy
 from rm.training.run_folder import RUN_PREFIX
 
 N_CAUSAL_PROBE = 4
@@ -112,7 +112,27 @@ def load_policy(workspace: Workspace, spec: str) -> CausalModel:
         )
     if spec.startswith(RUN_PREFIX):
         raise _reads_only(spec)
-    return build_causal(model_of_policy(workspace, spec), (), 0, 0)
+    found = model_of_policy(workspace, spec)
+    _require_known(workspace, found)
+    return build_causal(found, (), 0, 0)
+
+
+def _require_known(workspace: Workspace, spec: str) -> None:
+    """Refuse a mistyped policy before a hub is asked for it: models of a hub are named with their owner.
+
+    Raises:
+        CallError: the SPEC has no slash, and is no folder, packaged model or model in the cache of a hub.
+    """
+    if not isinstance(spec, str) or not spec.strip() or "/" in spec or spec in PACKAGED or Path(spec).exists():
+        return
+    from huggingface_hub import try_to_load_from_cache
+
+    if not isinstance(try_to_load_from_cache(spec, "config.json"), str):
+        existing = nearest(spec, workspace.names(POLICIES, RESULT))
+        raise CallError(
+            f"{spec!r} is no policy in {workspace.root} (finished policies: {existing}), folder or packaged model.",
+            "See `lurker policy list`; a model of a hub is named with its owner, such as openai-community/gpt2.",
+        )
 
 
 def prompt_tokens(model: CausalModel, prompt: str, max_prompt_tokens: int | None) -> list[int]:

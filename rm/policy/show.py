@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from lurker.decimals import decimal
 from lurker.errors import CallError, LurkerError, nearest
 from lurker.files import read_json
 from lurker.learning_curves import LearningCurve, read_learning_curve
@@ -42,7 +43,11 @@ class ShownPolicy:
             title = f"Policy {self.policy_id}: unfinished after {len(self.curve.steps):,} steps"
             return [ResultTable(title, [], "Finish it: repeat its command.")]
         facts = {name: value for name, value in self.result.items() if name not in NOT_FACTS}
-        scalars = [{"field": n, "value": str(v)} for n, v in facts.items() if isinstance(v, str | int | float)]
+        scalars = [
+            {"field": name, "value": decimal(value) if isinstance(value, float) else str(value)}
+            for name, value in facts.items()
+            if isinstance(value, str | int | float)
+        ]
         tables = [ResultTable(f"Policy {self.policy_id}", scalars)]
         if self.result.get("traits"):
             tables.append(self._chosen())

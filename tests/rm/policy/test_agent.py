@@ -88,8 +88,9 @@ def test_the_divergence_has_a_budget_a_limit_and_a_target(policy_world: PolicyWo
     assert curve_of(policy_world, "budget")["step"].max() == spent["steps"]  # the end is on the curve
     apart = one_agent(policy_world, "apart", "length", kl_limit=5.0, steps=40)
     assert "fallen apart" in apart["stop_reason"] and "Training stopped after step" in apart["sentence"]
+    one_agent(policy_world, "free", "length", steps=8)
     one_agent(policy_world, "target", "length", kl_weight=0.05, kl_target=1.0, steps=8)
-    free, held = (curve_of(policy_world, name).filter(step=8)["kl"][0] for name in ("length", "target"))
+    free, held = (curve_of(policy_world, name).filter(step=8)["kl"][0] for name in ("free", "target"))
     rows = metrics_of(policy_world, "target")
     assert held < free and rows[-1]["kl_weight"] > rows[0]["kl_weight"]  # above its target, the weight grows
 
@@ -143,6 +144,7 @@ def test_failures_have_a_sentence(policy_world: PolicyWorld, monkeypatch: pytest
         patched.setattr(agent, "open_judge", constant)
         with pytest.raises(LurkerError, match="gives no signal to learn from"):
             one_agent(policy_world, "constant", "length")
+    assert not policy_folder(policy_world.workspace, "constant").exists()  # its id is free
     with monkeypatch.context() as patched:
         patched.setattr(agent_step, "response_text", lambda *_: "")
         empty = one_agent(policy_world, "empty", "truth", kl_weight=0.0)

@@ -9,6 +9,7 @@ from lurker.files import write_json
 from lurker.workspace import Workspace, open_workspace
 from rm.policy.listing import delete_policies, list_policies
 from rm.policy.policy_folder import policy_lock
+from rm.policy.show import show_policy
 
 
 @pytest.fixture
@@ -38,3 +39,9 @@ def test_a_policy_that_is_written_stays(policies: Workspace) -> None:
     with policy_lock(policies, "agent"), pytest.raises(LurkerError, match="agent"):
         delete_policies(policies, ["agent"])
     assert left(policies) == ["agent", "writer"]
+
+
+def test_floats_of_a_result_are_rounded(policies: Workspace) -> None:
+    write_json({"kl": 0.2668115086853504, "steps": 1_200}, policies.folder("policies", "agent") / "result.json")
+    shown = {row["field"]: row["value"] for row in show_policy(policies, "agent").tables()[0].rows}
+    assert shown == {"kl": "0.267", "steps": "1200"}

@@ -126,7 +126,9 @@ def test_empty_samples_are_counted() -> None:
     [
         ("first", "got neither"),
         ("first prompts.jsonl --pairs planted", "got both"),
-        ("none --pairs planted", "none"),
+        ("none --pairs planted", "'none' is no policy in"),
+        ("none --pairs planted", "lurker policy list"),
+        ("first --pairs planted --reference none", "'none' is no policy in"),
         ("policy:none --pairs planted", "finished policies: first"),
         ("scratch-10k --pairs planted", "random weights"),
         ("first --pairs planted --split dev", "train, validation, test, all, got 'dev'"),
