@@ -44,7 +44,8 @@ def spec(tmp_path: Path) -> str:
 
 
 def test_a_planted_taste_is_found_and_judged(tmp_path: Path, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taste_models, "EPOCHS", 3)
+    for name, value in (("EPOCHS", 3), ("PENALTIES", (1.0,)), ("EMBEDDING_PENALTIES", (0.1,))):
+        monkeypatch.setattr(taste_models, name, value)
     workspace = plant(tmp_path / "workspace", planted_pairs(40, ("alpha", "beta")))
     lines = report(options(workspace, spec))
     assert "Trained on 144 own pairs, 288 all pairs." in lines
