@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dashboard import layout
 from dashboard.style import EYE, STYLE
 
 PAGES = [
@@ -18,4 +19,6 @@ PAGES = [
 
 st.set_page_config(page_title="Lurker", page_icon=EYE, layout="wide")
 st.html(STYLE)
-st.navigation(PAGES, position="top").run()
+page = st.navigation(PAGES, position="top")
+layout.come_back(page)
+page.run()

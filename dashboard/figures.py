@@ -31,7 +31,11 @@ def show_figure(figure: Figure, source: str, rows: pl.DataFrame, opens: Opens | 
     """
     st.markdown(f"**{layout.escape(figure.title)}**  \n:gray[{layout.escape(figure.subtitle)}]")
     spec = _page_spec(figure.chart)
-    look: dict[str, Any] = {"width": "stretch", "theme": None, "key": figure.stem(source)}
+    look: dict[str, Any] = {
+        "width": "content" if "width" in spec else "stretch",
+        "theme": None,
+        "key": figure.stem(source),
+    }
     if opens is None:
         st.vega_lite_chart(spec, **look)
     else:
@@ -39,7 +43,7 @@ def show_figure(figure: Figure, source: str, rows: pl.DataFrame, opens: Opens | 
         marks = picked["selection"].get(OPEN) or []
         if marks and (target := opens(marks[0])) is not None:
             page, query = target
-            st.switch_page(page, query_params=query)
+            layout.leave_for(page, query)
     if figure.note:
         st.caption(layout.escape(figure.note))
     stem = figure.stem(source)

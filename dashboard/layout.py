@@ -10,6 +10,7 @@ import polars as pl
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.errors import StreamlitAPIException
+from streamlit.navigation.page import StreamlitPage
 
 from dashboard.documents import PairSetSummary
 from dashboard.style import COPY_LINK
@@ -25,6 +26,8 @@ INTERVAL_NOTE = "Intervals are 95 %, clustered by post; 0.5 is a coin."
 DAMAGE = (KeyError, TypeError, ValueError, IndexError, AttributeError, pl.exceptions.PolarsError, StreamlitAPIException)
 """What reading a file raises that holds something else than it should."""
 
+_HERE, _LEFT = "page here", "pages left"
+"""In the session: the path of the page shown; path of a page left -> the query of the page opened, and its own."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&])")
 _INTERVAL = re.compile(r"\[[−+\d.]+, [−+\d.]+\]")
 # Control characters and bidirectional marks are shown by name, so that they cannot hide or reorder words.
@@ -63,10 +66,29 @@ def select_in_url(column: DeltaGenerator, label: str, names: list[str], paramete
     A widget's own binding leaves its default out of the URL, and the first name may change.
     """
     requested = st.query_params.get(parameter)
-    index = names.index(requested) if requested in names else 0
+    is_first = parameter not in st.session_state  # later the session's value counts, and Streamlit takes no default
+    index = names.index(requested) if is_first and requested in names else 0
     name = column.selectbox(label, names, index=index, key=parameter)
     st.query_params[parameter] = name
     return name
+
+
+def leave_for(page: str, query: Mapping[str, str]) -> None:
+    """Open another page with its query, so that the browser's "back" shows this page as it is now."""
+    # Streamlit writes the query into the address before the page, so "back" leads here with the other page's query.
+    left = st.session_state.setdefault(_LEFT, {})
+    left[st.session_state[_HERE]] = (dict(query), st.query_params.to_dict())
+    st.switch_page(page, query_params=query)
+
+
+def come_back(page: StreamlitPage) -> None:
+    """Before a page is drawn: where "back" led to it with the query of the page left for, give it its own again."""
+    st.session_state[_HERE] = page.url_path
+    asked = st.query_params.to_dict().items()
+    opened, own = st.session_state.get(_LEFT, {}).get(page.url_path, ({}, {}))
+    if asked and asked <= opened.items():  # Streamlit drops what widgets of the other page were bound to
+        del st.session_state[_LEFT][page.url_path]
+        st.switch_page(page, query_params=own)
 
 
 def show_missing(what: str, commands: Iterable[str], after: str = "") -> None:
@@ -74,7 +96,7 @@ def show_missing(what: str, commands: Iterable[str], after: str = "") -> None:
     with st.container(border=True):
         st.markdown(f"**{escape(what)}**")
         st.markdown("Run:")
-        st.code("\n".join(commands), language="bash")
+        st.code("\n".join(commands), language="bash", wrap_lines=True)
         if after:
             st.caption(after)
 

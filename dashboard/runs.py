@@ -15,7 +15,7 @@ from dashboard.queries import FileVersion, version
 from lurker.errors import LurkerError
 from lurker.files import read_object
 from lurker.learning_curves import METRICS, validation_losses
-from lurker.listings import CONFIG, RESULT, list_runs
+from lurker.listings import CONFIG, RESULT, list_runs, model_in_short
 from lurker.workspace import Workspace
 
 STALE_S = 60
@@ -49,6 +49,7 @@ def run_rows(workspace: Workspace) -> tuple[pl.DataFrame, list[str]]:
         rows.append(
             {
                 **row,
+                "model": model_in_short(row["model"]),
                 "state": state(folder, row["state"]),
                 "losses": losses,
                 "changed": changed(folder),

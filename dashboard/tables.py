@@ -49,6 +49,7 @@ def readable(frame: pl.DataFrame, skipped: Sequence[str] = ()) -> pl.DataFrame:
         frame: figures are columns NAME, NAME_low and NAME_high, or value or difference with low and high.
         skipped: columns that stay as they are.
     """
+    frame = frame.with_columns(pl.selectors.float().fill_nan(None))  # of damaged files
     for name, low, high in _with_ends(frame):
         is_signed = name.startswith(_SIGNED)
         texts = [_figure(*ends, is_signed=is_signed) for ends in frame.select(name, low, high).iter_rows()]

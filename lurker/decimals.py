@@ -1,4 +1,4 @@
-"""Shares and differences as people read them: 0.733 [0.706, 0.758], with a true minus."""
+"""Numbers as people read them: 0.733 [0.706, 0.758], with a true minus; 1 pair, 2,000 pairs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +10,11 @@ def decimal(value: float, digits: int = 3) -> str:
     """A number with a true minus, and none before a zero: 0.733, −0.019, 0.000."""
     shown = f"{abs(value):,.{digits}f}"
     return f"{MINUS}{shown}" if value < 0 and float(f"{value:.{digits}f}") else shown
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things, of a noun whose plural ends in s: 1 pair, 2,000 pairs."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def p_value(value: float) -> str:

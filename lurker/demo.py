@@ -16,7 +16,7 @@ import polars as pl
 import typer
 
 from lurker.cli import run
-from lurker.decimals import accuracy_text, signed
+from lurker.decimals import accuracy_text, decimal, signed
 from lurker.errors import LurkerError
 from lurker.files import read_json
 from lurker.pair_sets import HARD_TEST
@@ -176,7 +176,7 @@ def best_of_n_rows(workspace: Workspace) -> list[dict[str, Any]]:
     for recipe in JUDGES:
         table = pl.read_parquet(samples.with_name(f"{WRITER}.demo-{recipe}.best-of-n.parquet"))
         for one in table.filter(pl.col("n") > 1).sort("n").iter_rows(named=True):
-            row = rows.setdefault(one["n"], {"n": one["n"], "KL (nats)": round(one["kl"], 2)})
+            row = rows.setdefault(one["n"], {"n": one["n"], "KL (nats)": decimal(one["kl"], 2)})
             if one["measure"] in ("proxy", "truth"):
                 measure = "its reward" if one["measure"] == "proxy" else "truth"
                 ends = (signed(one[end], 2) for end in ("value", "low", "high"))

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,10 @@ METRICS = "metrics.jsonl"
 """In a run's folder: one line per step."""
 BLOCKS = 60
 """Means of the training loss that a chart draws at most."""
+NUMBERS, MAYBE = ("step", "train_log_loss"), {"validation_log_loss", "validation_accuracy", "planned_steps"}
+"""Numbers of every line, and of those after a validation."""
+LARGEST = 2.0**53
+"""Beyond it a number of a line is damage."""
 CHARTED = 3
 """Validations from which on their accuracy is drawn; fewer are listed."""
 
@@ -44,8 +47,8 @@ class LearningCurve:
 
     def training_losses(self) -> list[tuple[float, float]]:
         """Means of step and training loss over blocks of steps, at most BLOCKS of them."""
-        size = max(1, -(-len(self.steps) // BLOCKS))
-        blocks = [self.steps[start : start + size] for start in range(0, len(self.steps), size)]
+        n, n_blocks = len(self.steps), min(len(self.steps), BLOCKS)  # of equal size, or the last is one noisy step
+        blocks = [self.steps[one * n // n_blocks : (one + 1) * n // n_blocks] for one in range(n_blocks)]
         return [
             (sum(one["step"] for one in block) / len(block), sum(one["train_log_loss"] for one in block) / len(block))
             for block in blocks
@@ -95,9 +98,9 @@ def read_learning_curve(folder: Path) -> LearningCurve:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             one = json.loads(line)
-            if not all(math.isfinite(one[name]) for name in ("step", "train_log_loss")):
+            if not all(abs(one[name]) < LARGEST for name in (*NUMBERS, *(MAYBE & one.keys()))):  # nor if it is NaN
                 break
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             break
         steps.append(one)
     return LearningCurve(folder.name, tuple(steps))

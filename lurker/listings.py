@@ -152,7 +152,7 @@ def _shown_run(row: Row) -> Row:
     return {
         "run": row["run"],
         "trained on": row["pairs"],
-        "model": _model(row["model"]),
+        "model": model_in_short(row["model"]),
         "train pairs": row["train_pairs"],
         "accuracy": accuracy,
         "tested on": row["tested_on"],
@@ -161,10 +161,11 @@ def _shown_run(row: Row) -> Row:
     }
 
 
-def _model(spec: str | None) -> str | None:
-    """SPEC of a model, that of another run's model in short."""
-    path = Path(spec or "")
-    return f"run:{path.parent.name}" if path.name == "model" and path.parent.name else spec
+def model_in_short(spec: Any) -> str | None:
+    """SPEC of a model, that of another run's model as run:NAME."""
+    path = Path(str(spec))
+    is_run = path.name == "model" and path.parent.name
+    return None if spec is None else f"run:{path.parent.name}" if is_run else str(spec)
 
 
 def _megabytes(row: Row) -> str | None:

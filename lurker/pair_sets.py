@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from lurker.arguments import require_kind
+from lurker.decimals import counted
 from lurker.digest import frame_sha256
 from lurker.errors import CallError, LurkerError
 from lurker.files import read_object
@@ -298,7 +299,7 @@ def with_texts(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
     """The pairs of set `name` that still have all their texts, in order; reports how many a purge erased."""
     complete = pairs.filter(pl.all_horizontal(pl.col(TEXTS) != ""))
     if n_erased := pairs.height - complete.height:
-        say(f"{n_erased:,} pairs of {name} lost their texts to a purge and are skipped; build the set again.")
+        say(f"Left out: {counted(n_erased, 'pair')} of {name} that lost texts to a purge; build the set again.")
     return complete
 
 

@@ -11,9 +11,10 @@ from dashboard.queries import version
 from dashboard.tables import show_table
 from lurker import charts, decimals
 from lurker.charts.figure import Figure
+from lurker.decimals import counted
 from lurker.errors import LurkerError
 from lurker.pair_sets import VOTES_RECIPE, read_manifest
-from lurker.votes.arenas import Arena
+from lurker.votes.arenas import OTHERS, Arena
 
 Report = dict[str, Any]
 MOST_RATERS = 40
@@ -29,6 +30,11 @@ SOURCES_NOTE = (
 GROUPS_NOTE = (
     "Held-out raters' votes are in no training data: a judge that agrees less with them learned these raters, not "
     "people. Intervals are 95 %, clustered by post; 0.5 is a coin."
+)
+
+RATERS_NOTE = (
+    "Brackets are 95 % intervals. Agrees with self: the same choice when a pair came again with its sides swapped. "
+    "Slope: how strongly a rater's votes follow the quality that all votes speak for; at 0 they do not."
 )
 
 
@@ -56,14 +62,15 @@ def _key_figures(report: Report) -> list[tuple[str, str, str]]:
     alpha, without = report["alpha"], report["alpha_without_suspicious"]
     n_doubted = sum(bool(row["suspicious"]) for row in report["raters"])
     cards = [
-        ("votes that count", f"{report['n_votes']:,}", f"on {report['n_items']:,} items"),
+        ("votes that count", f"{report['n_votes']:,}", f"on {counted(report['n_items'], 'item')}"),
         ("Krippendorff's alpha", *_alpha(alpha, "all raters")),
         ("alpha without suspicious raters", *_alpha(without or alpha, f"{n_doubted} suspicious")),
     ]
     if (mistakes := report["mistakes"]) is not None:
         gain = mistakes["gain_log_loss"]
         words = "told apart" if gain["low"] > 0 or gain["high"] < 0 else "not told apart"
-        line = f"nats a vote over the majority; {words}"
+        _, _, ends = decimals.difference(gain["value"], gain["low"], gain["high"]).partition(" ")
+        line = f"{ends} nats a vote over the majority; {words}"
         cards.append(("mistake model", decimals.signed(gain["value"]), line))
     return cards
 
@@ -77,7 +84,7 @@ def _alpha(alpha: dict[str, float] | None, line: str) -> tuple[str, str]:
 
 def _sources(report: Report) -> None:
     rows = report["ratings"]
-    on = f"{report['n_votes']:,} votes on {report['n_items']:,} items, {len(rows)} sources"
+    on = f"{counted(report['n_votes'], 'vote')} on {counted(report['n_items'], 'item')}, {len(rows)} sources"
     chart = charts.source_ratings(rows)
     figure = Figure(
         "sources", report["arena"], "What raters prefer, by source", on, chart, SOURCES_NOTE, height_px=46 * len(rows)
@@ -173,6 +180,7 @@ def _raters(report: Report) -> None:
         figure = Figure("raters", report["arena"], "Accuracy on gold, by rater", on, chart, note, height_px=height_px)
         show_figure(figure, "arena", pl.DataFrame(with_gold).drop("suspicious"))
     show_table([_rater(row) for row in report["raters"]])
+    st.caption(RATERS_NOTE)
 
 
 def _rater(row: dict[str, Any]) -> dict[str, Any]:
@@ -183,14 +191,14 @@ def _rater(row: dict[str, Any]) -> dict[str, Any]:
         "chose A": _shown(row, "side_a"),
         "agrees with self": _shown(row, "self_agreement"),
         "slope": _shown(row, "slope"),
-        "seconds": f"{row['dwell_ms'] / 1000:.1f}",
+        "seconds a vote": f"{row['dwell_ms'] / 1000:.1f}",
         "held out": "yes" if row["is_held_out"] else "",
         "suspicious": ", ".join(row["suspicious"]),
     }
 
 
 def _votes(report: Report) -> None:
-    if report.get("timeline"):
+    if len(report.get("timeline") or ()) > 1:  # one hour is a block that says nothing
         on = f"{sum(row['votes'] for row in report['timeline']):,} votes that raters did not take back, by hour"
         chart = charts.votes_over_time(report["timeline"])
         show_figure(
@@ -199,10 +207,10 @@ def _votes(report: Report) -> None:
     st.subheader("Votes that count", anchor=False)
     ledger = [{"votes": "written", "number": f"{report['ledger']['input']:,}"}]
     ledger += [{"votes": one["reason"], "number": f"−{one['n']:,}"} for one in report["ledger"]["dropped"]]
-    number = st.column_config.TextColumn("number", alignment="right")
-    show_table(
-        [*ledger, {"votes": "that count", "number": f"{report['ledger']['kept']:,}"}], columns={"number": number}
-    )
+    n_others = report["ledger"]["kept"] - report["n_votes"]
+    ledger += [{"votes": OTHERS, "number": f"−{n_others:,}"}] if n_others else []
+    ledger.append({"votes": "that count", "number": f"{report['n_votes']:,}"})
+    show_table(ledger, columns={"number": st.column_config.TextColumn("number", alignment="right")})
 
 
 def _shown(row: dict[str, Any], name: str, low: str = "", high: str = "") -> str:

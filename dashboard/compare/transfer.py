@@ -124,7 +124,7 @@ def _map(name: str, tested: str, found: Mapping[str, Any]) -> None:
         cells = pl.DataFrame(found["correlations"])
         show_figure(Figure("community-map", tested, "Rank correlation of the models", on, chart), name, cells)
     with right:
-        chart = charts.community_plane(found).properties(height=MAP_PX)
+        chart = charts.community_plane(found).properties(width=MAP_PX, height=MAP_PX)  # distances: not stretched
         far = f"{100 * found['shown']:.0f} % of squared distances shown"
         figure = Figure("community-plane", tested, "Near: models that rank alike", far, chart)
         show_figure(figure, name, pl.DataFrame(found["positions"]))

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import layout, pairs
 from dashboard.paired import compare_predictions
 from lurker.comparison import Comparison
-from lurker.decimals import decimal, difference, p_value
+from lurker.decimals import counted, decimal, difference, p_value
 from lurker.errors import LurkerError
 from lurker.pair_sets import HARD_TEST, SPLITS, pair_set_names
 from lurker.workspace import Workspace
@@ -58,7 +58,7 @@ def show(workspace: Workspace) -> None:
             (second, first, compared.only_second_right),
         ):
             query = {"pairs": name, "run": wrong, "against": right, "outcome": "wrong", "split": split}
-            label = f"{n:,} pairs that only {layout.escape(right)} gets right →"
+            label = f"{counted(n, 'pair')} that only {layout.escape(right)} gets right →"
             st.page_link("views/read.py", label=label, query_params=query)
 
 

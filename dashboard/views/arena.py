@@ -11,6 +11,7 @@ from dashboard.arena.page import render as render_ballots
 from dashboard.arena.results import show
 from dashboard.tables import show_table
 from lurker.cli import run
+from lurker.decimals import counted
 from lurker.errors import LurkerError
 from lurker.files import read_object
 from lurker.votes.arenas import RESULTS_FILE, Arena, arena_names, invite, open_arena
@@ -60,7 +61,7 @@ def _vote(arena: Arena) -> None:
 def _results(workspace: Workspace, arena: Arena) -> None:
     votes, raters = read_votes(workspace, arena.name), read_raters(workspace, arena.name)
     path = workspace.folder("votes", arena.name) / RESULTS_FILE
-    written = f"{votes.height:,} votes written by {votes['rater'].n_unique():,} of {raters.height:,} raters"
+    written = f"{counted(votes.height, 'vote')} written by {votes['rater'].n_unique():,} of {raters.height:,} raters"
     if path.exists():
         report = read_object(path)
         layout.header(report["headline"], report["summary"])

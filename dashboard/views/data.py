@@ -14,7 +14,7 @@ from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.confounders import CONFOUNDER_NAMES
-from lurker.decimals import interval
+from lurker.decimals import counted, interval
 from lurker.pair_sets import pair_set_names
 from lurker.workspace import Workspace
 
@@ -97,7 +97,7 @@ def _audit(audit: Audit) -> None:
         return
     n, n_posts = shown.select(pl.col("n_pairs", "n_posts").max()).row(0)
     note = "Probes are tested on posts they were not trained on, and read no word of the text, but for TF-IDF. "
-    on = f"{audit.pairs}, split {split}, {subreddit}: {n:,} pairs of {n_posts:,} posts"
+    on = f"{audit.pairs}, split {split}, {subreddit}: {counted(n, 'pair')} of {counted(n_posts, 'post')}"
     chart = charts.probe_intervals(shown)
     show_figure(
         Figure("probes", audit.pairs, "What shortcuts alone predict", on, chart, note + layout.INTERVAL_NOTE),

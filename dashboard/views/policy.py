@@ -35,8 +35,14 @@ TEACHER_COLUMNS = {
     "tail": "tail",
     "gain": "gain",
 }
+TERMS = (
+    "KL: divergence from the writer in nats. Proxy: the judge that training, or the choice, follows; held-out: a judge "
+    "that it does not; truth: the simulator's quality."
+)
 SHOWN_CHARS = 4_000
 TEXT_PX = 260
+_POLICY_BEFORE = "policy before"
+"""In the session: the policy that the page showed last."""
 
 
 def render() -> None:
@@ -55,6 +61,7 @@ def render() -> None:
     if names:
         name = layout.select_in_url(st.container().columns(2)[0], "Policy", names, "policy")
         layout.guarded(name, _policy, workspace, name)
+        _follow(name, list(files))
     else:
         layout.show_missing("There is no policy in this workspace, only samples.", [TRAIN_WRITER])
     st.divider()
@@ -64,6 +71,17 @@ def render() -> None:
     chosen = layout.select_in_url(st.container().columns(2)[0], "Samples", list(files), "samples")
     for part in (_best_of_n, _teachers, _texts):
         layout.guarded(chosen, part, chosen, files[chosen])
+
+
+def _follow(policy: str, files: list[str]) -> None:
+    """Show the policy's own samples below, if it has any, until the reader chooses others."""
+    before = st.session_state.get(_POLICY_BEFORE)
+    st.session_state[_POLICY_BEFORE] = policy
+    own = [file for file in files if file.startswith(f"{policy}/")]
+    if own and ((before is None and "samples" not in st.query_params) or before not in (None, policy)):
+        st.query_params["samples"] = own[0]
+        if before is not None:
+            st.session_state["samples"] = own[0]
 
 
 def _policy(workspace: Workspace, name: str) -> None:
@@ -90,8 +108,8 @@ def _curves(source: str, rows: pl.DataFrame, on: str, peaks: dict[str, list[floa
     rewards = rows.filter(pl.col("measure").is_in(REWARDS))
     won = rows.filter(pl.col("measure").is_in(WIN_RATES))
     left, right = st.columns(2, gap="medium")
-    what = "Vertical lines" if "step" in rows.columns else "Bands"
-    bands = f"{what}: 95 % intervals, clustered by prompt. 0 is the writer."
+    what = "Lines join steps in order; vertical ones" if "step" in rows.columns else "Bands"
+    bands = f"{what}: 95 % intervals, clustered by prompt. 0 is the writer. {TERMS}"
     marked = " Dotted: the fitted peak, its interval below it." if peaks else ""
     with left:
         figure = charts.policy_curves(rewards, REWARD_AXIS, peaks=peaks)
@@ -132,7 +150,9 @@ def _best_of_n(name: str, path: Path) -> None:
         layout.show_missing(f"No judge has chosen the best of {name} yet.", [command])
         return
     names = list(files)
-    judge = st.selectbox("Chosen by", names, key=f"best-by-{name}") if len(names) > 1 else names[0]
+    judge = names[0]
+    if len(names) > 1:
+        judge = st.columns(2)[0].selectbox("Chosen by", names, key=f"best-by-{name}")
     rows, found = policies.best_of_n(files[judge]), policies.document(files[judge].with_suffix(".json"))
     named = (found.get("judges") or {}).items()
     judges = ", ".join(what if what == judge else f"{what} {judge}" for what, judge in named)
@@ -162,7 +182,9 @@ def _texts(name: str, path: Path) -> None:
     st.markdown(f"**What {layout.escape(name)} writes**")
     left, right = st.columns(2)
     number = int(left.number_input("Prompt", 1, len(prompts), 1, key=f"prompt-{name}"))
-    judge = right.selectbox("The best by", judges, key=f"judge-{name}") if judges else None
+    chosen_by = st.session_state.get(f"best-by-{name}")
+    place = judges.index(chosen_by) if chosen_by in judges else 0
+    judge = right.selectbox("The best by", judges, place, key=f"judge-{name}") if judges else None
     here = rows.filter(pl.col("prompt_id") == prompts[number - 1]).sort("sample")
     st.html(layout.text_box(_short(here["prompt"][0]), accent=look.TEXT, max_height_px=TEXT_PX))
     own, people = here.filter(pl.col("source") != policies.HUMAN), here.filter(pl.col("source") == policies.HUMAN)

@@ -17,7 +17,7 @@ from dashboard.pairs import OUTCOMES, Outcome, PairFilter, PairOrder
 from dashboard.queries import FileVersion
 from dashboard.tables import show_table
 from lurker.charts import look
-from lurker.decimals import percent, signed
+from lurker.decimals import counted, percent, signed
 from lurker.errors import LurkerError
 from lurker.pair_sets import HARD_TEST, SPLITS, pair_set_names
 from lurker.workspace import Workspace
@@ -102,7 +102,7 @@ def _filters(workspace: Workspace, names: list[str]) -> Selection:
     with chips:
         for words in _chips(name, pair_filter, str(run), against):
             st.badge(layout.escape(words), color="gray")
-        st.markdown(f":gray[{found.size:,} pairs]", width="content")
+        st.markdown(f":gray[{counted(found.size, 'pair')}]", width="content")
     return Selection(name, file, found, predictions, search, None if run == NO_RUN else str(run))
 
 

@@ -21,7 +21,7 @@ from dashboard.runs import (
 from dashboard.tables import show_table
 from lurker import charts
 from lurker.charts.figure import Figure
-from lurker.decimals import decimal
+from lurker.decimals import counted, decimal
 from lurker.learning_curves import LearningCurve, read_learning_curve
 from lurker.listings import RESULT
 from lurker.workspace import Workspace
@@ -106,7 +106,7 @@ def _curve(workspace: Workspace, name: str) -> None:
 def _progress(name: str, curve: LearningCurve, now: str, last_change: float) -> str:
     """Steps done, and the remaining time at the pace since the page was opened."""
     done, planned = len(curve.steps), curve.planned_steps
-    words = f"{done:,} steps" if planned is None or now == "finished" else f"{done:,} of {planned:,} steps"
+    words = counted(done, "step") if planned is None or now == "finished" else f"{done:,} of {counted(planned, 'step')}"
     if now == "stale":
         silence = layout.duration(int(time.time() - last_change))
         return f"{words}, no line for {silence}. Start it again with the same command to resume."
@@ -126,7 +126,7 @@ def _facts(workspace: Workspace, name: str, other: str) -> None:
         st.caption(f"Calibration and strata: `lurker rm diagnose {name}`.")
     if other != NOTHING:
         differing = config_differences(workspace, name, other)
-        st.markdown(f"**{differing.height:,} fields of the configurations differ**")
+        st.markdown(f"**The configurations differ in {counted(differing.height, 'field')}**")
         show_table(differing.rename({"first": name, "second": other}))
 
 
@@ -139,7 +139,7 @@ def _calibration(name: str, found: dict[str, Calibration]) -> None:
         st.caption("The diagnosis has no pair.")
         return
     n_pairs = int(sum(row["n_pairs"] for row in one.bins))
-    on = f"{test}: {n_pairs:,} pairs; expected calibration error {decimal(one.expected_error)}"
+    on = f"{test}: {counted(n_pairs, 'pair')}; expected calibration error {decimal(one.expected_error)}"
     note = "Bins of equal numbers of pairs. Below the diagonal the model is surer than it is right. "
     chart = charts.calibration_curve(one.bins)
     with left:

@@ -15,7 +15,7 @@ from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.charts.look import largest
 from lurker.charts.scaling import NAMES, SHORTCUTS
-from lurker.decimals import decimal
+from lurker.decimals import counted, decimal
 from lurker.errors import LurkerError
 from lurker.pair_sets import pair_set_names
 from lurker.seeds import mean_over_seeds, seeds_in_words
@@ -71,7 +71,7 @@ def _subtitle(cells: pl.DataFrame, models: pl.DataFrame) -> str:
     luck = seeds_in_words(models["n_seeds"])
     luck += ": intervals hold the test posts only" if luck == "1 seed" else ""
     trained, tested = cells["pairs"][0], cells["test_pairs"][0]
-    return f"Trained on {trained}, tested on {tested} ({n:,} pairs of {n_posts:,} posts) · {luck}"
+    return f"Trained on {trained}, tested on {tested} ({counted(n, 'pair')} of {counted(n_posts, 'post')}) · {luck}"
 
 
 def _chart(workspace: Workspace, name: str, cells: pl.DataFrame, fit: ScalingFit | None, axis: str) -> None:

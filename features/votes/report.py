@@ -6,6 +6,7 @@ from typing import Any
 
 from lurker import decimals
 from lurker.report import Displayed, ResultTable
+from lurker.votes.arenas import OTHERS
 
 GROUP_NOTE = (
     "Intervals are clustered by post; that of the difference by post and by rater. Votes of held-out raters are never "
@@ -43,7 +44,9 @@ class ArenaResults(Displayed):
         """Votes that count, agreement, ratings, and `table()`."""
         ledger = [{"votes": "written", "number": self.report["ledger"]["input"]}]
         ledger += [{"votes": one["reason"], "number": -one["n"]} for one in self.report["ledger"]["dropped"]]
-        ledger.append({"votes": "that count", "number": self.report["ledger"]["kept"]})
+        if n_others := self.report["ledger"]["kept"] - self.report["n_votes"]:
+            ledger.append({"votes": OTHERS, "number": -n_others})
+        ledger.append({"votes": "that count", "number": self.report["n_votes"]})
         agreement = [
             {"first": row["first"], "second": row["second"], "agree": interval(row, "agreement")}
             | {"n": row["n"], "posts": row["n_posts"]}

@@ -7,6 +7,7 @@ from lurker.charts.look import GREEN, TASTE, layered, share_axis
 from lurker.learning_curves import LearningCurve
 
 HEIGHT_PX = 260
+STEPS = alt.X("step:Q", title="optimiser step", axis=alt.Axis(grid=False, tickCount=6, tickMinStep=1, format=",d"))
 LINES = {"training": TASTE, "validation": GREEN}
 
 
@@ -20,14 +21,13 @@ def learning_losses(curve: LearningCurve) -> alt.LayerChart:
         scale=alt.Scale(domain=list(LINES), range=list(LINES.values())),
         legend=alt.Legend(orient="top", title=None),
     )
-    x = alt.X("step:Q", title="optimiser step", axis=alt.Axis(grid=False))
     y = alt.Y("loss:Q", title="log loss", scale=alt.Scale(zero=False), axis=share_axis(tickCount=6))
     tooltip = [alt.Tooltip("step:Q", format=",.0f"), alt.Tooltip("loss:Q", format=".4f")]
     frames = [frame.with_columns(of=pl.lit(name)) for frame, name in zip((trained, validated), LINES, strict=True)]
     line = alt.Chart(frames[0]).mark_line(strokeWidth=2)
     points = alt.Chart(frames[1]).mark_line(strokeWidth=1.5, point=alt.OverlayMarkDef(size=80, filled=True))
     return layered(
-        line.encode(x=x, y=y, color=colour), points.encode(x=x, y=y, color=colour, tooltip=tooltip)
+        line.encode(x=STEPS, y=y, color=colour), points.encode(x=STEPS, y=y, color=colour, tooltip=tooltip)
     ).properties(height=HEIGHT_PX, title="Log loss")
 
 
@@ -37,8 +37,8 @@ def learning_accuracy(curve: LearningCurve) -> alt.LayerChart:
     frame = pl.DataFrame(rows, schema={"step": pl.Float64, "accuracy": pl.Float64}).drop_nulls()
     line = alt.Chart(frame).mark_line(color=GREEN, strokeWidth=1.5, point=alt.OverlayMarkDef(size=80, color=GREEN))
     drawn = line.encode(
-        x=alt.X("step:Q", title="optimiser step", axis=alt.Axis(grid=False)),
-        y=alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False), axis=share_axis(tickCount=6)),
+        x=STEPS,
+        y=alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False), axis=alt.Axis(format=".3f", tickCount=6)),
         tooltip=[alt.Tooltip("step:Q", format=",.0f"), alt.Tooltip("accuracy:Q", format=".3f")],
     )
     return layered(drawn).properties(height=HEIGHT_PX, title="Accuracy on the validation pairs")

@@ -45,7 +45,7 @@ def policy_curves(
     y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=False), axis=axis)
     base = alt.Chart(frame)
     level = alt.Chart(pl.DataFrame({"value": [zero]})).mark_rule(color=TEXT, strokeDash=[5, 3], strokeWidth=1.2)
-    spread = base.mark_rule(opacity=0.45) if order == "step" else base.mark_area(opacity=0.16)
+    spread = base.mark_rule(opacity=0.7, strokeWidth=2) if order == "step" else base.mark_area(opacity=0.16)
     band = spread.encode(x=x, y=alt.Y("low:Q", title=y_title), y2="high:Q", color=colour)
     line = base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=55, filled=True)).encode(
         x=x, y=y, color=colour, order=f"{order}:Q"

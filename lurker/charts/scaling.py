@@ -1,5 +1,6 @@
 """Accuracy against data size and against model size."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,7 @@ AMOUNTS = {
     "train_time_s": "seconds of training",
 }
 """Columns that measure the data of a run, in words."""
-MAX_TICKS = 5
+MAX_TICKS = 8
 HEIGHT_PX = 460
 BESIDE_PX = -9
 """Where a prediction stands, beside the point that came."""
@@ -257,19 +258,27 @@ def _log_axis(column: str, title: str, sizes: list[float], number_format: str, r
     ratio = max(2.0, sizes[-1] / max(sizes[0], 1e-3)) if sizes else 2.0
     domain = [sizes[0] * ratio**-0.04, sizes[-1] * ratio**room] if sizes else [1, 10]
     # Sizes are chosen, so they are the ticks; tokens and times are measured.
-    ticks = {"values": sizes} if all(isinstance(size, int) for size in sizes) else {"tickCount": MAX_TICKS}
+    ticks = sizes if all(isinstance(size, int) for size in sizes) else _round_values(*domain)
     return alt.X(
         f"{column}:Q",
         title=title,
         scale=alt.Scale(type="log", domain=domain, nice=False),
         axis=alt.Axis(
-            **ticks,
+            values=ticks,
             format=number_format,
             labelOverlap=True,
             grid=False,
             titleAnchor="start",
         ),
     )
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten within a range; of a wide one, the powers."""
+    powers = [10.0**power for power in range(math.floor(math.log10(max(low, 1e-3))), math.ceil(math.log10(high)) + 1)]
+    fine, coarse = ([times * power for power in powers for times in steps] for steps in ((1, 2, 5), (1,)))
+    within = [[value for value in values if low <= value <= high] for values in (fine, coarse)]
+    return within[0] if len(within[0]) <= MAX_TICKS else within[1]
 
 
 def _accuracy_domain(curve: pl.DataFrame, levels: Sequence[Ceiling], *, with_chance: bool) -> tuple[float, float]:

@@ -23,6 +23,8 @@ from lurker.workspace import Workspace
 ARENA_FILE = "arena.json"
 ITEMS_FILE = "items.parquet"
 RESULTS_FILE, JUDGED_FILE = "results.json", "judged.parquet"
+OTHERS = "gold, and repeats with the sides swapped, which tell about raters only"
+"""Votes that no estimate but those of the raters is made of."""
 HASH_DIGITS = 24
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from lurker import __version__
+from lurker.decimals import counted
 from lurker.fits import ERROR
 from rm.experiments.curves import LEVEL, MIN_DATA_SIZES, N_DRAWS
 from rm.experiments.power_laws import EXPONENTS, MIN_MODEL_SIZES
@@ -100,7 +101,11 @@ def _collection(config: ScalingConfig, runs: pl.DataFrame) -> list[Item]:
         Item(COLLECTION, "Are checkpoints provided?", "the final model of each run, in its folder"),
         Item(COLLECTION, "How many checkpoints of a model are evaluated?", points),
         Item(COLLECTION, "Which measure?", "log loss and 1 - accuracy"),
-        Item(COLLECTION, "On which data?", f"test split of {test}: {n_pairs:,} pairs of {n_posts:,} posts"),
+        Item(
+            COLLECTION,
+            "On which data?",
+            f"test split of {test}: {counted(n_pairs, 'pair')} of {counted(n_posts, 'post')}",
+        ),
         Item(COLLECTION, "Are the measures changed before the fit?", "no; predictions pair by pair are kept"),
     ]
 

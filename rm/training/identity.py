@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from lurker.config import fingerprint
+from lurker.decimals import counted
 from lurker.errors import CallError, LurkerError
 from lurker.files import read_json, write_json
 from lurker.judgements.read import prompt_key
@@ -280,8 +281,8 @@ def _without_read(posts: set[str], prompts: set[str], spec: str, test: pl.DataFr
         )
     if n_left_out := test.height - kept.height:
         say(
-            f"{n_left_out:,} test pairs of {name} are left out: {spec}, or a model it started from, has read their "
-            "prompt under another id."
+            f"Left out: {counted(n_left_out, 'test pair')} of {name}, as {spec}, or a model it started from, has read "
+            "the same prompt under another id."
         )
     return kept
 

@@ -94,6 +94,24 @@ def test_a_click_on_a_mark_leads_to_what_it_stands_for(full_root: Path, tmp_path
         page.wait_for_selector(IDLE, timeout=PATIENCE_MS)
         page.go_back()
         page.get_by_text("What shortcuts know").first.wait_for(timeout=PATIENCE_MS)
+
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        watched.listen(page)
+        watched.visit(page, "compare?part=transfer")
+        heatmap = page.locator(".stVegaLiteChart").first
+        page.locator(DRAWN).first.wait_for(timeout=PATIENCE_MS)
+        own = page.url
+        box = heatmap.bounding_box()
+        page.mouse.click(box["x"] + 0.6 * box["width"], box["y"] + 0.4 * box["height"])
+        page.wait_for_url(re.compile(r"/read\?.*pair="), timeout=PATIENCE_MS)
+        for _ in range(3):  # the pair read is a step of its own
+            page.wait_for_selector(IDLE, timeout=PATIENCE_MS)
+            page.go_back()
+            page.wait_for_timeout(1_000)
+            if "/compare" in page.url:
+                break
+        page.wait_for_url(own, timeout=PATIENCE_MS)
+        page.get_by_text("Accuracy across communities").first.wait_for(timeout=PATIENCE_MS)
         browser.close()
     assert not watched.complaints
 

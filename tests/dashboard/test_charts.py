@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dashboard import documents, experiments
 from dashboard.queries import version
 from lurker import charts
-from lurker.charts import look
+from lurker.charts import look, scaling
 from lurker.charts.figure import WIDTHS_IN, Figure, paper_spec
 from lurker.charts.look import LEAK, OPEN, TASTE, spread
 from lurker.charts.transfer import DARK_INK, LIGHT_INK, communities
@@ -245,3 +245,11 @@ def test_legends_of_a_narrow_figure_have_as_many_columns_as_there_is_room_for() 
     figure = Figure("a", "b", "title", "subtitle", chart)
     found = [paper_spec(figure, width)["layer"][0]["encoding"]["color"]["legend"]["columns"] for width in WIDTHS_IN]
     assert found == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(1.8, 140, [2, 5, 10, 20, 50, 100]), (3, 40_000, [10, 100, 1_000, 10_000]), (0.0, 0.004, [0.001, 0.002])],
+)
+def test_measured_amounts_have_round_ticks(low: float, high: float, ticks: list[float]) -> None:
+    assert scaling._round_values(low, high) == pytest.approx(ticks)

@@ -74,3 +74,18 @@ def test_curves_mark_the_peak_and_keep_their_colours() -> None:
     scale = both["layer"][1]["encoding"]["color"]["scale"]
     assert scale["domain"] == ["proxy", "held-out", "length"]
     assert [layer["mark"]["type"] for layer in both["layer"]] == ["rule", "area", "line", "circle"]
+
+
+def test_the_samples_of_the_policy_in_the_address_are_shown(
+    open_page: OpenPage, full_root: Path, tmp_path: Path
+) -> None:
+    root = copy_of(full_root, tmp_path)
+    (root / "policies/agent/samples").mkdir()
+    shutil.copy(root / "samples/writer.parquet", root / "policies/agent/samples/agent.parquet")
+    app = open_page(root, "policy", policy="agent")
+    assert app.selectbox(key="samples").value == "agent/samples/agent"
+    app.selectbox(key="samples").select("writer").run()
+    assert not app.exception and app.selectbox(key="samples").value == "writer"  # the reader's own choice stays
+    assert "What writer writes" in texts(app)
+    assert "Best of 1 to 4 samples of writer" in texts(app)
+    assert open_page(root, "policy", policy="agent", samples="writer").selectbox(key="samples").value == "writer"

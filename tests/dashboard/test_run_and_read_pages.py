@@ -135,7 +135,9 @@ def test_a_huge_text_is_cut_with_a_note(open_page: OpenPage, full_root: Path) ->
     ("file", "content"),
     [
         ("runs/scratch-1m-4000-0/config.json", '{"pairs": "matched", "model": 3, "train": {"seed": "x"}}'),
+        ("runs/scratch-1m-4000-0/config.json", '{"pairs": NaN, "model": [1], "train": {"seed": NaN}}'),
         ("runs/scratch-1m-4000-0/metrics.jsonl", "[]\n{}"),
+        ("runs/scratch-1m-4000-0/metrics.jsonl", '{"step": 1e300, "train_log_loss": 0.6, "validation_log_loss": 0.6}'),
         ("runs/scratch-1m-4000-0/metrics.jsonl", '{"step": NaN, "train_log_loss": 0.6, "validation_log_loss": null}'),
     ],
 )

@@ -52,6 +52,12 @@ def test_runs_are_listed_with_their_accuracy_on_the_hard_test(workspace: Workspa
     assert "0.550 [0.500, 0.700]" in str(workspace.runs())
 
 
+@pytest.mark.parametrize("model", [3, [1], {"a": 1}, True, None, float("nan")])
+def test_a_run_is_listed_whatever_its_configuration_says_the_model_is(workspace: Workspace, model: object) -> None:
+    (workspace.folder("runs", "half") / "config.json").write_text(json.dumps({"model": model, "train": {"seed": 0}}))
+    assert "half" in str(workspace.runs())
+
+
 def test_the_commands_print_the_same_rows(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     root = str(workspace.root)
     for group, key, rows in (("pairs", "pairs", workspace.pairs()), ("rm", "runs", workspace.runs())):

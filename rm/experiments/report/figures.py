@@ -8,6 +8,7 @@ import polars as pl
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.charts.look import largest
+from lurker.decimals import counted
 from lurker.errors import LurkerError
 from lurker.files import read_object
 from lurker.pair_sets import AUDIT_FILE
@@ -113,7 +114,7 @@ def _recipes(result: Recipes) -> list[Figure]:
             on_test = shown if test != TRUTH else shown.filter(is_told)
             n, n_posts = shown.filter(pl.col("measured_on") == test).select(pl.col("n", "n_posts").max()).row(0)
             where = "pairs ordered by true quality" if test == TRUTH else test
-            on = f"{trained}; tested on up to {n:,} pairs of {n_posts:,} posts"
+            on = f"{trained}; tested on up to {counted(n, 'pair')} of {counted(n_posts, 'post')}"
             title, chart = f"Accuracy on {where}", charts.recipe_accuracy(on_test, test)
             height_px = _forest_px(on_test.filter(pl.col("measured_on") == test), "part", N_ALONE)
             drawn.append(Figure(f"accuracy-{name}", test, title, on, chart, BY_POST, height_px=height_px))
@@ -140,7 +141,7 @@ def _ceiling(result: CeilingResult) -> list[Figure]:
     except LurkerError:  # nothing could be estimated, and the table says why
         return []
     n, n_posts = result.frame.select(pl.col("n_pairs", "n_posts").max()).row(0)
-    on = f"Labels of {result.pairs} ({result.split}): {n:,} pairs of {n_posts:,} posts"
+    on = f"Labels of {result.pairs} ({result.split}): {counted(n, 'pair')} of {counted(n_posts, 'post')}"
     note = "Points with 95 % intervals, clustered by post; bars are brackets, in which the ceiling lies."
     title, height_px = "What accuracy no predictor can exceed", ROW_PX * result.frame.height
     return [Figure("ceilings", result.pairs, title, on, chart, note, height_px=height_px)]
@@ -169,7 +170,7 @@ def _most(counts: pl.Series) -> int:
 def _tested(frame: pl.DataFrame) -> str:
     """The test with its pairs and posts."""
     n, n_posts = frame.select(pl.col("n_test_pairs", "n_test_posts").max()).row(0)
-    return f"{frame['test_pairs'][0]} ({n:,} pairs of {n_posts:,} posts)"
+    return f"{frame['test_pairs'][0]} ({counted(n, 'pair')} of {counted(n_posts, 'post')})"
 
 
 def _by_target(matrix: pl.DataFrame, test: str) -> str:

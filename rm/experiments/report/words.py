@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lurker.decimals import counted
 from lurker.schema import TRUTH
 from lurker.workspace import Workspace
 from rm.experiments.stored import Stored
@@ -71,9 +72,9 @@ def _scaling(manifest: dict[str, Any]) -> list[str]:
     }[config.get("protocol", "retrain")]
     models = _listed(one["model"] for one in manifest["models"])
     grid = (
-        f"{_counted(len(manifest['models']), 'model')} ({models}) {'was' if len(manifest['models']) == 1 else 'were'} "
-        f"trained on {sizes} pairs of {config['pairs']} with {_counted(config['n_seeds'], 'seed')} each, "
-        f"{_counted(len(manifest['cells']), 'run')} in all, and tested on {manifest['test_pairs']}. {how}"
+        f"{counted(len(manifest['models']), 'model')} ({models}) {'was' if len(manifest['models']) == 1 else 'were'} "
+        f"trained on {sizes} pairs of {config['pairs']} with {counted(config['n_seeds'], 'seed')} each, "
+        f"{counted(len(manifest['cells']), 'run')} in all, and tested on {manifest['test_pairs']}. {how}"
     )
     curve = (
         "The curve loss = E + A·pairs^-alpha + B·parameters^-beta is fitted to log loss and to 1 − accuracy, each run "
@@ -94,7 +95,7 @@ def _transfer(manifest: dict[str, Any]) -> list[str]:
     grid = (
         f"{manifest['model']} was trained on {size} of each of "
         f"{_listed('r/' + name for name in manifest['subreddits'])} in {manifest['pairs']}, with "
-        f"{_counted(config['n_seeds'], 'seed')} each, {taught} in {manifest['test_pairs']}."
+        f"{counted(config['n_seeds'], 'seed')} each, {taught} in {manifest['test_pairs']}."
     )
     return [_training(grid, config), INTERVALS, WITH_SEEDS, POWER, UNSEEN]
 
@@ -105,7 +106,7 @@ def _few_shot(manifest: dict[str, Any]) -> list[str]:
     sizes = ", ".join(f"{size:,}" for size in config["sizes"])
     grid = (
         f"{starts} and an untrained {config['model']} (start: nothing) were tuned on {sizes} pairs of "
-        f"{config['target']} in {manifest['pairs']} with {_counted(config['n_seeds'], 'seed')} each, and tested on "
+        f"{config['target']} in {manifest['pairs']} with {counted(config['n_seeds'], 'seed')} each, and tested on "
         f"{manifest['test_pairs']}; a quarter as many validation pairs chose the best step."
     )
     rates = "An exchange rate is read off a curve that never falls and is linear in the log of pairs between its sizes."
@@ -117,7 +118,7 @@ def _recipes(manifest: dict[str, Any]) -> list[str]:
     sets = _listed(f"{pairs} (recipe {recipe})" for pairs, recipe in manifest["recipes"].items())
     grid = (
         f"{_listed(config['models'])} {'was' if len(config['models']) == 1 else 'were'} trained on {sets} with "
-        f"{_counted(config['n_seeds'], 'seed')} each and tested on the same pairs of {_listed(manifest['tests'])}. "
+        f"{counted(config['n_seeds'], 'seed')} each and tested on the same pairs of {_listed(manifest['tests'])}. "
         f"{manifest['reference']} is compared with the others on the same pairs, by a paired interval over posts."
     )
     truth = (
@@ -132,7 +133,7 @@ def _search(manifest: dict[str, Any]) -> list[str]:
     stages = (
         f"{config['model']} was trained with each candidate, seed {config['seed']}, and judged on the validation pairs "
         f"of {config['pairs']}, by log loss at the best scale of its margins. Each of "
-        f"{_counted(len(config['stages']), 'stage')} starts from the best candidate of the one before. No test was "
+        f"{counted(len(config['stages']), 'stage')} starts from the best candidate of the one before. No test was "
         "read."
     )
     return [_training(stages, config), "Intervals are at 95 % and clustered by post."]
@@ -161,10 +162,6 @@ def _training(grid: str, config: dict[str, Any]) -> str:
     """The sentence with the settings that differ from their defaults."""
     settings: Sequence[str] = config["settings"]
     return f"{grid} Settings other than the defaults: {', '.join(settings)}." if settings else grid
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _listed(names: Any) -> str:

@@ -1,5 +1,6 @@
 """Learning curves as rows and as text, of finished runs and of runs in training."""
 
+import json
 from pathlib import Path
 
 import orjson
@@ -55,3 +56,22 @@ def test_a_run_in_training_is_shown_and_an_unknown_one_named(
     report = orjson.loads(capsys.readouterr().out)
     assert report["state"] == "unfinished" and len(report["curve"]) == 3
     assert run([*call, "old"]) == 2 and "young" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["step", "train_log_loss", "validation_log_loss", "validation_accuracy", "planned_steps"]
+)
+@pytest.mark.parametrize("value", ["x", float("nan"), float("inf"), None, [1], {"a": 1}, 1e300, 10**30])
+def test_a_curve_ends_before_a_line_that_holds_something_else(tmp_path: Path, name: str, value: object) -> None:
+    line = {"train_log_loss": 0.6, "validation_log_loss": 0.6, "validation_accuracy": 0.6, "planned_steps": 9}
+    lines = [{"step": step, **line} for step in (1, 2, 3)]
+    lines[1][name] = value  # type: ignore[assignment]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    curve = read_learning_curve(tmp_path)
+    assert len(curve.steps) == 1 and curve.planned_steps == 9 and "0.6" in curve.text()
+
+
+def test_the_last_point_of_the_training_loss_is_a_mean_of_as_many_steps(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "r", 61)
+    points = read_learning_curve(tmp_path / "r").training_losses()
+    assert len(points) == 60 and points[0][0] == 1 and points[-1][0] == 60.5

@@ -106,11 +106,11 @@ def test_a_prompt_that_an_ancestor_has_read_under_another_id_is_not_tested(
     result = train_run(workspace, "second", config, resume=False)
     n_test = other.filter(split="test").height
     assert {row["n_test_pairs"] for row in result["evaluations"]} == {n_test - 12}
-    assert "12 test pairs of other are left out" in capsys.readouterr().err
+    assert "Left out: 12 test pairs of other" in capsys.readouterr().err
     table = evaluate_run(workspace, "second", "other", "test", "none").frame
     assert set(table["n_test_pairs"]) == {n_test - 12}
     assert diagnose_run(workspace, "second", "other", "test").report["pairs"] == "other"
-    assert "12 test pairs of other are left out" in capsys.readouterr().err
+    assert "Left out: 12 test pairs of other" in capsys.readouterr().err
     all_read = copies.with_columns(prompt=pl.when(split="test").then(pl.lit(read[0])).otherwise("prompt"))
     save_pairs(workspace, "copies", all_read)
     with pytest.raises(LurkerError, match="The prompts of all test pairs of copies were read under other ids"):
