@@ -189,10 +189,13 @@ def sample(
         with progress("Sampling", asked.height, "prompts"):
             drawn = draw(asked)
         return Samples(drawn if humans is None else pl.concat([drawn, humans]))
-    described = {"policy": source, "weights": model_digest(path), "reference": reference, "engine": engine}
-    if reference is not None:
-        described["reference_weights"] = model_digest(model_of_policy(opened, reference))
-    described["with_human"] = with_human
+    described = {
+        "policy": source,
+        "weights": model_digest(path),
+        "reference": reference,
+        "reference's weights": None if reference is None else model_digest(model_of_policy(opened, reference)),
+        "engine": engine,
+    }
     path_out = require_sample_file(as_path(out, "The file"))
     return sample_to_file(draw, asked, config, path_out, described, humans, replace=replace)
 

@@ -255,7 +255,7 @@ def _differences(out: Path, drawn: Mapping[str, Any]) -> list[str]:
     recorded = sample_metadata(out)
     if not recorded:
         return ["how they were drawn is not recorded in it"]
-    before, digests = json.loads(recorded[DRAWN]), ("weights", "prompts", "people's responses")
+    before, digests = json.loads(recorded[DRAWN]), ("weights", "reference's weights", "prompts", "people's responses")
     return [
         f"other {name}" if name in digests else f"{name} was {before.get(name)} and is {value} now"
         for name, value in drawn.items()
