@@ -5,9 +5,10 @@ on where it stopped, and two processes that need the same texts share the work.
 """
 
 import hashlib
+import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,9 @@ def alone_with(folder: Path, keys: Keys, *, waits: bool) -> Iterator[None]:
     Raises:
         BusyError: another process does, and `waits` is False.
     """
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    if not os.access(folder, os.W_OK):
         yield
         return
     with locked(

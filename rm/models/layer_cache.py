@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lurker.errors import CallError, LurkerError
+from lurker.locks import locked
 from rm.models.frozen_pass import FrozenBatch, Outputs, Wanted, collect, frozen_batches
 from rm.models.layers import backbone_of, layers_of
 from rm.models.scorer import CachedStates, Scorer
@@ -77,10 +78,12 @@ def use_cached_states(
     rows, tokens = _number_rows([pairs.sequences for pairs in sets], scorer.is_causal)
     path = cache / f"states-{_digest(scorer, rows, tokens, n_layers)}.npy"
     if not path.exists():
-        outputs = _compute(scorer, rows, tokens, n_layers, tokens_per_batch, path, wanted)
-        for pairs, output in zip(sets, outputs, strict=True):
-            if keep is not None:
-                keep(pairs, output)
+        with locked(path.with_name(f".{path.name}.lock"), waits=True):
+            if not path.exists():  # a process that reads the same, such as a cell of another seed, may have been first
+                outputs = _compute(scorer, rows, tokens, n_layers, tokens_per_batch, path, wanted)
+                for pairs, output in zip(sets, outputs, strict=True):
+                    if keep is not None:
+                        keep(pairs, output)
     scorer.states = CachedStates(n_layers, tokens, np.load(path, mmap_mode="r"))
     return [replace(pairs, sequences=part) for pairs, part in zip(sets, rows, strict=True)]
 

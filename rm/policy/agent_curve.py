@@ -92,7 +92,7 @@ def alarm_sentence(drifted: pl.DataFrame) -> str:
 
 
 def sentence(config: AgentConfig, trained: Trained, curve: pl.DataFrame) -> str:
-    """Where training stopped and why, which step is kept, and where the truth peaked if it is known."""
+    """Where training stopped and why, which step is kept, and where the truth is highest if it is known."""
     planned = config.steps
     if trained.stop_reason:
         why = f"because {trained.stop_reason}"
@@ -117,7 +117,7 @@ def sentence(config: AgentConfig, trained: Trained, curve: pl.DataFrame) -> str:
         peak = truth.row(0, named=True)
         last = curve.filter(step=curve["step"].max())
         said.append(
-            f"The truth peaked at step {peak['step']} with {peak['value']:+.2f}; it is {reward(TRUTH_MEASURE, kept)} "
-            f"at the kept step and {reward(TRUTH_MEASURE, last)} at the last."
+            f"The truth is highest at step {peak['step']}, at {reward(TRUTH_MEASURE, truth.head(1))}; it is "
+            f"{reward(TRUTH_MEASURE, kept)} at the kept step and {reward(TRUTH_MEASURE, last)} at the last."
         )
     return " ".join(said)

@@ -105,7 +105,9 @@ def fit_over_optimisation(
     rng = np.random.default_rng(seed)
     draws = np.array([_fit(*_points(_resampled(runs, rng)), method) for _ in range(n_draws)])
     peaks = np.array([_peak(alpha, beta, method) for alpha, beta in draws])
-    is_within, is_start = (peaks > least) & (peaks < largest), peaks <= least
+    ends = np.array([float(_curve(largest, alpha, beta, method)) for alpha, beta in draws])
+    is_within = (peaks > least) & (peaks < largest)
+    is_start = (peaks <= least) | ((peaks >= largest) & (ends < 0))  # a curve that rises later is highest at 0 so far
     verdict = _verdict(float(is_within.mean()), float(is_start.mean()))
     residual = float(np.sqrt(np.mean((values - _curve(distances, *fitted, method)) ** 2)))
     place = _peak(*fitted, method)
@@ -113,7 +115,6 @@ def fit_over_optimisation(
     if verdict == "peak":
         distance = _with_interval(place, peaks)
         heights = np.array([float(_curve(at, draw[0], draw[1], method)) for at, draw in zip(peaks, draws, strict=True)])
-        ends = np.array([float(_curve(largest, draw[0], draw[1], method)) for draw in draws])
         top, end = float(_curve(place, *fitted, method)), float(_curve(largest, *fitted, method))
         height, fall = _with_interval(top, heights), _with_interval(top - end, heights - ends)
     return OverOptimisation(
@@ -189,6 +190,7 @@ def _peak(alpha: float, beta: float, method: Method) -> float:
 
 
 def _verdict(share_within: float, share_at_start: float) -> Verdict:
+    """What the resampled curves agree on."""
     if share_within >= SURE:
         return "peak"
     if share_at_start >= SURE:

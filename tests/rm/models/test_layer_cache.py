@@ -1,5 +1,7 @@
 """Frozen lower layers: training on their cached outputs matches training the complete model."""
 
+import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +19,7 @@ from transformers import (
 )
 
 from lurker.errors import CallError, LurkerError
+from lurker.locks import locked
 from lurker.workspace import Workspace
 from rm.models import frozen_pass, layer_cache
 from rm.models.layer_cache import freeze_below, use_cached_states
@@ -83,6 +86,28 @@ def test_states_are_computed_once(
         use_cached_states(scorer, [pairs], 1, 100, tmp_path)
     assert sum(done[0]) == scorer_tokens(planted(6)) and not done[1] and done[2]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_states_that_another_process_computes_are_waited_for(
+    planted: Callable[..., pl.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(folder: Path) -> None:
+        model, pairs = small("bert", planted(6))
+        freeze_below(model, 2)
+        use_cached_states(Scorer(model, model.config.pad_token_id, 24), [pairs], 1, 100, folder)
+
+    read(tmp_path / "alone")
+    (states,) = (tmp_path / "alone").iterdir()
+    done: list[float] = []
+    monkeypatch.setattr(frozen_pass, "advance", done.append)
+    waiter = threading.Thread(target=read, args=(tmp_path / "shared",))
+    with locked(tmp_path / "shared" / f".{states.name}.lock", waits=False):
+        waiter.start()
+        waiter.join(2)
+        assert waiter.is_alive() and not done
+        shutil.copy(states, tmp_path / "shared" / states.name)
+    waiter.join(30)
+    assert not waiter.is_alive() and not done
 
 
 def scorer_tokens(frame: pl.DataFrame) -> int:

@@ -58,7 +58,7 @@ def test_rewarding_the_truth_raises_it(policy_world: PolicyWorld, method: Any) -
     assert curve.filter(step=0, measure="truth")["value"][0] == pytest.approx(0, abs=1e-9)
     assert curve.filter(step=0)["kl"].abs().max() < 1e-4  # the policy is the writer
     assert result["reached"]["truth"]["low"] > 0 and result["kl"] > 0
-    assert "as planned" in result["sentence"] and "The truth peaked" in result["sentence"]
+    assert "as planned" in result["sentence"] and "The truth is highest" in result["sentence"]
     assert (policy_folder(policy_world.workspace, "truth") / "model" / "config.json").exists()
     samples = pl.read_parquet(policy_folder(policy_world.workspace, "truth") / "samples" / "agent.parquet")
     assert samples.height == 36 and samples["reward:truth"].is_finite().all()

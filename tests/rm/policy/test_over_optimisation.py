@@ -62,6 +62,7 @@ def test_intervals_cover_the_known_peak():
         (agent(2.0, -0.1), "no peak within the range"),
         (agent(3.0, 0.9), "no peak within the range"),
         (agent(-2.0, 0.5), "falls from the start"),
+        (agent(-1.0, -0.3), "falls from the start"),  # it would rise beyond the range
     ],
 )
 def test_what_has_no_peak_is_told_so(curve, verdict):
