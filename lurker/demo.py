@@ -84,7 +84,7 @@ def plan(seed: int, n_posts: int, root: Path) -> list[str]:
         f"experiment scaling balanced --models {MODELS} --sizes {DATA} --seeds 1 {SETTINGS}",
         f"experiment transfer balanced --model {MODEL} --max-pairs {COMMUNITY_PAIRS} {SETTINGS}",
         f"policy train-writer balanced --model {WRITER_MODEL} --id {WRITER} --resume {WRITER_SETTINGS}",
-        f"policy sample {WRITER} --pairs balanced --prompts {N_PROMPTS} --n {N_SAMPLES}",
+        f"policy sample {WRITER} --pairs balanced --prompts {N_PROMPTS} --n {N_SAMPLES} --replace",
         *(f"policy best-of-n {shlex.quote(str(samples))} --judge demo-{recipe} --truth" for recipe in JUDGES),
     ]
 

@@ -52,15 +52,23 @@ def require_file_name(path: Path) -> None:
         )
 
 
-def write_parquet(frame: pl.DataFrame, path: Path, compression: Literal["zstd", "lz4"] = "zstd") -> None:
+def write_parquet(
+    frame: pl.DataFrame,
+    path: Path,
+    compression: Literal["zstd", "lz4"] = "zstd",
+    metadata: dict[str, str] | None = None,
+) -> None:
     """Write a frame as Parquet, atomically.
 
     Args:
         compression: "lz4" is faster and larger, for files that are soon read once.
+        metadata: texts that the file keeps beside its columns.
     """
     with atomic_path(path) as temporary:
         level = 3 if compression == "zstd" else None
-        frame.write_parquet(temporary, compression=compression, compression_level=level, row_group_size=128_000)
+        frame.write_parquet(
+            temporary, compression=compression, compression_level=level, row_group_size=128_000, metadata=metadata
+        )
 
 
 def write_json(value: Any, path: Path) -> None:

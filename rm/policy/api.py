@@ -140,6 +140,7 @@ def sample(
     with_human: bool = False,
     engine: Literal["transformers", "vllm"] = "transformers",
     workspace: AnyWorkspace | None = None,
+    replace: bool = False,
     **fields: Any,
 ) -> Samples:
     """Draw responses from a policy; samples of a prompt depend on the seed and the prompt's id alone.
@@ -150,16 +151,17 @@ def sample(
             subreddit; or texts.
         split: of the pair set, or "all".
         n_prompts: answer the first prompts only, by hash of their post in a pair set.
-        out: file to write, .parquet or .jsonl; an interrupted call goes on from its parts. Nothing is written when
-            None.
+        out: file to write, .parquet or .jsonl; an interrupted call goes on from its parts, and a Parquet file that
+            the same call finished is read. Nothing is written when None.
         reference: SPEC of a policy whose log-probability of each sample is added.
         with_human: add people's responses to the posts of a pair set, up to n each, as source human.
         engine: "transformers", or "vllm" where it is installed.
         workspace: where `policy:ID` is looked up; that of the policy or pair set by default.
+        replace: draw again where `out` holds samples that were drawn in another way; their rewards are lost.
         **fields: fields of `rm.policy.sampling.SamplingConfig`, such as n=64.
 
     Raises:
-        CallError: an argument is not possible, or vLLM is not installed.
+        CallError: an argument is not possible, `out` holds other samples, or vLLM is not installed.
     """
     opened = _workspace_of(policy, prompts, workspace)
     spec = f"policy:{policy.policy_id}" if isinstance(policy, Policy) else policy
@@ -187,8 +189,15 @@ def sample(
         with progress("Sampling", asked.height, "prompts"):
             drawn = draw(asked)
         return Samples(drawn if humans is None else pl.concat([drawn, humans]))
-    described = (spec, model_digest(path), reference, engine, with_human)
-    return sample_to_file(draw, asked, config, require_sample_file(as_path(out, "The file")), described, humans)
+    described = {
+        "policy": source,
+        "weights": model_digest(path),
+        "reference": reference,
+        "reference's weights": None if reference is None else model_digest(model_of_policy(opened, reference)),
+        "engine": engine,
+    }
+    path_out = require_sample_file(as_path(out, "The file"))
+    return sample_to_file(draw, asked, config, path_out, described, humans, replace=replace)
 
 
 def _workspace_of(policy: Policy | str, prompts: Any, workspace: AnyWorkspace | None) -> Workspace:

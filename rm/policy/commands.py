@@ -159,6 +159,9 @@ def sample_command(
         Literal["transformers", "vllm"], typer.Option("--engine", help="vllm: for GPUs, where it is installed.")
     ] = "transformers",
     seed: int = typer.Option(0, "--seed", min=0, help="Seed of the samples."),
+    replace: bool = typer.Option(
+        False, "--replace", help="Replace samples in the file that were drawn in another way, rewards included."
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Sample responses to prompts into a file; the same command again goes on where an interrupted one was."""
@@ -182,6 +185,7 @@ def sample_command(
         with_human=human,
         engine=engine,
         workspace=workspace,
+        replace=replace,
         n=n,
         temperature=temperature,
         top_p=top_p,

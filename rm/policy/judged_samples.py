@@ -13,15 +13,18 @@ from lurker.schema import SAMPLES, column_faults
 from lurker.workspace import Workspace
 from rm.policy.best_of_n import LENGTH, PROXY
 from rm.policy.judges import judge_name, open_judge, require_no_leak
-from rm.policy.sample_file import Samples, read_rows, write_samples
+from rm.policy.sample_file import Samples, read_rows, sample_metadata, write_samples
 from rm.policy.text_traits import words
 from rm.runs.run import Run
-from rm.training.run_folder import RUN_PREFIX
+from rm.training.identity import model_digest
+from rm.training.run_folder import RUN_PREFIX, model_of_run
 
 HUMAN = "human"
 """Source of responses that people wrote."""
 REWARD = "reward:"
 """A column of samples that starts with it holds the rewards of the judge named after it."""
+WEIGHTS = "weights:"
+"""A column that starts with it holds the digest of the weights that gave the rewards of the run named after it."""
 ROWS_PER_STEP = 2_048
 AnySamples = Samples | Path | str
 """What `rm.sample` drew, or a file that `lurker policy sample` wrote."""
@@ -76,13 +79,15 @@ def judged(workspace: Workspace, samples: AnySamples, judges: Sequence[Run | str
     before = samples.frame if isinstance(samples, Samples) and path is None else read_samples(Path(str(path)))
     rewarded = _with_rewards(workspace, before, judges)
     if path is not None and rewarded is not before:
-        write_samples(rewarded, path)
+        write_samples(rewarded, path, sample_metadata(path))
     return rewarded, path
 
 
 def _with_rewards(workspace: Workspace, samples: pl.DataFrame, judges: Sequence[Run | str]) -> pl.DataFrame:
-    """Samples with a reward column of each judge; only what is new, or no finite number, is scored."""
-    new = [spec for spec in dict.fromkeys(map(spec_of, judges)) if not _has_rewards(samples, reward_column(spec))]
+    """Samples with a reward column of each judge; only what is new, no finite number, or of other weights is scored."""
+    specs = list(dict.fromkeys(map(spec_of, judges)))
+    weights = {spec: model_digest(model_of_run(workspace, spec)) for spec in specs if spec.startswith(RUN_PREFIX)}
+    new = [spec for spec in specs if not _has_rewards(samples, spec, weights.get(spec))]
     if not new:
         return samples
     prompts = samples.select("prompt", "subreddit", post_id="prompt_id").unique(maintain_order=True)
@@ -95,11 +100,26 @@ def _with_rewards(workspace: Workspace, samples: pl.DataFrame, judges: Sequence[
                 found += judge.score(rows["prompt"].to_list(), rows["response"].to_list()).tolist()
                 advance(rows.height)
             samples = samples.with_columns(pl.Series(reward_column(spec), found, dtype=pl.Float64))
+            if spec in weights:
+                samples = samples.with_columns(pl.lit(weights[spec]).alias(_weights_column(spec)))
     return samples
 
 
-def _has_rewards(samples: pl.DataFrame, column: str) -> bool:
-    """Whether a column holds a finite reward of every sample: a hand or a cut file may have changed it."""
+def _weights_column(spec: str) -> str:
+    return f"{WEIGHTS}{spec.removeprefix(RUN_PREFIX)}"
+
+
+def _has_rewards(samples: pl.DataFrame, spec: str, weights: str | None) -> bool:
+    """Whether there is a finite reward of every sample by these weights: a hand or a cut file may have changed some.
+
+    Args:
+        samples: with or without the judge's column.
+        spec: the judge.
+        weights: digest of a run's model; a run may be trained again under its name.
+    """
+    column, own = reward_column(spec), _weights_column(spec)
+    if weights is not None and not (own in samples.columns and (samples[own] == weights).fill_null(False).all()):
+        return False
     return bool(samples.schema.get(column) == pl.Float64 and samples[column].is_finite().fill_null(False).all())
 
 

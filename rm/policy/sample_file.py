@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ SAMPLES_PER_PART = 4096
 ALL = "all"
 """In place of a split: the posts of all."""
 SUFFIXES = (".parquet", ".jsonl")
+DRAWN = "lurker_samples"
+"""Metadata of a Parquet file of samples: how they were drawn, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -172,10 +174,12 @@ def sample_to_file(
     prompts: pl.DataFrame,
     config: SamplingConfig,
     out: Path,
-    described: Sequence[Any],
+    described: Mapping[str, Any],
     others: pl.DataFrame | None = None,
+    *,
+    replace: bool = False,
 ) -> Samples:
-    """Sample part by part, and write one file when all are there.
+    """Sample part by part, and write one file when all are there; a file that is finished is not drawn again.
 
     Parts of an interrupted call with the same arguments are kept, those of another call are discarded.
 
@@ -184,16 +188,31 @@ def sample_to_file(
         prompts: prompt_id, prompt, subreddit.
         config: how the policy is sampled.
         out: the file, .parquet or .jsonl.
-        described: what else determines the samples.
+        described: what else determines the samples, by name.
         others: SAMPLES of other sources that the file holds, too.
+        replace: draw again what is there, if it was drawn in another way.
 
     Raises:
+        CallError: the file was drawn in another way, and replace is False.
         LurkerError: the file cannot be written, or another process writes it.
     """
     busy = LurkerError(f"{out} is being written by another process.", "Wait until it has finished, or change `--out`.")
     with locked(out.with_name(f".{out.name}.lock"), waits=False, busy=busy):
+        people = None if others is None else fingerprint(others.rows())
+        drawn = {**described, **to_dict(config), "prompts": fingerprint(prompts.rows()), "people's responses": people}
+        if out.exists():
+            changed = _differences(out, drawn)
+            n_samples = prompts.height * config.n + (0 if others is None else others.height)
+            if not changed and _is_whole(out, n_samples):
+                say(f"{out} is already finished.")
+                return Samples(pl.read_parquet(out), out)
+            if changed and not replace:
+                raise CallError(
+                    f"{out} holds other samples: {'; '.join(changed)}.",
+                    "Name another file with `--out`, or add `--replace`: its rewards are lost, too.",
+                )
         parts = out.with_name(f".{out.name}.parts")
-        key = {"samples": fingerprint(to_dict(config), prompts.rows(), *described)}
+        key = {"samples": fingerprint(drawn)}
         if parts.exists() and (not (parts / "key.json").exists() or read_json(parts / "key.json") != key):
             say("An interrupted call with other arguments is discarded.")
             shutil.rmtree(parts)
@@ -207,7 +226,7 @@ def sample_to_file(
                 else:
                     write_parquet(draw(rows), file)
         samples = pl.concat([pl.read_parquet(file) for file in files] + ([] if others is None else [others]))
-        write_samples(samples, out)
+        write_samples(samples, out, {DRAWN: json.dumps(drawn)})
         shutil.rmtree(parts, ignore_errors=True)
         for sentence in describe_samples(samples.filter(pl.col("source") != HUMAN)):
             say(sentence)
@@ -222,14 +241,41 @@ def _is_whole(file: Path, n_samples: int) -> bool:
         return False
 
 
-def write_samples(samples: pl.DataFrame, out: Path) -> None:
+def sample_metadata(path: Path) -> dict[str, str]:
+    """How the samples in a file were drawn, as `write_samples` takes it; empty where the file does not tell."""
+    try:
+        found = pl.read_parquet_metadata(path) if path.suffix == ".parquet" else {}
+    except (OSError, pl.exceptions.PolarsError):  # damaged
+        return {}
+    return {DRAWN: found[DRAWN]} if DRAWN in found else {}
+
+
+def _differences(out: Path, drawn: Mapping[str, Any]) -> list[str]:
+    """How the samples in a file were drawn otherwise than these would be, in words; of a digest only its name."""
+    recorded = sample_metadata(out)
+    if not recorded:
+        return ["how they were drawn is not recorded in it"]
+    before, digests = json.loads(recorded[DRAWN]), ("weights", "reference's weights", "prompts", "people's responses")
+    return [
+        f"other {name}" if name in digests else f"{name} was {before.get(name)} and is {value} now"
+        for name, value in drawn.items()
+        if before.get(name) != value
+    ]
+
+
+def write_samples(samples: pl.DataFrame, out: Path, metadata: dict[str, str] | None = None) -> None:
     """Write SAMPLES, and columns added to them, as Parquet or JSONL by the file's name.
+
+    Args:
+        samples: the rows.
+        out: the file.
+        metadata: how they were drawn, which only Parquet keeps.
 
     Raises:
         LurkerError: the file cannot be written.
     """
     if out.suffix == ".parquet":
-        write_parquet(samples, out)
+        write_parquet(samples, out, metadata=metadata)
         return
     with atomic_path(out) as temporary:
         samples.write_ndjson(temporary)

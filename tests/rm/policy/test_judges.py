@@ -1,15 +1,20 @@
 """Judges: runs, pairwise runs, the truth and length; and those that are refused because they know the answers."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.torch import load_file, save_file
 from scipy.special import expit
 
 from lurker.errors import CallError, LurkerError
 from lurker.pair_sets import read_pairs
+from lurker.schema import SAMPLES
+from rm.policy.judged_samples import judged
 from rm.policy.judges import Judge, describe_judge, open_judge, require_no_leak
+from rm.policy.sample_file import Samples
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
 from rm.training.run_folder import RunConfig
@@ -90,6 +95,22 @@ def test_a_judge_that_knows_the_evaluation_is_refused(judged_world: PolicyWorld)
         require_no_leak(judged_world.workspace, judge, training, pl.concat([evaluation, renamed]))
     with pytest.raises(LurkerError, match=r"2 training prompts are posts of hard-test"):
         require_no_leak(judged_world.workspace, judge, pl.concat([training, evaluation.head(2)]), evaluation)
+
+
+def test_a_judge_that_was_trained_again_scores_again(judged_world: PolicyWorld) -> None:
+    workspace, rows = judged_world.workspace, prompts_of(judged_world, "test").rename({"post_id": "prompt_id"})
+    fixed = {"source": "writer", "sample": 0, "response": GOOD, "n_tokens": 7, "is_finished": True}
+    empty = dict.fromkeys(("log_prob", "reference_log_prob"), pl.lit(None, dtype=pl.Float64))
+    drawn = rows.with_columns(**{name: pl.lit(value) for name, value in fixed.items()}, **empty)
+    shutil.copytree(workspace.folder("runs", "single"), workspace.folder("runs", "again"))
+    first, _ = judged(workspace, Samples(drawn.select(list(SAMPLES.columns)).cast(SAMPLES.schema)), ["again"])
+    assert judged(workspace, Samples(first), ["again"])[0] is first
+    weights = workspace.folder("runs", "again") / "model" / "model.safetensors"
+    save_file({name: 2 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
+    second, _ = judged(workspace, Samples(first), ["again"])
+    assert second.columns == first.columns
+    assert (second["reward:again"] != first["reward:again"]).all()
+    assert (second["weights:again"] != first["weights:again"]).all()
 
 
 def test_what_is_special_about_a_judge_is_said(judged_world: PolicyWorld, pretrained: Path) -> None:

@@ -14,10 +14,11 @@ from lurker.locks import locked
 from lurker.pair_sets import read_pair_set
 from lurker.schema import SAMPLES, check
 from lurker.workspace import Workspace, open_workspace
-from rm.policy import sample_file
+from rm.policy import api, sample_file
 from rm.policy.api import load_policy as open_policy
 from rm.policy.api import sample
 from rm.policy.causal import load_policy
+from rm.policy.judged_samples import judged
 from rm.policy.sampling import SamplingConfig, sample_with_vllm
 
 
@@ -87,6 +88,29 @@ def test_a_file_has_one_writer(workspace: Workspace, tmp_path: Path, capsys: pyt
     assert not list(tmp_path.iterdir())
     assert call(workspace, *command) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_other_samples_are_replaced_only_if_asked(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.parquet"
+    command = ["sample", "first", "--pairs", "planted", "--prompts", "2", "--out", str(out)]
+    assert call(workspace, *command) == 0
+    judged(workspace, out, ["length"])
+    rewarded = out.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(api, "sample_prompts", None)  # the same command draws nothing
+        assert call(workspace, *command) == call(workspace, *command, "--replace") == 0
+    assert "is already finished" in capsys.readouterr().err
+    assert call(workspace, *command, "--seed", "3", "--prompts", "1") == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "seed was 0 and is 3 now; other prompts" in error and "--replace" in error
+    assert out.read_bytes() == rewarded
+    assert call(workspace, *command, "--seed", "3", "--replace") == 0
+    assert "reward:length" not in pl.read_parquet(out).columns
+    pl.read_parquet(out).write_parquet(out)  # as a program that knows no metadata
+    assert call(workspace, *command) == 2
+    assert "how they were drawn is not recorded" in " ".join(capsys.readouterr().err.split())
 
 
 def test_prompts_from_a_file_are_cut_and_counted(
