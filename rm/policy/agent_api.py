@@ -9,6 +9,7 @@ import polars as pl
 
 from lurker.arguments import as_list
 from lurker.config import fingerprint, to_dict
+from lurker.decimals import decimal
 from lurker.errors import CallError
 from lurker.files import read_json
 from lurker.report import Displayed, ResultTable
@@ -54,11 +55,11 @@ class Agents(Displayed):
         rows = []
         for (policy_id, step), part in self.curve.group_by("policy_id", "step", maintain_order=True):
             known = {row["measure"]: row for row in part.iter_rows(named=True)}
-            row: dict[str, Any] = {"policy": policy_id, "step": step, "KL (nats)": f"{part['kl'][0]:.2f}"}
+            row: dict[str, Any] = {"policy": policy_id, "step": step, "KL (nats)": decimal(part["kl"][0], 2)}
             for measure in MEASURES:
                 if measure in known:
-                    one = known[measure]
-                    row[measure] = f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+                    value, low, high = (decimal(known[measure][end], 2) for end in ("value", "low", "high"))
+                    row[measure] = f"{value} [{low}, {high}]"
             rows.append(row)
         return ResultTable("Agents: " + " ".join(one["sentence"] for one in self.results), rows)
 
