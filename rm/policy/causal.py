@@ -125,9 +125,9 @@ def _require_known(workspace: Workspace, spec: str) -> None:
     """
     if not isinstance(spec, str) or not spec.strip() or "/" in spec or spec in PACKAGED or Path(spec).exists():
         return
-    from huggingface_hub import try_to_load_from_cache
+    from transformers.utils import cached_file
 
-    if not isinstance(try_to_load_from_cache(spec, "config.json"), str):
+    if cached_file(spec, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False) is None:
         existing = nearest(spec, workspace.names(POLICIES, RESULT))
         raise CallError(
             f"{spec!r} is no policy in {workspace.root} (finished policies: {existing}), folder or packaged model.",

@@ -98,6 +98,11 @@ class FakeClock:
     def clock(self):
         return Clock(monotonic=lambda: self.time_s, now=lambda: self.now_utc, sleep=self.sleep)
 
+    def replace_clocks(self, monkeypatch):
+        """Commands that call a server use this clock: patched where it is made, as both modules import the name."""
+        for module in ("ingest.live_reddit.api", "ingest.arctic_shift.api"):
+            monkeypatch.setattr(f"{module}.Clock", self.clock)
+
 
 @pytest.fixture
 def fake_clock():

@@ -22,7 +22,7 @@ NOON = 1_600_000_000
 @pytest.fixture
 def waitless(credentials, fake_clock, monkeypatch):
     """Credentials of the test double, and waits that take no time."""
-    monkeypatch.setattr("ingest.http.rate_limit.Clock", fake_clock.clock)
+    fake_clock.replace_clocks(monkeypatch)
 
 
 def test_the_package_lists_its_functions_and_nothing_else():

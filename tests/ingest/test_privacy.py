@@ -54,7 +54,7 @@ def dump(path, make):
 @pytest.fixture
 def everywhere(tmp_path, make, credentials, fake_clock, monkeypatch):
     """Rows from a dump, from live Reddit and from the archive in one workspace."""
-    monkeypatch.setattr("ingest.http.rate_limit.Clock", fake_clock.clock)
+    fake_clock.replace_clocks(monkeypatch)
     world = little_reddit(("Emory",), n_posts=3, n_comments=12)
     for number, one in enumerate(one for tree in world.comments.values() for one in tree.values()):
         one |= {"author": AUTHORS[number % 2], "body": BODIES[number % 3], "author_flair_text": AUTHORS[0]}

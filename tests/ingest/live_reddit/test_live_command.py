@@ -15,7 +15,7 @@ from tests.ingest.reddit_double import CLIENT_SECRET, TOKEN, Server, kind_of
 @pytest.fixture
 def command(tmp_path, credentials, fake_clock, monkeypatch):
     """command(server, *arguments) is `lurker ingest reddit` against the double; its exit code."""
-    monkeypatch.setattr("ingest.http.rate_limit.Clock", fake_clock.clock)
+    fake_clock.replace_clocks(monkeypatch)
 
     def command(server, *arguments):
         monkeypatch.setenv("LURKER_REDDIT_URL", server.url)

@@ -29,7 +29,7 @@ def shared(tmp_path, make, capsys):
 @pytest.fixture
 def rehydrate(tmp_path, monkeypatch, credentials, fake_clock):
     """rehydrate(source) is `lurker pairs rehydrate --fetch source --json` into a workspace that is not there yet."""
-    monkeypatch.setattr("ingest.http.rate_limit.Clock", fake_clock.clock)
+    fake_clock.replace_clocks(monkeypatch)
     call = ["--workspace", str(tmp_path / "second"), "pairs", "rehydrate", str(tmp_path / "ids"), "--name", "again"]
     return lambda source: run([*call, "--fetch", source, "--json"])
 

@@ -304,7 +304,7 @@ def test_the_survivorship_report_adds_up(seen_once, world, server, make_api):
 
 
 def test_the_command(seen_once, world, server, credentials, fake_clock, monkeypatch, capsys):
-    monkeypatch.setattr("ingest.http.rate_limit.Clock", fake_clock.clock)
+    fake_clock.replace_clocks(monkeypatch)
     names = list(everything(world))[:3]
     for name in names:
         everything(world)[name]["body"] = "[deleted]"
