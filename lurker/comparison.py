@@ -8,7 +8,7 @@ from scipy.special import bdtr
 
 from lurker.decimals import difference, interval, p_value, signed
 from lurker.report import Displayed, ResultTable
-from lurker.stats import ACCURACY_GAIN, mean_interval
+from lurker.stats import ACCURACY_GAIN, accuracy_interval, mean_interval
 
 N_RESAMPLES = 10_000
 """Draws of the bootstrap."""
@@ -34,7 +34,11 @@ class Comparison(Displayed):
     n_pairs: int
     n_posts: int
     first_accuracy: float
+    first_ends: tuple[float, float]
+    """95 % interval of the first accuracy, clustered by post"""
     second_accuracy: float
+    second_ends: tuple[float, float]
+    """95 % interval of the second accuracy"""
     difference: float
     """first minus second"""
     low: float
@@ -60,13 +64,16 @@ class Comparison(Displayed):
     def table(self) -> ResultTable:
         """One row per side, and the difference in words."""
         sides = (
-            (self.first, self.first_accuracy, self.only_first_right),
-            (self.second, self.second_accuracy, self.only_second_right),
+            (self.first, self.first_accuracy, self.first_ends, self.only_first_right),
+            (self.second, self.second_accuracy, self.second_ends, self.only_second_right),
         )
-        rows = [{"predictor": name, "accuracy": value, "only this one is right": n} for name, value, n in sides]
+        rows = [
+            {"predictor": name, "accuracy": interval(value, *ends), "only this one is right": n}
+            for name, value, ends, n in sides
+        ]
         counts = f"{self.n_pairs:,} pairs of {self.n_posts:,} posts"
-        ends = f"{signed(self.bootstrap_low)}, {signed(self.bootstrap_high)}"
-        tests = f"Bootstrap over posts [{ends}]; McNemar's p {p_value(self.mcnemar_p)}."
+        resampled = f"{signed(self.bootstrap_low)}, {signed(self.bootstrap_high)}"
+        tests = f"Bootstrap over posts [{resampled}]; McNemar's p {p_value(self.mcnemar_p)}."
         title = f"{self.first} against {self.second} on {self.pairs} ({self.split}): {counts}"
         return ResultTable(title, rows, f"{self.sentence}\n{tests}")
 
@@ -101,13 +108,16 @@ def compare_accuracy(
         McNemar 1947 (the exact binomial form); Cameron, Gelbach & Miller 2008 for the bootstrap over clusters.
     """
     difference = first - second
+    sides = [accuracy_interval(side, posts) for side in (first, second)]
     estimate = mean_interval(difference, posts, bounds=ACCURACY_GAIN)
     low, high = _bootstrap(difference, np.unique(posts, return_inverse=True)[1], seed)
     return Comparison(
         n_pairs=estimate.n,
         n_posts=estimate.n_clusters,
         first_accuracy=float(first.mean()),
+        first_ends=(sides[0].low, sides[0].high),
         second_accuracy=float(second.mean()),
+        second_ends=(sides[1].low, sides[1].high),
         difference=estimate.value,
         low=estimate.low,
         high=estimate.high,

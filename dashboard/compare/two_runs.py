@@ -65,10 +65,14 @@ def show(workspace: Workspace) -> None:
 def _figures(compared: Comparison) -> list[tuple[str, str, str]]:
     return [
         ("Difference", *_headline(compared)),
-        ("First run", decimal(compared.first_accuracy), compared.first),
-        ("Second run", decimal(compared.second_accuracy), compared.second),
+        ("First run", *_with_ends(compared.first_accuracy, compared.first_ends, compared.first)),
+        ("Second run", *_with_ends(compared.second_accuracy, compared.second_ends, compared.second)),
         ("McNemar's p", p_value(compared.mcnemar_p), f"{compared.n_pairs:,} pairs of {compared.n_posts:,} posts"),
     ]
+
+
+def _with_ends(accuracy: float, ends: tuple[float, float], name: str) -> tuple[str, str]:
+    return decimal(accuracy), f"[{decimal(ends[0])}, {decimal(ends[1])}] {name}"
 
 
 def _headline(compared: Comparison) -> tuple[str, str]:
