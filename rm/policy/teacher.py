@@ -97,10 +97,12 @@ class Teachers(Displayed):
     def sentence(self) -> str:
         """What foretold the order of the teachers."""
         best = self.rows[0]
-        said = f"{best.judge} teaches best: the best of {self.n} by it gains {best.gain:.2f} in {self.outcome}."
-        if len(self.rows) > 1:
-            overlaps = self.rows[1].gain_high >= best.gain_low
-            said += " The next one's interval overlaps." if overlaps else " The next one's interval is below."
+        gains = f"the best of {self.n} by it gains {best.gain:.2f} in {self.outcome}"
+        if len(self.rows) > 1 and self.rows[1].gain_high >= best.gain_low:
+            lead = f"{best.judge} leads, {gains}, and the next one's interval overlaps"
+            said = f"Which judge teaches best cannot be told: {lead}."
+        else:
+            said = f"{best.judge} teaches best: {gains}."
         if not self.foretold:
             return f"{said} What foretells a teacher takes three judges or more."
         ranked = sorted(self.foretold.items(), key=lambda item: -item[1])
