@@ -62,7 +62,7 @@ def audit_pair_set(
         LurkerError: it has too few posts to test a probe on posts it has not seen.
     """
     workspace, name, manifest = pair_set.workspace, pair_set.name, pair_set.manifest
-    pairs = add_confounders(pair_set.frame, read_context(workspace, manifest["subreddits"]))
+    pairs = add_confounders(pair_set.frame, read_context(workspace, manifest["subreddits"], pair_set.frame))
     source = {
         "pairs": name,
         "recipe": manifest["recipe"]["name"],

@@ -16,11 +16,15 @@ LAST_GAP_S = 30 * 86_400
 """Gap assumed after the last top-level comment of a thread, seconds."""
 
 
-def read_context(workspace: Workspace, subreddits: Sequence[str]) -> pl.DataFrame:
-    """The context of every top-level comment, from the workspace's tables without their texts.
+def read_context(workspace: Workspace, subreddits: Sequence[str], pairs: pl.DataFrame) -> pl.DataFrame:
+    """The context of the responses in some pairs, from the workspace's tables without their texts.
+
+    Args:
+        subreddits: whose comments are an author's record.
+        pairs: post_id, {chosen,rejected}_id.
 
     Returns:
-        One row per top-level comment, sorted by comment_id, with
+        One row per response, sorted by comment_id, with
 
         - thread_rank: number of top-level comments before it, ties by id; log_rank: log(1 + thread_rank)
         - log_gap_before, log_gap_after: log(1 + seconds) since the previous top-level comment (or the post), and until
@@ -39,14 +43,18 @@ def read_context(workspace: Workspace, subreddits: Sequence[str]) -> pl.DataFram
     known = {name.lower() for name in workspace.subreddits(COMMENTS)}
     present = [name for name in subreddits if name.lower() in known]
     comments = workspace.scan(COMMENTS, present).select(names).collect()
-    in_order = comments.filter("is_top_level").sort("post_id", "created_utc", "comment_id")
-    responses = in_order.join(posts.collect(), on="post_id", how="left", maintain_order="left")
-    records = author_records(responses, comments)
-    in_subreddit = author_records(responses, comments, ("author_hash", "subreddit"))
+    wanted = pl.DataFrame({"comment_id": pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).unique()})
+    threads = comments.filter("is_top_level").join(pairs.select("post_id").unique(), on="post_id", how="semi")
+    in_order = threads.sort("post_id", "created_utc", "comment_id")
+    in_order = in_order.join(posts.collect(), on="post_id", how="left", maintain_order="left")
+    responses = add_thread_context(in_order).join(wanted, on="comment_id", how="semi")
+    written = comments.join(responses.select("author_hash").unique(), on="author_hash", how="semi")
+    records = author_records(responses, written)
+    in_subreddit = author_records(responses, written, ("author_hash", "subreddit"))
     records = records.join(
         in_subreddit.select("comment_id", author_here_earlier="author_n_earlier"), on="comment_id", how="left"
     )
-    context = add_thread_context(responses).join(records, on="comment_id", how="left")
+    context = responses.join(records, on="comment_id", how="left")
     context = context.with_columns(
         pl.col("post_created_utc").cast(pl.Float64), pl.col("^author_.*_earlier$").fill_null(0.0)
     ).sort("comment_id")

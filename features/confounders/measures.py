@@ -76,7 +76,9 @@ class Scale:
     """Reference values for ranks, and the known subreddits: learned from some pairs, applied to any."""
 
     values: dict[str, NDArray[np.float64]]
-    """Sorted values of both sides of every ranked confounder, and of the columns of the post."""
+    """Distinct sorted values of both sides of every ranked confounder, and of the columns of the post."""
+    scores: dict[str, NDArray[np.float64]]
+    """Normal score below the first value, of it, between it and the second, of that, and so on. Shape [2 values + 1]"""
     subreddits: tuple[str, ...]
     """Sorted names."""
 
@@ -86,23 +88,39 @@ class Scale:
         columns = {
             name: (name, name) if name in POST_CONTEXT else tuple(f"{side}_{name}" for side in SIDES) for name in names
         }
-        values = {name: np.sort(np.concatenate([_floats(pairs, c) for c in both])) for name, both in columns.items()}
-        return cls(values, tuple(sorted(pairs["subreddit"].unique())))
+        values, scores = {}, {}
+        for name, both in columns.items():
+            every = np.concatenate([_floats(pairs, column) for column in both])
+            values[name], counts = np.unique(every, return_counts=True)
+            scores[name] = _normal_scores(counts)
+        return cls(values, scores, tuple(sorted(pairs["subreddit"].unique())))
 
     def normal_scores(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Normal quantiles of the values' ranks among the reference values; ties get the same score. Shape [n]."""
-        from scipy.special import ndtri
-
         reference = self.values[name]
-        half = 0.5 / max(reference.size, 1)
-        rank = (np.searchsorted(reference, values, "left") + np.searchsorted(reference, values, "right") + 1) / 2
-        share = np.clip((rank - 0.5) / max(reference.size, 1), half, 1 - half)
-        return np.asarray(ndtri(share), dtype=np.float64)
+        below = np.searchsorted(reference, values)
+        is_known = reference[np.minimum(below, max(reference.size - 1, 0))] == values if reference.size else False
+        return self.scores[name][2 * below + is_known]
 
     def subreddit_numbers(self, pairs: pl.DataFrame) -> NDArray[np.float64]:
         """The number of each pair's subreddit, from 1. Shape [n]."""
         numbers = np.searchsorted(np.array(self.subreddits), pairs["subreddit"].to_numpy().astype(str))
         return numbers.astype(np.float64) + 1
+
+
+def _normal_scores(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Normal quantiles of the ranks of distinct values and of the gaps around them. Shape [2 values + 1].
+
+    Args:
+        counts: how often each value occurs, shape [values].
+    """
+    from scipy.special import ndtri
+
+    n = max(int(counts.sum()), 1)
+    up_to = np.append(0, np.cumsum(counts))
+    below, through = np.repeat(up_to, 2)[:-1], np.repeat(up_to, 2)[1:]
+    share = (below + through) / (2 * n)
+    return np.asarray(ndtri(np.clip(share, 0.5 / n, 1 - 0.5 / n)), dtype=np.float64)
 
 
 def _floats(pairs: pl.DataFrame, name: str) -> NDArray[np.float64]:

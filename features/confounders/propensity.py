@@ -24,11 +24,13 @@ from features.confounders.design import (
     plain_terms,
 )
 from features.confounders.measures import Scale, columns_for_trees, confounder_matrix
-from features.confounders.regressions import SLICE_ROWS, ProductMap, fit_all_folds, log_odds
+from features.confounders.regressions import ProductMap, fit_all_folds, log_odds
 from features.hashing import hash_ids
 from lurker.threads import single_thread_pool
 
 Floats = NDArray[np.float64]
+PREDICTED_ROWS = 20_000
+"""Pairs predicted at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +92,7 @@ class Propensity:
             pairs: with the columns of `add_confounders`.
         """
         with threadpool_limits(1):  # of a task on another machine; here the build holds a limit already
-            probabilities = [self._predict_slice(part) for part in pairs.iter_slices(SLICE_ROWS)]
+            probabilities = [self._predict_slice(part) for part in pairs.iter_slices(PREDICTED_ROWS)]
         return np.concatenate(probabilities) if probabilities else np.empty(0)
 
     def _predict_slice(self, pairs: pl.DataFrame) -> Floats:

@@ -21,7 +21,7 @@ QUICK = PropensityConfig(n_boosting_rounds=10)
 def pairs(naive_workspace: Path) -> pl.DataFrame:
     workspace = open_workspace(naive_workspace)
     built = read_pairs(workspace, "naive")
-    return add_confounders(built.sort("pair_id"), read_context(workspace, ["alpha", "beta"]))
+    return add_confounders(built.sort("pair_id"), read_context(workspace, ["alpha", "beta"], built))
 
 
 def swapped(pairs: pl.DataFrame, rows: pl.Expr) -> pl.DataFrame:
