@@ -129,7 +129,7 @@ class ProductMap:
         known = X[is_landmark]
         n_landmarks = min(n_landmarks, len(known))
         kernel = Nystroem(kernel="poly", degree=2, coef0=1, n_components=n_landmarks, random_state=0).fit(known)
-        landmarks = np.ascontiguousarray(kernel.components_.T) / np.float32(X.shape[1])
+        landmarks = np.ascontiguousarray(kernel.components_.T / X.shape[1], dtype=np.float32)
         zeros, ones = np.zeros(n_landmarks, dtype=np.float32), np.ones(n_landmarks, dtype=np.float32)
         plain = cls(landmarks, np.ascontiguousarray(kernel.normalization_.T), zeros, ones)
         mapped = plain.transform(X)
@@ -164,4 +164,4 @@ def _centre_and_spread(X: Floats32, used: NDArray[np.bool_]) -> tuple[Floats, Fl
 
 def _sum(parts: Iterable[Floats32]) -> Floats:
     """Column sums, in double precision. Shape [k]."""
-    return np.sum([rows.sum(axis=0, dtype=np.float64) for rows in parts], axis=0)
+    return np.asarray(np.sum([rows.sum(axis=0, dtype=np.float64) for rows in parts], axis=0))
