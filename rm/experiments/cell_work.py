@@ -4,10 +4,13 @@ Amounts follow from the configs alone, before anything runs. Work that cells sha
 it: a text that a frozen model has read is not read again, and baselines are fitted once for the same pairs.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from rm.evaluation.baselines import Which
@@ -35,6 +38,8 @@ AFFINE = (BASELINES, REST)
 """Parts that take a fixed time as well as time in proportion to the pairs."""
 
 
+PRETRAINED_PARAMETERS = 1e8
+"""Guessed size of a pretrained model by name."""
 STEP_OVERHEAD = 20_000
 """Parameters whose arithmetic costs as much as the fixed work per response; compares kinds that have not run yet."""
 
@@ -159,10 +164,24 @@ def in_order(cells: Sequence[C]) -> list[C]:
 
 
 def nominal_parameters(spec: str) -> float:
-    """A ladder model's size by its name, a guess for a pretrained model, 0 for TF-IDF."""
+    """A ladder model's size by its name, a folder's by its files, a guess for a pretrained model, 0 for TF-IDF."""
     if spec == TFIDF:
         return 0.0
-    if spec not in LADDER:
-        return 1e8
-    number, unit = re.fullmatch(r"scratch-(\d+)([km])", spec).groups()  # type: ignore[union-attr]
-    return float(number) * {"k": 1e3, "m": 1e6}[unit]
+    if spec in LADDER:
+        number, unit = re.fullmatch(r"scratch-(\d+)([km])", spec).groups()  # type: ignore[union-attr]
+        return float(number) * {"k": 1e3, "m": 1e6}[unit]
+    return _parameters_in(Path(spec)) or PRETRAINED_PARAMETERS
+
+
+@cache
+def _parameters_in(folder: Path) -> float:
+    """Parameters of the model in a folder without its embeddings of tokens, taken to be in single precision.
+
+    0 if it holds no weights, or no configuration that tells.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        embeddings = float(config["vocab_size"] * config["hidden_size"])
+        return max(sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 4 - embeddings, 0.0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0

@@ -15,6 +15,7 @@ from lurker.config import fingerprint
 from lurker.engine import Resources, gpus_available, run_tasks, running
 from lurker.errors import LurkerError
 from lurker.files import write_json
+from lurker.learning_curves import read_learning_curve
 from lurker.pair_sets import split_of
 from lurker.progress import progress, reported_in, reports, say, timed
 from lurker.workspace import Workspace
@@ -204,10 +205,16 @@ def timed_cell(workspace: Workspace, run_id: str) -> Iterator[Callable[[], CellT
             with timed(LOADING):
                 for library in LIBRARIES:
                     import_module(library)
-            yield lambda: CellTime(time.monotonic() - started, parts)
+            yield lambda: CellTime(time.monotonic() - started, parts, _share_trained(folder))
     finally:
         with suppress(OSError):  # nothing is left of a run that could not start
             folder.rmdir()
+
+
+def _share_trained(folder: Path) -> float:
+    """Share of the planned steps that a run has trained; 1 for one without a plan, such as TF-IDF."""
+    curve = read_learning_curve(folder)
+    return len(curve.steps) / curve.planned_steps if curve.planned_steps else 1.0
 
 
 def result_file(workspace: Workspace, cell: Cell) -> Path:

@@ -33,6 +33,8 @@ ASK_AGAIN_S = 1.0
 """How long an answer is kept: a bar asks several times a second."""
 IN_ORDER = (FROZEN, TRAINING, TESTING, EMBEDDINGS, BASELINES)
 """Parts that bars report, in the order of a cell; validation and tests on the way are within training's bar."""
+STOPPED = (TRAINING, VALIDATING)
+"""Parts that early stopping ends."""
 GUESSES = {BASELINES: (0.5, 5e-4), REST: (1.0, 3e-4)}
 """Fixed seconds and seconds a pair of what no bar foretells, until one cell has shown it."""
 BACKWARD = 3.0
@@ -51,6 +53,8 @@ class CellTime:
     """in all"""
     parts: dict[str, float] = field(default_factory=dict)
     """description of a bar -> seconds within it alone"""
+    share_trained: float = 1.0
+    """of its planned steps, until training stopped early"""
 
     def by_part(self) -> dict[str, float]:
         """Seconds of every part; those of a frozen model's passes are one, and REST is what no bar covers."""
@@ -89,6 +93,8 @@ class CellTimes:
         self.started: dict[int, float] = {}
         self.seconds: dict[int, float] = {}
         self.seen: list[_Seen] = []
+        self.shares_trained: dict[str, list[float]] = {}
+        """kind -> of its cells that have ended, the share of the planned steps after which training stopped"""
         self.reported: dict[int, dict[str, _Seen]] = {}
         """of running cells: what their bars said last of each part"""
         self.most_at_once = 1
@@ -104,7 +110,8 @@ class CellTimes:
         self.reported.pop(index, None)
         self.seconds[index] = time.monotonic() - began if took is None else took.seconds
         if took is not None:
-            self.seen += _seen(self.works[index], took.by_part())
+            self.seen += _seen(self.works[index], took)
+            self.shares_trained.setdefault(self.works[index].kind, []).append(took.share_trained)
         self.told = (-ASK_AGAIN_S, 0.0, None)
 
     def share(self) -> float:
@@ -146,14 +153,14 @@ class CellTimes:
     def _left(self, running: dict[int, float]) -> list[float] | None:
         """Seconds that each cell still needs; what running cells say counts for kinds of which none has ended."""
         ended = {one.kind for one in self.seen}
-        known = _Rates(self.works, self.seen)
+        known = _Rates(self.works, self.seen, self.shares_trained)
         for index in running:
             if self.works[index].kind not in ended:
                 self._hear(index, known)
         told = [one for parts in self.reported.values() for one in parts.values() if one.kind not in ended]
         if not ended and not self._is_enough(told):
             return None
-        rates = _Rates(self.works, [*self.seen, *told])
+        rates = _Rates(self.works, [*self.seen, *told], self.shares_trained)
         left = []
         for index, work in enumerate(self.works):
             whole = rates.seconds(work)
@@ -178,7 +185,9 @@ class CellTimes:
             return None
         part, share, seconds = _part(told[0]), told[1], told[2]
         work = self.works[index]
-        done = rates.training_units(work, share) / rates.training_units(work, 1.0) if part == TRAINING else share
+        done = share
+        if part == TRAINING:
+            done = rates.training_units(work, share) / rates.training_units(work, rates.stops_at(work.kind, share))
         whole = seconds / done
         if is_planned:
             within = (TRAINING, VALIDATING, POINTS) if part == TRAINING else (part,)
@@ -212,26 +221,41 @@ def _only(work: CellWork, parts: Sequence[str]) -> CellWork:
     return CellWork(work.kind, work.size, {part: work.amounts[part] for part in parts if part in work.amounts})
 
 
-def _seen(work: CellWork, seconds: dict[str, float]) -> list[_Seen]:
-    return [_Seen(work.kind, part, work.amounts.get(part, 0.0), took) for part, took in seconds.items()]
+def _seen(work: CellWork, took: CellTime) -> list[_Seen]:
+    done = dict.fromkeys(STOPPED, took.share_trained)
+    return [
+        _Seen(work.kind, part, work.amounts.get(part, 0.0) * done.get(part, 1.0), seconds)
+        for part, seconds in took.by_part().items()
+    ]
 
 
 class _Rates:
     """Seconds of amounts, from those that were seen."""
 
-    def __init__(self, works: Sequence[CellWork], seen: Sequence[_Seen]) -> None:
-        self.seen = seen
+    def __init__(
+        self, works: Sequence[CellWork], seen: Sequence[_Seen], shares_trained: dict[str, list[float]]
+    ) -> None:
+        self.seen, self.shares_trained = seen, shares_trained
         self.sizes = {work.kind: work.size for work in works}
         self.known: dict[tuple[str, str], float] = {}
 
     def seconds(self, work: CellWork) -> float:
         """Predicted seconds of a cell."""
+        done = dict.fromkeys(STOPPED, self.stops_at(work.kind))
         parts = (
-            self._affine(work.kind, part, amount) if part in AFFINE else amount * self._rate(work.kind, part)
+            self._affine(work.kind, part, amount)
+            if part in AFFINE
+            else amount * done.get(part, 1.0) * self._rate(work.kind, part)
             for part, amount in work.amounts.items()
             if amount
         )
         return sum(parts)
+
+    def stops_at(self, kind: str, share: float = 0.0) -> float:
+        """The share of its planned steps after which training ends, if it has not ended at some share before."""
+        own = self.shares_trained.get(kind) or [one for shares in self.shares_trained.values() for one in shares]
+        later = [one for one in own if one > share]
+        return float(np.mean(later)) if later else 1.0
 
     def training_units(self, work: CellWork, share: float) -> float:
         """What training's bar has covered at a share of its steps, in training pairs; tests on the way come early."""
