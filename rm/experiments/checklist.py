@@ -2,7 +2,8 @@
 
 Source:
     Li, Kudugunta & Zettlemoyer 2025, "(Mis)Fitting: A survey of scaling laws", arXiv 2502.18969, the checklist of
-    its appendix, in our words.
+    its appendix, in our words; every column of the authors' survey of papers (`sheet.csv` of the repository
+    hadasah/scaling_laws) has a question.
 """
 
 from collections.abc import Sequence
@@ -59,6 +60,7 @@ def _hypothesis(fit: ScalingFit) -> list[Item]:
     terms = "both" if any(row["figure"] == "beta" for row in fit.figures) else "the data alone"
     return [
         Item(HYPOTHESIS, "What is the form of the law?", f"loss = E + A·{unit}^-alpha + B·parameters^-beta"),
+        Item(HYPOTHESIS, "What is it for?", "to tell what more data, a larger model or another hour would bring"),
         Item(HYPOTHESIS, "Which variables are in it?", f"{unit} and parameters; fitted here: {terms}"),
         Item(HYPOTHESIS, "Which parameters are fitted?", "E, A, B >= 0 and alpha, beta in the grid's range"),
         Item(HYPOTHESIS, "Where does the form come from?", "Hoffmann et al. 2022, eq. 2; assumed, not derived"),
@@ -100,13 +102,15 @@ def _collection(config: ScalingConfig, runs: pl.DataFrame) -> list[Item]:
     return [
         Item(COLLECTION, "Are checkpoints provided?", "the final model of each run, in its folder"),
         Item(COLLECTION, "How many checkpoints of a model are evaluated?", points),
+        Item(COLLECTION, "How many points are there?", f"{runs.height:,}, one for each run and number of pairs"),
         Item(COLLECTION, "Which measure?", "log loss and 1 - accuracy"),
         Item(
             COLLECTION,
             "On which data?",
             f"test split of {test}: {counted(n_pairs, 'pair')} of {counted(n_posts, 'post')}",
         ),
-        Item(COLLECTION, "Are the measures changed before the fit?", "no; predictions pair by pair are kept"),
+        Item(COLLECTION, "Are the measures changed before the fit?", "no"),
+        Item(COLLECTION, "Are they provided?", "yes: scaling.parquet, and the predictions pair by pair of each run"),
     ]
 
 
