@@ -1,6 +1,5 @@
 """Small pair sets with a planted taste: words that a community likes or dislikes make the winner."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from rm.pairs.subsets import texts
 from rm.pairs.tokenised import TokenisedPairs, tokenise
 from rm.pairs.tokens import train_tokenizer
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
-torch.set_num_threads(1)  # tests share the machine: threads that wait for each other are slower than one
+torch.set_num_threads(1)  # tests share the machine, and a plugin may have loaded torch before OMP_NUM_THREADS was set
 
 LIKED = ("amber", "birch", "cedar", "dune", "ember", "fjord")
 DISLIKED = ("grit", "husk", "icicle", "jolt", "knot", "lint")

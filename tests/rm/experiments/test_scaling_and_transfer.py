@@ -100,8 +100,9 @@ def test_a_table_is_not_replaced_by_one_of_other_settings(
 
 
 def test_a_model_that_does_not_load_is_named_before_any_work(
-    workspace: Workspace, pretrained: Path, tmp_path: Path
+    workspace: Workspace, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # or it asks the hub again and again
     bare = shutil.copytree(pretrained, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
     for model, reason in (("nobody/no-such-model", "nobody/no-such-model"), (str(bare), "none of model.safetensors")):
         with pytest.raises(CallError, match=reason):

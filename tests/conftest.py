@@ -1,0 +1,10 @@
+"""How tests share the machine: one worker more than there are cores, and one thread each for numerical libraries."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other are slower than one; children inherit
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Workers for `pytest -n auto`: tests that wait for a browser or a server leave a core idle."""
+    return (os.cpu_count() or 1) + 1
