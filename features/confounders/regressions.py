@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-SLICE_ROWS = 2000
+SLICE_ROWS = 2_000
 """Rows processed at a time; few enough that they stay in the processor's cache."""
 MAX_ITERATIONS = 200
 TOLERANCE = 1e-4
