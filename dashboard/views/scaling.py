@@ -77,7 +77,8 @@ def _subtitle(cells: pl.DataFrame, models: pl.DataFrame) -> str:
 def _chart(workspace: Workspace, name: str, cells: pl.DataFrame, fit: ScalingFit | None, axis: str) -> None:
     curve = mean_over_seeds(cells)
     test = str(curve["test_pairs"][0])
-    note = "Bands: 95 % intervals of the test posts and the seeds; hover a point for its figures, click it for its run."
+    source = "the test posts" if seeds_in_words(curve["n_seeds"]) == "1 seed" else "the test posts and the seeds"
+    note = f"Bands: 95 % intervals of {source}; hover a point for its figures, click it for its run."
     if axis == "model size":
         if curve["n_parameters"].drop_nulls().n_unique() < 2:
             st.info("Only one model size: add another with `--models`.")

@@ -40,6 +40,8 @@ BASELINES = ("tfidf", "TF-IDF", "length", "time", "both", "length alone", "time 
 OPEN = "open"
 """Name of the selection by which a click opens what a mark stands for."""
 POINT_AREA_PX, RULE_PX = 90, 3
+CHARACTER_WIDTH, LABEL_GAP_PX = 0.54, 12
+"""Mean width of a character as a share of the text's size, in bold; gap between a mark and its label."""
 FONT = "Source Sans, Source Sans Pro, sans-serif"
 
 HorizontalAxis = Callable[[str], alt.X]
@@ -153,6 +155,20 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
     placed = [centre + gap * (rank - (size - 1) / 2) for centre, size in blocks for rank in range(size)]
     positions = dict(zip(order, placed, strict=True))
     return [positions[index] for index in range(len(values))]
+
+
+def text_px(texts: Sequence[str], size_px: float) -> float:
+    """Width of the longest of some texts and the gap before it."""
+    return LABEL_GAP_PX + CHARACTER_WIDTH * size_px * max((len(text) for text in texts), default=0)
+
+
+def room_right(first: float, last: float, label_px: float) -> alt.Expr:
+    """The end of a log scale from `first` that leaves room for labels right of `last`, however wide the chart is.
+
+    Labels take at most half of a chart.
+    """
+    width = f"max(width, {2 * label_px:.0f})"
+    return alt.expr(f"{first!r} * pow({last / first!r}, {width} / ({width} - {label_px:.0f}))")
 
 
 def smallest(values: pl.Series) -> float:

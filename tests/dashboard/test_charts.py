@@ -1,5 +1,6 @@
 """Charts as Vega-Lite: axes, scales, series and labels."""
 
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,31 @@ def test_calibration_is_drawn_against_the_diagonal() -> None:
 
 def test_ledger_labels_show_numbers_and_shares(workspace: Workspace) -> None:
     spec = charts.ledger_bars(documents.pair_set(workspace, "naive").ledger).to_dict()
+    counts, named = layers(spec, "text")
     labels = labels_of(spec)
     assert labels[labels.index("84,000") + 1] == "−21,000  (25.0 %)"
     assert labels[-1] == "24,000  (28.6 %)"
     assert layers(spec, "bar")[0]["encoding"]["x"]["scale"]["type"] == "log"
+    assert counts["encoding"]["y"]["axis"] is None and named["encoding"]["x"] == {"value": 0}  # above the bar
+
+
+def test_a_rule_that_drops_rows_twice_has_two_bars() -> None:
+    rows = [("pairs", "input", 100), ("pairs", "thinned", 20), ("pairs", "thinned", 5), ("pairs", "kept", 75)]
+    spec = charts.ledger_bars(pl.DataFrame(rows, schema=["stage", "step", "n"], orient="row")).to_dict()
+    (bar,) = layers(spec, "bar")
+    places = [row[bar["encoding"]["y"]["field"]] for row in rows_of(spec, bar)]
+    assert len(set(places)) == 4
+
+
+@pytest.mark.parametrize("width", [320, 1000])
+def test_names_at_the_line_ends_have_room_at_any_width(curve: pl.DataFrame, width: int) -> None:
+    spec = charts.accuracy_by_data(curve, TRUTH).to_dict()
+    *_, points = layers(spec, "point")
+    first, last = points["encoding"]["x"]["scale"]["domain"]
+    end = eval(last["expr"], {"pow": pow, "max": max, "width": width})
+    place = math.log(4000 / first) / math.log(end / first)
+    longest = max(len(label) for label in labels_of(spec))
+    assert 0.4 < place < 1 - longest * 6 / width  # at least 6 px a character
 
 
 def test_heatmap_writes_accuracy_and_interval_in_each_cell(matrix: pl.DataFrame) -> None:
