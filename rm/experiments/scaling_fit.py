@@ -81,7 +81,7 @@ class ScalingFit:
     x: X
     """what the curve takes as the amount of data: training pairs, tokens read in training, or seconds of training"""
     left_out: str
-    """models and data sizes that are not in the fit, and why; empty if there are none"""
+    """models and data sizes that are not in the fit, and why; empty if there are none, or no fit"""
     figures: tuple[dict[str, Any], ...]
     """measure, figure, value, low, high, by_posts, by_seeds, note: every parameter, gain and prediction"""
     curve: pl.DataFrame
@@ -151,7 +151,7 @@ def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame, x
     models = tuple(fitted["predictor"].unique(maintain_order=True))
     if reason := cannot_fit(points[LOG_LOSS]):
         sentence = without_curve(points[ERROR], fitted.sort("n_parameters")["predictor"][-1], reason, axis.unit)
-        return ScalingFit(sentence, reason, models, x, left_out, (), _curve_rows(None, fitted, axis))
+        return ScalingFit(sentence, reason, models, x, "", (), _curve_rows(None, fitted, axis))
     first = max(first_fitting_size(part) for part in points.values())
     fitted, left_out = (
         fitted.filter(pl.col("amount") >= first),

@@ -109,6 +109,8 @@ def test_three_sizes_cannot_tell_and_say_so(empty: Workspace) -> None:
     flat = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, SIZES[:3], grows=False), TEST)
     assert "No gain in accuracy of scratch-10k from 250 to 1,000 pairs is shown (at most " in flat.sentence
     assert not fit.figures and fit.curve.is_empty() and fit.sentence in str(fit.table())
+    two = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000, "scratch-50k": 49_000}, SIZES[:3]), TEST)
+    assert "scratch-50k gains" in two.sentence and "Not in the fit" not in str(two.table())
 
 
 def test_models_of_another_family_and_too_few_sizes_are_left_out(empty: Workspace) -> None:
