@@ -13,13 +13,13 @@ from lurker.charts.look import (
     accuracy_axis,
     accuracy_tooltips,
     colours,
+    label_size,
     largest,
     layered,
     marker,
     room_right,
     shapes,
     share_axis,
-    text_px,
 )
 from lurker.confounders import CONFOUNDER_NAMES
 from lurker.decimals import percent
@@ -131,7 +131,7 @@ def ledger_bars(ledger: pl.DataFrame) -> alt.LayerChart:
         least=pl.lit(1),
         shown=pl.max_horizontal("n", pl.lit(1)),
     )
-    top = room_right(1, max(10.0, largest(steps["n"])), text_px(labels, LABEL_PX))
+    top = room_right(1, max(10.0, largest(steps["n"])), labels)
     scale = alt.Scale(type="log", domain=[1, top], nice=False)
     axis = alt.Axis(format="~s", grid=True, tickCount=6, labelOverlap=True)
     # A rule may drop rows twice, so a row has its place, not its name. The name stands above the bar: beside it, there
@@ -149,4 +149,5 @@ def ledger_bars(ledger: pl.DataFrame) -> alt.LayerChart:
     )
     names = base.mark_text(align="left", color=TEXT, fontSize=LABEL_PX, yOffset=-BAR_PX / 2, limit=alt.expr("width"))
     named = names.encode(x=alt.value(0), text="row:N")
-    return layered(bars, counts, named).properties(height=LEDGER_ROW_PX * steps.height, title="The ledger")
+    drawn = layered(bars, counts, named).add_params(label_size(LABEL_PX))
+    return drawn.properties(height=LEDGER_ROW_PX * steps.height, title="The ledger")

@@ -15,6 +15,7 @@ from lurker.charts.look import (
     POINT_AREA_PX,
     TEXT,
     accuracy_tooltips,
+    label_size,
     largest,
     layered,
     room_right,
@@ -24,7 +25,6 @@ from lurker.charts.look import (
     size_colours,
     smallest,
     spread,
-    text_px,
 )
 from lurker.decimals import decimal
 from lurker.fits import Interval
@@ -109,13 +109,14 @@ def accuracy_by_data(
     reference = alt.Chart(flat).mark_line(color=BASELINE, strokeWidth=1.8)
     ends = _line_ends(flat, models, x, LABEL_GAP * (domain[1] - domain[0]))
     axis = _log_axis(x, f"{AMOUNTS[x]} (log scale)", sizes, "~s", ends["label"].to_list())
-    return layered(
+    drawn = layered(
         *_bands(levels, sizes, axis, x, domain),
         reference.encode(x=axis, y=_accuracy_axis("accuracy", domain), strokeDash=dash),
         *_model_lines(models, "predictor", axis, domain),
         *_fitted_lines(models, fit, axis, x, domain),
         *_end_labels(ends, models["predictor"].unique(maintain_order=True).to_list(), axis, domain),
-    ).properties(height=HEIGHT_PX, title=title)
+    )
+    return drawn.add_params(label_size(LABEL_PX)).properties(height=HEIGHT_PX, title=title)
 
 
 def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:
@@ -136,7 +137,7 @@ def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:
     names = models["data"].unique(maintain_order=True).to_list()
     x = _log_axis("n_parameters", "parameters without embeddings (log scale)", sizes, ".2~s", ends["label"].to_list())
     drawn = layered(*_model_lines(models, "data", x, domain), *_end_labels(ends, names, x, domain))
-    return drawn.properties(height=HEIGHT_PX, title="Accuracy against model size")
+    return drawn.add_params(label_size(LABEL_PX)).properties(height=HEIGHT_PX, title="Accuracy against model size")
 
 
 def _model_lines(models: pl.DataFrame, column: str, x: alt.X, domain: tuple[float, float]) -> list[alt.Chart]:
@@ -260,7 +261,7 @@ def _log_axis(column: str, title: str, sizes: list[float], number_format: str, l
     """A log axis of the sizes with room for labels right of the largest."""
     first, last = (sizes[0], max(sizes[-1], 2 * sizes[0])) if sizes else (1.0, 10.0)
     start = first * (first / last) ** 0.04
-    domain = [start, room_right(start, last, text_px(labels, LABEL_PX))]
+    domain = [start, room_right(start, last, labels)]
     # Sizes are chosen, so they are the ticks; tokens and times are measured.
     ticks = sizes if all(isinstance(size, int) for size in sizes) else _round_values(start, last)
     return alt.X(

@@ -15,7 +15,7 @@ from dashboard import documents, experiments
 from dashboard.queries import version
 from lurker import charts
 from lurker.charts import look, scaling
-from lurker.charts.figure import WIDTHS_IN, Figure, paper_spec
+from lurker.charts.figure import COLUMN_IN, TEXT_PX, WIDTHS_IN, Figure, paper_spec
 from lurker.charts.look import LEAK, OPEN, TASTE, spread
 from lurker.charts.transfer import DARK_INK, LIGHT_INK, communities
 from lurker.decimals import decimal
@@ -156,15 +156,19 @@ def test_a_rule_that_drops_rows_twice_has_two_bars() -> None:
     assert len(set(places)) == 4
 
 
-@pytest.mark.parametrize("width", [320, 1000])
+@pytest.mark.parametrize("width", [300, 1000])
 def test_names_at_the_line_ends_have_room_at_any_width(curve: pl.DataFrame, width: int) -> None:
     spec = charts.accuracy_by_data(curve, TRUTH).to_dict()
     *_, points = layers(spec, "point")
     first, last = points["encoding"]["x"]["scale"]["domain"]
-    end = eval(last["expr"], {"pow": pow, "max": max, "width": width})
+    (size,) = [param["value"] for param in spec["params"] if param["name"] == look.LABEL_SIZE]
+    end = eval(last["expr"], {"pow": pow, "max": max, "width": width, look.LABEL_SIZE: size})
     place = math.log(4000 / first) / math.log(end / first)
     longest = max(len(label) for label in labels_of(spec))
     assert 0.4 < place < 1 - longest * 6 / width  # at least 6 px a character
+    printed = paper_spec(Figure("a", "test", "Title", "on what", charts.accuracy_by_data(curve, TRUTH)), COLUMN_IN)
+    (param,) = [param for param in printed["params"] if param["name"] == look.LABEL_SIZE]
+    assert param["value"] == TEXT_PX < size
 
 
 def test_heatmap_writes_accuracy_and_interval_in_each_cell(matrix: pl.DataFrame) -> None:
