@@ -35,7 +35,7 @@ def render() -> None:
         layout.show_missing("There is no finished scaling experiment yet.", commands)
         return
     head = st.container()
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    left, right = st.columns([2, 3])
     name = layout.select_in_url(left, "Experiment", names, "scaling_experiment")
     axis = right.segmented_control(
         "Against", list(AXES), default="data", required=True, key="scaling_axis", bind="query-params"
