@@ -73,6 +73,14 @@ def test_points_are_the_losses_of_the_runs_by_post(empty: Workspace) -> None:
     assert np.all(np.abs(widths / np.sqrt(errors.loss * (1 - errors.loss)) - 1) < 0.2)
 
 
+def test_runs_of_different_tests_are_refused(empty: Workspace) -> None:
+    cells = write_runs(empty, {"scratch-10k": 7000})
+    file = predictions_file(empty.folder("runs", cells["run_id"][1]), "hard-test", "test")
+    write_parquet(pl.read_parquet(file).head(30), file)
+    with pytest.raises(LurkerError, match=r"tested on different pairs: scratch-10k-250-0 on 200 posts, .* on 10"):
+        fit_scaling(empty, cells, TEST)
+
+
 def test_a_gain_is_named_tabulated_and_drawn(empty: Workspace) -> None:
     cells = write_runs(empty, {"scratch-10k": 7000})
     fit = fit_scaling(empty, cells, TEST)
