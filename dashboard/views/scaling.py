@@ -90,7 +90,7 @@ def _chart(workspace: Workspace, name: str, cells: pl.DataFrame, fit: ScalingFit
         drawn = None
         if fit is not None and not fit.curve.is_empty() and AXES[axis] in fit.curve.columns:
             drawn = charts.Fitted.of(fit.curve, fit.figures.to_dicts())
-            note = " ".join([note, charts.FITTED_NOTE, *claims.of_fit(drawn, curve)])
+            note = " ".join([note, drawn.note, *claims.of_fit(drawn, curve)])
         chart = charts.accuracy_by_data(curve, _ceiling(workspace, test), drawn, AXES[axis], shortcuts=False)
         note += _shortcuts_in_words(curve)
         what = "training pairs" if axis == "data" else "training time, on the machines that trained them"

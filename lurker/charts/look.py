@@ -164,7 +164,7 @@ def label_size(px: float) -> alt.Parameter:
     return alt.param(name=LABEL_SIZE, value=px)
 
 
-def room_right(first: float, last: float, labels: Sequence[str]) -> alt.Expr:
+def room_right(first: float, last: float, labels: Sequence[str]) -> alt.ExprRef:
     """The end of a log scale from `first` that leaves room for labels right of `last`, however wide the chart is.
 
     Labels take at most half of a chart, which has the parameter `label_size`.

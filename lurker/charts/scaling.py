@@ -48,11 +48,6 @@ LABEL_GAP = 0.05
 """Smallest distance between two labels at the line ends, as a share of the axis."""
 LABEL_PX = 13
 """Size of those labels."""
-FITTED_NOTE = (
-    "Dashed in the colour of a model: its fitted curve; open diamond beside the largest size: what the smaller ones "
-    "predict of it; grey bands: 95 % intervals."
-)
-"""How to read what a fit adds to the chart."""
 MOST_ABOVE = 0.1
 """How far above all points the limit of a fit may lie and still be drawn: the points would shrink to a line."""
 BAND_OPACITY = 0.1
@@ -74,6 +69,14 @@ class Fitted:
     def of(cls, curve: pl.DataFrame, figures: Iterable[Mapping[str, Any]]) -> "Fitted":
         """The curve with what the figures of its fit say."""
         return cls(curve, fits.accuracy_of(figures, fits.LIMIT), fits.accuracy_of(figures, fits.HELD_OUT))
+
+    @property
+    def note(self) -> str:
+        """How to read what it adds to the chart."""
+        parts = ["Dashed in the colour of a model: its fitted curve"]
+        if self.predicted is not None:
+            parts.append("open diamond beside the largest size: what the smaller ones predict of it")
+        return f"{'; '.join([*parts, 'grey bands: 95 % intervals'])}."
 
 
 def accuracy_by_data(
@@ -109,14 +112,14 @@ def accuracy_by_data(
     reference = alt.Chart(flat).mark_line(color=BASELINE, strokeWidth=1.8)
     ends = _line_ends(flat, models, x, LABEL_GAP * (domain[1] - domain[0]))
     axis = _log_axis(x, f"{AMOUNTS[x]} (log scale)", sizes, "~s", ends["label"].to_list())
-    drawn = layered(
+    chart = layered(
         *_bands(levels, sizes, axis, x, domain),
         reference.encode(x=axis, y=_accuracy_axis("accuracy", domain), strokeDash=dash),
         *_model_lines(models, "predictor", axis, domain),
         *_fitted_lines(models, fit, axis, x, domain),
         *_end_labels(ends, models["predictor"].unique(maintain_order=True).to_list(), axis, domain),
     )
-    return drawn.add_params(label_size(LABEL_PX)).properties(height=HEIGHT_PX, title=title)
+    return chart.add_params(label_size(LABEL_PX)).properties(height=HEIGHT_PX, title=title)
 
 
 def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:

@@ -124,6 +124,9 @@ def test_a_fit_is_drawn_with_its_limit_and_what_it_predicts(curve: pl.DataFrame)
     (predicted,) = [layer for layer in layers(spec, "point") if layer["mark"].get("shape") == "diamond"]
     (row,) = rows_of(spec, predicted)
     assert (row["predictor"], row["n_train_pairs"], row["accuracy"]) == ("scratch-1m", 4000, 0.64)
+    assert (
+        "diamond" not in charts.Fitted(fitted).note and "diamond" in charts.Fitted(fitted, None, (0.6, 0.5, 0.7)).note
+    )
     far = charts.accuracy_by_data(curve, None, charts.Fitted(fitted, (0.97, 0.9, 1.0))).to_dict()
     assert not any("limit" in label for label in labels_of(far))  # it would press all points together
 
