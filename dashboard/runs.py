@@ -62,7 +62,7 @@ def run_rows(workspace: Workspace) -> tuple[pl.DataFrame, list[str]]:
 
 
 def _settings(folder: Path) -> str:
-    """The configuration but for the seed, by which runs are told to differ by their seed alone."""
+    """The configuration but for the seed and what it draws, by which runs are told to differ by their seed alone."""
     try:
         config = read_object(folder / CONFIG)
     except LurkerError:
@@ -70,6 +70,8 @@ def _settings(folder: Path) -> str:
     train = config.get("train")
     if isinstance(train, dict):
         config["train"] = {name: value for name, value in train.items() if name != "seed"}
+    if config.get("max_pairs") is not None:
+        config.pop("data_digest", None)  # of a subset, which each seed draws anew
     return json.dumps(config, sort_keys=True)
 
 
@@ -95,7 +97,7 @@ def over_seeds(rows: pl.DataFrame) -> pl.DataFrame:
     """Runs that differ by their seed as one row: means, the number of seeds, and the loss of the latest."""
     return rows.group_by(_SAME, maintain_order=True).agg(
         pl.col("run").first(),
-        n_seeds=pl.len().cast(pl.Int64),
+        n_seeds=pl.col("seed").n_unique().cast(pl.Int64),
         accuracy=pl.col("accuracy").mean(),
         accuracy_low=pl.col("accuracy_low").mean(),
         accuracy_high=pl.col("accuracy_high").mean(),

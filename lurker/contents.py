@@ -24,8 +24,8 @@ def describe(workspace: Workspace) -> dict[str, Any]:
     """Everything `lurker status --json` prints.
 
     Returns:
-        Rows, files, bytes and dates by table; counts and maturity by subreddit; pair sets, runs, experiments, arenas;
-        the next command. `maturity` counts the items last seen less than `ripe_after_s` seconds after they were
+        Rows, files, bytes and dates by table; counts and maturity by subreddit; pair sets, runs, policies, experiments,
+        arenas; the next command. `maturity` counts the items last seen less than `ripe_after_s` seconds after they were
         written.
     """
     by_subreddit = _by_subreddit(workspace)
@@ -70,9 +70,10 @@ def _rows_and_subreddits(workspace: Workspace, table: Table) -> tuple[int, list[
 
 
 def _made(workspace: Workspace) -> dict[str, list[str]]:
-    """Finished runs and experiments, and arenas, by name."""
+    """Finished runs, policies and experiments, and arenas, by name."""
     return {
         "runs": workspace.names("runs", "result.json"),
+        "policies": workspace.names("policies", "result.json"),
         "experiments": workspace.names("experiments", "manifest.json"),
         "arenas": workspace.names("votes", "arena.json"),
     }

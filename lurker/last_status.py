@@ -18,6 +18,7 @@ READ = (
     "*/*/*.parquet",
     "pairs/*/*.json",
     "runs/*/*.json",
+    "policies/*/*.json",
     "votes/*/*.json",
     "staging/*",
 )

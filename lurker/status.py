@@ -27,7 +27,7 @@ def status(
     print_table(f"Tables in {ctx.obj}", content["tables"])
     print_table("Subreddits", content["by_subreddit"])
     print_table("Pair sets", [_shown(row) for row in content["pairs"]])
-    named = {kind: ", ".join(content[kind]) or "–" for kind in ("experiments", "arenas")}
+    named = {kind: ", ".join(content[kind]) or "–" for kind in ("policies", "experiments", "arenas")}
     print_table("Also here", [{"runs": len(content["runs"]), **named}])
     maturity = content["maturity"]
     if maturity["n_unripe"]:

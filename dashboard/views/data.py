@@ -97,7 +97,8 @@ def _audit(audit: Audit) -> None:
         return
     n, n_posts = shown.select(pl.col("n_pairs", "n_posts").max()).row(0)
     note = "Probes are tested on posts they were not trained on, and read no word of the text, but for TF-IDF. "
-    on = f"{audit.pairs}, split {split}, {subreddit}: {counted(n, 'pair')} of {counted(n_posts, 'post')}"
+    where = f"{'all splits' if split == 'all' else split}, {'all communities' if subreddit == 'all' else subreddit}"
+    on = f"{audit.pairs}, {where}: {counted(n, 'pair')} of {counted(n_posts, 'post')}"
     chart = charts.probe_intervals(shown)
     show_figure(
         Figure("probes", audit.pairs, "What shortcuts alone predict", on, chart, note + layout.INTERVAL_NOTE),

@@ -20,7 +20,7 @@ from lurker.report import true_minus
 from lurker.workspace import Workspace
 
 TRAIN_WRITER = "lurker policy train-writer balanced --model scratch-1m --id writer"
-TRAIN_AGENT = "lurker policy train-agent policy:writer --judge run:A --held-out run:B"
+TRAIN_AGENT = "lurker policy train-agent policy:{} --judge run:A --held-out run:B"
 SAMPLE = "lurker policy sample writer --pairs balanced --n 64 --human"
 SUBTITLE = "What it gains as it leaves its writer, and what it loses"
 REWARDS = ("proxy", "held-out", "truth")
@@ -93,7 +93,8 @@ def _policy(workspace: Workspace, name: str) -> None:
     if curve is None or curve.is_empty():
         is_finished = policies.is_finished(workspace, name)
         what = "has no curve: it is a writer, from which agents start." if is_finished else "is not finished yet."
-        layout.show_missing(f"{name} {what}", [f"lurker policy show {name}", TRAIN_AGENT])
+        next_commands = [TRAIN_AGENT.format(name)] if is_finished else []
+        layout.show_missing(f"{name} {what}", [f"lurker policy show {name}", *next_commands])
         return
     if not policies.is_finished(workspace, name):
         st.info(f"{layout.escape(name)} is not finished: its curve is as far as it came.")

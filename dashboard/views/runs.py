@@ -29,6 +29,8 @@ from lurker.workspace import Workspace
 HOW_TO = "lurker rm train balanced --model scratch-50k"
 REDRAW_S = 3.0
 NOTHING = "no other run"
+RUN_PX, MODEL_PX = 230, 125
+"""Widths of columns whose names can be long, so that the accuracy beside them is seen; the full name is below."""
 
 
 def render() -> None:
@@ -58,16 +60,18 @@ def _table(rows: pl.DataFrame) -> None:
     by_seed = st.toggle("A row for every seed", key="by_seed", bind="query-params")
     shown = rows if by_seed else over_seeds(rows)
     shown = shown.with_columns(changed=pl.from_epoch(pl.col("changed").cast(pl.Int64)))
-    first = ["run", "state", "pairs", "model", "train_pairs", "seed" if by_seed else "n_seeds"]
+    facts = ["state", "pairs", "model", "train_pairs", "seed" if by_seed else "n_seeds"]
 
     def choose() -> None:
         if chosen := st.session_state["runs_table"].selection.rows:
             st.session_state["run"] = shown["run"][chosen[0]]
 
     show_table(
-        shown.select(*first, "tested_on", *ACCURACY, "losses", "changed"),
+        shown.select("run", *ACCURACY, "tested_on", *facts, "losses", "changed"),
         {"pairs": "trained on", "train_pairs": "training pairs"},
         {
+            "run": st.column_config.TextColumn("run", width=RUN_PX),
+            "model": st.column_config.TextColumn("model", width=MODEL_PX),
             "losses": st.column_config.LineChartColumn("validation loss"),
             "changed": st.column_config.DatetimeColumn("last change (UTC)", format="YYYY-MM-DD HH:mm"),
         },

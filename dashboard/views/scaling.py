@@ -35,7 +35,7 @@ def render() -> None:
         layout.show_missing("There is no finished scaling experiment yet.", commands)
         return
     head = st.container()
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    left, right = st.columns([2, 3])
     name = layout.select_in_url(left, "Experiment", names, "scaling_experiment")
     axis = right.segmented_control(
         "Against", list(AXES), default="data", required=True, key="scaling_axis", bind="query-params"
@@ -77,7 +77,8 @@ def _subtitle(cells: pl.DataFrame, models: pl.DataFrame) -> str:
 def _chart(workspace: Workspace, name: str, cells: pl.DataFrame, fit: ScalingFit | None, axis: str) -> None:
     curve = mean_over_seeds(cells)
     test = str(curve["test_pairs"][0])
-    note = "Bands: 95 % intervals of the test posts and the seeds; hover a point for its figures, click it for its run."
+    source = "the test posts" if seeds_in_words(curve["n_seeds"]) == "1 seed" else "the test posts and the seeds"
+    note = f"Bands: 95 % intervals of {source}; hover a point for its figures, click it for its run."
     if axis == "model size":
         if curve["n_parameters"].drop_nulls().n_unique() < 2:
             st.info("Only one model size: add another with `--models`.")
@@ -89,7 +90,7 @@ def _chart(workspace: Workspace, name: str, cells: pl.DataFrame, fit: ScalingFit
         drawn = None
         if fit is not None and not fit.curve.is_empty() and AXES[axis] in fit.curve.columns:
             drawn = charts.Fitted.of(fit.curve, fit.figures.to_dicts())
-            note = " ".join([note, charts.FITTED_NOTE, *claims.of_fit(drawn, curve)])
+            note = " ".join([note, drawn.note, *claims.of_fit(drawn, curve)])
         chart = charts.accuracy_by_data(curve, _ceiling(workspace, test), drawn, AXES[axis], shortcuts=False)
         note += _shortcuts_in_words(curve)
         what = "training pairs" if axis == "data" else "training time, on the machines that trained them"

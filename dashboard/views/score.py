@@ -94,7 +94,7 @@ def _show(
         for row in range(len(answers))
     ]
     show_table(rows)
-    st.markdown("**What needs no model would take**")
+    st.markdown("**What each judge takes**")
     show_table(_baselines(run, answers, rewards, baseline))
     for place, answer in enumerate(answers):
         for reason in sample.warnings(answer):

@@ -13,8 +13,8 @@ from lurker.errors import CallError, LurkerError
 from lurker.files import read_json
 from lurker.hard_tests import require_one_hard_test
 from lurker.pair_sets import AUDIT_FILE, HARD_TEST, PairSet, read_pair_set, read_pairs
-from lurker.pairwise import fit_tfidf
-from lurker.progress import progress
+from lurker.pairwise import PENALTIES, fit_tfidf
+from lurker.progress import advance, progress
 from lurker.stats import ACCURACY_GAIN, Estimate, accuracy_interval, mean_interval
 from lurker.threads import single_threaded
 from lurker.workspace import Workspace
@@ -51,10 +51,10 @@ def compare_sets(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
             "Build them from the same subreddits: `lurker pairs build NAME --recipe RECIPE`.",
         )
     correct: dict[str, Correct | None] = {}
-    with progress("Training TF-IDF", sum(one.frame.height for one in sets.values()), "pairs") as advance:
+    trained = [name for name in sets if name != HARD_TEST]
+    with progress("Training TF-IDF", sum(sets[name].frame.height for name in trained), "pairs"):
         for name, one in sets.items():
-            correct[name] = None if name == HARD_TEST else tfidf_correct(one.frame, hard, name)
-            advance(one.frame.height)
+            correct[name] = tfidf_correct(one.frame, hard, name) if name in trained else None
     first = next((one for one in correct.values() if one is not None), None)
     rows = [
         _counts(one) | _on_hard_test(correct[name], first, hard) | {"audit": existing_audit(workspace, name)}
@@ -78,6 +78,8 @@ def _counts(pair_set: PairSet) -> dict[str, Any]:
 def tfidf_correct(pairs: pl.DataFrame, hard: pl.DataFrame, name: str) -> Correct:
     """Whether TF-IDF trained on the set's training pairs predicts the winner of each hard pair. Shape [n].
 
+    Advances the open progress bar by the number of pairs, a part after each fit.
+
     Raises:
         LurkerError: the set has no training or validation pairs, or they contain a post of the hard test.
     """
@@ -91,8 +93,11 @@ def tfidf_correct(pairs: pl.DataFrame, hard: pl.DataFrame, name: str) -> Correct
                 "Build it again with a test_fraction no smaller than the default.",
             )
     is_adjusted = bool((parts["train"]["confounder_log_odds"] != 0).any())
+    share = pairs.height / len(PENALTIES)
     with single_threaded():  # sums run in one order: the same results on every machine
-        reward = fit_tfidf(parts["train"], parts["validation"], is_adjusted=is_adjusted)
+        reward = fit_tfidf(
+            parts["train"], parts["validation"], is_adjusted=is_adjusted, advance=lambda fits: advance(fits * share)
+        )
     if reward is None:
         return np.full(hard.height, 0.5)
     margins = reward(hard["chosen"].to_list()) - reward(hard["rejected"].to_list())

@@ -191,15 +191,16 @@ def _audit(
         "earlier_wins": _interval(win_rate(pairs, pl.col("rejected_delay_s") - pl.col("chosen_delay_s"))),
         "longer_wins": _interval(win_rate(pairs, pl.col("chosen_chars") - pl.col("rejected_chars"))),
         "label_confidence_mean": confidence,
-        "verdict": _sample_prefix(pairs, sample) + verdict(rows, config),
+        "verdict": verdict(rows, config) + _sample_note(pairs, sample),
         "is_clean": state(rows, "all", config) == "clean",
     }
 
 
-def _sample_prefix(pairs: pl.DataFrame, sample: pl.DataFrame) -> str:
+def _sample_note(pairs: pl.DataFrame, sample: pl.DataFrame) -> str:
+    """Comes last: a table shows what a verdict says before its first colon."""
     if sample.height == pairs.height:
         return ""
-    return f"Of a sample, {sample.height:,} of {pairs.height:,} pairs: "
+    return f" Audited on a sample, {sample.height:,} of {pairs.height:,} pairs."
 
 
 def true_accuracy(workspace: Workspace, pairs: pl.DataFrame) -> dict[str, float] | None:

@@ -147,4 +147,4 @@ def _report(changed: list[str], too_small: list[str], refreeze: bool) -> None:
     elif changed:
         say(f"The hard test of {names} stays frozen, though the changed input would give another (see --refreeze).")
     if too_small:
-        say(f"Too few comments for a hard test in r/{', r/'.join(too_small)}: no matched pair in its test posts.")
+        say(f"Too few comments for a hard test in r/{', r/'.join(too_small)}: no matched pair in their test posts.")

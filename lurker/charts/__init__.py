@@ -13,12 +13,11 @@ from lurker.charts.findings import leaks, learned
 from lurker.charts.learning import learning_accuracy, learning_losses
 from lurker.charts.policy import policy_curves
 from lurker.charts.recipes import recipe_accuracy, recipe_correlations, recipe_figures
-from lurker.charts.scaling import FITTED_NOTE, Fitted, accuracy_by_data, accuracy_by_parameters
+from lurker.charts.scaling import Fitted, accuracy_by_data, accuracy_by_parameters
 from lurker.charts.search import search_excess
 from lurker.charts.transfer import transfer_heatmap, transfer_matrix
 
 __all__ = [
-    "FITTED_NOTE",
     "Ceiling",
     "Fitted",
     "accuracy_by_data",

@@ -13,9 +13,11 @@ from lurker.charts.look import (
     accuracy_axis,
     accuracy_tooltips,
     colours,
+    label_size,
     largest,
     layered,
     marker,
+    room_right,
     shapes,
     share_axis,
 )
@@ -26,6 +28,10 @@ NEGLIGIBLE_SMD = 0.1
 """|standardised mean difference| below which a covariate is usually called balanced.
 
 Source: Austin 2009, "Balance diagnostics for comparing the distribution of baseline covariates"."""
+
+
+LABEL_PX, BAR_PX, LEDGER_ROW_PX = 12, 10, 36
+"""Size of the ledger's texts, height of its bars, and of a row with a text above its bar."""
 
 
 def probe_intervals(probes: pl.DataFrame) -> alt.LayerChart:
@@ -118,27 +124,30 @@ def ledger_bars(ledger: pl.DataFrame) -> alt.LayerChart:
         for step, n, total in steps.select("step", "n", "total").iter_rows()
     ]
     is_drop = ~pl.col("step").is_in(["input", "kept"])
-    steps = steps.with_columns(
+    steps = steps.with_row_index("place").with_columns(
         row=pl.format("{}: {}", "stage", pl.col("step").str.replace_all("_", " ")),
         kind=pl.when(is_drop).then(pl.lit("dropped")).otherwise("step"),
         label=pl.Series(labels, dtype=pl.String),
         least=pl.lit(1),
         shown=pl.max_horizontal("n", pl.lit(1)),
     )
-    top = max(10.0, largest(steps["n"])) ** 1.25
-    x = alt.Scale(type="log", domain=[1, top], nice=False)
-    axis = alt.Axis(format="~s", grid=True, tickCount=6)
-    base = alt.Chart(steps).encode(
-        y=alt.Y("row:N", sort=steps["row"].to_list(), title=None, axis=alt.Axis(labelLimit=420, labelFontSize=13))
-    )
-    scale = alt.Scale(domain=kinds, range=[BASELINE, LEAK, TASTE])
-    bars = base.mark_bar(cornerRadius=2, height={"band": 0.62}).encode(
-        x=alt.X("least:Q", title="rows (log scale)", scale=x, axis=axis),
+    top = room_right(1, max(10.0, largest(steps["n"])), labels)
+    scale = alt.Scale(type="log", domain=[1, top], nice=False)
+    axis = alt.Axis(format="~s", grid=True, tickCount=6, labelOverlap=True)
+    # A rule may drop rows twice, so a row has its place, not its name. The name stands above the bar: beside it, there
+    # would be no room for bars on a phone.
+    base = alt.Chart(steps).encode(y=alt.Y("place:O", axis=None))
+    kind = alt.Scale(domain=kinds, range=[BASELINE, LEAK, TASTE])
+    bars = base.mark_bar(cornerRadius=2, height=BAR_PX, yOffset=BAR_PX).encode(
+        x=alt.X("least:Q", title="rows (log scale)", scale=scale, axis=axis),
         x2="shown:Q",
-        color=alt.Color("kind:N", title=None, scale=scale, legend=alt.Legend(orient="top")),
+        color=alt.Color("kind:N", title=None, scale=kind, legend=alt.Legend(orient="top")),
         tooltip=["stage:N", alt.Tooltip("step:N", title="rule"), alt.Tooltip("n:Q", title="rows", format=",")],
     )
-    text = base.mark_text(align="left", dx=6, color=INK, fontSize=12).encode(
-        x=alt.X("shown:Q", scale=x), text="label:N"
+    counts = base.mark_text(align="left", dx=6, color=INK, fontSize=LABEL_PX, yOffset=BAR_PX).encode(
+        x=alt.X("shown:Q", scale=scale), text="label:N"
     )
-    return layered(bars, text).properties(height=40 + 24 * steps.height, title="The ledger")
+    names = base.mark_text(align="left", color=TEXT, fontSize=LABEL_PX, yOffset=-BAR_PX / 2, limit=alt.expr("width"))
+    named = names.encode(x=alt.value(0), text="row:N")
+    drawn = layered(bars, counts, named).add_params(label_size(LABEL_PX))
+    return drawn.properties(height=LEDGER_ROW_PX * steps.height, title="The ledger")

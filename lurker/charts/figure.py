@@ -12,7 +12,7 @@ from typing import Any
 
 import altair as alt
 
-from lurker.charts.look import GRID, INK, TEXT
+from lurker.charts.look import GRID, INK, LABEL_SIZE, TEXT
 from lurker.errors import CallError
 
 COLUMN_IN, PAGE_IN = 3.3, 6.8
@@ -151,6 +151,8 @@ def _for_paper(part: Any) -> Any:
             kept[name] = TEXT_PX if kept[name] >= 13 else _LEAST_LABEL_PX
     if kept.get("type") == "point" and "size" in kept:
         kept["size"] = POINT_AREA_PX
+    if kept.get("name") == LABEL_SIZE:
+        kept["value"] = TEXT_PX
     if isinstance(kept.get("strokeWidth"), int | float):
         kept["strokeWidth"] = min(kept["strokeWidth"], LINE_PX)
     return kept

@@ -40,6 +40,10 @@ BASELINES = ("tfidf", "TF-IDF", "length", "time", "both", "length alone", "time 
 OPEN = "open"
 """Name of the selection by which a click opens what a mark stands for."""
 POINT_AREA_PX, RULE_PX = 90, 3
+LABEL_SIZE = "labelSize"
+"""Name of the parameter of a chart that is the size of its labels, which are smaller in print."""
+CHARACTER_WIDTH, LABEL_GAP_PX = 0.54, 12
+"""Mean width of a character as a share of the text's size, in bold; gap between a mark and its label."""
 FONT = "Source Sans, Source Sans Pro, sans-serif"
 
 HorizontalAxis = Callable[[str], alt.X]
@@ -153,6 +157,22 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
     placed = [centre + gap * (rank - (size - 1) / 2) for centre, size in blocks for rank in range(size)]
     positions = dict(zip(order, placed, strict=True))
     return [positions[index] for index in range(len(values))]
+
+
+def label_size(px: float) -> alt.Parameter:
+    """The size of a chart's labels, for `room_right`."""
+    return alt.param(name=LABEL_SIZE, value=px)
+
+
+def room_right(first: float, last: float, labels: Sequence[str]) -> alt.ExprRef:
+    """The end of a log scale from `first` that leaves room for labels right of `last`, however wide the chart is.
+
+    Labels take at most half of a chart, which has the parameter `label_size`.
+    """
+    longest = max((len(label) for label in labels), default=0)
+    label = f"({LABEL_GAP_PX} + {CHARACTER_WIDTH * longest:.2f} * {LABEL_SIZE})"
+    width = f"max(width, 2 * {label})"
+    return alt.expr(f"{first!r} * pow({last / first!r}, {width} / ({width} - {label}))")
 
 
 def smallest(values: pl.Series) -> float:

@@ -15,8 +15,10 @@ from lurker.charts.look import (
     POINT_AREA_PX,
     TEXT,
     accuracy_tooltips,
+    label_size,
     largest,
     layered,
+    room_right,
     selects,
     shapes,
     share_axis,
@@ -44,13 +46,8 @@ BESIDE_PX = -9
 """Where a prediction stands, beside the point that came."""
 LABEL_GAP = 0.05
 """Smallest distance between two labels at the line ends, as a share of the axis."""
-LABEL_ROOM = 0.4
-"""Room for those labels right of the largest data size, as a share of the log range of sizes."""
-FITTED_NOTE = (
-    "Dashed in the colour of a model: its fitted curve; open diamond beside the largest size: what the smaller ones "
-    "predict of it; grey bands: 95 % intervals."
-)
-"""How to read what a fit adds to the chart."""
+LABEL_PX = 13
+"""Size of those labels."""
 MOST_ABOVE = 0.1
 """How far above all points the limit of a fit may lie and still be drawn: the points would shrink to a line."""
 BAND_OPACITY = 0.1
@@ -72,6 +69,14 @@ class Fitted:
     def of(cls, curve: pl.DataFrame, figures: Iterable[Mapping[str, Any]]) -> "Fitted":
         """The curve with what the figures of its fit say."""
         return cls(curve, fits.accuracy_of(figures, fits.LIMIT), fits.accuracy_of(figures, fits.HELD_OUT))
+
+    @property
+    def note(self) -> str:
+        """How to read what it adds to the chart."""
+        parts = ["Dashed in the colour of a model: its fitted curve"]
+        if self.predicted is not None:
+            parts.append("open diamond beside the largest size: what the smaller ones predict of it")
+        return f"{'; '.join([*parts, 'grey bands: 95 % intervals'])}."
 
 
 def accuracy_by_data(
@@ -101,19 +106,20 @@ def accuracy_by_data(
         levels.append(Ceiling(LIMIT, *limit))
     flat = _reference_lines(curve.filter(is_drawn), levels, sizes, x)
     domain = _accuracy_domain(drawn, levels, with_chance=shortcuts)
-    axis = _log_axis(x, f"{AMOUNTS[x]} (log scale)", sizes, "~s", room=LABEL_ROOM)
     title = "Accuracy against data" if x == "n_train_pairs" else f"Accuracy against {AMOUNTS[x]}"
     dashes = DASHES | {level.name: SOLID for level in levels if level.name not in DASHES}
     dash = alt.StrokeDash("line:N", scale=alt.Scale(domain=list(dashes), range=list(dashes.values())), legend=None)
     reference = alt.Chart(flat).mark_line(color=BASELINE, strokeWidth=1.8)
     ends = _line_ends(flat, models, x, LABEL_GAP * (domain[1] - domain[0]))
-    return layered(
+    axis = _log_axis(x, f"{AMOUNTS[x]} (log scale)", sizes, "~s", ends["label"].to_list())
+    chart = layered(
         *_bands(levels, sizes, axis, x, domain),
         reference.encode(x=axis, y=_accuracy_axis("accuracy", domain), strokeDash=dash),
         *_model_lines(models, "predictor", axis, domain),
         *_fitted_lines(models, fit, axis, x, domain),
         *_end_labels(ends, models["predictor"].unique(maintain_order=True).to_list(), axis, domain),
-    ).properties(height=HEIGHT_PX, title=title)
+    )
+    return chart.add_params(label_size(LABEL_PX)).properties(height=HEIGHT_PX, title=title)
 
 
 def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:
@@ -128,13 +134,13 @@ def accuracy_by_parameters(curve: pl.DataFrame) -> alt.LayerChart:
         .with_columns(data=pl.col("n_train_pairs").map_elements(lambda n: f"{n:,} pairs", return_dtype=pl.String))
     )
     sizes = sorted(models["n_parameters"].unique())
-    x = _log_axis("n_parameters", "parameters without embeddings (log scale)", sizes, ".2~s", room=LABEL_ROOM / 2)
     domain = _accuracy_domain(models, (), with_chance=False)
     lines = models.select("n_parameters", "accuracy", line="data")
     ends = _line_ends(lines.clear(), lines, "n_parameters", LABEL_GAP * (domain[1] - domain[0]))
     names = models["data"].unique(maintain_order=True).to_list()
+    x = _log_axis("n_parameters", "parameters without embeddings (log scale)", sizes, ".2~s", ends["label"].to_list())
     drawn = layered(*_model_lines(models, "data", x, domain), *_end_labels(ends, names, x, domain))
-    return drawn.properties(height=HEIGHT_PX, title="Accuracy against model size")
+    return drawn.add_params(label_size(LABEL_PX)).properties(height=HEIGHT_PX, title="Accuracy against model size")
 
 
 def _model_lines(models: pl.DataFrame, column: str, x: alt.X, domain: tuple[float, float]) -> list[alt.Chart]:
@@ -218,8 +224,8 @@ def _end_labels(ends: pl.DataFrame, names: list[str], x: alt.X, domain: tuple[fl
     """Names and figures right of the lines: of models in their colour, of all else in grey."""
     y = _accuracy_axis("accuracy", domain)
     base = alt.Chart(ends.with_columns(is_model=pl.col("line").is_in(names))).encode(x=x, y=y, text="label:N")
-    models = base.transform_filter("datum.is_model").mark_text(align="left", dx=10, fontSize=13, fontWeight=600)
-    others = base.transform_filter("!datum.is_model").mark_text(align="left", dx=10, fontSize=13, color=TEXT)
+    models = base.transform_filter("datum.is_model").mark_text(align="left", dx=10, fontSize=LABEL_PX, fontWeight=600)
+    others = base.transform_filter("!datum.is_model").mark_text(align="left", dx=10, fontSize=LABEL_PX, color=TEXT)
     scale = size_colours(names)
     return [models.encode(color=alt.Color("line:N", sort=names, scale=scale, legend=None)), others]
 
@@ -254,11 +260,13 @@ def _line_ends(flat: pl.DataFrame, models: pl.DataFrame, x: str, gap: float) -> 
     return ends.with_columns(positions, label=pl.Series(names, dtype=pl.String))
 
 
-def _log_axis(column: str, title: str, sizes: list[float], number_format: str, room: float) -> alt.X:
-    ratio = max(2.0, sizes[-1] / max(sizes[0], 1e-3)) if sizes else 2.0
-    domain = [sizes[0] * ratio**-0.04, sizes[-1] * ratio**room] if sizes else [1, 10]
+def _log_axis(column: str, title: str, sizes: list[float], number_format: str, labels: list[str]) -> alt.X:
+    """A log axis of the sizes with room for labels right of the largest."""
+    first, last = (sizes[0], max(sizes[-1], 2 * sizes[0])) if sizes else (1.0, 10.0)
+    start = first * (first / last) ** 0.04
+    domain = [start, room_right(start, last, labels)]
     # Sizes are chosen, so they are the ticks; tokens and times are measured.
-    ticks = sizes if all(isinstance(size, int) for size in sizes) else _round_values(*domain)
+    ticks = sizes if all(isinstance(size, int) for size in sizes) else _round_values(start, last)
     return alt.X(
         f"{column}:Q",
         title=title,

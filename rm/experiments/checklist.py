@@ -120,7 +120,7 @@ def _fitting(runs: pl.DataFrame, fit: ScalingFit) -> list[Item]:
     came = "; ".join(f"{row['figure'].split(',')[0]}: {row['note']}" for row in held) or fit.reason
     grid = f"alpha and beta in {EXPONENTS[0]:g} to {EXPONENTS[-1]:g}, {EXPONENTS.size} values each"
     unknown = sorted({row["figure"] for row in fit.figures if row["note"].startswith("cannot tell")})
-    used = fit.left_out or "all are used"
+    used = fit.reason or fit.left_out or "all are used"
     return [
         Item(FITTING, "Which loss does the fit minimise?", "squares, weighted by inverse variances clustered by post"),
         Item(FITTING, "Which algorithm?", "variable projection: grid, non-negative least squares, Nelder-Mead"),

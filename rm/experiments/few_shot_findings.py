@@ -255,7 +255,7 @@ def _against_rules(outcomes: Outcomes, arms: Sequence[Arm], n_target: int) -> li
             correct = outcomes.correct(MODEL, name)
             gain = None if correct is None else _gain(correct, reference)
             if gain is not None and gain.is_named:
-                (better if gain.value > 0 else worse).append(f"`{start}`")
+                (better if gain.value > 0 else worse).append(str(start))
         verdict = f"better: {', '.join(better) or 'none'}; worse: {', '.join(worse) or 'none'}"
         counted = "1 start" if len(known) == 1 else f"{len(known)} starts"
         sentences.append(f"{counted} with {n_target:,} pairs against {RULE_NAMES[rule]}: {verdict}.")

@@ -81,7 +81,7 @@ def require_same_experiment(experiment: Experiment, kind: str, **choices: Any) -
     for field, value in choices.items():
         if field in known and _listed(known[field]) != _listed(value):
             was, now = ("; ".join(_listed(one)) or "none" for one in (known[field], value))
-            raise CallError(f"Experiment {experiment.name} has a table for {field}: {was}. Now it is {now}.", fix)
+            raise CallError(f"Experiment {experiment.name} has a table for {field}: {was}. This call has {now}.", fix)
 
 
 def _listed(value: Any) -> list[str]:

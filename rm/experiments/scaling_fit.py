@@ -81,7 +81,7 @@ class ScalingFit:
     x: X
     """what the curve takes as the amount of data: training pairs, tokens read in training, or seconds of training"""
     left_out: str
-    """models and data sizes that are not in the fit, and why; empty if there are none"""
+    """models and data sizes that are not in the fit, and why; empty if there are none, or no fit"""
     figures: tuple[dict[str, Any], ...]
     """measure, figure, value, low, high, by_posts, by_seeds, note: every parameter, gain and prediction"""
     curve: pl.DataFrame
@@ -151,7 +151,7 @@ def fit_scaling(workspace: Workspace, cells: pl.DataFrame, test: pl.DataFrame, x
     models = tuple(fitted["predictor"].unique(maintain_order=True))
     if reason := cannot_fit(points[LOG_LOSS]):
         sentence = without_curve(points[ERROR], fitted.sort("n_parameters")["predictor"][-1], reason, axis.unit)
-        return ScalingFit(sentence, reason, models, x, left_out, (), _curve_rows(None, fitted, axis))
+        return ScalingFit(sentence, reason, models, x, "", (), _curve_rows(None, fitted, axis))
     first = max(first_fitting_size(part) for part in points.values())
     fitted, left_out = (
         fitted.filter(pl.col("amount") >= first),
@@ -229,6 +229,9 @@ def read_points(workspace: Workspace, runs: pl.DataFrame, test: pl.DataFrame, me
             one run are the points of its pass.
         test: PAIRS that they were tested on.
         measure: LOG_LOSS or ERROR.
+
+    Raises:
+        LurkerError: the runs were tested on different pairs.
     """
     margin = pl.col("margin")
     log_loss = margin.neg().clip(0) + margin.abs().neg().exp().log1p()  # log(1 + exp(-margin)), for any margin
@@ -242,6 +245,12 @@ def read_points(workspace: Workspace, runs: pl.DataFrame, test: pl.DataFrame, me
         codes = losses["post_id"].rle_id().to_numpy().astype(np.int64)
         error = clustered_standard_error(losses["loss"].to_numpy(), codes, np.ones(losses.height))
         sums.append(by_post["loss"].to_numpy())
+        if sums[1:] and len(sums[-1]) != len(sums[0]):
+            raise LurkerError(
+                f"Runs of one experiment were tested on different pairs: {runs['run_id'][0]} on {len(sums[0]):,} "
+                f"posts, {run_id} on {len(sums[-1]):,}.",
+                "Remove its runs and repeat it: `lurker experiment delete NAME --runs`.",
+            )
         n_pairs = by_post["n"].to_numpy().astype(np.float64)
         variances.append(error**2)
     matrix, variance = np.array(sums), np.array(variances)

@@ -27,7 +27,7 @@ def is_mean_pooled(model: Any) -> bool:
     if classifier.config.model_type != "bert":
         return False
     weight = layers_of(classifier)[-1].attention.output.dense.weight
-    return float(weight.diagonal().mean()) > MEAN_WEIGHT / 2
+    return float(weight.detach().diagonal().mean()) > MEAN_WEIGHT / 2
 
 
 @torch.no_grad()

@@ -55,7 +55,7 @@ class RunConfig:
     test_pairs: tuple[str, ...] = ()
     """pair sets whose test split evaluates the model"""
     test_subreddits: tuple[str, ...] = ()
-    """communities to evaluate on; those trained on when empty"""
+    """communities to evaluate on; when empty, those of the pairs that the training subset is drawn from"""
     curve_points: tuple[int, ...] = ()
     """numbers of training pairs after which the model is also evaluated, on the way of its first pass"""
     tokenizer: str | None = None
@@ -235,8 +235,8 @@ def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
         LurkerError: A split is empty, or splits share a post.
     """
     frame, half = read_pairs(workspace, config.pairs, config.subreddits), config.train.half
-    training = half_of_posts(split_of(frame, config.pairs, "train"), half)
-    training = subset(training, config.max_pairs, config.train.seed, of=config.train.subset_of)
+    available = half_of_posts(split_of(frame, config.pairs, "train"), half)
+    training = subset(available, config.max_pairs, config.train.seed, of=config.train.subset_of)
     validation = half_of_posts(_validation(workspace, config, frame), half)
     require_disjoint(training, validation, config.validation_pairs or config.pairs)
     n_validation = min(config.train.max_validation_pairs, validation.height)
@@ -248,8 +248,9 @@ def read_run_pairs(workspace: Workspace, config: RunConfig) -> RunPairs:
             "Build it from more posts.",
         )
     test = {}
+    # Not those of the subset: a few pairs may miss a community, and runs of other sizes would have another test.
+    subreddits = config.test_subreddits or tuple(available["subreddit"].unique().sort())
     for name in config.test_pairs:
-        subreddits = config.test_subreddits or tuple(training["subreddit"].unique().sort())
         test[name] = split_of(read_pairs(workspace, name).filter(pl.col("subreddit").is_in(subreddits)), name, "test")
         require_disjoint(pl.concat([training, validation]), test[name], name)
     return RunPairs(training, validation, test)

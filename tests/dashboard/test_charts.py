@@ -1,5 +1,6 @@
 """Charts as Vega-Lite: axes, scales, series and labels."""
 
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from dashboard import documents, experiments
 from dashboard.queries import version
 from lurker import charts
 from lurker.charts import look, scaling
-from lurker.charts.figure import WIDTHS_IN, Figure, paper_spec
+from lurker.charts.figure import COLUMN_IN, TEXT_PX, WIDTHS_IN, Figure, paper_spec
 from lurker.charts.look import LEAK, OPEN, TASTE, spread
 from lurker.charts.transfer import DARK_INK, LIGHT_INK, communities
 from lurker.decimals import decimal
@@ -123,6 +124,9 @@ def test_a_fit_is_drawn_with_its_limit_and_what_it_predicts(curve: pl.DataFrame)
     (predicted,) = [layer for layer in layers(spec, "point") if layer["mark"].get("shape") == "diamond"]
     (row,) = rows_of(spec, predicted)
     assert (row["predictor"], row["n_train_pairs"], row["accuracy"]) == ("scratch-1m", 4000, 0.64)
+    assert (
+        "diamond" not in charts.Fitted(fitted).note and "diamond" in charts.Fitted(fitted, None, (0.6, 0.5, 0.7)).note
+    )
     far = charts.accuracy_by_data(curve, None, charts.Fitted(fitted, (0.97, 0.9, 1.0))).to_dict()
     assert not any("limit" in label for label in labels_of(far))  # it would press all points together
 
@@ -139,10 +143,35 @@ def test_calibration_is_drawn_against_the_diagonal() -> None:
 
 def test_ledger_labels_show_numbers_and_shares(workspace: Workspace) -> None:
     spec = charts.ledger_bars(documents.pair_set(workspace, "naive").ledger).to_dict()
+    counts, named = layers(spec, "text")
     labels = labels_of(spec)
     assert labels[labels.index("84,000") + 1] == "−21,000  (25.0 %)"
     assert labels[-1] == "24,000  (28.6 %)"
     assert layers(spec, "bar")[0]["encoding"]["x"]["scale"]["type"] == "log"
+    assert counts["encoding"]["y"]["axis"] is None and named["encoding"]["x"] == {"value": 0}  # above the bar
+
+
+def test_a_rule_that_drops_rows_twice_has_two_bars() -> None:
+    rows = [("pairs", "input", 100), ("pairs", "thinned", 20), ("pairs", "thinned", 5), ("pairs", "kept", 75)]
+    spec = charts.ledger_bars(pl.DataFrame(rows, schema=["stage", "step", "n"], orient="row")).to_dict()
+    (bar,) = layers(spec, "bar")
+    places = [row[bar["encoding"]["y"]["field"]] for row in rows_of(spec, bar)]
+    assert len(set(places)) == 4
+
+
+@pytest.mark.parametrize("width", [300, 1000])
+def test_names_at_the_line_ends_have_room_at_any_width(curve: pl.DataFrame, width: int) -> None:
+    spec = charts.accuracy_by_data(curve, TRUTH).to_dict()
+    *_, points = layers(spec, "point")
+    first, last = points["encoding"]["x"]["scale"]["domain"]
+    (size,) = [param["value"] for param in spec["params"] if param["name"] == look.LABEL_SIZE]
+    end = eval(last["expr"], {"pow": pow, "max": max, "width": width, look.LABEL_SIZE: size})
+    place = math.log(4000 / first) / math.log(end / first)
+    longest = max(len(label) for label in labels_of(spec))
+    assert 0.4 < place < 1 - longest * 6 / width  # at least 6 px a character
+    printed = paper_spec(Figure("a", "test", "Title", "on what", charts.accuracy_by_data(curve, TRUTH)), COLUMN_IN)
+    (param,) = [param for param in printed["params"] if param["name"] == look.LABEL_SIZE]
+    assert param["value"] == TEXT_PX < size
 
 
 def test_heatmap_writes_accuracy_and_interval_in_each_cell(matrix: pl.DataFrame) -> None:

@@ -38,7 +38,7 @@ def test_texts_are_shown_as_plain_text_with_their_rewards(open_page: OpenPage, f
 
 def test_a_writer_and_an_unfinished_agent_say_what_to_run(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
     shown = open_page(full_root, "policy", policy="writer")
-    assert any("train-agent" in str(code.value) for code in shown.code)
+    assert any("train-agent policy:writer" in str(code.value) for code in shown.code)
     root = copy_of(full_root, tmp_path)
     (root / "policies/agent/result.json").unlink()
     (root / "policies/agent/drift.parquet").unlink()

@@ -58,13 +58,15 @@ def test_runs_collapse_seeds_and_show_how_configurations_differ(
 ) -> None:
     root = copy_of(full_root, tmp_path)
     shutil.copytree(root / "runs/scratch-1m-4000-0", root / "runs/scratch-1m-4000-1")
-    config = {"pairs": "matched", "model": "scratch-1m", "train": {"seed": 1, "epochs": 2}}
-    write_json(config, root / "runs/scratch-1m-4000-1/config.json")
+    for seed in (0, 1):  # each seed draws its own subset of the pairs
+        train = {"seed": seed, "epochs": 2}
+        config = {"pairs": "matched", "model": "scratch-1m", "train": train, "max_pairs": 4000}
+        write_json(config | {"data_digest": f"drawn-{seed}"}, root / f"runs/scratch-1m-4000-{seed}/config.json")
     app = open_page(root, "runs", run="scratch-1m-4000-1")
     table = app.dataframe[0].value
     assert sorted(table["n_seeds"]) == [1, 2]
     app.selectbox(key="other").select("scratch-1m-4000-0").run()
-    assert app.dataframe[1].value["field"].tolist() == ["train.seed"]
+    assert app.dataframe[1].value["field"].tolist() == ["train.seed", "data_digest"]
     app.toggle(key="by_seed").set_value(True).run()
     assert len(app.dataframe[0].value) == 3
 

@@ -106,7 +106,9 @@ def test_status_counts_pair_sets_runs_and_purged_pairs(workspace):
         manifest = {"recipe": {"name": "naive"}, "n_pairs": 30, **purged}
         write_json(manifest, workspace.folder("pairs", name) / "manifest.json")
     write_json({}, workspace.folder("runs", "r1") / "result.json")
+    write_json({}, workspace.folder("policies", "writer") / "result.json")
     found = describe(workspace)
+    assert found["policies"] == ["writer"]
     sets = [(row["name"], row["pairs"], row["purged"]) for row in found["pairs"]]
     assert sets == [("first", 30, 0), ("second", 30, 7)]
     assert (found["runs"], found["next"]) == (["r1"], "lurker dashboard")

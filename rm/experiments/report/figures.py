@@ -47,7 +47,7 @@ def _scaling(result: Scaling) -> list[Figure]:
     fit = charts.Fitted.of(result.fit.curve, result.fit.figures) if result.fit.x == "pairs" else None
     by_data = charts.accuracy_by_data(curve, truth, fit)
     seeds = f"; {seeds_in_words(models['n_seeds'])}"
-    dashed = "" if fit is None or fit.curve.is_empty() else f" {charts.FITTED_NOTE}"
+    dashed = "" if fit is None or fit.curve.is_empty() else f" {fit.note}"
     drawn = [
         Figure(
             "accuracy-by-data",

@@ -11,7 +11,7 @@ from lurker.charts.figure import Figure
 from lurker.decimals import accuracy_text
 from lurker.errors import CallError, LurkerError
 from lurker.files import read_object
-from lurker.listings import list_pair_sets
+from lurker.listings import list_pair_sets, model_in_short
 from lurker.report import ResultTable
 from lurker.workspace import Workspace
 from rm.experiments.report.call import command
@@ -130,7 +130,7 @@ def _runs(runs: Sequence[dict[str, Any]]) -> ResultTable:
     rows = []
     for run in runs:
         evaluated = [one for one in run.get("evaluations", []) if one.get("predictor") == MODEL]
-        row = {"run": run["run_id"], "model": run.get("model"), "pairs": run.get("n_train_pairs")}
+        row = {"run": run["run_id"], "model": model_in_short(run.get("model")), "pairs": run.get("n_train_pairs")}
         row |= {"seed": run.get("seed"), "training time (s)": run.get("train_time_s")}
         for one in evaluated or [{}]:
             interval = accuracy_text(one) if one else None

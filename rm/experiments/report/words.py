@@ -6,6 +6,7 @@ from typing import Any
 from lurker.decimals import counted
 from lurker.schema import TRUTH
 from lurker.workspace import Workspace
+from rm.experiments.scaling import Scaling
 from rm.experiments.stored import Stored
 
 INTERVALS = (
@@ -24,6 +25,10 @@ POWER = (
     "Differences are paired: both models are tested on the same pairs. The power of a comparison is the smallest "
     "difference that 80 % of such tests would detect."
 )
+CURVE = (
+    "The curve loss = E + A·pairs^-alpha + B·parameters^-beta is fitted to log loss and to 1 − accuracy, each run "
+    "weighted by the inverse of its variance; its intervals come from a bootstrap over whole runs and posts."
+)
 UNSEEN = "No post of a test was trained on, by any run or by a run that it started from."
 VOTES = (
     "Votes are not quality. They are the taste of those who read a thread early enough to vote, in one community, "
@@ -39,7 +44,9 @@ ONE_SEED = "One seed: how much a repetition with other initial weights would dif
 
 def method(stored: Stored) -> list[str]:
     """What was trained, on what, and how it was judged; empty without a table."""
-    return _METHODS[stored.kind](stored.manifest) if stored.manifest else []
+    said = _METHODS[stored.kind](stored.manifest) if stored.manifest else []
+    is_fitted = isinstance(stored.result, Scaling) and not stored.result.fit.reason
+    return [*said[:-1], CURVE, *said[-1:]] if is_fitted else said
 
 
 def limits(stored: Stored) -> list[str]:
@@ -76,12 +83,8 @@ def _scaling(manifest: dict[str, Any]) -> list[str]:
         f"trained on {sizes} pairs of {config['pairs']} with {counted(config['n_seeds'], 'seed')} each, "
         f"{counted(len(manifest['cells']), 'run')} in all, and tested on {manifest['test_pairs']}. {how}"
     )
-    curve = (
-        "The curve loss = E + A·pairs^-alpha + B·parameters^-beta is fitted to log loss and to 1 − accuracy, each run "
-        "weighted by the inverse of its variance; its intervals come from a bootstrap over whole runs and posts. A "
-        "table separates what test posts and what seeds contribute to the interval of each accuracy."
-    )
-    return [_training(grid, config), INTERVALS, WITH_SEEDS, curve, UNSEEN]
+    sources = "A table separates what test posts and what seeds contribute to the interval of each accuracy."
+    return [_training(grid, config), INTERVALS, f"{WITH_SEEDS} {sources}", UNSEEN]
 
 
 def _transfer(manifest: dict[str, Any]) -> list[str]:

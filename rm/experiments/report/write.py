@@ -212,11 +212,12 @@ def _write_figures(folder: Path, sections: Sequence[Section], advance: Callable[
 
 
 def _write_tables(folder: Path, sections: Sequence[Section]) -> None:
-    """Every table as CSV, LaTeX and Markdown, and the rows behind the figures as CSV."""
+    """Every table with rows as CSV, LaTeX and Markdown, and the rows behind the figures as CSV."""
     target = folder / "tables"
     target.mkdir()
     for section in sections:
-        for number, table in enumerate((*section.tables, *section.background), 1):
+        tables = [table for table in (*section.tables, *section.background) if table.rows]
+        for number, table in enumerate(tables, 1):
             stem = f"{section.name}-{number}-{slug(table.title)}"
             texts = {"csv": to_csv(table), "tex": to_latex(table, f"tab:{stem}"), "md": to_markdown(table)}
             for ending, text in texts.items():

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from features.audits import compare
 from features.audits.compare import compare_sets, tfidf_correct
 from features.audits.pair_audit import audit_pairs
 from features.audits.probes import ProbeConfig
@@ -17,6 +18,7 @@ from lurker.cli import run
 from lurker.errors import CallError, LurkerError
 from lurker.files import read_json, write_json
 from lurker.pair_sets import read_pairs
+from lurker.pairwise import PENALTIES
 from lurker.schema import COMMENTS, POSTS, TRUTH, check
 from lurker.workspace import Workspace, open_workspace
 
@@ -62,6 +64,15 @@ def test_the_terminal_shows_both_tables(built: Path, capsys: pytest.CaptureFixtu
     assert "earlier wins" in shown and "Not clean" in shown and "TF-IDF on the hard test" in shown
     assert run(["--workspace", str(built), "pairs", "compare", "naive", "matched", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sets"][0]["audit"]["pairs"] == "naive"
+
+
+def test_the_progress_of_text_models_moves_with_every_fit(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[float] = []
+    monkeypatch.setattr(compare, "advance", moved.append)
+    workspace = Workspace(built)
+    pairs = read_pairs(workspace, "naive")
+    tfidf_correct(pairs, read_pairs(workspace, "hard-test"), "naive")
+    assert len(moved) == len(PENALTIES) and sum(moved) == pytest.approx(pairs.height)
 
 
 def test_sets_that_cannot_be_compared_are_refused(built: Path, tmp_path: Path) -> None:

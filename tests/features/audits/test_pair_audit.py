@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,9 @@ def test_an_audit_of_simulated_pairs_finds_time_and_reports_the_truth(workspace:
     assert read_json(workspace.root / "pairs/naive/audit.json") == audit
     assert audit["earlier_wins"]["low"] > 0.7
     assert not audit["is_clean"] and audit["verdict"].startswith("Not clean")
+    few = audit_pairs(workspace, "naive", probes=dataclasses.replace(FAST, max_split_pairs=300))
+    assert few["verdict"].partition(":")[0] == "Not clean"  # what tables show of it
+    assert f"Audited on a sample, {few['n_judged_pairs']:,} of {few['n_pairs']:,} pairs." in few["verdict"]
     time, text = pick(audit["probes"], "time")[0], pick(audit["probes"], "text")[0]
     assert time["accuracy_low"] > 0.7 and text["accuracy_low"] > 0.5
     assert 0.5 < audit["truth"]["accuracy_low"] < audit["truth"]["accuracy"] < audit["label_confidence_mean"]

@@ -80,6 +80,10 @@ def test_a_report_has_everything_and_loads_nothing(
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(set(ids)) == len(ids), "two figures that share an id are drawn wrongly"
     _check_figures(tmp_path / "report/figures")
+    assert "No curve is fitted" in results["grid"].sentence and "The curve loss" not in page
+    assert str(workspace.root) not in page and "run:few-others-" in page, "models of this machine as run:ID"
+    for path in (tmp_path / "report/tables").glob("*.tex"):
+        assert r"\toprule" in path.read_text(), f"{path.name} has no rows"
     (table,) = (tmp_path / "report/tables").glob("grid-1-*.tex")
     assert r"\toprule" in table.read_text() and "hard-test" in table.read_text()
     rows = pl.read_csv(tmp_path / "report/tables/grid-data.csv")

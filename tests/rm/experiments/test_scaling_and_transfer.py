@@ -82,7 +82,7 @@ def test_a_table_is_not_replaced_by_one_of_other_settings(
 ) -> None:
     table = run_scaling(local(workspace, "grid"), scaling(sizes=(60,), n_seeds=1)).frame
     other = scaling(sizes=(60,), n_seeds=1, settings=(*QUICK, "patience=1"))
-    with pytest.raises(CallError, match=r"a table for settings: .* Now it is .*patience=1") as refused:
+    with pytest.raises(CallError, match=r"a table for settings: .* This call has .*patience=1") as refused:
         run_scaling(local(workspace, "grid"), other)
     assert "--name OTHER" in (refused.value.next_step or "")
     with pytest.raises(CallError, match="an experiment of another kind: scaling"):

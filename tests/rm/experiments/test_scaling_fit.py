@@ -73,6 +73,14 @@ def test_points_are_the_losses_of_the_runs_by_post(empty: Workspace) -> None:
     assert np.all(np.abs(widths / np.sqrt(errors.loss * (1 - errors.loss)) - 1) < 0.2)
 
 
+def test_runs_of_different_tests_are_refused(empty: Workspace) -> None:
+    cells = write_runs(empty, {"scratch-10k": 7000})
+    file = predictions_file(empty.folder("runs", cells["run_id"][1]), "hard-test", "test")
+    write_parquet(pl.read_parquet(file).head(30), file)
+    with pytest.raises(LurkerError, match=r"tested on different pairs: scratch-10k-250-0 on 200 posts, .* on 10"):
+        fit_scaling(empty, cells, TEST)
+
+
 def test_a_gain_is_named_tabulated_and_drawn(empty: Workspace) -> None:
     cells = write_runs(empty, {"scratch-10k": 7000})
     fit = fit_scaling(empty, cells, TEST)
@@ -109,6 +117,8 @@ def test_three_sizes_cannot_tell_and_say_so(empty: Workspace) -> None:
     flat = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000}, SIZES[:3], grows=False), TEST)
     assert "No gain in accuracy of scratch-10k from 250 to 1,000 pairs is shown (at most " in flat.sentence
     assert not fit.figures and fit.curve.is_empty() and fit.sentence in str(fit.table())
+    two = fit_scaling(empty, write_runs(empty, {"scratch-10k": 7000, "scratch-50k": 49_000}, SIZES[:3]), TEST)
+    assert "scratch-50k gains" in two.sentence and "Not in the fit" not in str(two.table())
 
 
 def test_models_of_another_family_and_too_few_sizes_are_left_out(empty: Workspace) -> None:
