@@ -1,6 +1,7 @@
 """Runs page: every run with its state, and one run's learning curve, drawn again while it trains."""
 
 import time
+from functools import partial
 
 import polars as pl
 import streamlit as st
@@ -18,7 +19,7 @@ from dashboard.runs import (
     seconds_left,
     state,
 )
-from dashboard.tables import show_table
+from dashboard.tables import shortened, show_table
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.decimals import counted, decimal
@@ -29,6 +30,8 @@ from lurker.workspace import Workspace
 HOW_TO = "lurker rm train balanced --model scratch-50k"
 REDRAW_S = 3.0
 NOTHING = "no other run"
+CHARACTERS = {"run": 22, "model": 18}
+"""Shown of long names in the table, so that the figures beside them are seen on a page of 1,280 px."""
 
 
 def render() -> None:
@@ -65,18 +68,21 @@ def _table(rows: pl.DataFrame) -> None:
             st.session_state["run"] = shown["run"][chosen[0]]
 
     show_table(
-        shown.select(*first, "tested_on", *ACCURACY, "losses", "changed"),
+        shown.select(*first, "tested_on", *ACCURACY, "losses", "changed").with_columns(
+            pl.col(column).map_elements(partial(shortened, n_characters=most), return_dtype=pl.String)
+            for column, most in CHARACTERS.items()
+        ),
         {"pairs": "trained on", "train_pairs": "training pairs"},
         {
-            "losses": st.column_config.LineChartColumn("validation loss"),
-            "changed": st.column_config.DatetimeColumn("last change (UTC)", format="YYYY-MM-DD HH:mm"),
+            "losses": st.column_config.LineChartColumn("loss", help="validation log loss by step", width=70),
+            "changed": st.column_config.DatetimeColumn("changed (UTC)", format="YYYY-MM-DD HH:mm", width=128),
         },
         height=min(400, 38 + 35 * shown.height),
         key="runs_table",
         on_select=choose,
         selection_mode="single-row",
     )
-    st.caption("Select a row to see its learning curve.")
+    st.caption("Select a row to see its learning curve and its whole id.")
 
 
 def _curve(workspace: Workspace, name: str) -> None:
