@@ -1,11 +1,13 @@
 """Loading a pretrained model's parts, with errors that name the model and the reason."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from lurker.errors import CallError
+from lurker.progress import say
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -26,6 +28,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 """A model has one of these."""
+HUB_TIMEOUT_S = 5.0
+"""How long the hub may take to answer before it counts as out of reach."""
 
 
 @contextmanager
@@ -41,6 +45,50 @@ def explained(spec: str, advice: str) -> Iterator[None]:
     except (AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CallError(f"Cannot load the model {spec!r}: {reason}", advice) from error
+
+
+def require_hub(spec: str, advice: str, known: Sequence[str] = ()) -> None:
+    """Check that a SPEC that is no folder and not stored here can be asked of the hub, in seconds.
+
+    Loading would try again and again for half a minute a file. Whether the hub has the id is left to loading.
+
+    Args:
+        spec: a folder or a Hugging Face id; old ids such as gpt2 have no slash.
+        advice: the next step.
+        known: names of models that need no hub, of which the closest is named.
+
+    Raises:
+        CallError: the hub does not answer, or says that it has no such model.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    if constants.HF_HUB_OFFLINE or Path(spec).is_dir() or is_stored(spec):
+        return
+    close = get_close_matches(spec, known, n=1)
+    meant = f" Did you mean {close[0]}?" if close else ""
+    say(f"{spec!r} is no model, run or folder here: asking {constants.ENDPOINT} for it.{meant}")
+    try:
+        HfApi().model_info(spec, timeout=HUB_TIMEOUT_S)
+    except RepositoryNotFoundError as error:
+        what = f"Unknown model {spec!r}: {constants.ENDPOINT} has none that is public or yours either.{meant}"
+        raise CallError(what, advice) from error
+    except (HfHubHTTPError, HFValidationError):  # it answers; loading says what is wrong
+        return
+    except Exception as error:  # the classes of the connection's errors belong to its library, and change with it
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        what = f"Unknown model {spec!r}: none here, and {constants.ENDPOINT} cannot be reached ({reason}).{meant}"
+        raise CallError(what, advice) from error
+
+
+def is_stored(spec: str) -> bool:
+    """Whether the hub's cache on this machine has the model's config."""
+    from transformers.utils import cached_file
+
+    try:
+        return cached_file(spec, "config.json", local_files_only=True) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def pretrained_tokenizer(spec: str, advice: str) -> Any:

@@ -16,9 +16,9 @@ from torch.nn.functional import cross_entropy
 from lurker.errors import CallError, nearest
 from lurker.files import read_json
 from lurker.workspace import Workspace
-from rm.models.ladder import LADDER, Rung, check_spec, llama_config
+from rm.models.ladder import LADDER, NEED_NO_HUB, Rung, check_spec, llama_config
 from rm.models.layers import classifier_of
-from rm.models.loading import explained, pretrained_tokenizer
+from rm.models.loading import explained, is_stored, pretrained_tokenizer, require_hub
 from rm.models.pretrained import PACKAGED, locate
 from rm.pairs.tokens import ensure_pad_token, layout, token_ids, train_tokenizer
 from rm.policy.policy_folder import CONFIG, POLICIES, RESULT, model_of_policy
@@ -125,9 +125,7 @@ def _require_known(workspace: Workspace, spec: str) -> None:
     """
     if not isinstance(spec, str) or not spec.strip() or "/" in spec or spec in PACKAGED or Path(spec).exists():
         return
-    from transformers.utils import cached_file
-
-    if cached_file(spec, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False) is None:
+    if not is_stored(spec):
         existing = nearest(spec, workspace.names(POLICIES, RESULT))
         raise CallError(
             f"{spec!r} is no policy in {workspace.root} (finished policies: {existing}), folder or packaged model.",
@@ -208,6 +206,7 @@ def _from_pretrained(path: str, spec: str) -> CausalModel:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    require_hub(path, _known_policies(), NEED_NO_HUB)
     tokenizer = pretrained_tokenizer(path, _known_policies())
     tied = {"tie_word_embeddings": True} if is_reward_model(path) else {}
     with explained(spec, _known_policies()):
