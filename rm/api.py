@@ -31,7 +31,7 @@ from rm.experiments.report.write import report
 from rm.experiments.scaling import scaling
 from rm.experiments.search import search
 from rm.experiments.transfer import transfer
-from rm.models.ladder import check_spec, slug
+from rm.models.ladder import check_spec, require_reachable, slug
 from rm.policy.agent_api import Agents, train_agent
 from rm.policy.api import Policy, load_policy, sample, train_writer
 from rm.policy.best_of_n_report import best_of_n
@@ -123,6 +123,8 @@ def train(
     workspace = require_pair_set(pairs).workspace
     model = model_of_run(workspace, model)
     check_spec(model)
+    if run_id is None or not workspace.folder("runs", run_id).exists():
+        require_reachable(model)
     has_own_test = pairs.name == HARD_TEST or pairs.manifest["recipe"]["name"] == EXTERNAL
     hard_test = (HARD_TEST,) if has_hard_test(workspace) and not has_own_test else ()
     config = make_config(

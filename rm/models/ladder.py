@@ -128,9 +128,18 @@ def require_loadable(spec: str) -> None:
     """
     check_spec(spec)
     if spec not in LADDER:
-        path = str(locate(spec)) if spec in PACKAGED else spec
-        require_hub(path, known_models(), NEED_NO_HUB)
-        require_model_files(path, known_models())
+        require_reachable(spec)
+        require_model_files(str(locate(spec)) if spec in PACKAGED else spec, known_models())
+
+
+def require_reachable(spec: str, advice: str = "") -> None:
+    """Reject a SPEC that is no model here and that the hub does not give, as `require_hub`.
+
+    Args:
+        advice: the next step; the known reward models by default.
+    """
+    if spec not in NEED_NO_HUB:
+        require_hub(spec, advice or known_models(), NEED_NO_HUB)
 
 
 def build(
@@ -237,7 +246,7 @@ def _from_pretrained(spec: str, head: str = "random") -> RewardModel:
     Raises:
         CallError: The model does not load, or has no head where head is "kept".
     """
-    require_hub(spec, known_models(), NEED_NO_HUB)
+    require_reachable(spec)
     tokenizer = pretrained_tokenizer(spec, known_models())
     model, fresh = _classifier(spec)
     ensure_pad_token(tokenizer)

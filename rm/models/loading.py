@@ -50,8 +50,6 @@ def explained(spec: str, advice: str) -> Iterator[None]:
 def require_hub(spec: str, advice: str, known: Sequence[str] = ()) -> None:
     """Check that a SPEC that is no folder and not stored here can be asked of the hub, in seconds.
 
-    Loading would try again and again for half a minute a file. Whether the hub has the id is left to loading.
-
     Args:
         spec: a folder or a Hugging Face id; old ids such as gpt2 have no slash.
         advice: the next step.
@@ -60,25 +58,46 @@ def require_hub(spec: str, advice: str, known: Sequence[str] = ()) -> None:
     Raises:
         CallError: the hub does not answer, or says that it has no such model.
     """
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-
-    if constants.HF_HUB_OFFLINE or Path(spec).is_dir() or is_stored(spec):
+    if not needs_hub(spec):
         return
     close = get_close_matches(spec, known, n=1)
     meant = f" Did you mean {close[0]}?" if close else ""
-    say(f"{spec!r} is no model, run or folder here: asking {constants.ENDPOINT} for it.{meant}")
+    say(f"{spec!r} is no model, run or folder here: asking the Hugging Face Hub for it.{meant}")
+    if fault := hub_fault(spec):
+        raise CallError(f"Unknown model {spec!r}: none here, and {fault}.{meant}", advice)
+
+
+def needs_hub(spec: str) -> bool:
+    """Whether loading a SPEC asks the hub: it may be an id, and is neither a folder nor stored here."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(spec)
+    except HFValidationError:
+        return False
+    return not (constants.HF_HUB_OFFLINE or Path(spec).is_dir() or is_stored(spec))
+
+
+def hub_fault(spec: str) -> str:
+    """Why the hub does not give a model, as a clause; empty if it may.
+
+    One question with a time limit: loading would ask again and again for half a minute a file.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
     try:
         HfApi().model_info(spec, timeout=HUB_TIMEOUT_S)
-    except RepositoryNotFoundError as error:
-        what = f"Unknown model {spec!r}: {constants.ENDPOINT} has none that is public or yours either.{meant}"
-        raise CallError(what, advice) from error
-    except (HfHubHTTPError, HFValidationError):  # it answers; loading says what is wrong
-        return
-    except Exception as error:  # the classes of the connection's errors belong to its library, and change with it
+    except RepositoryNotFoundError:
+        return f"{constants.ENDPOINT} has none that is public or yours"
+    except HfHubHTTPError:  # it answers; loading says what is wrong
+        return ""
+    except Exception as error:  # noqa: BLE001 (errors of a connection have the classes of its library, which changes)
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        what = f"Unknown model {spec!r}: none here, and {constants.ENDPOINT} cannot be reached ({reason}).{meant}"
-        raise CallError(what, advice) from error
+        return f"{constants.ENDPOINT} cannot be reached ({reason})"
+    return ""
 
 
 def is_stored(spec: str) -> bool:

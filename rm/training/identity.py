@@ -16,8 +16,8 @@ from lurker.files import read_json, write_json
 from lurker.judgements.read import prompt_key
 from lurker.progress import say
 from lurker.workspace import open_workspace
-from rm.models.ladder import LADDER, NEED_NO_HUB, known_models
-from rm.models.loading import require_hub
+from rm.models.ladder import LADDER
+from rm.models.loading import hub_fault, needs_hub
 from rm.models.pretrained import PACKAGED, locate
 from rm.training.run_folder import RunConfig, RunPairs, read_run_pairs, run_config
 
@@ -31,9 +31,6 @@ def model_digest(spec: str) -> str | None:
     """Digest of a model's weights, config and tokenizer; None for the ladder, whose weights follow from the seed.
 
     For a Hugging Face id it is the commit that loads here, or None where it cannot be found.
-
-    Raises:
-        CallError: there is no model of this SPEC here, and the hub has none or cannot be reached.
     """
     if spec in LADDER:
         return None
@@ -44,7 +41,8 @@ def model_digest(spec: str) -> str | None:
         return _files_digest(tuple((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in stats))
     from transformers.utils import cached_file
 
-    require_hub(spec, known_models(), NEED_NO_HUB)
+    if needs_hub(spec) and hub_fault(spec):
+        return None
     try:
         config = cached_file(spec, "config.json")
     except (OSError, ValueError):
