@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lurker.errors import LurkerError
 from lurker.help import CommandGroup
 from lurker.progress import say
 from lurker.report import print_json, show
@@ -45,12 +44,10 @@ def show_command(
 ) -> None:
     """Print an experiment's tables and sentence again, as its command did; nothing is run."""
     workspace = open_workspace(ctx.obj)
-    from rm.experiments.stored import AGAIN, open_experiment
+    from rm.experiments.stored import open_experiment
 
     stored = open_experiment(workspace, name)
-    if stored.result is None:
-        raise LurkerError(f"{name}: {stored.partial}", AGAIN)
-    show_result(stored.result, as_json=as_json)
+    show_result(stored.require_result(), as_json=as_json)
     if stored.partial:
         say(stored.partial)
 

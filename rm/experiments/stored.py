@@ -78,6 +78,16 @@ class Stored:
         table = "" if self.result else ", and it has no table yet"
         return f"Partial: {done}{failed}{table}."
 
+    def require_result(self) -> ExperimentResult:
+        """The result.
+
+        Raises:
+            LurkerError: the experiment has no table yet.
+        """
+        if self.result is None:
+            raise LurkerError(f"{self.name}: {self.partial}", AGAIN)
+        return self.result
+
 
 def experiment_names(workspace: Workspace) -> list[str]:
     """Names of the experiments that have a table or at least planned cells."""

@@ -90,6 +90,7 @@ def test_experiments_are_listed_and_shown_again(
     printed = capsys.readouterr()
     rows_shown = json.loads(printed.out)["rows"]
     assert len(rows_shown) == results["grid"].frame.height and "1 of 2 cells" in printed.err
+    assert str(rm.load_experiment(copied, "few")) == str(results["few"])
     assert run([*call, "show", "across"]) == 1
     assert "it has no table yet" in " ".join(capsys.readouterr().err.split())
     assert run([*call, "show", "grit"]) == 2
