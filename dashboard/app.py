@@ -5,8 +5,17 @@ import streamlit as st
 from dashboard import layout
 from dashboard.style import EYE, STYLE
 
+FINDINGS = "views/findings.py"
+
+
+def open_findings() -> None:
+    """Lead from /findings to the page, whose own address is /."""
+    st.switch_page(FINDINGS)
+
+
 PAGES = [
-    st.Page("views/findings.py", title="Findings", default=True),
+    st.Page(FINDINGS, title="Findings", url_path="", default=True),
+    st.Page(open_findings, url_path="findings", visibility="hidden"),
     st.Page("views/scaling.py", title="Scaling", url_path="scaling"),
     st.Page("views/compare.py", title="Compare", url_path="compare"),
     st.Page("views/runs.py", title="Runs", url_path="runs"),

@@ -29,7 +29,7 @@ def headline(leakiest: tuple[str, Probe] | None, compared: Comparison | None) ->
             return f"Pairs of {second} teach {gain} more accuracy than pairs of {first}, though shortcuts predict them"
         return f"Models of {first} and of {second} are not told apart on the hard test"
     if leakiest is None:
-        return "Nothing has been measured yet"
+        return "No pair set has been audited yet"
     name, probe = leakiest
     if probe["accuracy_low"] > CHANCE:
         return f"Without reading a word, shortcuts name the winners of {name} {decimal(probe['accuracy'])} of the time"
@@ -51,25 +51,36 @@ def against_coin(name: str, value: float, low: float, high: float) -> str:
     return f"{name}: worse than a coin, {figures}" if high < CHANCE else f"{name}: no better than a coin, {figures}"
 
 
-def best_on_test(model: str, row: Mapping[str, Any]) -> tuple[float, str]:
-    """The best accuracy of a model and of TF-IDF, and the line that names which it is.
+def best_on_test(model: str, row: Mapping[str, Any]) -> tuple[tuple[float, float, float], str]:
+    """The best accuracy of a model and of TF-IDF with its interval, and the line that names which it is.
 
     Args:
         model: its SPEC.
         row: pairs, and accuracy and tfidf with their ends; tfidf may be null.
     """
-    of_model = tuple(row[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
-    of_words = tuple(row[name] for name in ("tfidf", "tfidf_low", "tfidf_high"))
+    of_model = (row["accuracy"], row["accuracy_low"], row["accuracy_high"])
+    of_words = (row["tfidf"], row["tfidf_low"], row["tfidf_high"])
     if of_words[0] is None or of_words[0] <= of_model[0]:
-        return of_model[0], against_coin(f"{model} on {row['pairs']}", *of_model)
+        return of_model, against_coin(f"{model} on {row['pairs']}", *of_model)
     words = against_coin(f"TF-IDF on {row['pairs']}", *of_words)
-    return of_words[0], f"{words}; {model} reaches {interval(*of_model)}"
+    return of_words, f"{words}; {model} reaches {interval(*of_model)}"
 
 
-def room(best: float, ceiling: Ceiling) -> tuple[str, str]:
-    """The figure and the line below it: how far the best model is from what no model can exceed."""
-    figure = decimal(ceiling.accuracy - best) if ceiling.accuracy > best else "none seen"
-    return figure, f"{ceiling.name} allows {interval(ceiling.accuracy, ceiling.low, ceiling.high)}"
+def room(best: tuple[float, float, float], ceiling: Ceiling) -> tuple[str, str]:
+    """The figure and the line below it: how far the best model is from what no model can exceed.
+
+    Both come from the same test, so their errors are not independent. From the one's end to the other's, the interval
+    holds at least 95 % however they depend on each other: standard deviations of a difference add up at most.
+
+    Args:
+        best: its accuracy with the ends of its interval.
+    """
+    value, low, high = best
+    allowed = f"{ceiling.name} allows {interval(ceiling.accuracy, ceiling.low, ceiling.high)}"
+    if ceiling.accuracy <= value:
+        return "none seen", allowed
+    left = interval(ceiling.accuracy - value, ceiling.low - high, ceiling.high - low)
+    return decimal(ceiling.accuracy - value), f"{left} at least 95 %; {allowed}"
 
 
 def of_fit(fit: Fitted, curve: pl.DataFrame) -> list[str]:

@@ -123,9 +123,14 @@ def guarded(what: str, part: Callable[..., object], *arguments: object) -> None:
         show_errors([LurkerError(f"A file of {what} is damaged ({type(error).__name__}: {reason}).")])
 
 
-def show_unaudited(sets: Mapping[str, PairSetSummary], audited: Container[str]) -> None:
+def unaudited(sets: Mapping[str, PairSetSummary], audited: Container[str]) -> list[str]:
+    """Pair sets that have no audit yet; one that people judged has none."""
+    return [name for name, one in sets.items() if name not in audited and one.recipe not in JUDGED_BY_PEOPLE]
+
+
+def show_unaudited(names: Iterable[str]) -> None:
     """Show which pair sets have no audit yet, with the command for each."""
-    for name in (name for name, one in sets.items() if name not in audited and one.recipe not in JUDGED_BY_PEOPLE):
+    for name in names:
         st.info(f"**{escape(name)}** has no audit yet: `lurker pairs audit {name}`", icon=":material/fact_check:")
 
 

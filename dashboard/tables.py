@@ -61,6 +61,18 @@ def readable(frame: pl.DataFrame, skipped: Sequence[str] = ()) -> pl.DataFrame:
     )
 
 
+def shortened(name: str, n_characters: int) -> str:
+    """The name with its middle left out if it is longer; pure. Ids tell each other apart by their ends.
+
+    Args:
+        n_characters: at most that many are kept, the ellipsis among them.
+    """
+    if len(name) <= n_characters:
+        return name
+    n_last = n_characters // 2
+    return f"{name[: n_characters - n_last - 1]}…{name[-n_last:]}"
+
+
 def _with_ends(frame: pl.DataFrame) -> list[tuple[str, str, str]]:
     """The figures of a frame that have an interval, with the columns of its ends."""
     named = [(name, f"{name}_low", f"{name}_high") for name in frame.columns]

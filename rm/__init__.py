@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rm.api import export as export
     from rm.api import few_shot as few_shot
     from rm.api import load as load
+    from rm.api import load_experiment as load_experiment
     from rm.api import recipes as recipes
     from rm.api import report as report
     from rm.api import scaling as scaling
@@ -51,6 +52,7 @@ __all__ = [
     "export",
     "few_shot",
     "load",
+    "load_experiment",
     "load_policy",
     "recipes",
     "report",

@@ -28,10 +28,12 @@ from rm.experiments.config import make_config, pair_set_names
 from rm.experiments.few_shot import few_shot
 from rm.experiments.recipe_comparison import recipes
 from rm.experiments.report.write import report
+from rm.experiments.results import ExperimentResult
 from rm.experiments.scaling import scaling
 from rm.experiments.search import search
+from rm.experiments.stored import open_experiment
 from rm.experiments.transfer import transfer
-from rm.models.ladder import check_spec, slug
+from rm.models.ladder import check_spec, require_reachable, slug
 from rm.policy.agent_api import Agents, train_agent
 from rm.policy.api import Policy, load_policy, sample, train_writer
 from rm.policy.best_of_n_report import best_of_n
@@ -68,6 +70,7 @@ __all__ = [
     "export",
     "few_shot",
     "load",
+    "load_experiment",
     "load_policy",
     "recipes",
     "report",
@@ -123,6 +126,8 @@ def train(
     workspace = require_pair_set(pairs).workspace
     model = model_of_run(workspace, model)
     check_spec(model)
+    if run_id is None or not workspace.folder("runs", run_id).exists():
+        require_reachable(model)
     has_own_test = pairs.name == HARD_TEST or pairs.manifest["recipe"]["name"] == EXTERNAL
     hard_test = (HARD_TEST,) if has_hard_test(workspace) and not has_own_test else ()
     config = make_config(
@@ -151,6 +156,17 @@ def load(workspace: AnyWorkspace, run_id: str) -> Run:
     opened = as_workspace(workspace)
     finished_run(opened, run_id)
     return Run(opened, run_id)
+
+
+def load_experiment(workspace: AnyWorkspace, name: str) -> ExperimentResult:
+    """The table of an experiment and what it found, as its function returned them.
+
+    Raises:
+        CallError: there is no such experiment; the message lists those that exist.
+        LurkerError: it has no table yet, or a file of it is damaged.
+    """
+    stored = open_experiment(as_workspace(workspace), name)
+    return stored.require_result()
 
 
 def evaluate(run: Run, pairs: PairSet | str, split: str = "test", *, baselines: Which = "all") -> Evaluation:

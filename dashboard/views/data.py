@@ -36,7 +36,7 @@ def render() -> None:
     audited = [name for name in workspace.names("pairs", "audit.json") if name in sets]
     audits, audit_errors = documents.read_each(audited, lambda name: documents.audit(workspace, name))
     layout.show_errors([*audit_errors, *set_errors])
-    layout.show_unaudited(sets, audited)
+    layout.show_unaudited(layout.unaudited(sets, audited))
     if sets:
         _verdicts(sets, audits)
         left, _ = st.columns([1, 2])

@@ -46,6 +46,7 @@ def render() -> None:
     sets, errors = documents.read_each(names, lambda name: documents.pair_set(workspace, name))
     found, more = _find(workspace, sets)
     errors += more
+    unaudited = layout.unaudited(sets, found.audits)
     if not found.probes and found.group is None:
         layout.header("Nothing has been measured yet", f"Workspace {workspace.root}")
         layout.show_missing("There is no audit and no model in this workspace yet.", _first_commands(workspace, names))
@@ -53,9 +54,10 @@ def render() -> None:
         leakiest = next(iter(found.probes.items()), None)
         layout.header(claims.headline(leakiest, found.compared), _subtitle(workspace, found))
         layout.cards(_figures(found))
-        _charts(found)
+        _charts(found, unaudited)
     layout.show_errors(errors)
-    layout.show_unaudited(sets, found.audits)
+    if found.probes or found.group is None:  # else they stand in place of the chart of audits
+        layout.show_unaudited(unaudited)
 
 
 def _find(workspace: Workspace, sets: dict[str, PairSetSummary]) -> tuple[Found, list[LurkerError]]:
@@ -111,59 +113,73 @@ def _figures(found: Found) -> list[tuple[str, str, str]]:
     highest = pl.max_horizontal("accuracy", "tfidf")
     row = found.group.rows.sort(highest, descending=True).row(0, named=True)
     best, named = claims.best_on_test(found.group.model, row)
-    cards.append(("Best on the hard test", decimal(best), named))
+    cards.append(("Best on the hard test", decimal(best[0]), named))
     if found.ceiling is not None:
         cards.append(("Room above it", *claims.room(best, found.ceiling)))
     return cards
 
 
-def _charts(found: Found) -> None:
+def _charts(found: Found, unaudited: list[str]) -> None:
+    """What shortcuts know beside what a model learns; the latter alone if no audit is to be had."""
+    if not found.probes and not unaudited:
+        _learned(found)
+        return
     left, right = st.columns([6, 5], gap="medium")
-    order = list(found.probes)
-    if found.probes:
-        rows = _leak_rows(found.probes)
-        with left:
-            show_figure(
-                Figure(
-                    "leaks",
-                    "pair-sets",
-                    "What shortcuts know, before a word is read",
-                    "Accuracy of the strongest of all probes on each set's own pairs",
-                    charts.leaks(rows),
-                    "Bars start at a coin, 0.5. Rules: 95 % intervals, clustered by post; the strongest of many "
-                    "probes lies a little above 0.5 by chance. Click a dot to open its audit.",
-                ),
-                SOURCE,
-                rows,
-                opens=lambda picked: ("views/data.py", {"set": picked["pairs"]}),
-            )
-            _audits(found)
+    with left:
+        if found.probes:
+            _leaks(found)
+        else:
+            missing = "No pair set has been audited: what shortcuts know of the winners is not known."
+            layout.show_missing(missing, [f"lurker pairs audit {name}" for name in unaudited])
     with right:
-        if found.group is None:
-            st.info(claims.no_model([name for name in order if name != HARD_TEST]) + " Train one: `lurker rm train`.")
-            return
-        group = found.group
-        runs = dict(group.rows.select("pairs", "runs").iter_rows())
-        rows = group.rows.with_columns(label=pl.col("accuracy").map_elements(decimal, return_dtype=pl.String))
-        order = [name for name in order if name != HARD_TEST] or rows["pairs"].to_list()
-        order += [name for name in rows["pairs"] if name not in order]
-        note = "Dot and rule: accuracy with its 95 % interval, clustered by post. Grey tick: TF-IDF on the same pairs. "
-        note += "Grey line and band: the ceiling and its interval. " if found.ceiling else ""
-        note += "Click a dot to open its run."
-        show_figure(
-            Figure(
-                "learned",
-                HARD_TEST,
-                "What a model learns from them",
-                f"{group.model}, {group.n_train_pairs:,} training pairs of each set, all tested on {HARD_TEST}",
-                charts.learned(rows, order, found.ceiling),
-                note if found.compared is None else f"{note} {claims.paired_evidence(found.compared)}.",
-            ),
-            SOURCE,
-            rows.drop("runs"),
-            opens=lambda picked: ("views/runs.py", {"run": runs[picked["pairs"]][0]}),
-        )
-        _mistakes(group)
+        _learned(found)
+
+
+def _leaks(found: Found) -> None:
+    rows = _leak_rows(found.probes)
+    show_figure(
+        Figure(
+            "leaks",
+            "pair-sets",
+            "What shortcuts know, before a word is read",
+            "Accuracy of the strongest of all probes on each set's own pairs",
+            charts.leaks(rows),
+            "Bars start at a coin, 0.5. Rules: 95 % intervals, clustered by post; the strongest of many "
+            "probes lies a little above 0.5 by chance. Click a dot to open its audit.",
+        ),
+        SOURCE,
+        rows,
+        opens=lambda picked: ("views/data.py", {"set": picked["pairs"]}),
+    )
+    _audits(found)
+
+
+def _learned(found: Found) -> None:
+    order = [name for name in found.probes if name != HARD_TEST]
+    if found.group is None:
+        st.info(claims.no_model(order) + " Train one: `lurker rm train`.")
+        return
+    group = found.group
+    runs = dict(group.rows.select("pairs", "runs").iter_rows())
+    rows = group.rows.with_columns(label=pl.col("accuracy").map_elements(decimal, return_dtype=pl.String))
+    order += [name for name in rows["pairs"] if name not in order]
+    note = "Dot and rule: accuracy with its 95 % interval, clustered by post. Grey tick: TF-IDF on the same pairs. "
+    note += "Grey line and band: the ceiling and its interval. " if found.ceiling else ""
+    note += "Click a dot to open its run."
+    show_figure(
+        Figure(
+            "learned",
+            HARD_TEST,
+            "What a model learns from them",
+            f"{group.model}, {group.n_train_pairs:,} training pairs of each set, all tested on {HARD_TEST}",
+            charts.learned(rows, order, found.ceiling),
+            note if found.compared is None else f"{note} {claims.paired_evidence(found.compared)}.",
+        ),
+        SOURCE,
+        rows.drop("runs"),
+        opens=lambda picked: ("views/runs.py", {"run": runs[picked["pairs"]][0]}),
+    )
+    _mistakes(group)
 
 
 def _leak_rows(probes: dict[str, dict[str, Any]]) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """Runs page: every run with its state, and one run's learning curve, drawn again while it trains."""
 
 import time
+from functools import partial
 
 import polars as pl
 import streamlit as st
@@ -18,7 +19,7 @@ from dashboard.runs import (
     seconds_left,
     state,
 )
-from dashboard.tables import show_table
+from dashboard.tables import shortened, show_table
 from lurker import charts
 from lurker.charts.figure import Figure
 from lurker.decimals import counted, decimal
@@ -29,8 +30,8 @@ from lurker.workspace import Workspace
 HOW_TO = "lurker rm train balanced --model scratch-50k"
 REDRAW_S = 3.0
 NOTHING = "no other run"
-RUN_PX, MODEL_PX = 230, 125
-"""Widths of columns whose names can be long, so that the accuracy beside them is seen; the full name is below."""
+CHARACTERS = {"run": 22, "model": 18}
+"""Shown of long names in the table, so that the figures beside them are seen on a page of 1,280 px."""
 
 
 def render() -> None:
@@ -60,27 +61,28 @@ def _table(rows: pl.DataFrame) -> None:
     by_seed = st.toggle("A row for every seed", key="by_seed", bind="query-params")
     shown = rows if by_seed else over_seeds(rows)
     shown = shown.with_columns(changed=pl.from_epoch(pl.col("changed").cast(pl.Int64)))
-    facts = ["state", "pairs", "model", "train_pairs", "seed" if by_seed else "n_seeds"]
+    first = ["run", "state", "pairs", "model", "train_pairs", "seed" if by_seed else "n_seeds"]
 
     def choose() -> None:
         if chosen := st.session_state["runs_table"].selection.rows:
             st.session_state["run"] = shown["run"][chosen[0]]
 
     show_table(
-        shown.select("run", *ACCURACY, "tested_on", *facts, "losses", "changed"),
+        shown.select(*first, "tested_on", *ACCURACY, "losses", "changed").with_columns(
+            pl.col(column).map_elements(partial(shortened, n_characters=most), return_dtype=pl.String)
+            for column, most in CHARACTERS.items()
+        ),
         {"pairs": "trained on", "train_pairs": "training pairs"},
         {
-            "run": st.column_config.TextColumn("run", width=RUN_PX),
-            "model": st.column_config.TextColumn("model", width=MODEL_PX),
-            "losses": st.column_config.LineChartColumn("validation loss"),
-            "changed": st.column_config.DatetimeColumn("last change (UTC)", format="YYYY-MM-DD HH:mm"),
+            "losses": st.column_config.LineChartColumn("loss", help="validation log loss by step", width=70),
+            "changed": st.column_config.DatetimeColumn("changed (UTC)", format="YYYY-MM-DD HH:mm", width=128),
         },
         height=min(400, 38 + 35 * shown.height),
         key="runs_table",
         on_select=choose,
         selection_mode="single-row",
     )
-    st.caption("Select a row to see its learning curve.")
+    st.caption("Select a row to see its learning curve and its whole id.")
 
 
 def _curve(workspace: Workspace, name: str) -> None:

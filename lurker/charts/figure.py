@@ -20,6 +20,7 @@ COLUMN_IN, PAGE_IN = 3.3, 6.8
 WIDTHS_IN = (COLUMN_IN, PAGE_IN)
 FORMATS = ("pdf", "svg", "png")
 PX_PER_IN = 96
+PADDING_PX = 3
 PNG_SCALE = 3
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 """Liberation Sans comes with vl-convert, so that a figure looks the same on every machine."""
@@ -67,8 +68,8 @@ def paper_spec(figure: Figure, width_in: float) -> dict[str, Any]:
     """The Vega-Lite specification of a figure of this width.
 
     Args:
-        figure: the figure.
-        width_in: width of the complete picture, inches.
+        figure: the figure. A chart with a width and a height of its own keeps their ratio, as its axes share a scale.
+        width_in: width of the complete picture, inches; at most that where the chart keeps its ratio.
     """
     width_px = width_in * PX_PER_IN
     chart = figure.narrow if figure.narrow is not None and width_in <= COLUMN_IN else figure.chart
@@ -76,12 +77,9 @@ def paper_spec(figure: Figure, width_in: float) -> dict[str, Any]:
     kept = {name: value for name, value in drawn.items() if name not in ("config", "title", "datasets")}
     fitted = _with_fitting_legends(_for_paper(kept), width_px)
     spec: dict[str, Any] = fitted | {"datasets": drawn.get("datasets", {})}
-    height_px = figure.height_px or min(ASPECT * width_px, FULL_HEIGHT_IN * PX_PER_IN)
     return spec | {
-        "height": round(height_px),
-        "width": round(width_px, 1),
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "padding": 3,
+        **_size(drawn, figure.height_px, width_px),
+        "padding": PADDING_PX,
         "background": "#FFFFFF",
         "title": {
             "text": _wrapped(figure.title, width_px, 1.1 * TITLE_PX),
@@ -89,6 +87,17 @@ def paper_spec(figure: Figure, width_in: float) -> dict[str, Any]:
         },
         "config": _config(),
     }
+
+
+def _size(drawn: dict[str, Any], height_px: float | None, width_px: float) -> dict[str, Any]:
+    """Width and height of a specification, and what they are of: the complete width, or the plot alone."""
+    if "width" in drawn and "height" in drawn:
+        ratio = drawn["height"] / drawn["width"]
+        plot_px = min(width_px - 2 * PADDING_PX, FULL_HEIGHT_IN * PX_PER_IN / ratio)
+        return {"height": round(plot_px * ratio), "width": round(plot_px), "autosize": "pad"}
+    height_px = height_px or min(ASPECT * width_px, FULL_HEIGHT_IN * PX_PER_IN)
+    of_all = {"type": "fit-x", "contains": "padding"}
+    return {"height": round(height_px), "width": round(width_px, 1), "autosize": of_all}
 
 
 def render(spec: dict[str, Any], endings: Sequence[str]) -> dict[str, bytes]:

@@ -1,6 +1,5 @@
 """`lurker experiment`: data and model size, transfer, recipes, settings, ceilings, and reports of them."""
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -10,10 +9,9 @@ from lurker.errors import CallError
 from lurker.help import CommandGroup
 from lurker.pair_sets import read_pair_set
 from lurker.progress import say
-from lurker.report import print_json, show
 from lurker.workspace import open_workspace
-from rm.experiments.finished_commands import delete_command, report_command
-from rm.experiments.results import ExperimentResult, failure_table
+from rm.experiments.finished_commands import delete_command, list_command, report_command, show_command, show_result
+from rm.experiments.results import ExperimentResult
 from rm.options import AsJson, EngineName, Model, Seeds, Settings, Split, Subreddits, Test, Title, Workers
 
 app = typer.Typer(
@@ -277,19 +275,16 @@ def ceiling_command(
     _finish(result, as_json)
 
 
+app.command("list")(list_command)
+app.command("show")(show_command)
 app.command("report")(report_command)
 app.command("delete")(delete_command)
 
 
 def _finish(result: ExperimentResult, as_json: bool) -> None:
     """Print a result; exit with 1 when a cell failed."""
-    if as_json:
-        print_json(result.report())
-    else:
-        for table in result.result_tables():
-            show(table)
+    show_result(result, as_json=as_json)
     if result.failures:
-        sys.stderr.write(f"{failure_table(result.failures)}\n")
         raise typer.Exit(1)
 
 

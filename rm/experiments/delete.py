@@ -67,7 +67,7 @@ def delete_experiments(
             raise CallError(
                 f"There is no experiment {name!r} in {workspace.root} (it has: {nearest(name, existing)}). Nothing was "
                 "deleted.",
-                "`lurker status` lists all.",
+                "`lurker experiment list` lists all.",
             )
     cells = {name: _cells(workspace, name) for name in wanted}
     own = {run for runs in cells.values() for run in runs}

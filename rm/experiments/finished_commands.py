@@ -1,14 +1,19 @@
-"""`lurker experiment report` and `delete`, and `lurker policy report`: what is done with what has run."""
+"""`lurker experiment list`, `show`, `report`, `delete`, and `lurker policy report`: what is done with what has run."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lurker.help import CommandGroup
+from lurker.progress import say
 from lurker.report import print_json, show
 from lurker.workspace import open_workspace
 from rm.options import AsJson
+
+if TYPE_CHECKING:
+    from rm.experiments.results import ExperimentResult
 
 ReportOut = Annotated[
     Path | None,
@@ -18,6 +23,46 @@ ReportOut = Annotated[
         "reports/NAME in the workspace by default.",
     ),
 ]
+
+
+def list_command(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the experiments: kind, pair sets, cells finished, and when they last wrote; interrupted ones too."""
+    workspace = open_workspace(ctx.obj)
+    from rm.experiments.listing import list_experiments
+
+    listing = list_experiments(workspace)
+    if as_json:
+        print_json({"experiments": list(listing)})
+    else:
+        show(listing.table())
+
+
+def show_command(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Experiment that has a table.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print an experiment's tables and sentence again, as its command did; nothing is run."""
+    workspace = open_workspace(ctx.obj)
+    from rm.experiments.stored import open_experiment
+
+    stored = open_experiment(workspace, name)
+    show_result(stored.require_result(), as_json=as_json)
+    if stored.partial:
+        say(stored.partial)
+
+
+def show_result(result: "ExperimentResult", *, as_json: bool) -> None:
+    """Print what an experiment found, and on standard error the cells that failed."""
+    if as_json:
+        print_json(result.report())
+    else:
+        for table in result.result_tables():
+            show(table)
+    if result.failures:
+        from rm.experiments.results import failure_table
+
+        sys.stderr.write(f"{failure_table(result.failures)}\n")
 
 
 def report_command(

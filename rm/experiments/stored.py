@@ -1,6 +1,6 @@
 """Experiments as their commands left them: the result of a finished one, and how far an unfinished one is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,16 @@ class Stored:
         table = "" if self.result else ", and it has no table yet"
         return f"Partial: {done}{failed}{table}."
 
+    def require_result(self) -> ExperimentResult:
+        """The result.
+
+        Raises:
+            LurkerError: the experiment has no table yet.
+        """
+        if self.result is None:
+            raise LurkerError(f"{self.name}: {self.partial}", AGAIN)
+        return self.result
+
 
 def experiment_names(workspace: Workspace) -> list[str]:
     """Names of the experiments that have a table or at least planned cells."""
@@ -95,10 +105,10 @@ def open_experiment(workspace: Workspace, name: str) -> Stored:
     if name not in existing:
         raise CallError(
             f"There is no experiment {name!r} in {workspace.root} (it has: {nearest(name, existing)}).",
-            "`lurker status` lists all; make one: `lurker experiment scaling NAME --models SPEC,SPEC --sizes N,N`.",
+            "See `lurker experiment list`; make one: `lurker experiment scaling NAME --models SPEC,SPEC --sizes N,N`.",
         )
     experiment = Experiment(workspace, name)
-    manifest_file, cells_file = experiment.folder / MANIFEST, experiment.folder / CELLS
+    manifest_file = experiment.folder / MANIFEST
     manifest: dict[str, Any] = {}
     result = None
     with report_damage(manifest_file):
@@ -107,11 +117,23 @@ def open_experiment(workspace: Workspace, name: str) -> Stored:
             if manifest["kind"] not in _READERS:
                 raise LurkerError(f"{manifest_file} is of an unknown kind: {manifest['kind']!r}.")
             result = _READERS[manifest["kind"]](experiment, manifest, read_failures(experiment))
-    with report_damage(cells_file):
-        planned = read_object(cells_file)["cells"] if cells_file.exists() else manifest.get("cells", [])
+    return Stored(experiment, manifest, result, *read_cells(experiment, manifest))
+
+
+def read_cells(experiment: Experiment, manifest: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The cells of the last call, and those of them that are not finished.
+
+    Args:
+        manifest: of the experiment; empty without a table.
+
+    Raises:
+        LurkerError: the file of the cells is damaged.
+    """
+    file = experiment.folder / CELLS
+    with report_damage(file):
+        planned = read_object(file)["cells"] if file.exists() else manifest.get("cells", [])
         cells = tuple(str(one) for one in planned)
-    waiting = tuple(cell for cell in cells if not _is_finished(experiment, cell))
-    return Stored(experiment, manifest, result, cells, waiting)
+    return cells, tuple(cell for cell in cells if not _is_finished(experiment, cell))
 
 
 def read_failures(experiment: Experiment) -> tuple[Failure, ...]:

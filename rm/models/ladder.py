@@ -19,7 +19,7 @@ from torch import nn
 from lurker.arguments import require_kind
 from lurker.errors import CallError, LurkerError
 from lurker.progress import say
-from rm.models.loading import explained, pretrained_tokenizer, require_model_files
+from rm.models.loading import explained, pretrained_tokenizer, require_hub, require_model_files
 from rm.models.pretrained import PACKAGED, locate
 from rm.models.scorer import Scorer
 from rm.pairs.tokens import ensure_pad_token, train_tokenizer
@@ -81,6 +81,8 @@ class RewardModel:
         return self.n_parameters_total - sum(p.numel() for module in embeddings for p in module.parameters())
 
 
+NEED_NO_HUB = (*LADDER, *PACKAGED)
+"""Names of models that no hub is asked for."""
 TFIDF = "tfidf"
 """A baseline that is no SPEC: it leaves no run."""
 
@@ -126,7 +128,18 @@ def require_loadable(spec: str) -> None:
     """
     check_spec(spec)
     if spec not in LADDER:
+        require_reachable(spec)
         require_model_files(str(locate(spec)) if spec in PACKAGED else spec, known_models())
+
+
+def require_reachable(spec: str, advice: str = "") -> None:
+    """Reject a SPEC that is no model here and that the hub does not give, as `require_hub`.
+
+    Args:
+        advice: the next step; the known reward models by default.
+    """
+    if spec not in NEED_NO_HUB:
+        require_hub(spec, advice or known_models(), NEED_NO_HUB)
 
 
 def build(
@@ -233,6 +246,7 @@ def _from_pretrained(spec: str, head: str = "random") -> RewardModel:
     Raises:
         CallError: The model does not load, or has no head where head is "kept".
     """
+    require_reachable(spec)
     tokenizer = pretrained_tokenizer(spec, known_models())
     model, fresh = _classifier(spec)
     ensure_pad_token(tokenizer)
@@ -322,7 +336,7 @@ def _no_head(spec: str) -> CallError:
 
 def known_models() -> str:
     """What to choose instead of a model that does not load, as the next step of an error."""
-    return f"Choose {', '.join((*LADDER, *PACKAGED))}, a Hugging Face id that loads here, a local folder, or run:ID."
+    return f"Choose {', '.join(NEED_NO_HUB)}, a Hugging Face id that loads here, a local folder, or run:ID."
 
 
 def slug(spec: str) -> str:

@@ -1,11 +1,13 @@
 """Loading a pretrained model's parts, with errors that name the model and the reason."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from lurker.errors import CallError
+from lurker.progress import say
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -26,6 +28,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 """A model has one of these."""
+HUB_TIMEOUT_S = 5.0
+"""How long the hub may take to answer before it counts as out of reach."""
 
 
 @contextmanager
@@ -41,6 +45,69 @@ def explained(spec: str, advice: str) -> Iterator[None]:
     except (AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CallError(f"Cannot load the model {spec!r}: {reason}", advice) from error
+
+
+def require_hub(spec: str, advice: str, known: Sequence[str] = ()) -> None:
+    """Check that a SPEC that is no folder and not stored here can be asked of the hub, in seconds.
+
+    Args:
+        spec: a folder or a Hugging Face id; old ids such as gpt2 have no slash.
+        advice: the next step.
+        known: names of models that need no hub, of which the closest is named.
+
+    Raises:
+        CallError: the hub does not answer, or says that it has no such model.
+    """
+    if not needs_hub(spec):
+        return
+    close = get_close_matches(spec, known, n=1)
+    meant = f" Did you mean {close[0]}?" if close else ""
+    say(f"{spec!r} is no model, run or folder here: asking the Hugging Face Hub for it.{meant}")
+    if fault := hub_fault(spec):
+        raise CallError(f"Unknown model {spec!r}: none here, and {fault}.{meant}", advice)
+
+
+def needs_hub(spec: str) -> bool:
+    """Whether loading a SPEC asks the hub: it may be an id, and is neither a folder nor stored here."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(spec)
+    except HFValidationError:
+        return False
+    return not (constants.HF_HUB_OFFLINE or Path(spec).is_dir() or is_stored(spec))
+
+
+def hub_fault(spec: str) -> str:
+    """Why the hub does not give a model, as a clause; empty if it may.
+
+    One question with a time limit: loading would ask again and again for half a minute a file.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(spec, timeout=HUB_TIMEOUT_S)
+    except RepositoryNotFoundError:
+        return f"{constants.ENDPOINT} has none that is public or yours"
+    except HfHubHTTPError:  # it answers; loading says what is wrong
+        return ""
+    except Exception as error:  # noqa: BLE001 (errors of a connection have the classes of its library, which changes)
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        return f"{constants.ENDPOINT} cannot be reached ({reason})"
+    return ""
+
+
+def is_stored(spec: str) -> bool:
+    """Whether the hub's cache on this machine has the model's config."""
+    from transformers.utils import cached_file
+
+    try:
+        return cached_file(spec, "config.json", local_files_only=True) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def pretrained_tokenizer(spec: str, advice: str) -> Any:

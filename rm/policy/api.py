@@ -15,11 +15,11 @@ from lurker.pair_sets import PairSet, require_pair_set
 from lurker.progress import progress, say
 from lurker.report import Displayed, ResultTable
 from lurker.workspace import AnyWorkspace, Workspace, as_workspace
-from rm.models.ladder import LADDER, check_spec, slug
+from rm.models.ladder import LADDER, check_spec, require_reachable, slug
 from rm.models.scorer import move_to_device
-from rm.policy.causal import CausalModel, is_reward_model
+from rm.policy.causal import CausalModel, is_reward_model, known_policies
 from rm.policy.causal import load_policy as load_model
-from rm.policy.policy_folder import MODEL_FOLDER, RESULT, finished_policy, model_of_policy
+from rm.policy.policy_folder import MODEL_FOLDER, RESULT, finished_policy, model_of_policy, policy_folder
 from rm.policy.sample_file import (
     Samples,
     human_responses,
@@ -107,6 +107,8 @@ def train_writer(
     if str(model).startswith(RUN_PREFIX):
         model = model_of_run(workspace, model)
     check_spec(model)
+    if policy_id is None or not policy_folder(workspace, policy_id).exists():
+        require_reachable(model, known_policies())
     kind = origin(model) if is_reward_model(model) else model
     config = WriterRun(
         pairs=pairs.name,

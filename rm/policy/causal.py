@@ -16,9 +16,9 @@ from torch.nn.functional import cross_entropy
 from lurker.errors import CallError, nearest
 from lurker.files import read_json
 from lurker.workspace import Workspace
-from rm.models.ladder import LADDER, Rung, check_spec, llama_config
+from rm.models.ladder import LADDER, Rung, check_spec, llama_config, require_reachable
 from rm.models.layers import classifier_of
-from rm.models.loading import explained, pretrained_tokenizer
+from rm.models.loading import explained, is_stored, pretrained_tokenizer
 from rm.models.pretrained import PACKAGED, locate
 from rm.pairs.tokens import ensure_pad_token, layout, token_ids, train_tokenizer
 from rm.policy.policy_folder import CONFIG, POLICIES, RESULT, model_of_policy
@@ -125,9 +125,7 @@ def _require_known(workspace: Workspace, spec: str) -> None:
     """
     if not isinstance(spec, str) or not spec.strip() or "/" in spec or spec in PACKAGED or Path(spec).exists():
         return
-    from transformers.utils import cached_file
-
-    if cached_file(spec, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False) is None:
+    if not is_stored(spec):
         existing = nearest(spec, workspace.names(POLICIES, RESULT))
         raise CallError(
             f"{spec!r} is no policy in {workspace.root} (finished policies: {existing}), folder or packaged model.",
@@ -208,16 +206,17 @@ def _from_pretrained(path: str, spec: str) -> CausalModel:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    tokenizer = pretrained_tokenizer(path, _known_policies())
+    require_reachable(path, known_policies())
+    tokenizer = pretrained_tokenizer(path, known_policies())
     tied = {"tie_word_embeddings": True} if is_reward_model(path) else {}
-    with explained(spec, _known_policies()):
+    with explained(spec, known_policies()):
         model, info = AutoModelForCausalLM.from_pretrained(
             path, trust_remote_code=False, dtype=torch.float32, output_loading_info=True, **tied
         )
     if missing := sorted(info["missing_keys"]):
-        raise CallError(f"{spec} is no causal language model: it has no weights for {missing[0]}.", _known_policies())
+        raise CallError(f"{spec} is no causal language model: it has no weights for {missing[0]}.", known_policies())
     if tokenizer.eos_token_id is None:
-        raise CallError(f"The tokenizer of {spec} has no end token, so that no response could end.", _known_policies())
+        raise CallError(f"The tokenizer of {spec} has no end token, so that no response could end.", known_policies())
     ensure_pad_token(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
@@ -245,7 +244,7 @@ def _require_causal(model: Any, spec: str) -> None:
             "Train it again with a lower learning rate, or name another model.",
         )
     if not torch.allclose(first[0], first[1], atol=1e-3):
-        raise CallError(f"{spec} is an encoder: it reads the words that it should predict.", _known_policies())
+        raise CallError(f"{spec} is an encoder: it reads the words that it should predict.", known_policies())
 
 
 def _reads_only(spec: str) -> CallError:
@@ -255,7 +254,8 @@ def _reads_only(spec: str) -> CallError:
     )
 
 
-def _known_policies() -> str:
+def known_policies() -> str:
+    """What to choose instead of a language model that does not load, as the next step of an error."""
     packaged = [name for name in PACKAGED if not name.startswith("minilm")]
     return (
         f"Choose {', '.join((*LADDER, *packaged))}, a Hugging Face id or a local folder of a causal language model, or "

@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 
 from lurker.arguments import as_path
+from lurker.decimals import counted
 from lurker.errors import CallError, LurkerError
-from lurker.progress import progress
+from lurker.progress import progress, say
 from lurker.schema import SAMPLES, column_faults
 from lurker.workspace import Workspace
 from rm.policy.best_of_n import LENGTH, PROXY
@@ -26,15 +27,17 @@ REWARD = "reward:"
 WEIGHTS = "weights:"
 """A column that starts with it holds the digest of the weights that gave the rewards of the run named after it."""
 ROWS_PER_STEP = 2_048
+SAME_SAMPLE = ("source", "prompt_id", "sample")
+"""What tells one sample from another."""
 AnySamples = Samples | Path | str
 """What `rm.sample` drew, or a file that `lurker policy sample` wrote."""
 
 
 def read_samples(path: Path) -> pl.DataFrame:
-    """Samples in a Parquet or JSONL file, with the rewards that judges have given them.
+    """Samples in a Parquet or JSONL file, each once, with the rewards that judges have given them.
 
     Raises:
-        CallError: it cannot be read, or holds no samples.
+        CallError: it cannot be read, holds no samples, or two that have the same number and differ.
     """
     frame = read_rows(path, "samples", _HOW_TO_SAMPLE)
     missing = [name for name in SAMPLES.columns if name not in frame.columns]
@@ -50,7 +53,33 @@ def read_samples(path: Path) -> pl.DataFrame:
             ) from error
     if faults := column_faults(frame, SAMPLES.columns):
         raise CallError(f"{path}: {faults[0]}.", _HOW_TO_SAMPLE)
-    return frame
+    return _each_once(frame, str(path))
+
+
+def _each_once(samples: pl.DataFrame, what: str) -> pl.DataFrame:
+    """The samples without those that stand twice, as in files put together; they would be counted twice.
+
+    Args:
+        samples: SAMPLES, with or without rewards.
+        what: their file, for messages.
+
+    Raises:
+        CallError: two samples have the same source, prompt and number, and differ.
+    """
+    distinct = samples.unique(SAME_SAMPLE, keep="first", maintain_order=True)
+    n_again = samples.height - distinct.height
+    if not n_again:
+        return samples
+    texts = samples.select(*SAME_SAMPLE, "prompt", "response").unique(maintain_order=True)
+    if texts.height > distinct.height:
+        source, prompt, number = texts.filter(texts.select(SAME_SAMPLE).is_duplicated()).select(SAME_SAMPLE).row(0)
+        raise CallError(
+            f"{what} holds different responses as sample {number} of {source} to prompt {prompt!r}.",
+            "Do not put files of samples together: draw more in one call, with `--n`, or give each its own file.",
+        )
+    said = "is left out: its sample is" if n_again == 1 else "are left out: their samples are"
+    say(f"{what}: {counted(n_again, 'row')} {said} there already.")
+    return distinct
 
 
 def reward_column(judge: Run | str) -> str:
@@ -72,11 +101,14 @@ def judged(workspace: Workspace, samples: AnySamples, judges: Sequence[Run | str
         judges: runs, run:ID or ID, truth, length.
 
     Raises:
-        CallError: there is no such judge, or the file holds no samples.
+        CallError: there is no such judge, or the file holds no samples, or different ones of one number.
         LurkerError: a judge was trained on prompts of the samples.
     """
     path = samples.out if isinstance(samples, Samples) else as_path(samples, "samples")
-    before = samples.frame if isinstance(samples, Samples) and path is None else read_samples(Path(str(path)))
+    if isinstance(samples, Samples) and path is None:
+        before = _each_once(samples.frame, "The frame")
+    else:
+        before = read_samples(Path(str(path)))
     rewarded = _with_rewards(workspace, before, judges)
     if path is not None and rewarded is not before:
         write_samples(rewarded, path, sample_metadata(path))

@@ -17,6 +17,7 @@ from lurker.judgements.read import prompt_key
 from lurker.progress import say
 from lurker.workspace import open_workspace
 from rm.models.ladder import LADDER
+from rm.models.loading import hub_fault, needs_hub
 from rm.models.pretrained import PACKAGED, locate
 from rm.training.run_folder import RunConfig, RunPairs, read_run_pairs, run_config
 
@@ -40,6 +41,8 @@ def model_digest(spec: str) -> str | None:
         return _files_digest(tuple((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in stats))
     from transformers.utils import cached_file
 
+    if needs_hub(spec) and hub_fault(spec):
+        return None
     try:
         config = cached_file(spec, "config.json")
     except (OSError, ValueError):

@@ -52,6 +52,9 @@ def test_every_page_in_a_browser_at_three_widths(full_root: Path, tmp_path: Path
         page.get_by_role("button", name="Copied").wait_for(timeout=PATIENCE_MS)
         assert page.evaluate("navigator.clipboard.readText()") == page.url
 
+        watched.visit(page, "findings")
+        page.get_by_text("What shortcuts know").first.wait_for(timeout=PATIENCE_MS)
+
         watched.visit(page, "read?pairs=matched&pair=c000-r000&split=any")
         page.locator(".stHtml").get_by_text("onerror=").first.wait_for(timeout=PATIENCE_MS)
         assert page.evaluate("window.hacked") is None

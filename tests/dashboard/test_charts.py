@@ -1,6 +1,7 @@
 """Charts as Vega-Lite: axes, scales, series and labels."""
 
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from dashboard import documents, experiments
 from dashboard.queries import version
 from lurker import charts
 from lurker.charts import look, scaling
-from lurker.charts.figure import COLUMN_IN, TEXT_PX, WIDTHS_IN, Figure, paper_spec
+from lurker.charts.figure import COLUMN_IN, PX_PER_IN, TEXT_PX, WIDTHS_IN, Figure, paper_spec, render
 from lurker.charts.look import LEAK, OPEN, TASTE, spread
 from lurker.charts.transfer import DARK_INK, LIGHT_INK, communities
 from lurker.decimals import decimal
@@ -274,6 +275,19 @@ def test_legends_of_a_narrow_figure_have_as_many_columns_as_there_is_room_for() 
     figure = Figure("a", "b", "title", "subtitle", chart)
     found = [paper_spec(figure, width)["layer"][0]["encoding"]["color"]["legend"]["columns"] for width in WIDTHS_IN]
     assert found == [1, 2]
+
+
+@pytest.mark.parametrize("width_in", WIDTHS_IN)
+def test_a_figure_of_distances_has_one_scale_on_both_axes(width_in: float) -> None:
+    positions = [{"community": name, "x": x, "y": 0.1 * x} for name, x in (("advice", -1.0), ("cooking", 1.0))]
+    plane = charts.community_plane({"positions": positions, "shown": 0.9})
+    spec = paper_spec(Figure("plane", "t", "Near", "far", plane.properties(width=400, height=400)), width_in)
+    svg = render(spec, ["svg"])["svg"].decode()
+    places = re.findall(r'"circle" transform="translate\(([\d.]+),([\d.]+)\)', svg)
+    (x, y), (other_x, other_y) = [(float(x), float(y)) for x, y in places]
+    assert y - other_y == pytest.approx(0.1 * (other_x - x), abs=0.01)
+    (width,) = re.findall(r'<svg[^>]* width="([\d.]+)', svg)
+    assert float(width) <= width_in * PX_PER_IN + 1
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,25 @@ def test_a_set_without_audit_shows_the_command(open_page: OpenPage, full_root: P
     assert not app.exception
     assert not app.warning
     assert [str(info.value) for info in app.info] == ["**matched** has no audit yet: `lurker pairs audit matched`"]
+
+
+def test_findings_without_any_audit_name_the_commands_beside_what_was_learned(
+    open_page: OpenPage, full_root: Path, tmp_path: Path
+) -> None:
+    root = copy_of(full_root, tmp_path)
+    for audit in root.glob("pairs/*/audit.json"):
+        audit.unlink()
+    app = open_page(root, "findings")
+    assert not app.exception and charts_on(app) == 1
+    (commands,) = app.code
+    assert sorted(str(commands.value).splitlines()) == [
+        f"lurker pairs audit {name}" for name in ("hard-test", "matched", "naive")
+    ]
+    assert "No pair set has been audited yet" in str(app.title[0].value)
+    assert "what shortcuts know of the winners is not known" in texts(app)
+    assert not app.info  # the same commands would stand there again
+    for path in root.glob("pairs/*/manifest.json"):
+        write_json(read_json(path) | {"recipe": {"name": "external"}}, path)
+    app = open_page(root, "findings")
+    assert not app.exception and charts_on(app) == 1
+    assert not app.code and not app.columns

@@ -53,6 +53,19 @@ def test_a_run_that_is_selected_is_shown(open_page: OpenPage, full_root: Path) -
     assert f"{shown[1]} is finished" in texts(app).replace("**", "")
 
 
+def test_long_names_leave_the_table_room_for_its_figures(open_page: OpenPage, full_root: Path, tmp_path: Path) -> None:
+    root = copy_of(full_root, tmp_path)
+    long = "balanced-transfer-scratch-10k-ApplyingToCollege-s0-7a3265a2"
+    shutil.move(root / "runs/scratch-1m-4000-0", root / "runs" / long)
+    config = {"pairs": "matched", "model": f"runs/{long}/model", "train": {"seed": 0, "epochs": 2}}
+    write_json(config, root / "runs" / long / "config.json")
+    app = open_page(root, "runs", run=long)
+    table = app.dataframe[0].value
+    assert "balanced-t…s0-7a3265a2" in table["run"].tolist()
+    assert table["run"].str.len().max() <= 22 and table["model"].str.len().max() <= 18
+    assert f"{long} is finished" in texts(app).replace("**", "")
+
+
 def test_runs_collapse_seeds_and_show_how_configurations_differ(
     open_page: OpenPage, full_root: Path, tmp_path: Path
 ) -> None:

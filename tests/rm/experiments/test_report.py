@@ -61,6 +61,42 @@ def test_an_experiment_opens_as_its_command_printed_it(made: tuple[Workspace, di
         assert not stored.partial
 
 
+def test_experiments_are_listed_and_shown_again(
+    made: tuple[Workspace, dict[str, ExperimentResult]], copied: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["--workspace", str(copied.root), "experiment"]
+    (copied.folder("experiments", "tried") / "manifest.json").write_text("{", encoding="utf-8")
+    (copied.folder("experiments", "across") / "manifest.json").unlink()
+    cell = read_json(copied.folder("experiments", "grid") / "cells.json")["cells"][0]
+    (copied.folder("runs", cell) / "result.json").unlink()
+    assert run([*call, "list", "--json"]) == 0
+    rows = {row["experiment"]: row for row in json.loads(capsys.readouterr().out)["experiments"]}
+    assert set(rows) == set(made[1])
+    grid = rows["grid"]
+    assert (grid["kind"], grid["pairs"], grid["finished_cells"], grid["cells"]) == ("scaling", ["planted"], 1, 2)
+    assert rows["taught"]["pairs"] == ["planted", "other"] and rows["top"]["kind"] == "ceiling"
+    assert not rows["across"]["has_table"] and rows["across"]["cells"]
+    assert "tried/manifest.json" in rows["tried"]["problem"]
+    assert run([*call, "list"]) == 0
+    assert "1 of 2" in capsys.readouterr().out
+
+    results = made[1]
+    for name in ("few", "taught", "top"):
+        assert run([*call, "show", name]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert " ".join(results[name].sentence.split()) in shown
+        assert all(" ".join(table.title.split()) in shown for table in results[name].result_tables())
+    assert run([*call, "show", "grid", "--json"]) == 0
+    printed = capsys.readouterr()
+    rows_shown = json.loads(printed.out)["rows"]
+    assert len(rows_shown) == results["grid"].frame.height and "1 of 2 cells" in printed.err
+    assert str(rm.load_experiment(copied, "few")) == str(results["few"])
+    assert run([*call, "show", "across"]) == 1
+    assert "it has no table yet" in " ".join(capsys.readouterr().err.split())
+    assert run([*call, "show", "grit"]) == 2
+    assert "There is no experiment 'grit'" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_report_has_everything_and_loads_nothing(
     made: tuple[Workspace, dict[str, ExperimentResult]], tmp_path: Path
 ) -> None:

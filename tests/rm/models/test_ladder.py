@@ -1,14 +1,20 @@
+from functools import partial
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
+from huggingface_hub.errors import RepositoryNotFoundError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from lurker.errors import CallError
 from rm.evaluation.score import score_texts, text_scorer
-from rm.models.ladder import LADDER, RewardModel, build, check_spec
+from rm.models.ladder import LADDER, RewardModel, build, check_spec, require_loadable
+from rm.models.loading import HUB_TIMEOUT_S
 from rm.pairs.tokens import encode, train_tokenizer
+from rm.policy.causal import build_causal
 from rm.training.config import TrainConfig
+from rm.training.identity import model_digest
 
 TEXTS = ["the road was long", "we went home after rain", "tea with amber", "ünïcode ✨ and 日本"] * 3
 
@@ -86,6 +92,29 @@ def test_the_error_for_an_unknown_model_lists_the_ladder(spec: str, monkeypatch:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CallError, match=r"scratch-10k.*scratch-16m"):
         build(spec, TEXTS, 400, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [(OSError("Name or service not known"), "cannot be reached"), (None, "public or yours")]
+)
+def test_a_name_that_is_known_nowhere_is_refused_at_the_first_answer_of_the_hub(
+    fault: Exception | None, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def model_info(_: object, spec: str, **options: object) -> None:
+        asked.append((spec, options))
+        raise fault or RepositoryNotFoundError("404", response=MagicMock())
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+    builds = [partial(one, texts=TEXTS, vocabulary_size=400, seed=0) for one in (build, build_causal)]
+    for load in (require_loadable, *builds):
+        with pytest.raises(CallError, match=rf"{said}.*Did you mean smollm2-135m\?.*scratch-10k"):
+            load("smolm2-135m")
+    assert model_digest("smolm2-135m") is None
+    assert asked == [("smolm2-135m", {"timeout": HUB_TIMEOUT_S})] * 4
+    assert "is no model, run or folder here: asking the Hugging Face Hub" in capsys.readouterr().err
 
 
 def test_a_baseline_is_no_model_and_is_refused_before_any_look_up() -> None:

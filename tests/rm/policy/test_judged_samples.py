@@ -154,6 +154,27 @@ def test_samples_of_two_policies_are_refused(root, capsys):
     assert "has those of other, writer" in " ".join(capsys.readouterr().err.split())
 
 
+def test_samples_that_stand_twice_count_once_and_different_ones_of_one_number_are_refused(root, capsys, tmp_path):
+    rows = pl.read_parquet(root / "samples/w.parquet").select(list(SAMPLES.columns))
+    rows.write_parquet(tmp_path / "once.parquet")
+    pl.concat([rows, rows]).write_parquet(tmp_path / "twice.parquet")
+    found = []
+    for name in ("once", "twice"):
+        path = str(tmp_path / f"{name}.parquet")
+        assert run(["--workspace", str(root), "policy", "best-of-n", path, "--judge", "length", "--json"]) == 0
+        printed = capsys.readouterr()
+        found.append(json.loads(printed.out)["best_of_n"])
+    assert found[0] == found[1]
+    assert f"{rows.height} rows are left out: their samples are there already" in " ".join(printed.err.split())
+    twice = rm.Samples(pl.concat([rows, rows]))
+    assert judged_samples.judged(open_workspace(root), twice, ["length"])[0].height == rows.height
+
+    other = rows.filter(prompt_id="p3", sample=2, source="writer").with_columns(response=pl.lit("another"))
+    pl.concat([rows, other]).write_ndjson(tmp_path / "differ.jsonl")
+    with pytest.raises(CallError, match="different responses as sample 2 of writer to prompt 'p3'"):
+        read_samples(tmp_path / "differ.jsonl")
+
+
 def test_responses_of_all_sources_stand_side_by_side(root, capsys, tmp_path):
     rows = read_samples(root / "samples/w.parquet").select(list(SAMPLES.columns))
     rows = rows.with_columns(response=pl.when(prompt_id="p0", sample=0).then(pl.lit("")).otherwise("response"))
