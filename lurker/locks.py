@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lurker.errors import LurkerError
+from lurker.progress import timed
+
+WAITING = "Waiting"
+"""What the seconds until a lock is free count as; they are no part of any work."""
 
 
 @contextmanager
@@ -24,7 +28,8 @@ def locked(path: Path, *, waits: bool, busy: LurkerError | None = None) -> Itera
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _acquire(path, waits=waits)
+        with timed(WAITING):
+            descriptor = _acquire(path, waits=waits)
     except OSError as error:
         raise LurkerError(
             f"Cannot write {path}: {error.strerror or error}.", "Make its folder writable, or choose another one."

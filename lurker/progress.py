@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -40,7 +41,7 @@ class Estimate(Protocol):
 
 _report: ContextVar[Path | None] = ContextVar("report", default=None)
 """File to write progress to instead of showing it."""
-_stages: ContextVar["_Stages | None"] = ContextVar("stages", default=None)
+_parts: ContextVar["Parts | None"] = ContextVar("parts", default=None)
 """Where the seconds of each bar are counted, if anyone wants them."""
 _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
 """Whether messages and bars are hidden."""
@@ -88,6 +89,7 @@ def progress(
     total: float,
     unit: str = "items",
     *,
+    begun: float = 0.0,
     is_quiet: bool = False,
     notes: Notes | None = None,
     estimate: Estimate | None = None,
@@ -98,6 +100,7 @@ def progress(
         description: what is being done.
         total: size of the work, in the unit.
         unit: what is counted; "bytes" are shown as kB, MB and GB, and "%" of a total of 100 as a share.
+        begun: amount that an earlier start has done; it counts as done, and its time is not known.
         is_quiet: show nothing.
         notes: lines to show below the bar.
         estimate: what knows the share and the time left better than the amounts advanced.
@@ -106,17 +109,19 @@ def progress(
         with _watched(ignore) as move:
             yield move
     elif file := _report.get():
-        work = _Work(description, total, unit)
+        work = _Work(description, total, unit, begun)
+        if (parts := _parts.get()) is not None:
+            parts.begun.setdefault(description, begun / total if total else 0.0)
         with timed(description), _watched(_when_moved(work, _reporter(file))) as move:
             yield move
     elif not console.is_terminal:
-        work = _Work(description, total, unit, estimate)
+        work = _Work(description, total, unit, begun, estimate)
         with _logged(lambda: [work.line(), *(notes() if notes else [])]), _watched(work.advance) as move:
             yield move
     else:
         from lurker.progress_bar import bar  # here, because a log needs none and it is slow to import
 
-        with bar(console, description, total, unit, notes or list, estimate) as shown, _watched(shown) as move:
+        with bar(console, description, total, unit, notes or list, begun, estimate) as shown, _watched(shown) as move:
             yield move
 
 
@@ -130,12 +135,16 @@ def _watched(move: Callable[[float], None]) -> Iterator[Callable[[float], None]]
         _advance.reset(token)
 
 
-class _Stages:
-    """Seconds by what was done, and those of the bars within each open one."""
+@dataclass(slots=True)
+class Parts:
+    """What the bars of some work have told, by their descriptions."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.inner: list[float] = []
+    seconds: dict[str, float] = field(default_factory=dict)
+    """within each bar, without those of bars inside it; filled as bars close"""
+    begun: dict[str, float] = field(default_factory=dict)
+    """share that an earlier start had done when the bar first opened"""
+    inner: list[float] = field(default_factory=list)
+    """seconds of the bars within each open one"""
 
 
 @contextmanager
@@ -144,35 +153,32 @@ def timed(what: str) -> Iterator[None]:
 
     Nothing is counted outside `reported_in`.
     """
-    stages = _stages.get()
-    if stages is None:
+    parts = _parts.get()
+    if parts is None:
         yield
         return
     started = time.monotonic()
-    stages.inner.append(0.0)
+    parts.inner.append(0.0)
     try:
         yield
     finally:
         took = time.monotonic() - started
-        stages.seconds[what] = stages.seconds.get(what, 0.0) + took - stages.inner.pop()
-        if stages.inner:
-            stages.inner[-1] += took
+        parts.seconds[what] = parts.seconds.get(what, 0.0) + took - parts.inner.pop()
+        if parts.inner:
+            parts.inner[-1] += took
 
 
 @contextmanager
-def reported_in(file: Path) -> Iterator[dict[str, float]]:
-    """Within, write progress to the file instead of showing it; if its folder is there, the file is until the end.
-
-    Yields the seconds spent within each bar by its description, without those of bars inside it; filled as bars close.
-    """
-    stages = _Stages()
-    tokens = _report.set(file), _stages.set(stages)
+def reported_in(file: Path) -> Iterator[Parts]:
+    """Within, write progress to the file instead of showing it; if its folder is there, the file is until the end."""
+    parts = Parts()
+    tokens = _report.set(file), _parts.set(parts)
     _reporter(file)(STARTING)
     try:
-        yield stages.seconds
+        yield parts
     finally:
         _report.reset(tokens[0])
-        _stages.reset(tokens[1])
+        _parts.reset(tokens[1])
         with suppress(OSError):  # it must not hide what the work itself raised
             file.unlink(missing_ok=True)
 
@@ -191,9 +197,10 @@ def reports(files: Iterable[tuple[str, Path]]) -> list[str]:
 
 
 def reported_share(file: Path) -> tuple[str, float, float] | None:
-    """What a progress file says: the bar's description, the share that is done, and the seconds since the bar opened.
+    """What a progress file says: the bar's description, the share that is done, and the seconds that it takes.
 
-    None where there is no file, or it does not tell the time yet.
+    Of work that an earlier start has begun, the seconds are those at the rate of this start. None where there is no
+    file, or it does not tell the time yet.
     """
     with suppress(OSError):
         if told := re.fullmatch(r"(.+): (\d+)%.*, ([\d,]+) s left", file.read_text(encoding="utf-8")):
@@ -215,9 +222,11 @@ def _reporter(file: Path) -> Callable[[str], None]:
 class _Work:
     """How much of some work is done, as a line of text."""
 
-    def __init__(self, description: str, total: float, unit: str, estimate: Estimate | None = None) -> None:
+    def __init__(
+        self, description: str, total: float, unit: str, begun: float = 0.0, estimate: Estimate | None = None
+    ) -> None:
         self.description, self.total, self.unit, self.estimate = description, total, unit, estimate
-        self.done, self.started = 0.0, time.monotonic()
+        self.begun, self.done, self.started = begun, begun, time.monotonic()
 
     def advance(self, amount: float) -> None:
         self.done += amount
@@ -230,9 +239,9 @@ class _Work:
             left_s = self.estimate.left_s()
             known = f"{elapsed_s:,.0f} s so far" if left_s is None else f"{left_s:,.0f} s left"
             return f"{self.description}: {self.estimate.share():.0%}, {known}"
-        time_text = (
-            f"{elapsed_s * (1 - share) / share:,.0f} s left" if share >= MIN_SHARE else f"{elapsed_s:,.0f} s so far"
-        )
+        own, rest = self.done - self.begun, self.total - self.done
+        is_told = own > 0 and own >= MIN_SHARE * (self.total - self.begun)
+        time_text = f"{elapsed_s * rest / own:,.0f} s left" if is_told else f"{elapsed_s:,.0f} s so far"
         return f"{self.description}: {share:.0%}{size}, {time_text}"
 
 

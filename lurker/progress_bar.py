@@ -50,6 +50,7 @@ def bar(
     total: float,
     unit: str,
     notes: Callable[[], list[str]],
+    begun: float = 0.0,
     estimate: Any = None,
 ) -> Iterator[Callable[[float], None]]:
     """Show a bar; yields `advance(amount)`.
@@ -57,6 +58,7 @@ def bar(
     Args:
         unit: as for `lurker.progress.progress`.
         notes: called repeatedly; lines to show below the bar.
+        begun: amount that an earlier start has done.
         estimate: a `lurker.progress.Estimate`, which the bar follows in place of the amounts.
     """
     sizes: dict[str, tuple[ProgressColumn, ...]] = {"bytes": (DownloadColumn(),), "%": (TaskProgressColumn(),)}
@@ -72,6 +74,7 @@ def bar(
     shown.notes = notes
     with shown:
         task = shown.add_task(description, total=total)
+        shown.update(task, completed=begun)
         if estimate is not None:
 
             def follow() -> list[str]:

@@ -37,6 +37,9 @@ FRAME_COLUMNS = (
 """PAIRS columns that the audit of a frame needs."""
 OPTIONAL_COLUMNS = ("weight", "label_confidence")
 """PAIRS columns that it uses if they are there."""
+TIMES = ("chosen_delay_s", "rejected_delay_s")
+MAX_WEIGHT = 1e9
+"""Squares of larger weights, or of those below its inverse, would not sum up."""
 
 
 def audit_pairs(
@@ -129,11 +132,19 @@ def _checked(frame: pl.DataFrame) -> pl.DataFrame:
     faults = column_faults(frame, columns)
     rules = {
         "split is none of " + ", ".join(SPLITS): ~pl.col("split").is_in(SPLITS),
-        "weight is not above 0": ~(pl.col("weight").is_finite() & (pl.col("weight") > 0)),
-        "a delay is below 0": pl.min_horizontal("chosen_delay_s", "rejected_delay_s") < 0,
+        "a delay is below 0": pl.min_horizontal(TIMES) < 0,
         "a length is below 1": pl.min_horizontal("chosen_chars", "rejected_chars") < 1,
         "pair_id is not unique": pl.col("pair_id").is_duplicated(),
+        f"weight is not from {1 / MAX_WEIGHT:g} to {MAX_WEIGHT:g}": ~pl.col("weight").is_between(
+            1 / MAX_WEIGHT, MAX_WEIGHT
+        ),
+        "a time is beyond 2^53 s": pl.max_horizontal(
+            pl.col(name).abs() for name in (*TIMES, "post_created_utc") if name in columns
+        )
+        > 2**53,
     }
+    if "label_confidence" in columns:
+        rules["label_confidence is not from 0 to 1"] = ~pl.col("label_confidence").is_between(0, 1)
     if not faults:
         counts = frame.select(pl.when(is_wrong).then(1).sum().alias(rule) for rule, is_wrong in rules.items())
         faults = [f"{rule} in {n:,} rows" for rule, n in counts.row(0, named=True).items() if n]

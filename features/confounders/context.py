@@ -24,7 +24,8 @@ def read_context(workspace: Workspace, subreddits: Sequence[str], pairs: pl.Data
         pairs: post_id, {chosen,rejected}_id.
 
     Returns:
-        One row per response, sorted by comment_id, with
+        One row per response, and one for the first of each of their threads, which tells the post even where the
+        workspace lacks both responses of a pair; sorted by comment_id, with
 
         - thread_rank: number of top-level comments before it, ties by id; log_rank: log(1 + thread_rank)
         - log_gap_before, log_gap_after: log(1 + seconds) since the previous top-level comment (or the post), and until
@@ -43,11 +44,13 @@ def read_context(workspace: Workspace, subreddits: Sequence[str], pairs: pl.Data
     known = {name.lower() for name in workspace.subreddits(COMMENTS)}
     present = [name for name in subreddits if name.lower() in known]
     comments = workspace.scan(COMMENTS, present).select(names).collect()
-    wanted = pl.DataFrame({"comment_id": pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).unique()})
+    wanted = pl.concat([pairs["chosen_id"], pairs["rejected_id"]]).unique()
     threads = comments.filter("is_top_level").join(pairs.select("post_id").unique(), on="post_id", how="semi")
     in_order = threads.sort("post_id", "created_utc", "comment_id")
     in_order = in_order.join(posts.collect(), on="post_id", how="left", maintain_order="left")
-    responses = add_thread_context(in_order).join(wanted, on="comment_id", how="semi")
+    responses = add_thread_context(in_order)
+    is_wanted = pl.col("comment_id").is_in(wanted.implode()) | (pl.col("thread_rank") == 0)
+    responses = responses.filter(is_wanted)
     written = comments.join(responses.select("author_hash").unique(), on="author_hash", how="semi")
     records = author_records(responses, written)
     in_subreddit = author_records(responses, written, ("author_hash", "subreddit"))

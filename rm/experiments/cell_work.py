@@ -4,17 +4,19 @@ Amounts follow from the configs alone, before anything runs. Work that cells sha
 it: a text that a frozen model has read is not read again, and baselines are fitted once for the same pairs.
 """
 
-import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from lurker.errors import CallError
 from rm.evaluation.baselines import Which
 from rm.models.ladder import LADDER, TFIDF
+from rm.models.pretrained import PACKAGED, locate
 from rm.training.run_folder import RunConfig
 
 TRAINING, VALIDATING, POINTS, TESTING, BASELINES = (
@@ -36,10 +38,10 @@ LOADING = "Loading libraries"
 """What only the first cell of a worker does; no part of a plan."""
 AFFINE = (BASELINES, REST)
 """Parts that take a fixed time as well as time in proportion to the pairs."""
-
-
 PRETRAINED_PARAMETERS = 1e8
-"""Guessed size of a pretrained model by name."""
+"""Guessed size of a model whose files are not here yet."""
+EMBEDDING = re.compile(r"(^|\.)(embed_\w+|\w*embeddings|wte|wpe|shared|lm_head)\.weight$")
+"""Names of weights that size does not count: a classifier has no output layer over tokens."""
 STEP_OVERHEAD = 20_000
 """Parameters whose arithmetic costs as much as the fixed work per response; compares kinds that have not run yet."""
 
@@ -76,6 +78,20 @@ class CellWork:
     """part -> amount, in pairs or evaluations; 0 where an earlier cell does it"""
     points: tuple[int, ...] = ()
     """training pairs after which the model is tested on the way"""
+    begun: float = 0.0
+    """share of the planned steps that an earlier start has trained"""
+
+    def between(self, begun: float, ended: float) -> dict[str, float]:
+        """The amounts of what is done from one share of the planned steps to another, and of all parts besides."""
+        trained, pairs = max(ended - begun, 0.0), self.amounts.get(TRAINING, 0.0)
+        n_points = sum(begun * pairs < point <= ended * pairs for point in self.points)
+        shares = {part: trained * self.amounts[part] for part in (TRAINING, VALIDATING) if part in self.amounts}
+        return self.amounts | shares | ({POINTS: float(n_points)} if self.points else {})
+
+    def without_training(self) -> "CellWork":
+        """What is left of a cell whose run has its result, but not all of its baselines."""
+        left = {part: amount for part, amount in self.amounts.items() if part in (EMBEDDINGS, BASELINES, REST)}
+        return CellWork(self.kind, self.size, left)
 
 
 def cell_work(cells: Sequence[Planned]) -> list[CellWork]:
@@ -170,18 +186,21 @@ def nominal_parameters(spec: str) -> float:
     if spec in LADDER:
         number, unit = re.fullmatch(r"scratch-(\d+)([km])", spec).groups()  # type: ignore[union-attr]
         return float(number) * {"k": 1e3, "m": 1e6}[unit]
-    return _parameters_in(Path(spec)) or PRETRAINED_PARAMETERS
+    with suppress(CallError):  # of a package that is not installed, which loading the model says
+        return _parameters_in(locate(spec) if spec in PACKAGED else Path(spec)) or PRETRAINED_PARAMETERS
+    return PRETRAINED_PARAMETERS
 
 
 @cache
 def _parameters_in(folder: Path) -> float:
-    """Parameters of the model in a folder without its embeddings of tokens, taken to be in single precision.
+    """Parameters of the model in a folder without its embeddings of tokens; 0 if it holds no weights."""
+    from safetensors import SafetensorError, safe_open
 
-    0 if it holds no weights, or no configuration that tells.
-    """
+    shapes: dict[str, list[int]] = {}
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        embeddings = float(config["vocab_size"] * config["hidden_size"])
-        return max(sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 4 - embeddings, 0.0)
-    except (OSError, ValueError, KeyError, TypeError):
+        for file in folder.glob("model*.safetensors"):
+            with safe_open(file, framework="numpy") as tensors:
+                shapes |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
         return 0.0
+    return float(sum(prod(shape) for name, shape in shapes.items() if not EMBEDDING.search(name)))

@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,15 @@ from lurker.pair_sets import split_of
 from lurker.progress import progress, reported_in, reports, say, timed
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import Which
-from rm.experiments.cell_work import LOADING, STEP_OVERHEAD, cell_work, in_order, nominal_parameters
+from rm.experiments.cell_work import (
+    LOADING,
+    STEP_OVERHEAD,
+    TRAINING,
+    CellWork,
+    cell_work,
+    in_order,
+    nominal_parameters,
+)
 from rm.experiments.config import Experiment
 from rm.experiments.remaining import CellTime, CellTimes
 from rm.experiments.results import Failure, record_cells, require_finished
@@ -28,6 +36,7 @@ from rm.models.ladder import TFIDF, slug
 from rm.pairs.subsets import content_digest, texts
 from rm.pairs.tokens import train_tokenizer
 from rm.runs.train_run import lacks_baselines, train_run
+from rm.training.checkpoint import has_checkpoint
 from rm.training.identity import model_digest
 from rm.training.run_folder import MODEL, RESULT, RunConfig, describe_run, run_writer, short_name
 
@@ -160,7 +169,11 @@ def run_cells(
             file.unlink(missing_ok=True)  # left behind by a cell that was killed
     failures = []
     finished = [cell for cell in cells if cell not in waiting]
-    times = CellTimes(cell_work([*finished, *waiting])[len(finished) :], [file for _, file in report_files])
+    works = [
+        left_of(work, file.parent)
+        for work, (_, file) in zip(cell_work([*finished, *waiting])[len(finished) :], report_files, strict=True)
+    ]
+    times = CellTimes(works, [file for _, file in report_files])
     with (
         running(experiment.engine),
         progress(f"{len(waiting)} cells", 100.0, "%", notes=lambda: reports(report_files), estimate=times),
@@ -205,16 +218,29 @@ def timed_cell(workspace: Workspace, run_id: str) -> Iterator[Callable[[], CellT
             with timed(LOADING):
                 for library in LIBRARIES:
                     import_module(library)
-            yield lambda: CellTime(time.monotonic() - started, parts, _share_trained(folder))
+            yield lambda: CellTime(
+                seconds=time.monotonic() - started,
+                parts=parts.seconds,
+                share_trained=_share_trained(folder) or 1.0,
+                share_before=parts.begun.get(TRAINING, 0.0),
+            )
     finally:
         with suppress(OSError):  # nothing is left of a run that could not start
             folder.rmdir()
 
 
-def _share_trained(folder: Path) -> float:
-    """Share of the planned steps that a run has trained; 1 for one without a plan, such as TF-IDF."""
+def left_of(work: CellWork, folder: Path) -> CellWork:
+    """What an earlier start has left of a cell's work."""
+    if (folder / RESULT).exists():
+        return work.without_training()
+    return replace(work, begun=(_share_trained(folder) or 0.0) if has_checkpoint(folder) else 0.0)
+
+
+def _share_trained(folder: Path) -> float | None:
+    """Share of the planned steps that a run has trained; None for one that tells no plan, such as TF-IDF."""
     curve = read_learning_curve(folder)
-    return len(curve.steps) / curve.planned_steps if curve.planned_steps else 1.0
+    planned = curve.planned_steps or 0
+    return min(len(curve.steps) / planned, 1.0) if planned > 0 else None
 
 
 def result_file(workspace: Workspace, cell: Cell) -> Path:

@@ -94,8 +94,11 @@ def last_step(points: Points) -> Finding:
 
     The interval holds the posts, paired, and the seeds, whose variance is pooled over all sizes with two runs or more.
     """
-    largest = points.take(points.n_parameters == points.n_parameters.max())
-    smaller, most = (largest.take(largest.n_pairs == size) for size in np.unique(largest.n_pairs)[-2:])
+    largest = of_largest_model(points)
+    sizes = np.unique(largest.n_pairs)
+    if sizes.size < 2:
+        return unknown("it needs two data sizes at the largest model")
+    smaller, most = (largest.take(largest.n_pairs == size) for size in sizes[-2:])
     if points.is_online:  # the two points of a run vary together: what counts is its own fall
         groups = [_last_falls(points.take(points.n_parameters == model)) for model in np.unique(points.n_parameters)]
     else:
@@ -119,12 +122,13 @@ def last_step(points: Points) -> Finding:
 
 
 def _last_falls(points: Points) -> Floats:
-    """Fall of each online run of one model from its second largest data size to the largest, [n_runs]."""
+    """Fall of each online run of one model from its second largest data size to the largest, if it has two; [n]."""
     falls = []
     for run in np.unique(points.runs):
         own = points.take(points.runs == run)
-        second, last = own.loss[np.argsort(own.n_pairs)[-2:]]
-        falls.append(second - last)
+        if own.loss.size > 1:
+            second, last = own.loss[np.argsort(own.n_pairs)[-2:]]
+            falls.append(second - last)
     return np.array(falls)
 
 
@@ -133,7 +137,7 @@ def observed_fall(points: Points) -> Finding:
 
     The interval holds the posts, paired, and not the seeds.
     """
-    largest = points.take(points.n_parameters == points.n_parameters.max())
+    largest = of_largest_model(points)
     sizes = np.unique(largest.n_pairs)
     if sizes.size < 2 or points.post_losses is None or points.post_pairs is None or points.post_pairs.size < 2:
         return unknown("it needs two data sizes, and the losses of posts")
@@ -141,6 +145,11 @@ def observed_fall(points: Points) -> Finding:
     of_posts = [part.post_losses.mean(axis=0) / points.post_pairs for part in (fewest, most)]  # type: ignore[union-attr]
     one = mean_interval(of_posts[0] - of_posts[1], np.arange(points.post_pairs.size), points.post_pairs)
     return Finding(one.value, one.low, one.high)
+
+
+def of_largest_model(points: Points) -> Points:
+    """The points of the largest model: not all data sizes of a grid in which cells failed, or that grew later."""
+    return points.take(points.n_parameters == points.n_parameters.max())
 
 
 def _sizes(points: Points) -> list[tuple[float, float]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lurker.decimals import counted
 from rm.experiments.curve_findings import Finding
 from rm.experiments.paired import Floats
 
@@ -26,7 +27,7 @@ def worth(sizes: Sequence[int], curve: Sequence[Floats], goal: Floats, posts: Ar
         posts: [n_pairs]; draws resample posts and, apart for each size and the goal, seeds.
     """
     if len(sizes) < MIN_SIZES:
-        return Finding(None, None, None, f"{len(sizes)} sizes, and {MIN_SIZES} are needed")
+        return Finding(None, None, None, f"cannot tell: {counted(len(sizes), 'size')}, and {MIN_SIZES} are needed")
     codes = np.unique(np.asarray(posts), return_inverse=True)[1]
     n_posts = int(codes.max()) + 1
     counts = np.bincount(codes, minlength=n_posts)

@@ -194,7 +194,7 @@ def _rate(what: str, found: Any, sizes: Sequence[int], unit: str) -> dict[str, A
         "low": found.low,
         "high": found.high,
         "reason": found.reason,
-        "words": words if words.startswith("cannot") or "needed" in words else f"{words} {unit}",
+        "words": words if words.startswith("cannot") else f"{words} {unit}",
     }
 
 

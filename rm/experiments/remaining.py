@@ -8,7 +8,7 @@ schedule, not of the sum.
 import heapq
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +33,6 @@ ASK_AGAIN_S = 1.0
 """How long an answer is kept: a bar asks several times a second."""
 IN_ORDER = (FROZEN, TRAINING, TESTING, EMBEDDINGS, BASELINES)
 """Parts that bars report, in the order of a cell; validation and tests on the way are within training's bar."""
-STOPPED = (TRAINING, VALIDATING)
-"""Parts that early stopping ends."""
 GUESSES = {BASELINES: (0.5, 5e-4), REST: (1.0, 3e-4)}
 """Fixed seconds and seconds a pair of what no bar foretells, until one cell has shown it."""
 BACKWARD = 3.0
@@ -55,6 +53,8 @@ class CellTime:
     """description of a bar -> seconds within it alone"""
     share_trained: float = 1.0
     """of its planned steps, until training stopped early"""
+    share_before: float = 0.0
+    """of its planned steps, trained by an earlier start; not in the seconds"""
 
     def by_part(self) -> dict[str, float]:
         """Seconds of every part; those of a frozen model's passes are one, and REST is what no bar covers."""
@@ -192,7 +192,8 @@ class CellTimes:
         if is_planned:
             within = (TRAINING, VALIDATING, POINTS) if part == TRAINING else (part,)
             trust = min(1.0, BAR_TRUST * share)
-            whole = trust * whole + (1 - trust) * rates.seconds(_only(work, within))
+            planned = rates.seconds(replace(_only(work, within), begun=0.0))
+            whole = trust * whole + (1 - trust) * planned
         following = rates.seconds(_only(work, IN_ORDER[IN_ORDER.index(part) + 1 :]))
         return max(whole - seconds, 0.0) + following
 
@@ -218,15 +219,12 @@ class CellTimes:
 
 def _only(work: CellWork, parts: Sequence[str]) -> CellWork:
     """Some parts of a cell's work."""
-    return CellWork(work.kind, work.size, {part: work.amounts[part] for part in parts if part in work.amounts})
+    return replace(work, amounts={part: work.amounts[part] for part in parts if part in work.amounts})
 
 
 def _seen(work: CellWork, took: CellTime) -> list[_Seen]:
-    done = dict.fromkeys(STOPPED, took.share_trained)
-    return [
-        _Seen(work.kind, part, work.amounts.get(part, 0.0) * done.get(part, 1.0), seconds)
-        for part, seconds in took.by_part().items()
-    ]
+    amounts = work.between(took.share_before, took.share_trained)
+    return [_Seen(work.kind, part, amounts.get(part, 0.0), seconds) for part, seconds in took.by_part().items()]
 
 
 class _Rates:
@@ -241,12 +239,10 @@ class _Rates:
 
     def seconds(self, work: CellWork) -> float:
         """Predicted seconds of a cell."""
-        done = dict.fromkeys(STOPPED, self.stops_at(work.kind))
+        amounts = work.between(work.begun, self.stops_at(work.kind, work.begun))
         parts = (
-            self._affine(work.kind, part, amount)
-            if part in AFFINE
-            else amount * done.get(part, 1.0) * self._rate(work.kind, part)
-            for part, amount in work.amounts.items()
+            self._affine(work.kind, part, amount) if part in AFFINE else amount * self._rate(work.kind, part)
+            for part, amount in amounts.items()
             if amount
         )
         return sum(parts)

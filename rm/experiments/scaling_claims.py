@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lurker.decimals import decimal, interval, signed
-from rm.experiments.curve_findings import Finding, observed_fall
+from rm.experiments.curve_findings import Finding, observed_fall, of_largest_model
 from rm.experiments.power_laws import Points
 
 
@@ -73,7 +73,8 @@ def without_curve(error: Points, model: str, reason: str, unit: str) -> str:
     if gain.value is None:
         return no_curve
     value, low, high = (float(number or 0) for number in (gain.value, gain.low, gain.high))
-    span = f"from {error.n_pairs.min():,.0f} to {error.n_pairs.max():,.0f} {unit}"
+    sizes = of_largest_model(error).n_pairs
+    span = f"from {sizes.min():,.0f} to {sizes.max():,.0f} {unit}"
     if not gain.is_named:
         return f"{no_curve} No gain in accuracy of {model} {span} is shown (at most {signed(high)})."
     verb = "gains" if value > 0 else "loses"

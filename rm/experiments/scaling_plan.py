@@ -5,6 +5,7 @@ from typing import Literal
 
 import polars as pl
 
+from lurker.decimals import counted
 from lurker.pair_sets import read_pairs, split_of
 from lurker.progress import say
 from rm.experiments.cells import Cell, data_digest, make_cell, shared_tokenizer
@@ -82,8 +83,8 @@ def plan_scaling(experiment: Experiment, config: ScalingConfig) -> tuple[list[Ce
     sizes = config.data_sizes
     if config.protocol == "online" and len(config.sizes) == 1 and len(sizes) < MIN_DATA_SIZES:
         say(
-            f"One pass to {sizes[-1]:,} pairs is evaluated at {len(sizes)} sizes, and a curve needs {MIN_DATA_SIZES}: "
-            f"ask for {MIN_POINT * 2 ** (MIN_DATA_SIZES - 1):,} pairs or more, or name the sizes."
+            f"One pass to {sizes[-1]:,} pairs is evaluated at {counted(len(sizes), 'size')}, and a curve needs "
+            f"{MIN_DATA_SIZES}: ask for {MIN_POINT * 2 ** (MIN_DATA_SIZES - 1):,} pairs or more, or name the sizes."
         )
     require_pairs(sizes[-1], training.height, _source(training, config))
     test = split_of(read_pairs(experiment.workspace, test_pairs), test_pairs, "test")

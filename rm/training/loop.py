@@ -108,8 +108,10 @@ def train(
             after_step(state)
     started = saved = time.monotonic()
     earlier_s = state.train_time_s
-    with progress("Training", len(plan), "steps") as advance, _metric_log(folder, state.step, config) as log:
-        advance(state.step)
+    with (
+        progress("Training", len(plan), "steps", begun=state.step) as advance,
+        _metric_log(folder, state.step, config) as log,
+    ):
         while state.step < len(plan) and state.n_worse < config.patience and not state.stop_reason:
             step = plan[state.step]
             try:

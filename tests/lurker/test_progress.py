@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import lurker.progress
+from lurker.locks import WAITING, locked
 from lurker.progress import progress, reported_in, reported_share, reports, say, timed
 
 
@@ -34,14 +35,14 @@ def test_the_seconds_of_each_part_are_those_without_the_parts_inside_it(
 ) -> None:
     clock = 0.0
     monkeypatch.setattr(lurker.progress.time, "monotonic", lambda: clock)
-    with reported_in(tmp_path / "progress.txt") as seconds:
+    with reported_in(tmp_path / "progress.txt") as parts:
         with progress("Training", 4, "steps"):
             clock += 3
             with timed("Validating"):
                 clock += 2
         with progress("Training", 4, "steps"):
             clock += 1
-    assert seconds == {"Training": 4, "Validating": 2}
+    assert parts.seconds == {"Training": 4, "Validating": 2}
     with timed("nothing is counted outside"):
         pass
 
@@ -52,6 +53,35 @@ def test_a_worker_says_which_share_it_has_done_and_since_when(tmp_path: Path) ->
     assert reported_share(file) == ("Frozen layers", 0.2, pytest.approx(1000))
     file.write_text("Training: 2% of 100 steps, 3 s so far")
     assert reported_share(file) is None and reported_share(tmp_path / "none") is None
+
+
+def test_work_that_an_earlier_start_has_begun_is_told_at_the_rate_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+    monkeypatch.setattr(lurker.progress.time, "monotonic", lambda: clock)
+    file = tmp_path / "progress.txt"
+    with reported_in(file) as parts, progress("Training", 100, "steps", begun=80) as advance:
+        clock += 10
+        advance(5)
+        assert file.read_text() == "Training: 85% of 100 steps, 30 s left"
+        assert reported_share(file) == ("Training", 0.85, pytest.approx(170))  # of which 30 are left
+    assert parts.begun == {"Training": 0.8}
+
+
+def test_waiting_for_a_lock_is_no_part_of_the_work(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock", waits=True):
+        waiting = threading.Thread(target=lambda: seconds.update(_seconds_until_locked(tmp_path)))
+        seconds: dict[str, float] = {}
+        waiting.start()
+        time.sleep(0.2)
+    waiting.join(30)
+    assert seconds[WAITING] > 0.1
+
+
+def _seconds_until_locked(folder: Path) -> dict[str, float]:
+    with reported_in(folder / "progress.txt") as parts, locked(folder / "lock", waits=True):
+        return parts.seconds
 
 
 def test_a_log_shows_work_in_progress_before_anything_has_finished(capsys: pytest.CaptureFixture[str]) -> None:

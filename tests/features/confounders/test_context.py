@@ -1,6 +1,11 @@
+from pathlib import Path
+
 import polars as pl
 
-from features.confounders.context import context_from_pairs
+from features.confounders.context import POST_CONTEXT, context_from_pairs, read_context
+from features.confounders.measures import add_confounders
+from lurker.pair_sets import read_pairs
+from lurker.workspace import open_workspace
 
 
 def test_pairs_give_rank_and_gaps_of_their_responses_and_the_clock_if_the_post_time_is_known() -> None:
@@ -22,3 +27,12 @@ def test_pairs_give_rank_and_gaps_of_their_responses_and_the_clock_if_the_post_t
     timed = context_from_pairs(pairs.with_columns(post_created_utc=pl.lit(1_600_000_000))).sort("comment_id")
     assert timed["thread_rank"].equals(context["thread_rank"])
     assert timed["weekday"].to_list() == [6, 6, 6]  # Sunday, 13 September 2020
+
+
+def test_a_post_is_known_though_the_workspace_lacks_both_responses(naive_workspace: Path) -> None:
+    workspace = open_workspace(naive_workspace)
+    pairs = read_pairs(workspace, "naive").sort("pair_id")
+    gone = pairs.with_columns(pl.col("chosen_id", "rejected_id") + " gone")
+    known, unknown = (add_confounders(one, read_context(workspace, ["alpha", "beta"], one)) for one in (pairs, gone))
+    assert unknown.select(POST_CONTEXT).equals(known.select(POST_CONTEXT))
+    assert (unknown["chosen_log_rank"] == 0).all()

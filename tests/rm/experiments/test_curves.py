@@ -242,3 +242,13 @@ def _loss_of_draws(points: Points) -> object:
 def test_a_held_out_size_of_online_runs_comes_within_the_interval() -> None:
     came = [held_out_size(online(seed), np.random.default_rng(seed), 80).is_as_predicted for seed in range(20)]
     assert sum(came) >= 17
+
+
+def test_an_online_run_with_one_point_shows_no_fall() -> None:
+    """Such as that of a smaller model whose other data sizes are not in the grid."""
+    whole = online(0)
+    one = Points(np.array([500.0]), np.array([MODELS[0] / 2]), np.array([0.65]), np.array([1e-4]))
+    columns = ("n_pairs", "n_parameters", "loss", "variance")
+    joined = {name: np.concatenate([getattr(whole, name), getattr(one, name)]) for name in columns}
+    points = Points(**joined, run=np.append(whole.runs, whole.n_runs))
+    assert last_step(on_posts(0, points, 0.05)) == last_step(on_posts(0, whole, 0.05))

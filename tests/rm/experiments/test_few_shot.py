@@ -15,6 +15,7 @@ from lurker.workspace import Workspace
 from rm.api import few_shot, train
 from rm.experiments.exchange import in_words, worth
 from rm.experiments.few_shot import FewShot
+from rm.experiments.few_shot_findings import _rate, _rate_sentence
 from tests.rm.conftest import planted_pairs, planted_workspace, save_pairs
 
 QUICK = {"epochs": 2, "min_steps": 20, "max_tokens": 64, "vocabulary_size": 400, "learning_rate": "3e-3"}
@@ -134,3 +135,12 @@ def test_a_flat_curve_cannot_tell(curve) -> None:
     flat = [(rng.random((1, 4000)) < 0.6).astype(float) for _ in sizes]
     goal = (rng.random((1, 4000)) < 0.6).astype(float)
     assert in_words(worth(sizes, flat, goal, posts), sizes).startswith("cannot tell")
+
+
+def test_one_size_cannot_tell_a_rate_and_the_sentence_says_so(curve) -> None:
+    sizes, tables, posts = curve
+    found = worth(sizes[:1], tables[:1], tables[1], posts)
+    assert in_words(found, sizes[:1]) == "cannot tell: 1 size, and 2 are needed"
+    rate = _rate("50 target pairs alone", found, sizes[:1], "source pairs")
+    assert rate["words"] == "cannot tell: 1 size, and 2 are needed"
+    assert _rate_sentence(rate) == "50 target pairs alone: their worth in source pairs cannot be told."

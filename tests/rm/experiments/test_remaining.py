@@ -1,14 +1,18 @@
 """The time that cells still take, told on simulated schedules whose every second is known."""
 
 import heapq
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 import rm.experiments.remaining
+from lurker.learning_curves import METRICS
 from rm.experiments.cell_work import (
     BASELINES,
     LOADING,
@@ -21,8 +25,9 @@ from rm.experiments.cell_work import (
     in_order,
     nominal_parameters,
 )
-from rm.experiments.cells import Cell
+from rm.experiments.cells import Cell, left_of
 from rm.experiments.remaining import IN_ORDER, CellTime, CellTimes
+from rm.training.checkpoint import CHECKPOINT
 from rm.training.run_folder import RunConfig
 from rm.training.trainable import train_config
 
@@ -194,13 +199,51 @@ def test_the_cheapest_cell_of_each_kind_runs_first() -> None:
     assert sorted(order) == sorted(cell.run_id for cell in GRIDS["retrained ladder"])
 
 
-def test_a_model_from_a_folder_counts_its_own_parameters(tmp_path: Path) -> None:
-    """A run continues in the time of its model, not in that of a large pretrained one."""
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shard", ["50GB", "20KB"])
+def test_a_model_from_a_folder_counts_its_own_parameters(dtype: str, shard: str, tmp_path: Path) -> None:
+    """A run continues in the time of its model, not in that of a large pretrained one, whatever its config tells."""
     config = LlamaConfig(
         vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, num_labels=1
     )
-    model = LlamaForSequenceClassification(config)
-    model.save_pretrained(tmp_path)
+    model = LlamaForSequenceClassification(config).to(getattr(torch, dtype))
+    model.save_pretrained(tmp_path, max_shard_size=shard)
+    (tmp_path / "config.json").write_text('{"text_config": {"vocab_size": 300}}')  # nested, as that of an image model
+    assert (len(list(tmp_path.glob("model-*.safetensors"))) > 1) == (shard == "20KB")
     n_parameters = sum(one.numel() for one in model.parameters()) - 300 * 32
-    assert nominal_parameters(str(tmp_path)) == pytest.approx(n_parameters, rel=0.1)
-    assert nominal_parameters("an/unknown-model") == nominal_parameters(str(tmp_path / "nowhere")) == 1e8
+    assert nominal_parameters(str(tmp_path)) == n_parameters
+
+
+def test_a_model_whose_files_do_not_tell_is_guessed(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"torn")
+    specs = ("an/unknown-model", str(tmp_path / "nowhere"), str(tmp_path))
+    assert {nominal_parameters(spec) for spec in specs} == {1e8}
+
+
+def test_a_cell_that_resumes_tells_and_teaches_only_what_it_trains_itself(tmp_path: Path) -> None:
+    """An earlier start trained four fifths of two cells; a cell from the start takes 50 s."""
+    whole = CellWork("m", 1.0, {TRAINING: 1_000.0, VALIDATING: 0.0})
+    works = [replace(whole, begun=0.8), replace(whole, begun=0.8), whole, whole]
+    times = CellTimes(works, [tmp_path / str(n) for n in range(4)])
+    times.finish(0, CellTime(10.0, {TRAINING: 10.0}, share_before=0.8))
+    assert times.left_s() == pytest.approx(10 + 50 + 50)
+    (tmp_path / "1").write_text("Training: 90% of 100 steps, 5 s left")
+    times.told = (-10.0, 0.0, None)
+    assert times.left_s() == pytest.approx(5 + 50 + 50)
+
+
+def test_a_run_with_a_result_is_not_trained_again_for_its_baselines() -> None:
+    left = cell_work(GRIDS["retrained ladder"])[0].without_training()
+    assert set(left.amounts) == {BASELINES, REST}
+
+
+def test_no_share_is_trained_without_a_plan(tmp_path: Path) -> None:
+    steps = [{"step": step, "train_log_loss": 0.7} for step in range(1, 31)]
+    metrics, (work, *_) = tmp_path / METRICS, cell_work(GRIDS["transfer"])
+    for planned, share in ((None, 0.0), (60, 0.5), (10, 1.0), (-60, 0.0)):
+        last = {} if planned is None else {"planned_steps": planned}
+        metrics.write_text("".join(json.dumps(one) + "\n" for one in [*steps[:-1], steps[-1] | last]))
+        assert left_of(work, tmp_path).begun == 0  # no checkpoint to resume from
+        (tmp_path / CHECKPOINT).touch()
+        assert left_of(work, tmp_path).begun == share
+        (tmp_path / CHECKPOINT).unlink()

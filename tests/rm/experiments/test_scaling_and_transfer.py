@@ -140,7 +140,7 @@ def test_one_pass_with_too_few_points_for_a_curve_says_so(
     settings = tuple(one for one in QUICK if not one.startswith(("epochs", "min_steps")))
     config = scaling(sizes=(300,), n_seeds=1, settings=settings, protocol="online")
     plan_scaling(local(workspace, "short"), config)
-    assert "evaluated at 1 sizes, and a curve needs 4: ask for 2,048 pairs" in capsys.readouterr().err
+    assert "evaluated at 1 size, and a curve needs 4: ask for 2,048 pairs" in capsys.readouterr().err
 
 
 def test_the_progress_of_a_cell_is_shown_while_it_runs(

@@ -169,3 +169,23 @@ def test_tokens_and_time_are_axes_of_fit_and_chart(empty: Workspace) -> None:
     assert "seconds of training" in str(spec) and "training pairs (log" not in str(spec)
     with pytest.raises(LurkerError, match="tokens of 10 of 10 runs are not known"):
         fit_scaling(empty, cells.with_columns(n_tokens=pl.lit(None, pl.Int64)), TEST, "tokens")
+
+
+def test_a_model_is_said_to_gain_only_over_data_that_it_had(empty: Workspace) -> None:
+    """A grid has gaps where cells failed, or where a model came later with other sizes."""
+    ladder = {"scratch-10k": 7000, "scratch-50k": 49_000, "scratch-200k": 210_000}
+    cells = write_runs(empty, ladder, SIZES[:3])
+    is_largest = pl.col("predictor") == "scratch-200k"
+    without_first = fit_scaling(empty, cells.filter(~is_largest | (pl.col("n_train_pairs") > 250)), TEST)
+    assert "scratch-200k" in without_first.sentence and " from 500 to 1,000 pairs" in without_first.sentence
+    one_size = fit_scaling(empty, cells.filter(~is_largest | (pl.col("n_train_pairs") == 500)), TEST)
+    assert one_size.sentence == "No curve is fitted: 3 data sizes, and 4 are needed."
+
+
+@pytest.mark.parametrize("size", [SIZES[0], SIZES[-1]])
+def test_a_largest_model_with_one_data_size_is_no_end_of_the_fit(empty: Workspace, size: int) -> None:
+    cells = write_runs(empty, {"scratch-10k": 7000, "scratch-50k": 49_000, "scratch-200k": 210_000})
+    kept = (pl.col("predictor") != "scratch-200k") | (pl.col("n_train_pairs") == size)
+    fit = fit_scaling(empty, cells.filter(kept), TEST)
+    (measured,) = (row for row in fit.figures if row["measure"] == ERROR and "measured" in row["figure"])
+    assert measured["value"] is None and "two data sizes" in measured["note"]

@@ -136,7 +136,7 @@ def test_training_stops_early_and_keeps_the_best_weights(
     model, pairs = build_and_tokenise(swapped, "scratch-10k")
     config = TrainConfig(learning_rate=3e-3, pairs_per_step=12, epochs=20, patience=2)
     done: list[float] = []
-    monkeypatch.setattr(loop, "progress", lambda *_: nullcontext(done.append))
+    monkeypatch.setattr(loop, "progress", lambda *_, begun: nullcontext(done.append))
     scorer = model.scorer(64)
     trained = train_rewards(scorer, pairs["train"], pairs["validation"], config, tmp_path)
     assert trained.best_step < trained.n_steps < sum(done)  # the bar is completed
