@@ -40,8 +40,4 @@ def test_declared_dependencies_are_those_imported() -> None:
     core = declared(project["dependencies"])
     optional = declared([line for extra in project["optional-dependencies"].values() for line in extra])
     assert imported - core - optional == set()
-    assert core - imported == LOADED_BY_NAME
-
-
-LOADED_BY_NAME = {"safetensors"}
-"""Declared though no line imports them: transformers loads them for us."""
+    assert core - imported == set()
