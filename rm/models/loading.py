@@ -71,7 +71,7 @@ def needs_hub(spec: str) -> bool:
     """Whether loading a SPEC asks the hub: it may be an id, and is neither a folder nor stored here."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it loads lazily
 
     try:
         validate_repo_id(spec)
