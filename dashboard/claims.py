@@ -79,8 +79,8 @@ def room(best: tuple[float, float, float], ceiling: Ceiling) -> tuple[str, str]:
     allowed = f"{ceiling.name} allows {interval(ceiling.accuracy, ceiling.low, ceiling.high)}"
     if ceiling.accuracy <= value:
         return "none seen", allowed
-    left = interval(ceiling.accuracy - value, ceiling.low - high, ceiling.high - low)
-    return decimal(ceiling.accuracy - value), f"{left} at least 95 %; {allowed}"
+    least, most = decimal(max(ceiling.low - high, 0.0)), decimal(ceiling.high - low)
+    return decimal(ceiling.accuracy - value), f"between {least} and {most}; {allowed}"
 
 
 def of_fit(fit: Fitted, curve: pl.DataFrame) -> list[str]:

@@ -24,7 +24,7 @@ def test_room_is_up_to_the_ceiling_with_an_interval_that_takes_no_independence_f
     ceiling = Ceiling("the truth", 0.84, 0.82, 0.86)
     figure, said = claims.room((0.6, 0.57, 0.63), ceiling)
     assert figure == "0.240"
-    assert said == "0.240 [0.190, 0.290] at least 95 %; the truth allows 0.840 [0.820, 0.860]"
+    assert said == "between 0.190 and 0.290; the truth allows 0.840 [0.820, 0.860]"
     assert claims.room((0.9, 0.88, 0.92), ceiling) == ("none seen", "the truth allows 0.840 [0.820, 0.860]")
 
 
