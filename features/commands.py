@@ -7,6 +7,7 @@ import typer
 
 from lurker.errors import CallError
 from lurker.help import CommandGroup
+from lurker.next_commands import tell
 from lurker.pair_sets import VOTES_RECIPE
 from lurker.report import print_json, print_table, show
 from lurker.workspace import open_workspace
@@ -105,7 +106,7 @@ def _build_from_votes(ctx: typer.Context, name: str, assignments: list[str], *, 
     show(pairs.table())
     if f"{name}{HELD_OUT}" in pair_set_names(workspace):
         show(api.load(workspace, f"{name}{HELD_OUT}").table())
-    typer.echo(f"next: lurker rm train {name} --model run:ID")
+    tell(f"next: lurker rm train {name} --model run:ID")
 
 
 @app.command()
@@ -259,7 +260,7 @@ def rehydrate(
         print_json(pairs.manifest)
         return
     show(pairs.ledger)
-    typer.echo(f"next: lurker pairs audit {name}")
+    tell(f"next: lurker pairs audit {name}")
 
 
 @app.command("import")
@@ -286,4 +287,4 @@ def import_command(
         return
     show(pairs.ledger)
     show(pairs.table())
-    typer.echo(f"next: lurker rm train {name} --model run:ID")
+    tell(f"next: lurker rm train {name} --model run:ID")

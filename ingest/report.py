@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import typer
-
+from lurker.next_commands import tell
 from lurker.progress import say
 from lurker.report import Displayed, ResultTable, print_json, show
 
@@ -65,7 +64,7 @@ class IngestReport(Displayed):
         for remark in self.remarks():
             say(remark)
         if self.next_command and not as_json:
-            typer.echo(f"next: {self.next_command}")
+            tell(f"next: {self.next_command}")
 
 
 def dropped_table(dropped: Mapping[str, int]) -> ResultTable:

@@ -20,6 +20,7 @@ from lurker import __version__
 from lurker.errors import LurkerError
 from lurker.garbage import collect_rarely
 from lurker.help import CommandGroup
+from lurker.next_commands import as_typed, name_workspace
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
@@ -96,6 +97,8 @@ def root(
     Start with `lurker demo`, or with `lurker ingest dump FILE...` for your own dumps.
     """
     ctx.obj = workspace
+    source = ctx.get_parameter_source("workspace")
+    name_workspace(workspace if source is not None and source.name == "COMMANDLINE" else None)
 
 
 def run(arguments: list[str]) -> int:
@@ -104,6 +107,7 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code: 0 success, 1 the work failed, 2 the call was wrong, 130 interrupted.
     """
+    name_workspace(None)
     try:
         code = app(_hoist_workspace(arguments), standalone_mode=False)
         if code == INTERRUPTED:  # how Typer reports Ctrl-C
@@ -174,7 +178,7 @@ def _no_space(error: OSError) -> int:
 def _print_error(message: str, next_step: str) -> None:
     sys.stderr.write(f"error: {message}\n")
     if next_step:
-        sys.stderr.write(f"  next: {next_step}\n")
+        sys.stderr.write(as_typed(f"  next: {next_step}\n"))
 
 
 def _interrupted() -> int:

@@ -18,6 +18,8 @@ from typing import Protocol
 
 from rich.console import Console
 
+from lurker.next_commands import as_typed
+
 console = Console(stderr=True, soft_wrap=True)
 LOG_EVERY_S = 10.0
 REPORT_EVERY_S = 1.0
@@ -50,7 +52,7 @@ _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
 def say(message: str) -> None:
     """Print one line for the user on stderr."""
     if _report.get() is None and not _is_quiet.get():
-        console.print(message, highlight=False)
+        console.print(as_typed(message), highlight=False)
 
 
 def ignore(_: float) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from lurker.errors import LurkerError
 from lurker.last_status import FILE, read_last, state
+from lurker.next_commands import tell
 from lurker.report import print_json, print_table
 
 REFRESH = "lurker ingest refresh"
@@ -31,18 +32,19 @@ def status(
     print_table("Also here", [{"runs": len(content["runs"]), **named}])
     maturity = content["maturity"]
     if maturity["n_unripe"]:
-        typer.echo(
+        unripe = (
             f"{maturity['n_unripe']:,} of {maturity['n_items']:,} scores were last seen less than "
             f"{maturity['ripe_after_s'] // 3600} h after they were written, or at an unknown time: they may have "
             f"changed since. `{REFRESH}` fetches them again in {maturity['n_refresh_calls']:,} calls; recipes drop "
             f"them with `--set min_maturity_s={maturity['ripe_after_s']}`."
         )
+        tell(unripe)
     for row in content["pairs"]:
         if row["problem"]:
-            typer.echo(row["problem"])
+            tell(row["problem"])
     if content["stopped_ingests"]:
         typer.echo(f"{content['stopped_ingests']} interrupted ingests: run the same commands to resume.")
-    typer.echo(f"next: {content['next']}")
+    tell(f"next: {content['next']}")
 
 
 def _contents(root: Path) -> dict[str, Any]:

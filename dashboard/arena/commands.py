@@ -9,6 +9,7 @@ import typer
 from dashboard.server import require_free_port
 from lurker.errors import CallError
 from lurker.help import CommandGroup
+from lurker.next_commands import as_typed, tell
 from lurker.report import ResultTable, print_json, show
 from lurker.votes.arenas import ArenaConfig
 from lurker.workspace import open_workspace
@@ -93,7 +94,7 @@ def serve(
     else:
         show(ResultTable(f"Arena {name}", [{"items": role, "number": n} for role, n in sorted(counts.items())]))
     if arena.config.raters == "invited" and read_raters(workspace, name).is_empty():
-        typer.echo(f"Nobody is invited yet: `lurker arena invite {name} --number 5`.", err=True)
+        typer.echo(as_typed(f"Nobody is invited yet: `lurker arena invite {name} --number 5`."), err=True)
     if not dry_run:
         require_free_port(host, port, "Choose another with --port or --host.")
         server.serve(arena, host, port, is_behind_proxy=behind_proxy)
@@ -207,7 +208,7 @@ def simulate(
     if as_json:
         print_json({"arena": arena, "raters": n_raters, "votes": n_written})
         return
-    typer.echo(f"{n_written:,} votes by {n_raters:,} simulated raters. Next: `lurker arena results {arena}`.")
+    tell(f"{n_written:,} votes by {n_raters:,} simulated raters. Next: `lurker arena results {arena}`.")
 
 
 @app.command()

@@ -20,7 +20,7 @@ def test_a_port_in_use_is_an_error_in_one_sentence(tmp_path: Path, capsys: pytes
         assert run(["--workspace", str(tmp_path), "dashboard", "--port", str(port)]) == 2
     complaint = capsys.readouterr().err
     assert complaint.startswith(f"error: Cannot serve on 127.0.0.1:{port}: address already in use.\n")
-    assert "lurker dashboard --port N" in complaint
+    assert f"`lurker --workspace {tmp_path} dashboard --port N`" in complaint
 
 
 def test_a_free_port_is_accepted_until_it_is_in_use() -> None:

@@ -83,22 +83,22 @@ def test_status_names_what_needs_a_refresh_and_the_next_command(workspace, capsy
     assert run(["--workspace", str(workspace.root), "status"]) == 0
     said = capsys.readouterr().out
     assert "3 of 9 scores were last seen less than 36 h after they were written" in said
-    assert "`lurker ingest refresh` fetches them again in 1 calls" in said
+    assert f"`lurker --workspace {workspace.root} ingest refresh` fetches them again in 1 calls" in said
     assert "1 interrupted ingests" in said
-    assert said.endswith("next: lurker pairs build balanced --recipe balanced\n")
+    assert said.endswith(f"next: lurker --workspace {workspace.root} pairs build balanced --recipe balanced\n")
 
 
 def test_status_of_an_empty_workspace_names_the_first_command(tmp_path, capsys):
     root = str(open_workspace(tmp_path / "ws", create=True).root)
     assert run(["--workspace", root, "status"]) == 0
     said = capsys.readouterr().out
-    assert "next: lurker ingest dump FILE..." in said
+    assert f"next: lurker --workspace {root} ingest dump FILE..." in said
     assert "refresh" not in said
     assert run(["--workspace", root, "status", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["by_subreddit"], found["maturity"]["n_items"]) == ([], 0)
     assert run(["--workspace", str(tmp_path / "absent"), "status"]) == 2
-    assert "Create it: `lurker ingest dump FILE...` or `lurker demo`." in capsys.readouterr().err
+    assert f"`lurker --workspace {tmp_path / 'absent'} demo`." in capsys.readouterr().err
 
 
 def test_status_counts_pair_sets_runs_and_purged_pairs(workspace):

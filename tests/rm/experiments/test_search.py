@@ -59,7 +59,8 @@ def test_the_command_prints_the_command_that_trains_the_best(
     call[call.index("pairs=hard-test | max_pairs=60")] = "max_pairs=60"
     assert run(call) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "lurker rm train planted --model scratch-10k --max-pairs 60 --set epochs=1 --set min_steps=30" in said
+    assert f"lurker --workspace {workspace.root} rm train planted" in said
+    assert "rm train planted --model scratch-10k --max-pairs 60 --set epochs=1 --set min_steps=30" in said
 
 
 def test_malformed_candidates_are_refused(workspace: Workspace, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_empty_samples_are_counted() -> None:
         ("first", "got neither"),
         ("first prompts.jsonl --pairs planted", "got both"),
         ("none --pairs planted", "'none' is no policy in"),
-        ("none --pairs planted", "lurker policy list"),
+        ("none --pairs planted", "policy list`"),
         ("first --pairs planted --reference none", "'none' is no policy in"),
         ("policy:none --pairs planted", "finished policies: first"),
         ("scratch-10k --pairs planted", "random weights"),
