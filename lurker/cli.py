@@ -20,7 +20,7 @@ from lurker import __version__
 from lurker.errors import LurkerError
 from lurker.garbage import collect_rarely
 from lurker.help import CommandGroup
-from lurker.next_commands import as_typed, name_workspace
+from lurker.next_commands import as_typed, name_workspace, one_call
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
@@ -98,7 +98,8 @@ def root(
     """
     ctx.obj = workspace
     source = ctx.get_parameter_source("workspace")
-    name_workspace(workspace if source is not None and source.name == "COMMANDLINE" else None)
+    if source is not None and source.name == "COMMANDLINE":
+        name_workspace(workspace)
 
 
 def run(arguments: list[str]) -> int:
@@ -107,7 +108,11 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code: 0 success, 1 the work failed, 2 the call was wrong, 130 interrupted.
     """
-    name_workspace(None)
+    with one_call():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         code = app(_hoist_workspace(arguments), standalone_mode=False)
         if code == INTERRUPTED:  # how Typer reports Ctrl-C

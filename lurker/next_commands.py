@@ -3,6 +3,8 @@
 import re
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -12,8 +14,18 @@ COMMAND = re.compile(r"(?:(?<=`)|(?<=next: ))lurker (?=[a-z])")
 """Where a command begins in a message, unless it names a workspace already."""
 
 
-def name_workspace(workspace: Path | None) -> None:
-    """Let the commands of later messages name this workspace; None: the one that is found without a name."""
+@contextmanager
+def one_call() -> Iterator[None]:
+    """Within, a workspace that is named counts; afterwards, what counted before."""
+    token = _named.set(None)
+    try:
+        yield
+    finally:
+        _named.reset(token)
+
+
+def name_workspace(workspace: Path) -> None:
+    """Let the commands of later messages of this call name the workspace."""
     _named.set(workspace)
 
 

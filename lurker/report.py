@@ -15,6 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from lurker.decimals import MINUS
+from lurker.next_commands import as_typed
 
 PIPE_COLUMNS = 160
 """Width of a table if stdout is not a terminal: wide enough that no figure wraps."""
@@ -70,7 +71,7 @@ class ResultTable:
             folded = [one for one, size in zip(tables, sizes, strict=True) if size.minimum <= console.width]
             console.print(next(iter([*whole, *folded]), _records(self.rows, console.width)))
         if self.note:
-            console.print(self.note, soft_wrap=is_one_line)
+            console.print(as_typed(self.note), soft_wrap=is_one_line)
 
     def _rich_table(self, **look: Any) -> Table:
         table = Table(**look)

@@ -58,12 +58,14 @@ def test_a_run_is_listed_whatever_its_configuration_says_the_model_is(workspace:
     assert "half" in str(workspace.runs())
 
 
-def test_the_commands_print_the_same_rows(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    root = str(workspace.root)
+def test_the_commands_print_the_same_rows(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LURKER_WORKSPACE", str(workspace.root))  # recommended commands find it, too
     for group, key, rows in (("pairs", "pairs", workspace.pairs()), ("rm", "runs", workspace.runs())):
-        assert run(["--workspace", root, group, "list", "--json"]) == 0
+        assert run([group, "list", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)[key] == list(rows)
-        assert run(["--workspace", root, group, "list"]) == 0
+        assert run([group, "list"]) == 0
         assert str(rows.table()) in capsys.readouterr().out
 
 
