@@ -168,11 +168,7 @@ def audit(
 @app.command("list")
 def list_pairs(ctx: typer.Context, as_json: bool = JSON_OPTION) -> None:
     """List the pair sets: recipe, size, audit, digest, and how many runs were trained on each."""
-    listing = open_workspace(ctx.obj).pairs()
-    if as_json:
-        print_json({"pairs": list(listing)})
-    else:
-        show(listing.table())
+    open_workspace(ctx.obj).pairs().print("pairs", as_json=as_json)
 
 
 @app.command("show")

@@ -10,7 +10,7 @@ from lurker.decimals import accuracy_text
 from lurker.errors import LurkerError
 from lurker.files import read_object
 from lurker.pair_sets import AUDIT_FILE, HARD_TEST, MANIFEST, PAIRS_FILE, pair_set_names, read_manifest
-from lurker.report import Displayed, ResultTable
+from lurker.report import Displayed, ResultTable, print_json, show
 from lurker.workspace import Workspace
 
 CONFIG, RESULT = "config.json", "result.json"
@@ -42,6 +42,13 @@ class Listing(Displayed):
         """The rows as people read them, and what is wrong with those that could not be read."""
         notes = [row["problem"] for row in self.rows if row["problem"]] if self.rows else [self.hint]
         return ResultTable(self.title, [self.shown(row) for row in self.rows], "\n".join(notes))
+
+    def print(self, name: str, *, as_json: bool) -> None:
+        """Print a table, or one JSON object with the rows under a name."""
+        if as_json:
+            print_json({name: list(self)})
+        else:
+            show(self.table())
 
 
 def list_pair_sets(workspace: Workspace) -> Listing:

@@ -24,11 +24,7 @@ app = typer.Typer(
 @app.command("list")
 def list_command(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the runs: pair set, model, accuracy, size and date; interrupted runs too."""
-    listing = open_workspace(ctx.obj).runs()
-    if as_json:
-        print_json({"runs": list(listing)})
-    else:
-        show(listing.table())
+    open_workspace(ctx.obj).runs().print("runs", as_json=as_json)
 
 
 @app.command("show")

@@ -30,11 +30,7 @@ def list_command(ctx: typer.Context, as_json: AsJson = False) -> None:
     workspace = open_workspace(ctx.obj)
     from rm.experiments.listing import list_experiments
 
-    listing = list_experiments(workspace)
-    if as_json:
-        print_json({"experiments": list(listing)})
-    else:
-        show(listing.table())
+    list_experiments(workspace).print("experiments", as_json=as_json)
 
 
 def show_command(

@@ -39,11 +39,7 @@ def list_command(ctx: typer.Context, as_json: AsJson = False) -> None:
     workspace = open_workspace(ctx.obj)
     from rm.policy.listing import list_policies
 
-    listing = list_policies(workspace)
-    if as_json:
-        print_json({"policies": list(listing)})
-    else:
-        show(listing.table())
+    list_policies(workspace).print("policies", as_json=as_json)
 
 
 @app.command("show")

@@ -7,15 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 import taste_models
-import torch
 from taste_models import LABELS, label_use
 from taste_search import report
-from transformers import BertConfig, BertModel
 
 from lurker.workspace import Workspace, open_workspace
-from rm.pairs.subsets import texts
-from rm.pairs.tokens import train_tokenizer
-from tests.rm.conftest import planted_pairs, save_pairs
+from tests.rm.conftest import planted_pairs, save_encoder, save_pairs
 
 
 def plant(root: Path, frame: pl.DataFrame) -> Workspace:
@@ -33,14 +29,7 @@ def options(workspace: Workspace, model: str) -> argparse.Namespace:
 
 @pytest.fixture
 def spec(tmp_path: Path) -> str:
-    """A small "pretrained" encoder that knows the words of the planted pairs."""
-    tokenizer = train_tokenizer(texts(planted_pairs(60)), 400)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
-    config = BertConfig(**sizes, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, initializer_range=0.2)
-    BertModel(config).save_pretrained(tmp_path / "small")
-    tokenizer.save_pretrained(tmp_path / "small")
-    return str(tmp_path / "small")
+    return save_encoder(tmp_path / "small", n_layers=1)
 
 
 def test_a_planted_taste_is_found_and_judged(tmp_path: Path, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:

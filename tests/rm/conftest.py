@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForSequenceClassification
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForSequenceClassification
 
 from lurker.digest import frame_sha256
 from lurker.files import read_json, write_json, write_parquet
@@ -143,3 +143,14 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_encoder(folder: Path, n_layers: int) -> str:
+    """A small "pretrained" encoder without a head that knows the words of the planted pairs; its folder."""
+    tokenizer = train_tokenizer(texts(planted_pairs(60)), 400)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": n_layers, "num_attention_heads": 4}
+    config = BertConfig(**sizes, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, initializer_range=0.2)
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)

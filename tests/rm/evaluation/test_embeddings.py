@@ -8,32 +8,26 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModel, AutoTokenizer
 
 from lurker.workspace import Workspace
 from rm.evaluation.baselines import fit_baseline
 from rm.evaluation.embeddings import Embedder
 from rm.evaluation.metrics import is_correct
 from rm.models import embedding_cache, frozen_pass
-from rm.pairs.subsets import texts
-from rm.pairs.tokens import encode, train_tokenizer
+from rm.pairs.tokens import encode
 from rm.runs.train_run import train_run
 from rm.training.config import TrainConfig
 from rm.training.reward_step import tokenise_for_model
 from rm.training.run_folder import RunConfig
+from tests.rm.conftest import save_encoder
 
 TRAIN = TrainConfig(learning_rate=1e-3, max_tokens=64, max_prompt_tokens=0)
 
 
 @pytest.fixture
-def spec(planted: Callable[..., pl.DataFrame], tmp_path: Path) -> str:
-    tokenizer = train_tokenizer(texts(planted(60)), 400)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = BertConfig(**sizes, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, initializer_range=0.2)
-    BertModel(config).save_pretrained(tmp_path / "small")
-    tokenizer.save_pretrained(tmp_path / "small")
-    return str(tmp_path / "small")
+def spec(tmp_path: Path) -> str:
+    return save_encoder(tmp_path / "small", n_layers=2)
 
 
 @torch.no_grad()
