@@ -23,7 +23,7 @@ from lurker.progress import say
 from lurker.report import print_json, print_table
 
 PORT = 8597
-TIMED_LURKER = Path(__file__).with_name("timed_lurker.py")
+STOPWATCHES = Path(__file__).with_name("stopwatches")
 Row = dict[str, Any]
 
 
@@ -65,15 +65,17 @@ def measure(command: str, folder: Path) -> Row:
     say(f"lurker {command}")
     fits = folder / "fit-seconds"
     fits.unlink(missing_ok=True)
-    line = [sys.executable, str(TIMED_LURKER), "--workspace", str(folder / "workspace"), *command.split()]
+    line = [sys.executable, "-m", "lurker", "--workspace", str(folder / "workspace"), *command.split()]
     with (folder / "output").open("wb") as output:
         started = time.perf_counter()
-        process = subprocess.Popen(line, stdout=output, stderr=output, env=os.environ | {"FIT_SECONDS": str(fits)})
+        timing = {"FIT_SECONDS": str(fits), "PYTHONPATH": str(STOPWATCHES)}
+        process = subprocess.Popen(line, stdout=output, stderr=output, env=os.environ | timing)
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - started
     if status:
         sys.exit(f"lurker {command} failed:\n{(folder / 'output').read_text()}")
-    return _row(command, wall_s, usage, float(fits.read_text()))
+    seconds = fits.read_text().split() if fits.exists() else []
+    return _row(command, wall_s, usage, sum(map(float, seconds)))
 
 
 def first_page(folder: Path) -> Row:

@@ -1,6 +1,7 @@
-"""`lurker` with a stopwatch on its model fits: `FIT_SECONDS=FILE python benchmarks/timed_lurker.py ARGUMENTS`.
+"""A stopwatch on model fits, in a command and in the processes that it starts: Python runs this file first.
 
-Functions of SCIENCE are wrapped when their module is imported, so that nothing is imported earlier than usual.
+`FIT_SECONDS=FILE PYTHONPATH=benchmarks/stopwatches lurker ARGUMENTS` appends the seconds of each fit to the file, a
+line each. Functions of SCIENCE are wrapped when their module is imported, so that nothing is imported earlier.
 """
 
 import functools
@@ -22,11 +23,10 @@ SCIENCE = {
     "rm.evaluation.baselines": ("fit_baseline", "_text_margins"),
 }
 """Functions that fit models, by module; none calls another of its module, and each computes in its own thread."""
-seconds: list[float] = []
 
 
 def timed(function: Callable[..., Any], clock: Callable[[], float]) -> Callable[..., Any]:
-    """The function; what it takes is added to `seconds`."""
+    """The function; what it takes is appended to the file at once, since workers are not always let end."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
@@ -34,7 +34,8 @@ def timed(function: Callable[..., Any], clock: Callable[[], float]) -> Callable[
         try:
             return function(*arguments, **named)
         finally:
-            seconds.append(clock() - started)
+            with Path(os.environ["FIT_SECONDS"]).open("a", encoding="utf-8") as file:
+                file.write(f"{clock() - started}\n")
 
     return call
 
@@ -62,10 +63,5 @@ class Stopwatches(importlib.abc.MetaPathFinder):
         return spec
 
 
-if __name__ == "__main__":
+if "FIT_SECONDS" in os.environ:
     sys.meta_path.insert(0, Stopwatches())
-    from lurker.cli import run
-
-    code = run(sys.argv[1:])
-    Path(os.environ["FIT_SECONDS"]).write_text(str(sum(seconds)))
-    sys.exit(code)
