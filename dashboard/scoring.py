@@ -18,6 +18,7 @@ from dashboard.pairs import PairFilter, find_pairs
 from dashboard.queries import FileVersion
 from lurker.cli import app
 from lurker.decimals import percent
+from lurker.next_commands import one_call
 from lurker.pairwise import TextReward, fit_tfidf
 from lurker.workspace import Workspace
 
@@ -150,7 +151,8 @@ def score(workspace: Workspace, run: str, prompt: str, answers: Sequence[str], s
         )
         source.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
         line = ["--workspace", str(workspace.root), "rm", "score", run, str(source), "--out", str(target), "--json"]
-        app(line, standalone_mode=False)
+        with one_call():  # later messages do not name its workspace
+            app(line, standalone_mode=False)
         rewards = [float(json.loads(text)["reward"]) for text in target.read_text(encoding="utf-8").splitlines()]
     return Scored(rewards[: len(answers)], rewards[len(answers) :])
 

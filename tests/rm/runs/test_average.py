@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from lurker.cli import app
 from lurker.errors import CallError, LurkerError
+from lurker.next_commands import one_call
 from lurker.workspace import Workspace
 from rm.models.ladder import load
 from rm.pairs.tokens import load_tokenizer
@@ -112,7 +113,8 @@ def test_runs_on_rebuilt_pairs_are_rejected(workspace: Workspace, runs: list[str
 
 def test_the_command_prints_the_new_run(workspace: Workspace, runs: list[str]) -> None:
     call = ["--workspace", str(workspace.root), "rm", "average", ",".join(runs), "--run", "mean", "--json"]
-    result = CliRunner().invoke(app, call)
+    with one_call():
+        result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["run_id"] == "mean"
     assert load(workspace.folder("runs", "mean") / "model").n_parameters > 0
